@@ -1,0 +1,277 @@
+"""The command line: parse, call one function, print. No logic lives here, and nothing heavy is imported before a command runs."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mtclip_edge.errors import MtclipError, WrongOption
+
+app = typer.Typer(
+    name="mtclip",
+    help="Chest X-ray films to similar prior reports, offline. Research use only; retrieved reports are not a diagnosis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+index_app = typer.Typer(help="The searchable part of a bundle: its reports, vectors and HNSW graph.", no_args_is_help=True)
+app.add_typer(index_app, name="index")
+
+PARTIAL, INTERRUPTED = 5, 130
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from mtclip_edge import __version__
+
+        print(f"mtclip-edge {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: mtclip query film.png --bundle BUNDLE -k 3")
+def query(
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="[IMAGE|DIR|GLOB|-]...", help="Films; - reads one from stdin.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Search reports and films by a text instead.")] = None,
+    files_from: Annotated[str | None, typer.Option(metavar="FILE|-", help="A list of films, one path a line.")] = None,
+    bundle: Annotated[Path | None, typer.Option(envvar="MTCLIP_BUNDLE", help="The bundle to search.", show_default=False)] = None,
+    k: Annotated[int, typer.Option("-k", help="How many reports.")] = 5,
+    format: Annotated[
+        str | None, typer.Option(help="table, json, jsonl or ids; a table on a terminal, else jsonl.", show_default=False)
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    device: Annotated[str, typer.Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(envvar="MTCLIP_PRECISION", help="auto, or one that the bundle holds.")] = "auto",
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every report instead of the HNSW index.")] = False,
+    recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = True,
+) -> None:
+    """Find the prior reports most similar to films, or to a text."""
+    from mtclip_edge.output import choose_format, writer
+
+    chosen = choose_format("json" if json_ and format is None else format)
+    if json_ and chosen != "json":
+        raise WrongOption("--json and --format", f"expected one of them, found --json and --format {format}")
+    if (text is None) == (not images and files_from is None):
+        raise WrongOption("query", "expected films or --text, and not both", "mtclip query --help")
+    if bundle is None:
+        raise WrongOption("no bundle", "give --bundle DIR or set MTCLIP_BUNDLE", "mtclip export RUN --out BUNDLE makes one")
+    from mtclip_edge.inputs import expand
+
+    films = expand(images or [], files_from=files_from, recursive=recursive) if text is None else []
+    from mtclip_edge.retriever import Retriever
+
+    with Retriever.open(bundle, device=device, precision=precision, exact=exact) as retriever:
+        if retriever.search_note:
+            _say(retriever.search_note)
+        out = writer(chosen, many=len(films) > 1)
+        if text is not None:
+            out.add(retriever.query_text(text, k))
+            out.close()
+        else:
+            _answer_films(retriever, films, k, out)
+
+
+def _answer_films(retriever: Any, films: list[Any], k: int, out: Any) -> None:
+    failed = 0
+    for result in retriever.query_many(films, k):
+        if isinstance(result, MtclipError):
+            failed += 1
+            _say(str(result))
+        else:
+            out.add(result)
+    out.close()
+    if len(films) > 1:
+        _say(f"{len(films) - failed} films answered, {failed} could not be read")
+    if failed:
+        raise typer.Exit(1 if failed == len(films) else PARTIAL)
+
+
+@app.command(epilog="Example: mtclip train --data openi/manifest.csv --out run")
+def train(
+    data: Annotated[
+        list[str], typer.Option(help="A source of studies: manifest:FILE, or a folder with a manifest.csv. May repeat.")
+    ],
+    out: Annotated[Path, typer.Option(help="The run to write.")] = Path("run"),
+    backbone: Annotated[str | None, typer.Option(help="compact, or an open_clip directory.", show_default="compact")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings in TOML; options and MTCLIP_* variables go before.")] = None,
+    epochs: Annotated[int | None, typer.Option(show_default="40")] = None,
+    seed: Annotated[int | None, typer.Option(show_default="0")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default=False)] = None,
+    batch_size: Annotated[int | None, typer.Option(show_default=False)] = None,
+    bce: Annotated[
+        float | None, typer.Option(help="Weight of the normal/abnormal loss; 0 leaves it out.", show_default="1")
+    ] = None,
+    supcon: Annotated[float | None, typer.Option(help="Weight of the supervised contrastive loss.", show_default="0.3")] = None,
+    clip: Annotated[float | None, typer.Option(help="Weight of the CLIP loss.", show_default="1")] = None,
+    dim: Annotated[int | None, typer.Option(help="Width of the shared space.", show_default="the backbone's, or 256")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
+) -> None:
+    """Fit projectors on a backbone's features with three losses: normal/abnormal, supervised contrastive, CLIP."""
+    _need_torch()
+    from mtclip_edge.terminal import ProgressBars
+    from mtclip_edge.train.config import resolve
+    from mtclip_edge.train.fit import train as fit
+
+    given = {"backbone": backbone, "epochs": epochs, "seed": seed, "lr": lr, "batch_size": batch_size, "bce": bce}
+    given |= {"supcon": supcon, "clip": clip, "dim": dim, "device": device}
+    resolved, origins = resolve(given, config)
+    with ProgressBars() as bars:
+        fit(resolved, data, out, resume=resume, origins=origins, say=bars.say, progress=bars)
+
+
+@app.command(epilog="Example: mtclip export run --out bundle")
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write.")],
+    reports: Annotated[
+        str | None, typer.Option(help="The source whose reports are packed.", show_default="the run's train reports")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="Comma-separated: fp32.")] = "fp32",
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Leave the text tower out: smaller, but no --text and no index build.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Turn a run into a bundle: ONNX graphs, proven against torch, with reports, vectors and index."""
+    _need_torch()
+    from mtclip_edge.export.pack import export as pack
+    from mtclip_edge.terminal import ProgressBars
+
+    names = [name.strip() for name in precision.split(",")]
+    with ProgressBars() as bars:
+        pack(run, out, reports=reports, precision=names, text=not no_text, overwrite=overwrite, say=bars.say, progress=bars)
+
+
+@index_app.command("build", epilog="Example: mtclip index build bundle manifest:reports.csv")
+def index_build(
+    bundle: Annotated[Path, typer.Argument(help="A bundle with a text tower.")],
+    source: Annotated[str, typer.Argument(help="The source whose reports and films replace the bundle's.")],
+    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "all",
+    device: Annotated[str, typer.Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Replace a bundle's reports by those of a source, embedded by the bundle's own text tower."""
+    from mtclip_edge.building import rebuild
+    from mtclip_edge.sources import open_source
+    from mtclip_edge.terminal import ProgressBars
+
+    reading = open_source(source)
+    with ProgressBars() as bars:
+        bars.say(reading.summary())
+        for problem in reading.problems[:20]:
+            bars.say(f"  {problem}")
+        built = rebuild(
+            bundle, reading.studies if split == "all" else reading.split(split), device=device, progress=bars, say=bars.say
+        )
+        bars.say(f"{bundle}: {built.index['reports']} distinct reports, generation {built.generation}")
+
+
+@app.command("eval", epilog="Example: mtclip eval bundle --data openi/manifest.csv")
+def evaluate(
+    artefacts: Annotated[list[Path], typer.Argument(metavar="RUN|BUNDLE...", help="What to judge.")],
+    data: Annotated[str, typer.Option(help="A source of studies with films and reports.")],
+    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+    device: Annotated[str, typer.Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Measure retrieval in both directions and the abnormal head, beside chance and ceiling."""
+    if format not in ("table", "json"):
+        raise WrongOption(f"format {format!r}", "expected table or json")
+    from mtclip_edge.judging import document, of_split
+    from mtclip_edge.output import dumps
+    from mtclip_edge.sources import open_source
+    from mtclip_edge.terminal import ProgressBars, print_eval
+
+    reading = open_source(data)
+    studies = of_split(reading, split)
+    with ProgressBars() as bars:
+        bars.say(reading.summary())
+        documents = []
+        for path in artefacts:
+            kind, judge = _judge(path)
+            result = judge(path, studies, device=device, say=bars.say, progress=bars)
+            documents.append(document(path, kind, data, split, result))
+    if format == "json":
+        print(dumps(documents[0] if len(documents) == 1 else documents, 2))
+    else:
+        print_eval(documents)
+
+
+def _judge(path: Path) -> tuple[str, Any]:
+    """A run is judged by torch, a bundle without it."""
+    if (path / "run.json").exists():
+        _need_torch()
+        from mtclip_edge.train.evaluate import evaluate_run
+
+        return "run", evaluate_run
+    from mtclip_edge.judging import evaluate_bundle
+
+    return "bundle", evaluate_bundle
+
+
+def _need_torch() -> None:
+    from importlib.util import find_spec
+
+    from mtclip_edge.errors import ExtraMissing
+
+    for package in ("torch", "open_clip", "safetensors"):
+        if find_spec(package) is None:
+            raise ExtraMissing(
+                f"{package} is not installed: this command needs it", hint="pip install 'mtclip-edge[cpu,train,export,compact]'"
+            )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def main() -> None:
+    """Run the command line; every expected error is at most three lines on stderr and its own exit code."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        return app(standalone_mode=False) or 0
+    except MtclipError as error:
+        _say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone; Python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    """Usage errors know how to show themselves; a full disk is one line; for anything else, no local values and no texts are printed."""
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
+        error.show()
+        return int(error.exit_code)
+    if type(error).__name__ == "Abort":
+        _say("interrupted")
+        return INTERRUPTED
+    if isinstance(error, OSError) and error.errno is not None:
+        _say(f"{error.filename or 'writing'}: {error.strerror}")
+        return 1
+    if os.environ.get("MTCLIP_DEBUG"):
+        raise error
+    _say(f"internal error: {type(error).__name__}. Set MTCLIP_DEBUG=1 to see where.")
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""MODEL_CARD.md of a bundle: what it is made of, what was measured, what it is not for."""
+
+from typing import Any
+
+from mtclip_edge import NOTICE
+from mtclip_edge.train.run import Run
+
+
+def model_card(run: Run) -> str:
+    record = run.record
+    return "\n".join(
+        [
+            "# Chest X-ray report retriever",
+            "",
+            f"**{NOTICE}**",
+            "",
+            "Made with mtclip-edge: an image and a text tower with projectors into one space, trained with binary cross-entropy "
+            "(normal/abnormal), supervised contrastive and CLIP loss.",
+            "",
+            f"- Backbone: {record['backbone']['name']}, licence: {record['backbone']['licence'] or 'not stated'}",
+            f"- Shared space: {record['shape']['dim']} dimensions, residual projectors: {'yes' if record['shape']['residual'] else 'no'}",
+            f"- Input: {record['preprocessing']['size']} px, the whole film squashed to a square",
+            f"- Trained on {record['data']['films']['train']} films, chosen on {record['data']['films']['validation']}",
+            f"- Loss weights: BCE {record['config']['bce']}, SupCon {record['config']['supcon']}, CLIP {record['config']['clip']}",
+            "",
+            "## Measured on the validation split",
+            "",
+            *[f"- {name}: {value}" for name, value in _figures(record["validation"])],
+            "",
+            "## Limits",
+            "",
+            "The retrieved texts are reports of other patients. A similar film is not the same disease; a finding that no packed report "
+            "names cannot be found. Films of other machines, views or patients than those trained on may be far off. Not for "
+            "clinical decisions.",
+            "",
+        ]
+    )
+
+
+def _figures(result: dict[str, Any]) -> list[tuple[str, str]]:
+    precision, forth, back = result["precision@10"], result["film_to_report"], result["report_to_film"]
+    values = [
+        ("AUROC", result["auroc"]),
+        ("macro P@10 (a constant answer has 0.500)", precision and precision["macro"]),
+        ("Recall@10 film to report", forth and forth["recall@10"]["value"]),
+        ("Recall@10 report to film", back and back["recall@10"]["value"]),
+    ]
+    return [(name, "not computed" if value is None else f"{value:.3f}") for name, value in values]

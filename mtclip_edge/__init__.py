@@ -1,0 +1,53 @@
+"""mtclip-edge: query chest X-ray films against prior reports, offline.
+
+    from mtclip_edge import Retriever
+
+    with Retriever.open("bundle") as retriever:
+        result = retriever.query("film.png", k=5)
+        print(result.abnormal, result.hits[0].text)
+
+Research use only; retrieved prior reports are not a diagnosis.
+"""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# Official onnxruntime builds since 1.29 send telemetry unless this is set before the library is first loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+__version__ = "0.1.0"
+NOTICE = "Research use only. Retrieved prior reports, not a diagnosis."
+
+# Where each public name lives. They are imported when first used, so that `mtclip --help` loads neither numpy nor onnxruntime.
+_HOMES = {
+    "Bundle": "bundle",
+    "Device": "device",
+    "FilmHit": "results",
+    "MtclipError": "errors",
+    "QueryResult": "results",
+    "ReportHit": "results",
+    "Retriever": "retriever",
+    "Study": "studies",
+    "open_source": "sources",
+}
+__all__ = ["NOTICE", "__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from .bundle import Bundle
+    from .device import Device
+    from .errors import MtclipError
+    from .results import FilmHit, QueryResult, ReportHit
+    from .retriever import Retriever
+    from .sources import open_source
+    from .studies import Study
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,65 @@
+"""Writes that survive a crash: temporary file, fsync, rename. Everything an owner's patients are in is 0600/0700.
+
+It does not lock: see bundle.py. It does not know what the files mean.
+"""
+
+import hashlib
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def private_dir(path: Path) -> Path:
+    """Create ``path`` (and parents) readable by its owner only; an existing directory keeps its mode."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def replace_with(path: Path, write: Callable[[Path], None]) -> Path:
+    """Let ``write`` fill a temporary file beside ``path``, make it durable, then rename it over ``path``.
+
+    A crash or a full disk leaves the old file as it was; the temporary file is removed where that is possible.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.chmod(0o600)
+        _fsync(temporary)
+        temporary.replace(path)
+        _fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_bytes(path: Path, data: bytes) -> Path:
+    return replace_with(path, lambda temporary: _write(temporary, data))
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, read through a map so that nothing is copied. Errors: OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+                digest.update(view)
+    return digest.hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _fsync(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows cannot open a directory
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if path.is_file():
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""Every error a user can meet, each with its exit code.
+
+MtclipError                    1  something asked for could not be done
+├── FilmUnreadable             1  one film is missing, empty, damaged or not a picture
+├── NoFilms                    1  nothing to query was found
+├── SourceUnusable             1  a manifest or folder of studies cannot be used
+├── BackboneUnusable           1  a backbone directory is missing, incomplete or unknown
+├── RunUnusable                1  a run folder is missing, unfinished or of another configuration
+├── ExtraMissing               1  an optional dependency is not installed
+├── TextTowerMissing           1  the bundle cannot embed text
+├── ParityFailed               1  the exported graph does not give what torch gives
+├── Refused                    1  the command would overwrite or lose something
+├── WrongOption                2  an option's value makes no sense
+├── ArtefactDamaged            3  a file of a bundle or run is missing or is not what its manifest says
+├── ArtefactIncompatible       3  a newer format, or vectors of another model
+└── DeviceUnavailable          4  the device asked for cannot run here
+
+Exit code 5 (part of a batch failed) and 130 (interrupted) belong to a command as a whole and are set in cli.py.
+A message is at most three plain lines: what and which file; expected and found; the next command.
+"""
+
+
+class MtclipError(Exception):
+    """Base of all errors meant for a person; ``str`` is the whole message, at most three lines."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, detail: str | None = None, hint: str | None = None):
+        self.what, self.detail, self.hint = what, detail, hint
+        super().__init__("\n".join(_one_line(part) for part in (what, detail, hint) if part))
+
+
+class FilmUnreadable(MtclipError):
+    pass
+
+
+class NoFilms(MtclipError):
+    pass
+
+
+class SourceUnusable(MtclipError):
+    pass
+
+
+class BackboneUnusable(MtclipError):
+    pass
+
+
+class RunUnusable(MtclipError):
+    pass
+
+
+class ExtraMissing(MtclipError):
+    pass
+
+
+class TextTowerMissing(MtclipError):
+    pass
+
+
+class ParityFailed(MtclipError):
+    pass
+
+
+class Refused(MtclipError):
+    pass
+
+
+class WrongOption(MtclipError):
+    exit_code = 2
+
+
+class ArtefactDamaged(MtclipError):
+    exit_code = 3
+
+
+class ArtefactIncompatible(MtclipError):
+    exit_code = 3
+
+
+class DeviceUnavailable(MtclipError):
+    exit_code = 4
+
+
+def _one_line(text: str) -> str:
+    """A file name may hold a newline or a terminal's control characters; a message line may not."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,121 @@
+"""A film file as 8-bit grey pixels. Content decides what a file is, never its suffix.
+
+Knows PNG, JPEG, TIFF, BMP and WebP through Pillow. Grey deeper than 8 bits is scaled between its smallest and largest value, never
+clipped. Colour is converted to luma, transparency is laid on black, an EXIF rotation is applied.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import FilmUnreadable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PIXELS = 200_000_000  # the largest plain radiograph detectors give about 30 million; a bomb header claims billions
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"RIFF")
+_WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclass(frozen=True)
+class Film:
+    """Decoded pixels: ``grey`` is uint8 [height, width]; ``kind`` is the file format in lower case."""
+
+    grey: np.ndarray
+    kind: str
+
+
+def looks_like_film(path: Path) -> bool:
+    """Whether a file's first bytes are those of a picture we read; used to pick films out of a folder."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head.startswith(_SIGNATURES) and not (head.startswith(b"RIFF") and head[8:] != b"WEBP")
+
+
+def read_film(source: Path | bytes, name: str | None = None) -> Film:
+    """Decode one film from a path or from its bytes. Errors: FilmUnreadable, one line that names the file."""
+    name = name or (str(source) if isinstance(source, Path) else "<bytes>")
+    data = _bytes(source, name)
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's bomb and EXIF warnings: the checks here are ours
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check(image, name)
+                return Film(_grey(image), (image.format or "unknown").lower())
+    except FilmUnreadable:
+        raise
+    except MemoryError:
+        raise FilmUnreadable(f"{name}: too large for this machine's memory") from None
+    except Image.DecompressionBombError:
+        raise FilmUnreadable(f"{name}: its header claims more than {MAX_PIXELS / 1e6:.0f} million pixels") from None
+    except Image.UnidentifiedImageError:
+        raise FilmUnreadable(f"{name}: not a picture ({_guess(data)})") from None
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, … on damaged data
+        raise FilmUnreadable(f"{name}: damaged picture ({_reason(error)})") from None
+
+
+def _bytes(source: Path | bytes, name: str) -> bytes:
+    if isinstance(source, Path):
+        try:
+            source = source.read_bytes()
+        except FileNotFoundError:
+            raise FilmUnreadable(f"{name}: no such file") from None
+        except OSError as error:
+            raise FilmUnreadable(f"{name}: cannot be read ({error.strerror})") from None
+    if not source:
+        raise FilmUnreadable(f"{name}: empty file")
+    return source
+
+
+def _check(image: "Image.Image", name: str) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise FilmUnreadable(f"{name}: {width} x {height} pixels, more than {MAX_PIXELS / 1e6:.0f} million")
+    if getattr(image, "n_frames", 1) > 1:
+        raise FilmUnreadable(f"{name}: {image.n_frames} frames, expected one picture")  # type: ignore[attr-defined]
+
+
+def _grey(image: Any) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _WIDE_MODES:
+        return scaled_to_8_bits(np.asarray(image))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return np.asarray(image.convert("L"))
+
+
+def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Numbers of any depth [height, width] to uint8, smallest to 0 and largest to 255; a uniform picture becomes black."""
+    values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
+
+
+def _guess(data: bytes) -> str:
+    if data[128:132] == b"DICM":
+        return "it is DICOM, which this version does not read"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "it is a GIF; films are " + ", ".join(FORMATS)
+    if b"\0" not in data[:512]:
+        return "it looks like text"
+    return "unknown format; films are " + ", ".join(FORMATS)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

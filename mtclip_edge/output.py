@@ -1,0 +1,87 @@
+"""Query results as text: json, jsonl, ids, or a table for a person. Data goes to stdout only."""
+
+import json
+import sys
+from typing import Any, Protocol
+
+from .errors import WrongOption
+from .results import FilmHit, QueryResult, ReportHit
+
+FORMATS = ("table", "json", "jsonl", "ids")
+
+
+class Writer(Protocol):
+    """Takes results one by one, so that a folder's answers appear as they come."""
+
+    def add(self, result: QueryResult) -> None: ...
+    def close(self) -> None: ...
+
+
+def choose_format(asked: str | None) -> str:
+    """A table on a terminal, jsonl in a pipe. Errors: WrongOption."""
+    if asked is None:
+        return "table" if sys.stdout.isatty() else "jsonl"
+    if asked not in FORMATS:
+        raise WrongOption(f"format {asked!r}", f"expected one of {', '.join(FORMATS)}")
+    return asked
+
+
+def writer(name: str, many: bool) -> Writer:
+    """The writer of a format; ``json`` of several films is an array, of one film an object."""
+    if name == "table":
+        from .terminal import TableWriter
+
+        return TableWriter()
+    return {"json": JsonArray() if many else JsonLines(indent=2), "jsonl": JsonLines(), "ids": Ids()}[name]
+
+
+class JsonLines:
+    def __init__(self, indent: int | None = None):
+        self._indent = indent
+
+    def add(self, result: QueryResult) -> None:
+        print(dumps(result.to_dict(), self._indent), flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class JsonArray:
+    def __init__(self) -> None:
+        self._before = "["
+
+    def add(self, result: QueryResult) -> None:
+        print(self._before + "\n" + dumps(result.to_dict(), 2), end="", flush=True)
+        self._before = ","
+
+    def close(self) -> None:
+        print("[]" if self._before == "[" else "\n]")
+
+
+class Ids:
+    """``image TAB rank TAB report_id``; a film found by a text is named ``film:PATH``."""
+
+    def add(self, result: QueryResult) -> None:
+        for hit in result.hits:
+            name = hit.report_id if isinstance(hit, ReportHit) else f"film:{escaped(hit.film)}"
+            print(f"{escaped(result.value)}\t{hit.rank}\t{name}", flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def escaped(name: str) -> str:
+    """A name on one line of a table or list: what a terminal would not print is shown as its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def reports(result: QueryResult) -> list[ReportHit]:
+    return [hit for hit in result.hits if isinstance(hit, ReportHit)]
+
+
+def films(result: QueryResult) -> list[FilmHit]:
+    return [hit for hit in result.hits if isinstance(hit, FilmHit)]

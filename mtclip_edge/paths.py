@@ -1,0 +1,22 @@
+"""Where things of this user lie: ``MTCLIP_HOME`` or the platform's own folders. Nothing is created by asking."""
+
+import os
+from pathlib import Path
+
+
+def data_dir() -> Path:
+    """Assembled and converted backbones."""
+    if home := os.environ.get("MTCLIP_HOME"):
+        return Path(home)
+    import platformdirs
+
+    return platformdirs.user_data_path("mtclip")
+
+
+def cache_dir() -> Path:
+    """Tower outputs computed once; may be deleted at any time."""
+    if home := os.environ.get("MTCLIP_HOME"):
+        return Path(home) / "cache"
+    import platformdirs
+
+    return platformdirs.user_cache_path("mtclip")

@@ -1,0 +1,61 @@
+"""Grey pixels to a tower's input: the only copy. Training and query both use it, with the numbers stored in run and bundle.
+
+Geometry ``squash`` scales the whole film to a square: a centre crop would cut off lung bases, and 256 px training copies are
+squashed already. The resize is Pillow's (8-bit, antialiased), so the same file gives the same numbers everywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import ArtefactIncompatible
+
+GEOMETRIES = ("squash",)
+INTERPOLATIONS = ("bicubic", "bilinear")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """``size`` in pixels; ``mean`` and ``std`` for each of the three (equal) channels of an input scaled to 0..1."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    geometry: str = "squash"
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in INTERPOLATIONS or self.geometry not in GEOMETRIES:
+            raise ArtefactIncompatible(f"preprocessing {self.interpolation}/{self.geometry} is not known to this version")
+        if self.size < 1 or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ArtefactIncompatible(f"preprocessing makes no sense: {self}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "size": self.size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+            "geometry": self.geometry,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def model_input(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
+    """One film, uint8 [height, width], as float32 [3, size, size]."""
+    small = _squash(grey, how).astype(np.float32) / np.float32(255)
+    mean = np.array(how.mean, np.float32)[:, None, None]
+    std = np.array(how.std, np.float32)[:, None, None]
+    return (small[None] - mean) / std
+
+
+def _squash(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
+    from PIL import Image
+
+    method = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[how.interpolation]
+    return np.asarray(Image.fromarray(grey).resize((how.size, how.size), method))

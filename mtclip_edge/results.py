@@ -1,0 +1,138 @@
+"""What a query gives: frozen dataclasses, each with the exact JSON of docs/json.md as ``to_dict``. None means not computed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from . import NOTICE
+from .device import Device
+from .index import Choice
+
+SCHEMA = "mtclip.query/1"
+
+
+@dataclass(frozen=True)
+class ReportHit:
+    """A distinct report. ``score`` is the cosine of the embeddings; ``studies`` counts the twins that share the text."""
+
+    rank: int
+    score: float
+    report_id: str
+    label: str
+    studies: int
+    study_ids: tuple[str, ...]
+    findings: str
+    impression: str
+    text: str
+    percentile: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "rank": self.rank,
+            "kind": "report",
+            "score": self.score,
+            "percentile": self.percentile,
+            "report_id": self.report_id,
+            "label": self.label,
+            "studies": self.studies,
+            "study_ids": list(self.study_ids),
+            "findings": self.findings,
+            "impression": self.impression,
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True)
+class FilmHit:
+    """A film of the index, by its path in the source; no pixels are stored."""
+
+    rank: int
+    score: float
+    study_id: str
+    film: str
+    label: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "rank": self.rank,
+            "kind": "film",
+            "score": self.score,
+            "study_id": self.study_id,
+            "film": self.film,
+            "label": self.label,
+        }
+
+
+Hit = ReportHit | FilmHit
+
+
+@dataclass(frozen=True)
+class Abnormal:
+    """The abnormal head's probability; ``calibrated`` says whether it was fitted to frequencies on validation films."""
+
+    probability: float
+    calibrated: bool
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the film is. ``verdict`` is None while nothing has judged it."""
+
+    kind: str
+    verdict: str | None = None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """Which bundle answered, and how it searched."""
+
+    identity: str
+    demo: bool
+    backbone: str
+    precision: str
+    studies: int
+    reports: int
+    search: Choice
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """The answer to one film or one text. ``image`` is the path as given, None for a text."""
+
+    kind: str
+    value: str
+    image: str | None
+    device: Device
+    bundle: BundleFacts
+    abnormal: Abnormal | None
+    input: Input | None
+    hits: tuple[Hit, ...]
+    timings_ms: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON of schema mtclip.query/1."""
+        return {
+            "schema": SCHEMA,
+            "query": {"type": self.kind, "value": self.value},
+            "image": self.image,
+            "notice": NOTICE,
+            "device": asdict(self.device),
+            "bundle": _bundle(self.bundle),
+            "abnormal": self.abnormal and asdict(self.abnormal),
+            "input": self.input and {**asdict(self.input), "reasons": list(self.input.reasons)},
+            "hits": [hit.to_dict() for hit in self.hits],
+            "timings_ms": dict(self.timings_ms),
+        }
+
+
+def _bundle(facts: BundleFacts) -> dict[str, Any]:
+    return {
+        "id": facts.identity,
+        "demo": facts.demo,
+        "backbone": facts.backbone,
+        "precision": facts.precision,
+        "studies": facts.studies,
+        "reports": facts.reports,
+        "search": asdict(facts.search),
+    }

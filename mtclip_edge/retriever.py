@@ -1,0 +1,280 @@
+"""Film or text in, ranked reports out: a bundle opened for queries, without torch and without a network.
+
+with Retriever.open("bundle") as retriever:
+    for hit in retriever.query("film.png", k=5).hits:
+        print(hit.score, hit.label, hit.impression)
+"""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from .bundle import Bundle
+from .device import Device, choose, runtime
+from .encoder import FilmEncoder, TextEncoder
+from .errors import ArtefactDamaged, ArtefactIncompatible, FilmUnreadable, TextTowerMissing, WrongOption
+from .images import Film, read_film
+from .index import Choice, Index, load_graph
+from .reports import ReportStore
+from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit
+from .tokens import Tokenizer
+
+BATCH = 8
+
+
+class Retriever:
+    """An open bundle. Use ``Retriever.open``; close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device,
+        precision: str,
+        films: FilmEncoder,
+        store: ReportStore,
+        index: Index,
+        load_ms: float,
+    ):
+        self.bundle, self.device, self.precision = bundle, device, precision
+        self._films, self._store, self._index, self._load_ms = films, store, index, load_ms
+        self._text: TextEncoder | None = None
+
+    @classmethod
+    def open(cls, bundle: str | Path, *, device: str = "auto", precision: str = "auto", exact: bool = False) -> "Retriever":
+        """Open a bundle for queries. Every file read is hashed first.
+
+        Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, ExtraMissing.
+        """
+        path = Path(bundle).expanduser()
+        while True:
+            opened = Bundle.open(path)
+            try:
+                return cls._open(opened, device, precision, exact)
+            except ArtefactDamaged:
+                # A writer may have published the next generation in between and removed ours.
+                if Bundle.open(path).identity == opened.identity:
+                    raise
+
+    @classmethod
+    def _open(cls, bundle: Bundle, device: str, precision: str, exact: bool) -> "Retriever":
+        started = time.perf_counter()
+        precision = _precision(bundle, precision)
+        with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
+            graph = pool.submit(bundle.graph, "image", precision)
+            store = pool.submit(bundle.file, bundle.index["store"])
+            vectors = pool.submit(bundle.file, bundle.index["vectors"])
+            hnsw = pool.submit(bundle.file, bundle.index["hnsw"]["file"]) if bundle.index["hnsw"] and not exact else None
+            runtime()
+            films = FilmEncoder.load(graph.result(), bundle.preprocessing, choose(device))
+            reports = ReportStore(store.result(), bundle.manifest["model_id"])
+            index = _index(bundle, vectors.result(), hnsw, exact)
+        return cls(bundle, films.device, precision, films, reports, index, 1000 * (time.perf_counter() - started))
+
+    def query(self, film: str | Path | bytes, k: int = 5, *, name: str | None = None) -> QueryResult:
+        """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
+        result = next(self.query_many([(name or _name(film), film)], k))
+        if isinstance(result, FilmUnreadable):
+            raise result
+        return result
+
+    def query_many(self, films: Iterable[tuple[str, str | Path | bytes]], k: int = 5) -> Iterator[QueryResult | FilmUnreadable]:
+        """Many films, each with the name it is shown under, in order; a film that cannot be read gives its error in its place."""
+        _check_k(k)
+        for batch in _batches(films, BATCH):
+            decoded = [self._decode(name, film) for name, film in batch]
+            good = [item for item in decoded if not isinstance(item, FilmUnreadable)]
+            answers = iter(self._answer(good, k) if good else ())
+            for item in decoded:
+                yield item if isinstance(item, FilmUnreadable) else next(answers)
+
+    def query_text(self, text: str, k: int = 5) -> QueryResult:
+        """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption."""
+        _check_k(k)
+        encoder = self._text_encoder()
+        if not text.strip():
+            raise WrongOption("--text is empty", "expected some words, e.g. 'right pleural effusion'")
+        clock = _Clock()
+        vector = encoder.encode([text])[0]
+        clock.lap("encode")
+        hits: tuple[Hit, ...] = (*self._report_hits(vector, k), *self._film_hits(vector, k))
+        clock.lap("search")
+        return QueryResult("text", text, None, self.device, self._facts(), None, None, hits, clock.timings(self._load_ms))
+
+    @property
+    def search_note(self) -> str | None:
+        """One line where search is exact though nobody asked for that."""
+        choice = self._index.choice
+        return f"searching exactly: {choice.why}" if choice.used == "exact" and choice.why != "asked for" else None
+
+    def close(self) -> None:
+        self._store.close()
+
+    def __enter__(self) -> "Retriever":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _decode(self, name: str, film: str | Path | bytes) -> "tuple[str, Film, np.ndarray, _Clock] | FilmUnreadable":
+        clock = _Clock()
+        try:
+            decoded = read_film(film if isinstance(film, bytes) else Path(film), name)
+        except FilmUnreadable as error:
+            return error
+        clock.lap("decode")
+        pixels = self._films.prepare(decoded.grey)
+        clock.lap("preprocess")
+        return name, decoded, pixels, clock
+
+    def _answer(self, decoded: "list[tuple[str, Film, np.ndarray, _Clock]]", k: int) -> Iterator[QueryResult]:
+        started = time.perf_counter()
+        vectors, logits = self._films.encode(np.stack([pixels for _, _, pixels, _ in decoded]))
+        encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
+        for (name, film, _, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
+            clock.note("encode", encode_ms)
+            hits = self._report_hits(vector, k)
+            clock.lap("search")
+            yield QueryResult(
+                kind="film",
+                value=name,
+                image=name,
+                device=self.device,
+                bundle=self._facts(),
+                abnormal=self._abnormal(float(logit)),
+                input=Input(kind=film.kind),
+                hits=hits,
+                timings_ms=clock.timings(self._load_ms),
+            )
+
+    def _abnormal(self, logit: float) -> Abnormal | None:
+        """None where the head was never trained."""
+        if not self.bundle.manifest["abnormal_head"]:
+            return None
+        return Abnormal(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=False)
+
+    def _report_hits(self, vector: np.ndarray, k: int) -> tuple[ReportHit, ...]:
+        found = self._index.search_reports(vector, k, self._store.report_ids)
+        return tuple(
+            ReportHit(rank, score, r.report_id, r.label, r.studies, r.study_ids, r.findings, r.impression, r.text)
+            for rank, (score, r) in enumerate(zip(found.scores, self._store.reports(found.rows), strict=True), 1)
+        )
+
+    def _film_hits(self, vector: np.ndarray, k: int) -> tuple[FilmHit, ...]:
+        found = self._index.search_films(vector, k)
+        return tuple(
+            FilmHit(rank, score, film.study_id, film.name, film.label)
+            for rank, (score, film) in enumerate(zip(found.scores, self._store.films(found.rows), strict=True), 1)
+        )
+
+    def _facts(self) -> BundleFacts:
+        counts, manifest = self.bundle.index, self.bundle.manifest
+        return BundleFacts(
+            identity=self.bundle.identity,
+            demo=self.bundle.demo,
+            backbone=manifest["backbone"]["name"],
+            precision=self.precision,
+            studies=counts["studies"],
+            reports=counts["reports"],
+            search=self._index.choice,
+        )
+
+    def _text_encoder(self) -> TextEncoder:
+        if self._text is None:
+            self._text = open_text_encoder(self.bundle, choose(self.device.used))
+        return self._text
+
+
+def open_text_encoder(bundle: Bundle, device: Device) -> TextEncoder:
+    """The bundle's own text tower. Errors: TextTowerMissing, ArtefactDamaged."""
+    graphs = bundle.manifest["graphs"].get("text")
+    if not graphs:
+        raise TextTowerMissing(
+            f"{bundle.path}: this bundle has no text tower, so it cannot embed text",
+            hint="export the run without --no-text",
+        )
+    about = bundle.manifest["tokenizer"]
+    tokenizer = Tokenizer.load(bundle.file(about["file"]), about["context_length"], about["pad_id"])
+    return TextEncoder.load(bundle.graph("text", next(iter(graphs))), tokenizer, device)
+
+
+class _Clock:
+    """Milliseconds of each stage of one answer."""
+
+    def __init__(self) -> None:
+        self._laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        self.note(stage, 1000 * (time.perf_counter() - self._last))
+
+    def note(self, stage: str, milliseconds: float) -> None:
+        self._laps[stage] = milliseconds
+        self._last = time.perf_counter()
+
+    def timings(self, load_ms: float) -> dict[str, float]:
+        """``load`` happened once for the process; ``total`` is this answer with it."""
+        laps = {"load": load_ms, **self._laps}
+        return {stage: round(ms, 2) for stage, ms in {**laps, "total": sum(laps.values())}.items()}
+
+
+def _index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", exact: bool) -> Index:
+    about = bundle.index
+    array = np.load(vectors, mmap_mode="r", allow_pickle=False)
+    expected = (about["reports"] + about["films"], bundle.manifest["dim"])
+    if array.shape != expected or array.dtype != np.float32:
+        raise ArtefactIncompatible(f"{vectors}: {array.dtype} {array.shape}", f"expected float32 {expected}")
+    graph, choice = None, Choice("exact", "asked for")
+    if not exact:
+        graph, choice = _graph(bundle, hnsw)
+    return Index(np.asarray(array), about["reports"], graph, (about["hnsw"] or {}).get("ef", 0), choice)
+
+
+def _graph(bundle: Bundle, hnsw: "Future[Path] | None") -> tuple[Any, Choice]:
+    """The HNSW graph where it can be used, and the choice with its reason."""
+    about = bundle.index["hnsw"]
+    if hnsw is None:
+        return None, Choice("exact", "the bundle holds no HNSW index")
+    try:
+        graph = load_graph(hnsw.result(), bundle.manifest["dim"], bundle.index["reports"])
+    except ArtefactDamaged as damage:
+        return None, Choice("exact", f"the HNSW index is unusable: {damage.what}")
+    except ImportError:
+        return None, Choice("exact", "hnswlib is not installed")
+    except RuntimeError as error:
+        return None, Choice("exact", f"the HNSW index is unusable: {error}")
+    return graph, Choice("hnsw", f"recall@10 against exact search was {about['recall@10']} when it was built")
+
+
+def _precision(bundle: Bundle, requested: str) -> str:
+    packed = list(bundle.manifest["graphs"]["image"])
+    if requested == "auto":
+        return packed[0]
+    if requested not in packed:
+        raise WrongOption(f"precision {requested!r} is not in this bundle", f"it holds {', '.join(packed)}")
+    return requested
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise WrongOption(f"-k {k}", "expected 1 or more")
+
+
+def _name(film: str | Path | bytes) -> str:
+    return "-" if isinstance(film, bytes) else str(film)
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

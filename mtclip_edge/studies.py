@@ -1,0 +1,137 @@
+"""Studies, films and distinct reports: what every source yields and everything else consumes.
+
+A label is never guessed: what is neither normal nor abnormal is unknown. Texts are kept verbatim; ``tower_text`` is what a text
+tower gets (without de-identification marks), ``folded`` is what decides whether two reports are the same.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+LABELS = ("normal", "abnormal", "unknown")
+SPLITS = ("train", "validation", "test")
+VIEWS = ("PA", "AP", "frontal", "lateral", "other", "unknown")
+
+_MARKS = re.compile(r"\bX{3,}\b|_{2,}")  # Open-I writes XXXX, MIMIC-CXR writes ___
+_NOT_WORD = re.compile(r"[\W_]+")
+_VIEW_WORDS = {
+    "": "unknown",
+    "unknown": "unknown",
+    "pa": "PA",
+    "ap": "AP",
+    "ap supine": "AP",
+    "ap_horizontal": "AP",
+    "frontal": "frontal",
+    "lateral": "lateral",
+    "l": "lateral",
+    "ll": "lateral",
+    "rl": "lateral",
+}
+
+
+@dataclass(frozen=True)
+class Film:
+    """One image file of a study. ``name`` is its path as the source spells it, ``path`` where it lies on this machine."""
+
+    path: Path
+    name: str
+    view: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One examination of one patient: 0..n films, 0..1 report (at least one of the two), a label."""
+
+    study_id: str
+    patient_id: str
+    films: tuple[Film, ...] = ()
+    findings: str = ""
+    impression: str = ""
+    report: str = ""
+    label: str = "unknown"
+    finding_labels: tuple[str, ...] = ()
+    split: str = "train"
+    source: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The report as a person reads it: the source's own, else findings and impression, verbatim."""
+        return self.report or " ".join(part for part in (self.findings, self.impression) if part)
+
+    @cached_property
+    def tower_text(self) -> str:
+        """The report as a text tower reads it: without de-identification marks, white space collapsed."""
+        return tower_text(self.text)
+
+    @cached_property
+    def report_id(self) -> str | None:
+        """The distinct report this study's text belongs to; None without text. 16 hex digits of SHA-256 of the folded text."""
+        key = folded(self.text)
+        return hashlib.sha256(key.encode()).hexdigest()[:16] if key else None
+
+
+@dataclass(frozen=True)
+class DistinctReport:
+    """All studies whose folded text is the same: one entry of an index."""
+
+    report_id: str
+    studies: tuple[Study, ...]
+
+    @property
+    def first(self) -> Study:
+        """The study whose wording stands for all (the smallest study id, so that it does not depend on the order read)."""
+        return self.studies[0]
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        return {label: sum(study.label == label for study in self.studies) for label in LABELS}
+
+    @property
+    def label(self) -> str:
+        return majority(self.counts["normal"], self.counts["abnormal"])
+
+
+def majority(normal: int, abnormal: int) -> str:
+    """The label of a distinct report: its studies vote, unknown ones abstain, a tie is unknown."""
+    if normal == abnormal:
+        return "unknown"
+    return "normal" if normal > abnormal else "abnormal"
+
+
+def distinct_reports(studies: Iterable[Study]) -> list[DistinctReport]:
+    """Collapse twins; entries are ordered by report id, their studies by study id. Studies without text are left out."""
+    groups: dict[str, list[Study]] = defaultdict(list)
+    for study in studies:
+        if study.report_id:
+            groups[study.report_id].append(study)
+    return [DistinctReport(key, tuple(sorted(groups[key], key=lambda s: s.study_id))) for key in sorted(groups)]
+
+
+def tower_text(text: str) -> str:
+    return " ".join(_MARKS.sub(" ", text).split())
+
+
+def folded(text: str) -> str:
+    """Case, punctuation, white space and de-identification marks folded away."""
+    return _NOT_WORD.sub(" ", _MARKS.sub(" ", text)).strip().lower()
+
+
+def split_of(patient_id: str) -> str:
+    """The split of a patient where the source names none: a fixed hash, so that it is the same on every machine, 70/10/20."""
+    bucket = int(hashlib.sha256(f"mtclip-split:{patient_id}".encode()).hexdigest(), 16) % 100
+    return "train" if bucket < 70 else "validation" if bucket < 80 else "test"
+
+
+def view_of(word: str) -> str:
+    """The view a source's word means; a word we do not know is ``other``, an empty one ``unknown``."""
+    return _VIEW_WORDS.get(word.strip().lower(), "other")
+
+
+def is_view(view: str, wanted: str) -> bool:
+    """``--view frontal`` includes PA and AP."""
+    return view == wanted or (wanted == "frontal" and view in ("PA", "AP"))

@@ -1,0 +1,158 @@
+"""What a person sees: tables on stdout, progress on stderr, both through rich and readable at 80 columns."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from . import NOTICE
+from .output import escaped, films, reports
+from .results import QueryResult, ReportHit
+
+_STYLES = {"abnormal": "bold red", "normal": "green", "unknown": "dim"}
+_TEXT_LENGTH = 220  # of a report in a table: three or four lines at 80 columns
+DEMO = "DEMO BUNDLE: drawn films, invented reports"
+
+
+class TableWriter:
+    def __init__(self, console: Console | None = None):
+        self._console = console or Console(highlight=False, soft_wrap=False)
+        self._results = 0
+
+    def add(self, result: QueryResult) -> None:
+        if self._results:
+            self._console.print()
+        if result.bundle.demo:
+            self._console.print(DEMO, style="bold reverse yellow")
+        self._console.print(_headline(result))
+        self._console.print(_report_table(reports(result)))
+        if found := films(result):
+            self._console.print(_film_table(found))
+        self._console.print(_provenance(result), style="dim")
+        self._results += 1
+
+    def close(self) -> None:
+        if self._results:
+            self._console.print(NOTICE, style="bold")
+
+
+class ProgressBars:
+    """A bar for each kind of work on stderr; nothing where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bars = Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what)
+        self._bars.update(self._tasks[what], completed=done, total=total)
+
+    def say(self, line: str) -> None:
+        """A line of the log above the bars, as it is: neither markup nor wrapping."""
+        if self._bars.disable:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> "ProgressBars":
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+
+def _headline(result: QueryResult) -> Text:
+    line = Text(escaped(result.value), style="bold")
+    if result.abnormal is not None:
+        note = "" if result.abnormal.calibrated else " (not calibrated)"
+        line.append(f"   abnormal {100 * result.abnormal.probability:.0f} %{note}", style="default")
+    return line
+
+
+def _report_table(hits: list[ReportHit]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True, header_style="dim")
+    table.add_column("#", justify="right")
+    table.add_column("similarity", justify="right")
+    table.add_column("studies", justify="right")
+    table.add_column("label")
+    table.add_column("report", ratio=1, overflow="fold")
+    for hit in hits:
+        label = Text(hit.label, style=_STYLES[hit.label])
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", f"×{hit.studies}", label, _report_text(hit))
+    return table
+
+
+def _report_text(hit: ReportHit) -> Text:
+    """Impression first, then findings, cut to a few lines."""
+    first = hit.impression or hit.text
+    rest = hit.findings if hit.impression else ""
+    text = Text(_cut(first, _TEXT_LENGTH))
+    if rest and len(first) < _TEXT_LENGTH - 20:
+        text.append("  " + _cut(rest, _TEXT_LENGTH - len(first)), style="dim")
+    return text
+
+
+def _film_table(hits: list[Any]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name, justify in (("#", "right"), ("similarity", "right"), ("study", "left"), ("label", "left"), ("film", "left")):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for hit in hits:
+        label = Text(hit.label, style=_STYLES[hit.label])
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", escaped(hit.study_id), label, escaped(hit.film))
+    return table
+
+
+def _provenance(result: QueryResult) -> str:
+    facts = result.bundle
+    return f"{facts.reports} reports of {facts.studies} studies · {facts.search.used} · {facts.precision} on {result.device.used}"
+
+
+def _cut(text: str, length: int) -> str:
+    text = " ".join(escaped(text).split())
+    return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0] + "…"
+
+
+def print_eval(documents: list[dict[str, Any]]) -> None:
+    Console(highlight=False).print(eval_table(documents))
+
+
+def eval_table(rows: list[dict[str, Any]]) -> Table:
+    """Results of ``mtclip eval``: a column for each artefact, a row for each figure."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("")
+    for row in rows:
+        table.add_column(escaped(row["artefact"]), justify="right", overflow="fold")
+    for name, values in _figures([row["result"] for row in rows]):
+        table.add_row(name, *values)
+    return table
+
+
+def _figures(results: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    lines = [
+        ("films / distinct reports", [f"{r['films']} / {r['reports']}" for r in results]),
+        ("AUROC", [_number(r["auroc"]) for r in results]),
+    ]
+    for part, note in (("macro", " (constant 0.500)"), ("normal", ""), ("abnormal", "")):
+        lines.append((f"P@10 {part}{note}", [_number(r["precision@10"] and r["precision@10"][part]) for r in results]))
+    for direction, name in (("film_to_report", "film > report"), ("report_to_film", "report > film")):
+        for k in (1, 5, 10):
+            lines.append((f"Recall@{k} {name}", [_recall(r[direction] and r[direction][f"recall@{k}"]) for r in results]))
+    return lines
+
+
+def _recall(row: dict[str, float] | None) -> str:
+    if not row:
+        return "not computed"
+    return f"{row['value']:.3f}  chance {row['chance']:.3f}  lift {row['lift']:.1f}  ceiling {row['ceiling']:.2f}"
+
+
+def _number(value: float | None) -> str:
+    return "not computed" if value is None else f"{value:.3f}"

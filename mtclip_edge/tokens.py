@@ -1,0 +1,41 @@
+"""Report text to token ids, the only copy: training, export and query tokenise with the file that the bundle carries."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A ``tokenizer.json`` with the tower's token limit and padding id."""
+
+    model: Any
+    context_length: int
+    pad_id: int
+
+    @classmethod
+    def load(cls, path: Path, context_length: int, pad_id: int) -> "Tokenizer":
+        from tokenizers import Tokenizer as Model
+
+        model = Model.from_str(_without_fixed_lengths(path.read_text(encoding="utf-8")))
+        model.enable_truncation(context_length)
+        return cls(model, context_length, pad_id)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts as int64 [texts, longest], truncated to the token limit and padded to the longest of them."""
+        rows = [encoding.ids for encoding in self.model.encode_batch(list(texts))]
+        ids = np.full((len(rows), max(map(len, rows), default=0)), self.pad_id, np.int64)
+        for row, values in zip(ids, rows, strict=True):
+            row[: len(values)] = values
+        return ids
+
+
+def _without_fixed_lengths(tokenizer_json: str) -> str:
+    """Published files often carry the lengths of their own training; ours come from the tower's configuration."""
+    content = json.loads(tokenizer_json)
+    content["truncation"] = content["padding"] = None
+    return json.dumps(content, ensure_ascii=False)

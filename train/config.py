@@ -1,0 +1,107 @@
+"""Everything a run can be told, resolved once: option, then MTCLIP_* variable, then configuration file, then default."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mtclip_edge.errors import SourceUnusable, WrongOption
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Defaults were chosen on the validation split of Open-I with the compact backbone; docs/results.md has the figures."""
+
+    backbone: str = "compact"
+    epochs: int = 40
+    seed: int = 0
+    lr: float = 3e-4
+    batch_size: int = 256
+    bce: float = 1.0  # weights of the three losses; 0 leaves one out
+    supcon: float = 0.3
+    clip: float = 1.0
+    supcon_temperature: float = 0.1
+    dim: int | None = None  # None: the backbone's width where its towers are aligned, else 256
+    hidden: int = 512
+    dropout: float = 0.5
+    weight_decay: float = 0.05
+    warmup: float = 0.05  # share of all steps
+    patience: int = 12  # epochs without a better validation figure before training stops
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "hidden", "patience"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("bce", "supcon", "clip", "weight_decay"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.bce + self.supcon + self.clip > 0, "bce, supcon, clip", 0, "at least one loss with a weight above 0")
+        _require(self.lr > 0, "lr", self.lr, "above 0")
+        _require(self.supcon_temperature > 0, "supcon_temperature", self.supcon_temperature, "above 0")
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more and below 1")
+        _require(self.dim is None or self.dim >= 2, "dim", self.dim, "at least 2")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def resolve(options: Mapping[str, Any], file: Path | None) -> tuple[TrainConfig, dict[str, str]]:
+    """The configuration, and for each value where it came from: option, variable, file or default.
+
+    ``options`` holds what the command line gave, None where it gave nothing. Errors: WrongOption, SourceUnusable (the file).
+    """
+    from_file = _read(file) if file else {}
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for field in fields(TrainConfig):
+        variable = f"MTCLIP_{field.name.upper()}"
+        if options.get(field.name) is not None:
+            values[field.name], origins[field.name] = options[field.name], "option"
+        elif variable in os.environ:
+            values[field.name], origins[field.name] = _number(os.environ[variable]), variable
+        elif field.name in from_file:
+            values[field.name], origins[field.name] = from_file[field.name], str(file)
+        else:
+            origins[field.name] = "default"
+    return TrainConfig(**{name: _as_declared(name, value) for name, value in values.items()}), origins
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SourceUnusable(f"{file}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise SourceUnusable(f"{file}: not TOML ({error})") from None
+    known = [field.name for field in fields(TrainConfig)]
+    for name in content:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            raise WrongOption(f"{file}: unknown setting {name!r}", f"did you mean {close[0]}?" if close else None)
+    return content
+
+
+def _as_declared(name: str, value: Any) -> Any:
+    """A value of the declared type; TOML and variables may give 1 for 1.0, never a word for a number."""
+    declared = TrainConfig.__annotations__[name]
+    kind = int if name == "dim" else declared
+    if kind is float and isinstance(value, int):
+        value = float(value)
+    _require(type(value) is kind or (value is None and name == "dim"), name, value, f"of type {kind.__name__}")
+    return value
+
+
+def _number(word: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def _require(holds: bool, name: str, value: Any, expected: str) -> None:
+    if not holds:
+        raise WrongOption(f"{name} = {value!r}", f"expected {expected}")

@@ -1,0 +1,36 @@
+"""``eval`` of a run: its projectors on cached tower outputs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtclip_edge.errors import ArtefactIncompatible, SourceUnusable
+from mtclip_edge.studies import Study
+
+from .backbone import load_backbone
+from .config import TrainConfig
+from .features import Progress
+from .fit import choose_device, evaluate_table, tabulate
+from .run import load_run
+
+
+def evaluate_run(
+    path: Path,
+    studies: Sequence[Study],
+    *,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
+) -> dict[str, Any]:
+    """All figures of a run on some studies. Errors: RunUnusable, ArtefactDamaged, ArtefactIncompatible, SourceUnusable."""
+    run = load_run(path)
+    backbone = load_backbone(run.record["backbone"]["spec"])
+    if backbone.identity != run.record["backbone"]["identity"]:
+        raise ArtefactIncompatible(f"{backbone.path}: not the backbone that {path} was trained on")
+    used, _ = choose_device(device)
+    table = tabulate(backbone, studies, progress, used)
+    for problem in table.problems:
+        say(f"left out: {problem}")
+    if not len(table.label):
+        raise SourceUnusable("no film can be read")
+    return evaluate_table(run.space.to(used), table, TrainConfig(**run.record["config"]))

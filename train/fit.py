@@ -1,0 +1,352 @@
+"""Train the projectors on cached tower outputs, with three losses at once.
+
+Every random choice is drawn from the seed and the epoch's number, so a run that was killed continues to exactly the weights of an
+unbroken one (one machine, one thread): the checkpoint of the last finished epoch is all it needs.
+"""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtclip_edge import NOTICE, __version__
+from mtclip_edge.durable import private_dir
+from mtclip_edge.errors import DeviceUnavailable, Refused, RunUnusable, SourceUnusable, WrongOption
+from mtclip_edge.evaluation import LABEL_CODES, Cases, evaluate, selection_score
+from mtclip_edge.sources import Reading, open_sources
+
+from . import run as runs
+from .backbone import Backbone, load_backbone
+from .config import TrainConfig
+from .features import Progress, film_features, report_features
+from .losses import abnormal_loss, clip_loss, supervised_contrastive_loss
+from .projector import ProjectorShape, SharedSpace
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One split as tensors: a row for each film that could be read.
+
+    ``film`` float32 [rows, width]; ``text`` float32 [reports, width]; ``report`` int64 [rows] into ``text``, -1 without text;
+    ``label`` int64 [rows], 0 normal, 1 abnormal, -1 unknown.
+    """
+
+    cases: Cases
+    film: Tensor
+    text: Tensor
+    report: Tensor
+    label: Tensor
+    problems: tuple[str, ...]
+
+
+def train(
+    config: TrainConfig,
+    sources: Sequence[str],
+    out: Path,
+    *,
+    resume: bool = False,
+    origins: dict[str, str] | None = None,
+    say: Say = lambda _: None,
+    progress: Progress = lambda *_: None,
+) -> runs.Run:
+    """Fit projectors and write a run to ``out``. Errors: SourceUnusable, BackboneUnusable, RunUnusable, Refused, WrongOption."""
+    _check_out(out, resume)
+    if resume and (out / runs.RUN).is_file():
+        say(f"{out}: already finished")
+        return runs.load_run(out)
+    started = time.perf_counter()
+    reading = open_sources(sources)
+    _report_problems(reading, say)
+    backbone = load_backbone(config.backbone)
+    device, why = choose_device(config.device)
+    say(f"device {device}: {why}")
+    train_table = tabulate(backbone, reading.split("train"), progress, device)
+    validation = tabulate(backbone, reading.split("validation"), progress, device)
+    _check_tables(train_table, validation, reading.spec, say)
+    features_done = time.perf_counter()
+    private_dir(out)
+    fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train_table, validation, device).run(out, resume, say)
+    record = {
+        "format": runs.FORMAT,
+        "notice": NOTICE,
+        "made_by": {"mtclip_edge": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "config": config.to_dict(),
+        "origins": origins or {},
+        "backbone": _backbone_record(backbone, config),
+        "preprocessing": backbone.preprocessing.to_dict(),
+        "shape": fitted.shape.to_dict(),
+        "data": _data_record(reading, sources, train_table, validation),
+        "device": {"used": str(device), "why": why},
+        "best_epoch": fitted.best_epoch,
+        "epochs_run": len(fitted.history),
+        "validation": fitted.history[fitted.best_epoch - 1]["validation"],
+        "seconds": {"features": features_done - started, "fit": time.perf_counter() - features_done},
+    }
+    runs.write_run(out, record, fitted.best)
+    say(f"{out}: best epoch {fitted.best_epoch} of {len(fitted.history)}")
+    return runs.load_run(out)
+
+
+def choose_device(requested: str) -> tuple[torch.device, str]:
+    """A torch device and the reason. Errors: WrongOption, DeviceUnavailable."""
+    if requested not in ("auto", "cpu", "cuda"):
+        raise WrongOption(f"device {requested!r}", "expected one of auto, cpu, cuda")
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise DeviceUnavailable("device cuda was asked for, and torch finds no CUDA device", hint="use --device cpu")
+    if requested == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu"), "asked for" if requested == "cpu" else "torch finds no CUDA device"
+    return torch.device("cuda"), "asked for" if requested == "cuda" else f"torch finds {torch.cuda.get_device_name()}"
+
+
+def shape_for(config: TrainConfig, backbone: Backbone) -> ProjectorShape:
+    """Residual projectors need towers that share a space, and its width."""
+    dim = config.dim or (backbone.film_width if backbone.aligned else 256)
+    residual = backbone.aligned and dim == backbone.film_width
+    return ProjectorShape(backbone.film_width, backbone.text_width, config.hidden, dim, residual, config.dropout)
+
+
+def tabulate(backbone: Backbone, studies: Sequence[Any], progress: Progress, device: torch.device) -> Table:
+    """Tower outputs of all films and distinct reports of some studies."""
+    cases = Cases.of(studies)
+    features = film_features(backbone, [film.path for film in cases.films], progress, device)
+    cases = cases.only(np.flatnonzero(features.rows >= 0))
+    column = {report.report_id: i for i, report in enumerate(cases.reports)}
+    return Table(
+        cases=cases,
+        film=torch.from_numpy(features.vectors[features.rows[features.rows >= 0]]).to(device),
+        text=torch.from_numpy(report_features(backbone, cases.texts, progress, device)).to(device),
+        report=torch.tensor([column.get(s.report_id or "", -1) for s in cases.studies], dtype=torch.int64, device=device),
+        label=torch.tensor([LABEL_CODES[s.label] for s in cases.studies], dtype=torch.int64, device=device),
+        problems=features.problems,
+    )
+
+
+class Fit:
+    """One training, epoch by epoch. Holds what changes; ``Table`` and ``TrainConfig`` hold what does not."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        shape: ProjectorShape,
+        logit_scale: float,
+        train: Table,
+        validation: Table,
+        device: torch.device,
+    ):
+        torch.manual_seed(config.seed)
+        self.config, self.shape, self.train_table, self.validation = config, shape, train, validation
+        self.space = SharedSpace(shape, logit_scale).to(device)
+        self.optimiser = torch.optim.AdamW(_groups(self.space, config.weight_decay), lr=config.lr)
+        self.steps_per_epoch = math.ceil(len(train.label) / config.batch_size)
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_epoch, self.best_score = 0, -math.inf
+
+    def run(self, out: Path, resume: bool, say: Say) -> "Fit":
+        if resume and (out / runs.CHECKPOINT).is_file():
+            self._restore(out / runs.CHECKPOINT)
+            say(f"{out}: resumed after epoch {len(self.history)}")
+        while len(self.history) < self.config.epochs and len(self.history) - self.best_epoch < self.config.patience:
+            self._epoch(len(self.history))
+            self._save(out)
+            say(epoch_line(self.history[-1], self.config.epochs))
+        return self
+
+    def _epoch(self, epoch: int) -> None:
+        started = time.perf_counter()
+        # Order and dropout depend on seed and epoch alone, never on what ran before in this process.
+        torch.manual_seed(self.config.seed * 100_003 + epoch)
+        order = torch.randperm(len(self.train_table.label))
+        self.space.train()
+        sums: dict[str, float] = {}
+        batches = order.split(self.config.batch_size)
+        for step, rows in enumerate(batches):
+            self._set_rate(epoch * self.steps_per_epoch + step)
+            losses = self._losses(rows.to(self.train_table.label.device))
+            self.optimiser.zero_grad()
+            losses["loss"].backward()
+            self.optimiser.step()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
+        self._note(epoch + 1, sums, started)
+
+    def _losses(self, rows: Tensor) -> dict[str, Tensor]:
+        """The three losses of one batch and their weighted sum; a loss whose weight is 0 is not computed."""
+        table, config, space = self.train_table, self.config, self.space
+        report, label = table.report[rows], table.label[rows]
+        film = space.embed_films(table.film[rows])
+        has_text = report >= 0
+        text = film.new_zeros(film.shape)
+        if bool(has_text.any()):
+            text = text.index_copy(0, has_text.nonzero().squeeze(1), space.embed_texts(table.text[report[has_text]]))
+        losses = {}
+        if config.clip:
+            losses["clip"] = clip_loss(film, text, space.scale, report)
+        if config.supcon:
+            both, labels = torch.cat([film, text[has_text]]), torch.cat([label, label[has_text]])
+            losses["supcon"] = supervised_contrastive_loss(both, labels, config.supcon_temperature)
+        if config.bce:
+            losses["bce"] = abnormal_loss(space.abnormal_logit(film), label)
+        weights = {"clip": config.clip, "supcon": config.supcon, "bce": config.bce}
+        return {**losses, "loss": sum((weights[name] * value for name, value in losses.items()), film.new_zeros(()))}
+
+    def _set_rate(self, step: int) -> None:
+        """Linear warm-up, then a cosine to zero."""
+        total = self.config.epochs * self.steps_per_epoch
+        warmup = max(1, round(self.config.warmup * total))
+        factor = (step + 1) / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.lr * factor
+
+    def _note(self, epoch: int, losses: dict[str, float], started: float) -> None:
+        result = evaluate_table(self.space, self.validation, self.config)
+        score = selection_score(result)
+        if score is None:  # nothing to choose by: keep the last epoch
+            score = epoch * 1e-9
+        if score > self.best_score:
+            self.best_score, self.best_epoch, self.best = score, epoch, runs.cpu_copy(self.space.state_dict())
+        seconds = time.perf_counter() - started
+        self.history.append({"epoch": epoch, "train": losses, "validation": result, "selection": score, "seconds": seconds})
+
+    def _save(self, out: Path) -> None:
+        tensors = {f"model/{k}": v for k, v in self.space.state_dict().items()}
+        tensors |= {f"best/{k}": v for k, v in self.best.items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{index}/{k}": v for k, v in state.items()}
+        metadata = {
+            "fingerprint": self.fingerprint(),
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "best_score": self.best_score,
+        }
+        runs.save_tensors(out / runs.CHECKPOINT, runs.cpu_copy(tensors), metadata)
+        runs.write_log(out, self.history)
+
+    def _restore(self, path: Path) -> None:
+        tensors, metadata = runs.load_tensors(path)
+        if metadata["fingerprint"] != self.fingerprint():
+            raise RunUnusable(
+                f"{path.parent}: its checkpoint is of another configuration or other data",
+                hint="give the same options and data, or another --out",
+            )
+        self.space.load_state_dict(_below(tensors, "model/"))
+        self.best = _below(tensors, "best/")
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below(tensors, "optimiser/").items():
+            index, key = name.split("/")
+            state.setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        self.history, self.best_epoch, self.best_score = metadata["history"], metadata["best_epoch"], metadata["best_score"]
+
+    def fingerprint(self) -> str:
+        """What a checkpoint belongs to: configuration (but the device), shapes, and every row trained and validated on."""
+        config = {k: v for k, v in self.config.to_dict().items() if k not in ("device", "backbone")}
+        digest = sha256(json.dumps([config, self.shape.to_dict()], sort_keys=True).encode())
+        for table in (self.train_table, self.validation):
+            for tensor in (table.film, table.text, table.report, table.label):
+                digest.update(tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@torch.inference_mode()
+def embed(space: SharedSpace, table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Film embeddings, abnormal logits and report embeddings of a table, in ``eval`` mode."""
+    space.eval()
+    film = space.embed_films(table.film)
+    return film.cpu().numpy(), space.abnormal_logit(film).cpu().numpy(), space.embed_texts(table.text).cpu().numpy()
+
+
+def evaluate_table(space: SharedSpace, table: Table, config: TrainConfig) -> dict[str, Any]:
+    """Figures of a table; without a BCE loss the head was never trained and gives none."""
+    film, logit, report = embed(space, table)
+    return evaluate(table.cases, film, logit if config.bce else None, report)
+
+
+def epoch_line(entry: dict[str, Any], epochs: int) -> str:
+    result = entry["validation"]
+    precision, forth, back = result["precision@10"], result["film_to_report"], result["report_to_film"]
+    figures = {
+        "AUROC": result["auroc"],
+        "macro P@10": precision and precision["macro"],
+        "R@10 film>report": forth and forth["recall@10"]["value"],
+        "R@10 report>film": back and back["recall@10"]["value"],
+    }
+    losses = " ".join(f"{name} {value:.3f}" for name, value in entry["train"].items())
+    shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+    return f"epoch {entry['epoch']}/{epochs}  {losses}  validation: {shown}  {entry['seconds']:.1f} s"
+
+
+def _groups(space: SharedSpace, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on matrices only; biases, norms and the temperature are left free."""
+    matrices = [p for p in space.parameters() if p.ndim >= 2]
+    others = [p for p in space.parameters() if p.ndim < 2]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    if not resume and (out / runs.RUN).exists():
+        raise Refused(f"{out}: already holds a run", hint="give another --out")
+    if not resume and (out / runs.CHECKPOINT).exists():
+        raise Refused(f"{out}: holds an unfinished run", hint="add --resume to continue it, or give another --out")
+
+
+def _check_tables(train: Table, validation: Table, spec: str, say: Say) -> None:
+    for problem in (*train.problems, *validation.problems):
+        say(f"left out: {problem}")
+    if not len(train.label):
+        raise SourceUnusable(
+            f"{spec}: no film of the train split can be read", "a film needs a row with image_path and split train"
+        )
+    if not len(validation.label):
+        say("no film in the validation split: the last epoch is kept, and nothing was chosen by validation")
+
+
+def _report_problems(reading: Reading, say: Say) -> None:
+    say(reading.summary())
+    for problem in reading.problems[:20]:
+        say(f"  {problem}")
+    if len(reading.problems) > 20:
+        say(f"  and {len(reading.problems) - 20} more")
+
+
+def _backbone_record(backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
+    return {
+        "spec": config.backbone if config.backbone == "compact" else str(backbone.path),
+        "name": backbone.name,
+        "identity": backbone.identity,
+        "weights_sha256": backbone.weights_sha256,
+        "licence": backbone.licence,
+        "aligned": backbone.aligned,
+    }
+
+
+def _data_record(reading: Reading, sources: Sequence[str], train: Table, validation: Table) -> dict[str, Any]:
+    return {
+        "sources": [_absolute(spec) for spec in sources],
+        "studies": {name: len(reading.split(name)) for name in ("train", "validation", "test")},
+        "films": {"train": len(train.label), "validation": len(validation.label)},
+        "bad_rows": len(reading.problems),
+        "unreadable_films": len(train.problems) + len(validation.problems),
+    }
+
+
+def _absolute(spec: str) -> str:
+    """A source as it can be opened again from another folder."""
+    kind, colon, rest = spec.partition(":")
+    path = Path(rest if colon and kind == "manifest" else spec).expanduser().resolve()
+    return f"manifest:{path}"

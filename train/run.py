@@ -1,0 +1,102 @@
+"""A run: the folder that ``train`` writes. JSON and safetensors only; every file is replaced whole, never edited.
+
+run.json       configuration as resolved, backbone, sources, splits, best epoch, validation figures: written last, so it means finished
+weights.safetensors     the best epoch's projectors, head and temperature
+checkpoint.safetensors  the last finished epoch with optimiser state, for --resume
+log.jsonl      a line for each epoch
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mtclip_edge.durable import replace_with, sha256, write_bytes
+from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, RunUnusable
+from mtclip_edge.preprocess import Preprocessing
+
+from .projector import ProjectorShape, SharedSpace
+
+FORMAT = 1
+RUN, WEIGHTS, CHECKPOINT, LOG = "run.json", "weights.safetensors", "checkpoint.safetensors", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as read back."""
+
+    path: Path
+    record: Mapping[str, Any]
+    space: SharedSpace
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing.from_dict(self.record["preprocessing"])
+
+    @property
+    def sources(self) -> list[str]:
+        return list(self.record["data"]["sources"])
+
+
+def load_run(path: Path) -> Run:
+    """Read a finished run. Errors: RunUnusable (missing, unfinished), ArtefactDamaged, ArtefactIncompatible."""
+    record = _record(path)
+    weights = path / WEIGHTS
+    if not weights.is_file() or sha256(weights) != record["weights_sha256"]:
+        raise ArtefactDamaged(f"{weights}: not the weights that {RUN} names", hint="train again, or restore the folder from a copy")
+    space = SharedSpace(ProjectorShape(**record["shape"]), 1.0)
+    space.load_state_dict(load_tensors(weights)[0])
+    return Run(path, record, space.eval().requires_grad_(False))
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((path / RUN).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        unfinished = (path / CHECKPOINT).is_file()
+        raise RunUnusable(
+            f"{path}: {'the run is not finished' if unfinished else 'not a run (no run.json)'}",
+            hint=f"mtclip train --out {path} --resume …" if unfinished else "mtclip train --data SOURCE --out RUN makes one",
+        ) from None
+    except ValueError:
+        raise ArtefactDamaged(f"{path / RUN}: not JSON") from None
+    if record.get("format", 0) > FORMAT:
+        raise ArtefactIncompatible(
+            f"{path}: run format {record['format']}, this version reads {FORMAT}", hint="upgrade mtclip-edge"
+        )
+    return record
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
+    """Tensors and JSON metadata as one durable safetensors file."""
+    content = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+    return replace_with(path, lambda file: save_file(content, file, {"json": json.dumps(metadata)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
+    """Errors: ArtefactDamaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = json.loads((file.metadata() or {}).get("json", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtefactDamaged(f"{path}: cannot be read ({error})") from None
+
+
+def write_log(path: Path, history: list[dict[str, Any]]) -> None:
+    write_bytes(path / LOG, "".join(json.dumps(line) + "\n" for line in history).encode())
+
+
+def write_run(path: Path, record: Mapping[str, Any], best: Mapping[str, Tensor]) -> None:
+    save_tensors(path / WEIGHTS, best, {})
+    full = {**record, "weights_sha256": sha256(path / WEIGHTS)}
+    write_bytes(path / RUN, (json.dumps(full, indent=1) + "\n").encode())
+
+
+def cpu_copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
