@@ -39,9 +39,7 @@ def common(
 
 @app.command(epilog="Example: mtclip query film.png --bundle BUNDLE -k 3")
 def query(
-    images: Annotated[
-        list[str] | None, typer.Argument(metavar="[IMAGE|DIR|GLOB|-]...", help="Films; - reads one from stdin.")
-    ] = None,
+    images: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE|DIR|GLOB|-]...", help="Films; - reads one from stdin.")] = None,
     text: Annotated[str | None, typer.Option(help="Search reports and films by a text instead.")] = None,
     files_from: Annotated[str | None, typer.Option(metavar="FILE|-", help="A list of films, one path a line.")] = None,
     bundle: Annotated[Path | None, typer.Option(envvar="MTCLIP_BUNDLE", help="The bundle to search.", show_default=False)] = None,
@@ -98,9 +96,7 @@ def _answer_films(retriever: Any, films: list[Any], k: int, out: Any) -> None:
 
 @app.command(epilog="Example: mtclip train --data openi/manifest.csv --out run")
 def train(
-    data: Annotated[
-        list[str], typer.Option(help="A source of studies: manifest:FILE, or a folder with a manifest.csv. May repeat.")
-    ],
+    data: Annotated[list[str], typer.Option(help="A source of studies: manifest:FILE, or a folder with a manifest.csv. May repeat.")],
     out: Annotated[Path, typer.Option(help="The run to write.")] = Path("run"),
     backbone: Annotated[str | None, typer.Option(help="compact, or an open_clip directory.", show_default="compact")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings in TOML; options and MTCLIP_* variables go before.")] = None,
@@ -108,9 +104,7 @@ def train(
     seed: Annotated[int | None, typer.Option(show_default="0")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default=False)] = None,
     batch_size: Annotated[int | None, typer.Option(show_default=False)] = None,
-    bce: Annotated[
-        float | None, typer.Option(help="Weight of the normal/abnormal loss; 0 leaves it out.", show_default="1")
-    ] = None,
+    bce: Annotated[float | None, typer.Option(help="Weight of the normal/abnormal loss; 0 leaves it out.", show_default="1")] = None,
     supcon: Annotated[float | None, typer.Option(help="Weight of the supervised contrastive loss.", show_default="0.3")] = None,
     clip: Annotated[float | None, typer.Option(help="Weight of the CLIP loss.", show_default="1")] = None,
     dim: Annotated[int | None, typer.Option(help="Width of the shared space.", show_default="the backbone's, or 256")] = None,
@@ -170,9 +164,7 @@ def index_build(
         bars.say(reading.summary())
         for problem in reading.problems[:20]:
             bars.say(f"  {problem}")
-        built = rebuild(
-            bundle, reading.studies if split == "all" else reading.split(split), device=device, progress=bars, say=bars.say
-        )
+        built = rebuild(bundle, reading.studies if split == "all" else reading.split(split), device=device, progress=bars, say=bars.say)
         bars.say(f"{bundle}: {built.index['reports']} distinct reports, generation {built.generation}")
 
 

@@ -85,9 +85,7 @@ class Probes:
 
 
 @torch.inference_mode()
-def film_parity(
-    backbone: Backbone, space: SharedSpace, how: Preprocessing, encoder: FilmEncoder, probes: Probes, precision: str
-) -> Parity:
+def film_parity(backbone: Backbone, space: SharedSpace, how: Preprocessing, encoder: FilmEncoder, probes: Probes, precision: str) -> Parity:
     """Compare the film graph with the training path. ``how`` is the preprocessing the run was trained with."""
     features = backbone.film_tower(torch.from_numpy(np.stack([model_input(grey, how) for grey in probes.films])))
     embedding = space.embed_films(features)
@@ -107,9 +105,7 @@ def text_parity(backbone: Backbone, space: SharedSpace, encoder: TextEncoder, pr
     return _compare("text", precision, f"{len(probes.texts)} texts", expected, found, None)
 
 
-def _compare(
-    tower: str, precision: str, origin: str, expected: np.ndarray, found: Sequence[np.ndarray], max_logit: float | None
-) -> Parity:
+def _compare(tower: str, precision: str, origin: str, expected: np.ndarray, found: Sequence[np.ndarray], max_logit: float | None) -> Parity:
     cosine = min(float((expected.astype(np.float64) * vectors).sum(axis=1).min()) for vectors in found)
     max_abs = max(_worst(expected, vectors) for vectors in found)
     return Parity(tower, precision, origin, BATCHES, max_abs, cosine, max_logit)

@@ -70,9 +70,7 @@ def export_text_tower(graph: TextGraph, backbone: Backbone, target: Path) -> Pat
         return _export(graph, (torch.from_numpy(ids),), [TOKEN_IDS], [TEXT_EMBEDDING], shapes, target)
 
 
-def _export(
-    graph: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str], shapes: Any, target: Path
-) -> Path:
+def _export(graph: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str], shapes: Any, target: Path) -> Path:
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it and says so only half-way through

@@ -31,7 +31,19 @@ _HOMES = {
     "Study": "studies",
     "open_source": "sources",
 }
-__all__ = ["NOTICE", "__version__", *_HOMES]
+__all__ = [
+    "NOTICE",
+    "Bundle",
+    "Device",
+    "FilmHit",
+    "MtclipError",
+    "QueryResult",
+    "ReportHit",
+    "Retriever",
+    "Study",
+    "__version__",
+    "open_source",
+]
 
 if TYPE_CHECKING:
     from .bundle import Bundle

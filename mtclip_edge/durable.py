@@ -16,7 +16,7 @@ def private_dir(path: Path) -> Path:
     return path
 
 
-def replace_with(path: Path, write: Callable[[Path], None]) -> Path:
+def replace_with(path: Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file beside ``path``, make it durable, then rename it over ``path``.
 
     A crash or a full disk leaves the old file as it was; the temporary file is removed where that is possible.

@@ -56,10 +56,7 @@ class Index:
         query, k = _checked(query), min(k, self.reports)
         if k < 1:
             return Hits((), ())
-        if self.graph is None:
-            candidates = _exact(self.vectors[: self.reports], query, k)
-        else:
-            candidates = self._proposed(query, k)
+        candidates = _exact(self.vectors[: self.reports], query, k) if self.graph is None else self._proposed(query, k)
         return _ranked(self.vectors, candidates, query, k, names)
 
     def _proposed(self, query: np.ndarray, k: int) -> np.ndarray:

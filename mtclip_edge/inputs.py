@@ -29,7 +29,7 @@ def _one(word: str, recursive: bool, from_list: bool) -> Iterable[Named]:
     if path.is_dir():
         return _folder(path, recursive)
     if not path.exists() and glob.has_magic(word):
-        found = sorted(glob.glob(str(path), recursive=recursive))
+        found = sorted(glob.glob(str(path), recursive=recursive))  # noqa: PTH207 - Path.glob takes no absolute pattern
         if not found:
             raise NoFilms(f"{word}: no file matches this pattern")
         return [item for name in found for item in _one(name, recursive, from_list=True)]

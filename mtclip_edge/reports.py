@@ -3,6 +3,7 @@
 Reports have rows 0..R-1, films R..R+F-1. The file is written once and read with ``immutable=1``, from a read-only medium too.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -79,9 +80,7 @@ def _write(path: Path, model_id: str, reports: Sequence[DistinctReport], films: 
                 "INSERT INTO film VALUES (?,?,?,?)",
                 [(len(reports) + i, study.study_id, film.name, film.view) for i, (film, study) in enumerate(films)],
             )
-            db.executemany(
-                "INSERT INTO finding VALUES (?,?)", [(s.study_id, name) for s in studies.values() for name in s.finding_labels]
-            )
+            db.executemany("INSERT INTO finding VALUES (?,?)", [(s.study_id, name) for s in studies.values() for name in s.finding_labels])
     finally:
         db.close()
 
@@ -115,47 +114,33 @@ class ReportStore:
         self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
         meta = dict(self._rows("SELECT key, value FROM meta"))
         if int(meta["schema_version"]) > SCHEMA_VERSION:
-            raise ArtefactIncompatible(
-                f"{path}: report store version {meta['schema_version']}", hint="pip install --upgrade mtclip-edge"
-            )
+            raise ArtefactIncompatible(f"{path}: report store version {meta['schema_version']}", hint="pip install --upgrade mtclip-edge")
         if meta["model_id"] != model_id:
-            raise ArtefactIncompatible(
-                f"{path}: made for another model", f"expected {model_id[:23]}…, found {meta['model_id'][:23]}…"
-            )
+            raise ArtefactIncompatible(f"{path}: made for another model", f"expected {model_id[:23]}…, found {meta['model_id'][:23]}…")
 
     def counts(self) -> tuple[int, int, int]:
         """Studies, distinct reports, films."""
         return self._rows("SELECT (SELECT count(*) FROM study), (SELECT count(*) FROM report), (SELECT count(*) FROM film)")[0]
 
     def report_ids(self, rows: Sequence[int]) -> dict[int, str]:
-        found: dict[int, str] = {}
-        for start in range(0, len(rows), 1000):  # SQLite takes at most 32,766 values in one statement
-            part = rows[start : start + 1000]
-            found |= dict(self._rows(f"SELECT row, report_id FROM report WHERE row IN ({_marks(part)})", part))
-        return found
+        return dict(self._of_rows("SELECT row, report_id FROM report WHERE row IN (SELECT value FROM json_each(?))", rows))
 
     def reports(self, rows: Sequence[int]) -> list[StoredReport]:
         """Reports in the order of ``rows``."""
-        found = {
-            row: (row, *rest)
-            for row, *rest in self._rows(
-                f"SELECT row, report_id, text, findings, impression, label, normal + abnormal + unknown FROM report"
-                f" WHERE row IN ({_marks(rows)})",
-                rows,
-            )
-        }
-        return [StoredReport(*found[row], study_ids=self._study_ids(row)) for row in rows]
+        query = (
+            "SELECT row, report_id, text, findings, impression, label, normal + abnormal + unknown FROM report"
+            " WHERE row IN (SELECT value FROM json_each(?))"
+        )
+        found: dict[int, tuple[Any, ...]] = {values[0]: tuple(values) for values in self._of_rows(query, rows)}
+        return [StoredReport(*(*found[row], self._study_ids(row))) for row in rows]
 
     def films(self, rows: Sequence[int]) -> list[StoredFilm]:
         """Films in the order of ``rows``."""
-        found = {
-            row: StoredFilm(row, *rest)
-            for row, *rest in self._rows(
-                f"SELECT film.row, film.study_id, film.name, film.view, study.label FROM film JOIN study USING (study_id)"
-                f" WHERE film.row IN ({_marks(rows)})",
-                rows,
-            )
-        }
+        query = (
+            "SELECT film.row, film.study_id, film.name, film.view, study.label FROM film JOIN study USING (study_id)"
+            " WHERE film.row IN (SELECT value FROM json_each(?))"
+        )
+        found = {values[0]: StoredFilm(*values) for values in self._of_rows(query, rows)}
         return [found[row] for row in rows]
 
     def close(self) -> None:
@@ -165,12 +150,11 @@ class ReportStore:
         query = "SELECT study_id FROM study WHERE report_row = ? ORDER BY study_id LIMIT ?"
         return tuple(study_id for (study_id,) in self._rows(query, (row, STUDY_IDS_SHOWN)))
 
+    def _of_rows(self, query: str, rows: Sequence[int]) -> list[Any]:
+        return self._rows(query, (json.dumps([int(row) for row in rows]),))  # one value, however many rows
+
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
-            return self._db.execute(query, [int(v) for v in values]).fetchall()
+            return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise ArtefactDamaged(f"{self._path}: {error}") from None
-
-
-def _marks(rows: Sequence[int]) -> str:
-    return ",".join("?" * len(rows))

@@ -136,15 +136,18 @@ def _as_safetensors(weights: Path, digest: str) -> Path:
         return weights
     converted = private_dir(data_dir() / "converted") / f"{digest}.safetensors"
     if not converted.is_file():
-        import open_clip
+        from open_clip.factory import load_state_dict
         from safetensors.torch import save_file
 
-        tensors = open_clip.load_state_dict(str(weights), weights_only=True)
+        try:
+            tensors = load_state_dict(str(weights), weights_only=True)
+        except Exception as error:  # pickle, zip and torch each raise their own classes on damaged or hostile bytes
+            raise BackboneUnusable(f"{weights}: not a plain weights file ({type(error).__name__})", hint="nothing was loaded") from None
         replace_with(converted, lambda file: save_file({k: v.clone().contiguous() for k, v in tensors.items()}, file))
     return converted
 
 
-def _build(model_cfg: dict[str, Any], path: Path, weights: Path) -> nn.Module:
+def _build(model_cfg: dict[str, Any], path: Path, weights: Path) -> Any:
     import open_clip
 
     with tempfile.TemporaryDirectory() as scratch, _quiet():

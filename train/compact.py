@@ -91,9 +91,7 @@ def _write_weights(film: Path, text: Path, target: Path) -> None:
     # The same tensors in the same order under other names; the published file ends with the classifier we leave out.
     tensors = {f"visual.trunk.{ours}": published[theirs] for ours, theirs in zip(names, published, strict=False)}
     if any(tensors[f"visual.trunk.{name}"].shape != value.shape for name, value in names.items()):
-        raise BackboneUnusable(
-            "compact: this timm lays EfficientNet-Lite0 out in another order", hint="use the timm in constraints.txt"
-        )
+        raise BackboneUnusable("compact: this timm lays EfficientNet-Lite0 out in another order", hint="use the timm in constraints.txt")
     for name, value in load_file(text).items():
         if not name.startswith("pooler.") and name != "embeddings.position_ids":
             tensors[f"text.transformer.{name}"] = value

@@ -132,9 +132,7 @@ def _input_or_problem(path: Path, how: Preprocessing) -> np.ndarray | str:
         return str(error)
 
 
-def _table(
-    paths: Sequence[Path], keys: dict[Path, bytes], known: dict[bytes, np.ndarray], width: int, problems: list[str]
-) -> FilmFeatures:
+def _table(paths: Sequence[Path], keys: dict[Path, bytes], known: dict[bytes, np.ndarray], width: int, problems: list[str]) -> FilmFeatures:
     row_of = {key: row for row, key in enumerate(known)}
     vectors = np.stack(list(known.values())) if known else np.zeros((0, width), np.float32)
     rows = np.array([row_of.get(keys.get(path, b""), -1) for path in paths], np.int64)

@@ -309,9 +309,7 @@ def _check_tables(train: Table, validation: Table, spec: str, say: Say) -> None:
     for problem in (*train.problems, *validation.problems):
         say(f"left out: {problem}")
     if not len(train.label):
-        raise SourceUnusable(
-            f"{spec}: no film of the train split can be read", "a film needs a row with image_path and split train"
-        )
+        raise SourceUnusable(f"{spec}: no film of the train split can be read", "a film needs a row with image_path and split train")
     if not len(validation.label):
         say("no film in the validation split: the last epoch is kept, and nothing was chosen by validation")
 

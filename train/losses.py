@@ -36,9 +36,7 @@ def supervised_contrastive_loss(embedding: Tensor, label: Tensor, temperature: f
     positive = (label[:, None] == label[None, :]) & ~itself
     log_probability = F.log_softmax(logits, dim=1).masked_fill(~positive, 0.0)
     count = positive.sum(dim=1)
-    return (
-        -(log_probability.sum(dim=1)[count > 0] / count[count > 0]).mean() if bool((count > 0).any()) else embedding.new_zeros(())
-    )
+    return -(log_probability.sum(dim=1)[count > 0] / count[count > 0]).mean() if bool((count > 0).any()) else embedding.new_zeros(())
 
 
 def abnormal_loss(logit: Tensor, label: Tensor) -> Tensor:

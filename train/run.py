@@ -66,9 +66,7 @@ def _record(path: Path) -> dict[str, Any]:
     except ValueError:
         raise ArtefactDamaged(f"{path / RUN}: not JSON") from None
     if record.get("format", 0) > FORMAT:
-        raise ArtefactIncompatible(
-            f"{path}: run format {record['format']}, this version reads {FORMAT}", hint="upgrade mtclip-edge"
-        )
+        raise ArtefactIncompatible(f"{path}: run format {record['format']}, this version reads {FORMAT}", hint="upgrade mtclip-edge")
     return record
 
 

@@ -1,0 +1,169 @@
+"""Export publishes only what passed its gate, and loses nothing when it fails."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mtclip_edge.bundle import Bundle
+from mtclip_edge.errors import ArtefactIncompatible, ParityFailed, Refused, RunUnusable, SourceUnusable, WrongOption
+from mtclip_edge.export import pack, parity, towers
+from mtclip_edge.retriever import Retriever
+
+
+def test_it_proves_itself_on_real_inputs_at_three_batch_sizes(tiny_bundle: Path) -> None:
+    film, text = Bundle.open(tiny_bundle).manifest["parity"]
+    assert film["batches"] == text["batches"] == [1, 2, 7]
+    assert film["inputs"] == "14 validation films"
+    for tower in (film, text):
+        assert tower["max_abs"] <= 1e-4 and tower["min_cosine"] >= 0.99999
+    assert film["max_logit"] <= 1e-3 and text["max_logit"] is None
+
+
+class WithoutProjector(nn.Module):
+    """What a projector forgotten in the traced module would give."""
+
+    def __init__(self, backbone, space):
+        super().__init__()
+        self.tower, self.space = backbone.film_tower, space
+
+    def forward(self, pixels):
+        embedding = nn.functional.normalize(self.tower(pixels), dim=-1)
+        return embedding, self.space.abnormal_logit(embedding)
+
+
+class NegatedLogit(towers.FilmGraph):
+    def forward(self, pixels):
+        embedding, logit = super().forward(pixels)
+        return embedding, -logit
+
+
+@pytest.mark.parametrize(("graph", "figure"), [(WithoutProjector, "cosine"), (NegatedLogit, "abnormal logit difference")])
+def test_a_broken_graph_is_never_published(tiny_run: Path, tmp_path: Path, monkeypatch, graph: type, figure: str) -> None:
+    monkeypatch.setattr(pack, "FilmGraph", graph)
+    with pytest.raises(ParityFailed, match=figure):
+        pack.export(tiny_run, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("change", [{"mean": [0.4, 0.4, 0.4]}, {"interpolation": "bilinear"}, {"size": 144}])
+def test_wrong_preprocessing_in_the_bundle_is_never_published(tiny_run: Path, tmp_path: Path, monkeypatch, change: dict) -> None:
+    real = pack._model
+
+    def wrong(run, *rest):
+        manifest = real(run, *rest)
+        return {**manifest, "preprocessing": {**manifest["preprocessing"], **change}}
+
+    monkeypatch.setattr(pack, "_model", wrong)
+    with pytest.raises((ParityFailed, ValueError, Exception)) as caught:
+        pack.export(tiny_run, tmp_path / "b")
+    assert isinstance(caught.value, ParityFailed) or "Got invalid dimensions" in str(caught.value)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_failed_export_leaves_the_old_bundle(tiny_run: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {p.name: p.read_bytes() for p in bundle.iterdir()}
+    monkeypatch.setattr(pack, "FilmGraph", NegatedLogit)
+    with pytest.raises(ParityFailed):
+        pack.export(tiny_run, bundle, overwrite=True)
+    assert {p.name: p.read_bytes() for p in bundle.iterdir()} == before
+
+
+def test_overwriting_is_a_new_generation(tiny_run: Path, bundle: Path, film: Path) -> None:
+    with pytest.raises(Refused, match="already holds a bundle\nadd --overwrite"):
+        pack.export(tiny_run, bundle)
+    before = Retriever.open(bundle).query(film)
+    opened = pack.export(tiny_run, bundle, overwrite=True)
+    assert opened.generation == 2
+    assert {p.name for p in bundle.iterdir()} == {*opened.manifest["files"], "manifest.json"}
+    assert Retriever.open(bundle).query(film).hits == before.hits
+
+
+def test_a_folder_of_something_else_is_not_touched(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_text("x")
+    with pytest.raises(Refused, match="holds files that are not a bundle's"):
+        pack.export(tiny_run, tmp_path)
+    with pytest.raises(Refused, match="is a file"):
+        pack.export(tiny_run, tmp_path / "holiday.jpg")
+    assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_other_reports_can_be_packed(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("study_id,report,label\n1,Clear.,normal\n2,clear,normal\n3,Opacity.,abnormal\n4,Mass.,abnormal\n")
+    bundle = pack.export(tiny_run, tmp_path / "b", reports=str(tmp_path / "r.csv"))
+    assert (bundle.index["reports"], bundle.index["studies"], bundle.index["films"]) == (3, 4, 0)
+    with Retriever.open(tmp_path / "b") as retriever:
+        hits = retriever.query_text("Clear.", k=9).hits
+    assert len(hits) == 3
+    twins = next(hit for hit in hits if hit.text == "Clear.")
+    assert (twins.studies, twins.study_ids, twins.label) == (2, ("1", "2"), "normal")
+    assert twins.score == pytest.approx(1.0, abs=2e-4)
+
+
+def test_when_the_runs_films_are_gone_drawn_pictures_serve_and_the_bundle_says_so(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "_validation", lambda run: [])
+    bundle = pack.export(tiny_run, tmp_path / "b")
+    assert bundle.manifest["parity"][0]["inputs"] == "drawn pictures: the run's validation films cannot be read"
+    assert bundle.manifest["parity"][0]["min_cosine"] >= 0.99999
+
+
+def test_when_the_runs_reports_are_gone_others_must_be_named(tiny_run: Path, tmp_path: Path) -> None:
+    import json
+
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    record = json.loads((run / "run.json").read_text())
+    record["data"]["sources"] = ["manifest:/gone/m.csv"]
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(SourceUnusable, match="no such manifest\nthe run's own reports cannot be read\nname others with --reports SOURCE"):
+        pack.export(run, tmp_path / "b")
+
+
+def test_another_backbone_than_the_runs_is_refused(tiny_run: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    import json
+
+    folder = Path(shutil.copytree(tiny_backbone, tmp_path / "other"))
+    tensors = torch.load(folder / "open_clip_pytorch_model.bin", weights_only=True)
+    tensors["logit_scale"] += 0.5
+    torch.save(tensors, folder / "open_clip_pytorch_model.bin")
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    record = json.loads((run / "run.json").read_text())
+    record["backbone"]["spec"] = str(folder)
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ArtefactIncompatible, match="not the backbone this run was trained on"):
+        pack.export(run, tmp_path / "b")
+
+
+def test_wrong_options(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongOption, match="precision 'int3'"):
+        pack.export(tiny_run, tmp_path / "b", precision=["int3"])
+    with pytest.raises(RunUnusable, match="not a run"):
+        pack.export(tmp_path, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_nan_never_passes_the_gate() -> None:
+    nan = np.array([[np.nan, 1.0]])
+    assert parity._worst(nan, np.ones((1, 2))) == float("inf")
+    assert parity._compare("film", "fp32", "", np.ones((1, 2)), [nan], None).failures
+
+
+def test_the_model_card_says_what_it_is_not_for(tiny_bundle: Path) -> None:
+    card = (tiny_bundle / "MODEL_CARD.md").read_text()
+    assert "Research use only. Retrieved prior reports, not a diagnosis." in card
+    assert "tiny-biomedclip" in card
+    assert "AUROC: 1.000" in card or "AUROC: 0." in card
+
+
+def test_a_head_that_was_never_trained_gives_no_probability(source: Path, tiny_backbone: Path, tmp_path: Path, film: Path) -> None:
+    from mtclip_edge.train.config import TrainConfig
+    from mtclip_edge.train.fit import train
+
+    train(TrainConfig(backbone=str(tiny_backbone), epochs=2, bce=0.0), [str(source)], tmp_path / "run")
+    pack.export(tmp_path / "run", tmp_path / "b")
+    with Retriever.open(tmp_path / "b") as retriever:
+        assert retriever.query(film).to_dict()["abnormal"] is None

@@ -1,0 +1,81 @@
+"""Graphs: dynamic, stripped, and equal to the backbone at step 0."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mtclip_edge.device import choose
+from mtclip_edge.encoder import FilmEncoder, TextEncoder
+from mtclip_edge.export.towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
+from mtclip_edge.train.backbone import load_backbone, text_features
+from mtclip_edge.train.projector import ProjectorShape, SharedSpace
+
+
+@pytest.fixture(scope="module")
+def untrained(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    """Both graphs of the aligned backbone with projectors as they are before the first step."""
+    folder = tmp_path_factory.mktemp("untrained")
+    backbone = load_backbone(str(tiny_backbone))
+    space = SharedSpace(ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale).eval()
+    export_film_tower(FilmGraph(backbone, space), 160, folder / "image.onnx")
+    export_text_tower(TextGraph(backbone, space), backbone, folder / "text.onnx")
+    return backbone, folder
+
+
+@torch.inference_mode()
+def test_step_0_is_the_backbone_itself_through_the_export(untrained: tuple, random: np.random.Generator) -> None:
+    backbone, folder = untrained
+    pixels = random.normal(size=(3, 3, 160, 160)).astype(np.float32)
+    films = FilmEncoder.load(folder / "image.onnx", backbone.preprocessing, choose("cpu"))
+    expected = F.normalize(backbone.film_tower(torch.from_numpy(pixels)), dim=-1).numpy()
+    np.testing.assert_allclose(films.encode(pixels)[0], expected, atol=1e-5)
+    texts = ["The lungs are clear.", "Opacity on the left."]
+    encoder = TextEncoder.load(folder / "text.onnx", backbone.tokenizer, choose("cpu"))
+    expected = F.normalize(text_features(backbone.text_tower, backbone.tokenizer, texts), dim=-1).numpy()
+    np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_any_batch_and_any_length(untrained: tuple, random: np.random.Generator, batch: int) -> None:
+    backbone, folder = untrained
+    films = FilmEncoder.load(folder / "image.onnx", backbone.preprocessing, choose("cpu"))
+    vectors, logits = films.encode(random.normal(size=(batch, 3, 160, 160)).astype(np.float32))
+    assert (vectors.shape, logits.shape) == ((batch, 32), (batch,))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    encoder = TextEncoder.load(folder / "text.onnx", backbone.tokenizer, choose("cpu"))
+    for words in (1, 5, 300):
+        assert encoder.encode(["opacity " * words] * batch).shape == (batch, 32)
+
+
+def test_a_text_does_not_depend_on_the_padding_of_its_batch(untrained: tuple) -> None:
+    backbone, folder = untrained
+    encoder = TextEncoder.load(folder / "text.onnx", backbone.tokenizer, choose("cpu"))
+    short, long = "Clear.", "Opacity on the left, unchanged since the last film. " * 3
+    np.testing.assert_allclose(encoder.encode([short])[0], encoder.encode([long, short])[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["image.onnx", "text.onnx"])
+def test_graphs_are_stripped_and_plain(untrained: tuple, name: str) -> None:
+    _, folder = untrained
+    model = onnx.load(folder / name)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 20)]
+    assert not model.metadata_props and not model.doc_string and not model.graph.metadata_props
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    raw = (folder / name).read_bytes()
+    for trace in (b"site-packages", b"forward", b".py:", str(Path.home()).encode(), b"pkg.torch"):
+        assert trace not in raw, trace
+    assert {i.data_location for i in model.graph.initializer} == {0}
+
+
+def test_the_same_run_gives_the_same_bytes(untrained: tuple, tmp_path: Path) -> None:
+    backbone, _ = untrained
+    space = SharedSpace(ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale).eval()
+    torch.manual_seed(1)
+    first, second = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    for path in (first, second):
+        export_film_tower(FilmGraph(backbone, space), 160, path)
+    assert first.read_bytes() == second.read_bytes()

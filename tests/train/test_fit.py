@@ -1,0 +1,253 @@
+"""Training: it learns, it uses what it says it uses, and a killed run ends with the weights of an unbroken one."""
+
+import json
+import os
+import random as stdlib_random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, Refused, RunUnusable, SourceUnusable
+from mtclip_edge.evaluation import Cases
+from mtclip_edge.sources import open_source
+from mtclip_edge.studies import Film, Study
+from mtclip_edge.train import fit
+from mtclip_edge.train.config import TrainConfig
+from mtclip_edge.train.projector import ProjectorShape
+from mtclip_edge.train.run import load_run
+
+CPU = torch.device("cpu")
+KINDS = 20  # times good and bad: 40 distinct reports
+
+
+def table(rows: int, seed: int) -> fit.Table:
+    """Made features whose first number tells the label and whose next ones tell the report."""
+    random = np.random.default_rng(seed)
+    abnormal = random.integers(0, 2, rows)
+    kind = random.integers(0, KINDS, rows)
+    studies = [
+        Study(
+            f"{seed}-{i}", f"{seed}-{i}", (Film(Path(f"{i}.png"), f"{i}.png"),), report=f"kind {kind[i]} {'bad' if abnormal[i] else 'good'}"
+        )
+        for i in range(rows)
+    ]
+    studies = [Study(**{**vars(s), "label": "abnormal" if a else "normal"}) for s, a in zip(studies, abnormal, strict=True)]
+    cases = Cases.of(studies)
+    code = {r.report_id: i for i, r in enumerate(cases.reports)}
+    report = torch.tensor([code[s.report_id] for s in cases.studies])
+    words = [r.first.text.split() for r in cases.reports]
+    text = torch.tensor([[3.0 * (w[2] == "bad"), *(3.0 * (int(w[1]) == j) for j in range(KINDS)), 1.0] for w in words])
+    film = torch.tensor(random.normal(0, 1, (rows, 32)), dtype=torch.float32)
+    film[:, 0] += 3.0 * torch.tensor(abnormal)
+    film[torch.arange(rows), 1 + torch.tensor(kind)] += 3.0
+    return fit.Table(cases, film, text, report, torch.tensor(abnormal), ())
+
+
+SHAPE = ProjectorShape(32, KINDS + 2, 32, 12, residual=False, dropout=0.2)
+
+
+def fitted(folder: Path, **settings: object) -> fit.Fit:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = TrainConfig(**{"epochs": 30, "batch_size": 64, "lr": 5e-3, "patience": 30, **settings})
+    return fit.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(folder, False, lambda _: None)
+
+
+def test_it_learns_labels_and_reports(tmp_path: Path) -> None:
+    found = fitted(tmp_path).history[-1]["validation"]
+    assert found["auroc"] > 0.9
+    assert found["precision@10"]["macro"] > 0.8
+    assert found["film_to_report"]["recall@1"]["lift"] > 4
+    assert found["report_to_film"]["recall@1"]["lift"] > 4
+
+
+@pytest.mark.parametrize("name", ["clip", "supcon", "bce"])
+def test_each_loss_alone_falls_and_the_others_are_not_computed(tmp_path: Path, name: str) -> None:
+    weights = {"clip": 0.0, "supcon": 0.0, "bce": 0.0, name: 1.0}
+    history = fitted(tmp_path, epochs=12, **weights).history
+    assert set(history[0]["train"]) == {name, "loss"}
+    assert history[-1]["train"][name] < history[0]["train"][name] - 0.05
+    assert (history[-1]["validation"]["auroc"] is None) == (name != "bce")
+
+
+def test_each_loss_does_what_it_is_for(tmp_path: Path) -> None:
+    """CLIP finds the report; SupCon the class; neither does the other's work as well."""
+    clip = fitted(tmp_path / "c", supcon=0.0, bce=0.0).history[-1]["validation"]
+    supcon = fitted(tmp_path / "s", supcon=1.0, bce=0.0, clip=0.0).history[-1]["validation"]
+    assert supcon["precision@10"]["macro"] > clip["precision@10"]["macro"] + 0.05
+    assert clip["film_to_report"]["recall@1"]["value"] > supcon["film_to_report"]["recall@1"]["value"] + 0.2
+
+
+def test_the_best_validation_epoch_is_kept_and_patience_stops(tmp_path: Path) -> None:
+    done = fitted(tmp_path, epochs=200, patience=4)
+    assert len(done.history) < 200
+    assert len(done.history) - done.best_epoch == 4
+    assert done.best_score == max(entry["selection"] for entry in done.history)
+
+
+def test_test_labels_are_never_looked_at(source: Path, tiny_backbone: Path, tiny_run: Path, tmp_path: Path) -> None:
+    """Another label on every test study gives the same weights, bit by bit."""
+    import csv
+
+    with source.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    test = {s.study_id for s in open_source(str(source)).split("test")}
+    flip = {"normal": "abnormal", "abnormal": "normal", "": "normal"}
+    for row in rows:
+        row["image_path"] = row["image_path"] and str(source.parent / row["image_path"])
+        if row["study_id"] in test:
+            row["label"] = flip[row["label"]]
+    with (tmp_path / "m.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    config = TrainConfig(**load_run(tiny_run).record["config"])
+    fit.train(config, [str(tmp_path / "m.csv")], tmp_path / "run")
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (tiny_run / "weights.safetensors").read_bytes()
+
+
+def test_a_seed_gives_the_same_weights_and_another_others(tmp_path: Path) -> None:
+    a, b, c = (fitted(tmp_path / n, epochs=3, seed=s) for n, s in (("a", 1), ("b", 1), ("c", 2)))
+    assert all(torch.equal(a.best[name], b.best[name]) for name in a.best)
+    assert not all(torch.equal(a.best[name], c.best[name]) for name in a.best)
+
+
+KILLABLE = """
+import sys
+sys.path.insert(0, {folder!r})
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from test_fit import CPU, SHAPE, fit, table, TrainConfig
+config = TrainConfig(epochs=40, batch_size=16, lr=5e-3, patience=40)
+print("ready", flush=True)
+fit.Fit(config, SHAPE, 14.0, table(400, 1), table(60, 2), CPU).run(Path({out!r}), True, lambda line: print(line, flush=True))
+print("finished", flush=True)
+"""
+
+
+def killable(out: Path) -> subprocess.Popen:
+    out.mkdir(exist_ok=True)
+    code = KILLABLE.format(folder=str(Path(__file__).parent), out=str(out))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_times_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path, soak: bool) -> None:
+    """SIGKILL in mid-epoch and in mid-save: an epoch takes some tens of milliseconds here, of which saving is a part."""
+    started = time.monotonic()
+    with killable(tmp_path / "unbroken") as unbroken:
+        assert unbroken.communicate(timeout=300)[0].endswith("finished\n")
+    whole = time.monotonic() - started
+    random, kills, finished = stdlib_random.Random(5), 0, False  # noqa: S311
+    while not finished:
+        with killable(tmp_path / "broken") as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            try:
+                process.wait(random.uniform(0.05, 0.25 if kills < (40 if soak else 5) else 2 * whole + 60))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            finished = process.stdout.read().endswith("finished\n")
+    assert kills >= 3
+    a, b = (load_checkpoint(tmp_path / name) for name in ("unbroken", "broken"))
+    assert a[1]["history"][-1]["epoch"] == 40
+    assert set(a[0]) == set(b[0])
+    assert all(torch.equal(a[0][name], b[0][name]) for name in a[0])
+    assert [e["selection"] for e in a[1]["history"]] == [e["selection"] for e in b[1]["history"]]
+
+
+def load_checkpoint(folder: Path) -> tuple:
+    from mtclip_edge.train.run import load_tensors
+
+    return load_tensors(folder / "checkpoint.safetensors")
+
+
+def test_resume_refuses_another_configuration(tmp_path: Path) -> None:
+    fitted(tmp_path, epochs=2)
+    config = TrainConfig(epochs=2, batch_size=64, lr=1e-3, patience=30)
+    with pytest.raises(RunUnusable, match="another configuration or other data"):
+        fit.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(tmp_path, True, lambda _: None)
+
+
+def test_a_run_is_never_overwritten(source: Path, tiny_run: Path, tiny_backbone: Path) -> None:
+    config = TrainConfig(backbone=str(tiny_backbone))
+    with pytest.raises(Refused, match="already holds a run"):
+        fit.train(config, [str(source)], tiny_run)
+    said: list[str] = []
+    fit.train(config, [str(source)], tiny_run, resume=True, say=said.append)
+    assert said == [f"{tiny_run}: already finished"]
+
+
+def test_an_unfinished_run_is_named_as_such(tmp_path: Path, source: Path, tiny_backbone: Path) -> None:
+    fitted(tmp_path / "r", epochs=1)
+    with pytest.raises(RunUnusable, match="the run is not finished\nmtclip train --out"):
+        load_run(tmp_path / "r")
+    with pytest.raises(Refused, match="holds an unfinished run\nadd --resume"):
+        fit.train(TrainConfig(backbone=str(tiny_backbone)), [str(source)], tmp_path / "r")
+    with pytest.raises(RunUnusable, match="not a run"):
+        load_run(tmp_path / "gone")
+
+
+def test_the_record_of_a_run(tiny_run: Path, source: Path) -> None:
+    record = load_run(tiny_run).record
+    assert record["data"]["sources"] == [f"manifest:{source}"]
+    assert record["backbone"]["aligned"] and record["shape"]["residual"]
+    assert record["notice"].startswith("Research use only")
+    log = [json.loads(line) for line in (tiny_run / "log.jsonl").read_text().splitlines()]
+    assert len(log) == record["epochs_run"]
+    assert log[record["best_epoch"] - 1]["validation"] == record["validation"]
+
+
+def test_damaged_and_newer_runs(tiny_run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    run = Path(shutil.copytree(tiny_run, tmp_path / "r"))
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "format": 2}))
+    with pytest.raises(ArtefactIncompatible, match="run format 2"):
+        load_run(run)
+    (run / "run.json").write_text("{")
+    with pytest.raises(ArtefactDamaged, match="not JSON"):
+        load_run(run)
+    (run / "run.json").write_text(json.dumps(record))
+    weights = (run / "weights.safetensors").read_bytes()
+    (run / "weights.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.raises(ArtefactDamaged, match="weights.safetensors: not the weights that run.json names"):
+        load_run(run)
+
+
+def test_no_film_to_train_on(tmp_path: Path, tiny_backbone: Path) -> None:
+    (tmp_path / "m.csv").write_text("study_id,report\n1,Clear.\n")
+    with pytest.raises(SourceUnusable, match="no film of the train split can be read"):
+        fit.train(TrainConfig(backbone=str(tiny_backbone)), [str(tmp_path / "m.csv")], tmp_path / "run")
+
+
+def test_cuda_is_asked_for_in_vain() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(DeviceUnavailable, match="torch finds no CUDA device"):
+        fit.choose_device("cuda")
+    assert fit.choose_device("auto")[1] == "torch finds no CUDA device"
+
+
+def test_unknown_labels_and_missing_texts_are_trained_on_where_they_can_be(tmp_path: Path) -> None:
+    """A row without text or label still moves the losses it belongs to, and never gives a NaN."""
+    base = table(120, 1)
+    label, report = base.label.clone(), base.report.clone()
+    label[::3], report[1::3] = -1, -1
+    mixed = fit.Table(base.cases, base.film, base.text, report, label, ())
+    config = TrainConfig(epochs=3, batch_size=32, lr=5e-3)
+    done = fit.Fit(config, SHAPE, 14.0, mixed, table(60, 2), CPU).run(tmp_path, False, lambda _: None)
+    assert all(np.isfinite(v) for entry in done.history for v in entry["train"].values())
+    nothing = fit.Table(base.cases, base.film, base.text, torch.full_like(report, -1), torch.full_like(label, -1), ())
+    still = fit.Fit(config, SHAPE, 14.0, nothing, table(60, 2), CPU)
+    with torch.no_grad():
+        assert {float(v) for v in still._losses(torch.arange(32)).values()} == {0.0}
