@@ -27,8 +27,8 @@ class TableWriter:
         if self._results:
             self._console.print()
         if result.bundle.demo:
-            self._console.print(DEMO, style="bold reverse yellow")
-        self._console.print(_headline(result))
+            self._console.print(DEMO, style="bold reverse")
+        self._console.print(_headline(result, self._console.width))
         self._console.print(_report_table(reports(result)))
         if found := films(result):
             self._console.print(_film_table(found))
@@ -69,11 +69,13 @@ class ProgressBars:
         self._bars.stop()
 
 
-def _headline(result: QueryResult) -> Text:
-    line = Text(escaped(result.value), style="bold")
+def _headline(result: QueryResult, width: int) -> Text:
+    """The film or text on one line, cut at its front (a path's end tells more), and what the abnormal head says."""
+    name = escaped(result.value)
+    line = Text(name if len(name) <= width else "…" + name[1 - width :], style="bold")
     if result.abnormal is not None:
         note = "" if result.abnormal.calibrated else " (not calibrated)"
-        line.append(f"   abnormal {100 * result.abnormal.probability:.0f} %{note}", style="default")
+        line.append(f"\nabnormal {100 * result.abnormal.probability:.0f} %{note}", style="not bold")
     return line
 
 
@@ -124,35 +126,39 @@ def print_eval(documents: list[dict[str, Any]]) -> None:
     Console(highlight=False).print(eval_table(documents))
 
 
-def eval_table(rows: list[dict[str, Any]]) -> Table:
-    """Results of ``mtclip eval``: a column for each artefact, a row for each figure."""
+def eval_table(documents: list[dict[str, Any]]) -> Table:
+    """Results of ``mtclip eval``: a row for each figure with what chance and a perfect order give, a column for each artefact."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("")
-    for row in rows:
-        table.add_column(escaped(row["artefact"]), justify="right", overflow="fold")
-    for name, values in _figures([row["result"] for row in rows]):
-        table.add_row(name, *values)
+    table.add_column("chance", justify="right", style="dim")
+    table.add_column("ceiling", justify="right", style="dim")
+    for document in documents:
+        table.add_column(escaped(document["artefact"]), justify="right", overflow="fold")
+    for row in _figures([document["result"] for document in documents]):
+        table.add_row(*row)
     return table
 
 
-def _figures(results: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+def _figures(results: list[dict[str, Any]]) -> list[list[str]]:
     lines = [
-        ("films / distinct reports", [f"{r['films']} / {r['reports']}" for r in results]),
-        ("AUROC", [_number(r["auroc"]) for r in results]),
+        ["films / distinct reports", "", "", *(f"{r['films']} / {r['reports']}" for r in results)],
+        ["AUROC", "0.500", "1.000", *(_number(r["auroc"]) for r in results)],
     ]
-    for part, note in (("macro", " (constant 0.500)"), ("normal", ""), ("abnormal", "")):
-        lines.append((f"P@10 {part}{note}", [_number(r["precision@10"] and r["precision@10"][part]) for r in results]))
+    for part, chance in (("macro", "0.500"), ("normal", ""), ("abnormal", "")):
+        values = (_number(r["precision@10"] and r["precision@10"][part]) for r in results)
+        lines.append([f"P@10 {part}", chance, "1.000" if chance else "", *values])
     for direction, name in (("film_to_report", "film > report"), ("report_to_film", "report > film")):
         for k in (1, 5, 10):
-            lines.append((f"Recall@{k} {name}", [_recall(r[direction] and r[direction][f"recall@{k}"]) for r in results]))
+            rows = [r[direction] and r[direction][f"recall@{k}"] for r in results]
+            known = next((row for row in rows if row), {"chance": None, "ceiling": None})
+            lines.append([f"Recall@{k} {name}", _number(known["chance"], ""), _number(known["ceiling"], ""), *map(_recall, rows)])
     return lines
 
 
 def _recall(row: dict[str, float] | None) -> str:
-    if not row:
-        return "not computed"
-    return f"{row['value']:.3f}  chance {row['chance']:.3f}  lift {row['lift']:.1f}  ceiling {row['ceiling']:.2f}"
+    """The recall and its lift, how many times chance it is."""
+    return f"{row['value']:.3f} (×{row['lift']:.1f})" if row else "not computed"
 
 
-def _number(value: float | None) -> str:
-    return "not computed" if value is None else f"{value:.3f}"
+def _number(value: float | None, missing: str = "not computed") -> str:
+    return missing if value is None else f"{value:.3f}"

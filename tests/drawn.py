@@ -1,4 +1,4 @@
-"""Small drawn films with reports: enough anatomy to be learned from, none of it real."""
+"""Small drawn films with reports: enough anatomy to be learned from, none of it real. And what several tests share."""
 
 import csv
 from pathlib import Path
@@ -70,3 +70,11 @@ def _row(random: np.random.Generator, study: str, side: str | None, number: int)
     if number % 20 == 15:
         row["label"] = ""
     return row
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, float]:
+    """Nested figures by dotted names."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found

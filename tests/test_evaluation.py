@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import flat
 
 from mtclip_edge.evaluation import Cases, evaluate, selection_score
 from mtclip_edge.studies import Film, Study
@@ -81,14 +82,6 @@ def test_permuting_the_films_changes_nothing(cases: Cases, random: np.random.Gen
     film, report, logit = unit(random.normal(size=(5, 4)).tolist()), unit(random.normal(size=(3, 4)).tolist()), random.normal(size=5)
     order = random.permutation(5)
     assert flat(evaluate(cases.only(order), film[order], logit[order], report)) == pytest.approx(flat(evaluate(cases, film, logit, report)))
-
-
-def flat(values: dict, prefix: str = "") -> dict[str, float]:
-    """Nested figures by dotted names."""
-    found: dict[str, float] = {}
-    for name, value in values.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
 
 
 def test_the_selection_score_is_the_mean_of_four_figures() -> None:

@@ -1,0 +1,278 @@
+"""The command line: exit codes, streams and formats, as a person and as a script meet them."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from drawn import flat
+
+from mtclip_edge import __version__
+from mtclip_edge.sources import open_source
+
+
+@pytest.fixture
+def films(source: Path) -> list[Path]:
+    return [s.films[0].path for s in open_source(str(source)).split("test") if s.films][:3]
+
+
+def test_one_film_as_json_is_one_object_and_several_an_array(mtclip, tiny_bundle: Path, films: list[Path]) -> None:
+    one = mtclip("query", films[0], "--bundle", tiny_bundle, "--json")
+    assert (one.code, one.err) == (0, "")
+    assert json.loads(one.out)["image"] == str(films[0])
+    several = mtclip("query", *films, "--bundle", tiny_bundle, "--format", "json", "-k", "2")
+    assert [d["image"] for d in json.loads(several.out)] == [str(f) for f in films]
+    assert all(len(d["hits"]) == 2 for d in json.loads(several.out))
+    assert several.err == "3 films answered, 0 could not be read\n"
+
+
+def test_in_a_pipe_it_is_jsonl(mtclip, tiny_bundle: Path, films: list[Path]) -> None:
+    found = mtclip("query", *films, "--bundle", tiny_bundle)
+    assert [json.loads(line)["image"] for line in found.out.splitlines()] == [str(f) for f in films]
+
+
+def test_ids_are_image_rank_and_report(mtclip, tiny_bundle: Path, films: list[Path]) -> None:
+    document = json.loads(mtclip("query", films[0], "--bundle", tiny_bundle, "--json", "-k", "2").out)
+    found = mtclip("query", films[0], "--bundle", tiny_bundle, "--format", "ids", "-k", "2")
+    assert found.out == "".join(f"{films[0]}\t{h['rank']}\t{h['report_id']}\n" for h in document["hits"])
+
+
+def test_the_table_reads_at_80_columns(mtclip, tiny_bundle: Path, films: list[Path], monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    document = json.loads(mtclip("query", films[0], "--bundle", tiny_bundle, "--json", "-k", "3").out)
+    found = mtclip("query", films[0], "--bundle", tiny_bundle, "--format", "table", "-k", "3")
+    lines = found.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].endswith(films[0].name)
+    assert lines[1] == f"abnormal {100 * document['abnormal']['probability']:.0f} % (not calibrated)"
+    assert lines[2].split() == ["#", "similarity", "studies", "label", "report"]
+    top = document["hits"][0]
+    assert lines[3].split()[:4] == ["1", f"{top['score']:.3f}", f"×{top['studies']}", top["label"]]
+    assert top["impression"].split()[0] in lines[3]
+    assert lines[-2].startswith(f"{document['bundle']['reports']} reports of")
+    assert lines[-1] == "Research use only. Retrieved prior reports, not a diagnosis."
+
+
+def test_a_text_is_searched_for(mtclip, tiny_bundle: Path) -> None:
+    found = mtclip("query", "--text", "opacity in the left lung", "--bundle", tiny_bundle, "--format", "ids", "-k", "2")
+    rows = [line.split("\t") for line in found.out.splitlines()]
+    assert [r[:2] for r in rows] == [["opacity in the left lung", str(i)] for i in (1, 2, 1, 2)]
+    assert [r[2].startswith("film:images/") for r in rows] == [False, False, True, True]
+
+
+def test_standard_input_is_an_image_or_a_list(mtclip, tiny_bundle: Path, films: list[Path], monkeypatch) -> None:
+    class Stdin(io.TextIOWrapper):
+        pass
+
+    monkeypatch.setattr("sys.stdin", Stdin(io.BytesIO(films[0].read_bytes())))
+    image = json.loads(mtclip("query", "-", "--bundle", tiny_bundle, "--json").out)
+    assert image["image"] == "-"
+    direct = json.loads(mtclip("query", films[0], "--bundle", tiny_bundle, "--json").out)
+    assert image["hits"] == direct["hits"]
+    monkeypatch.setattr("sys.stdin", Stdin(io.BytesIO(f"{films[1]}\n{films[2]}\n".encode())))
+    listed = mtclip("query", "--files-from", "-", "--bundle", tiny_bundle)
+    assert [json.loads(line)["image"] for line in listed.out.splitlines()] == [str(films[1]), str(films[2])]
+
+
+def test_folders_are_read_recursively_and_by_content(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path) -> None:
+    import shutil
+
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    shutil.copy(films[0], tmp_path / "a" / "no-suffix")
+    shutil.copy(films[1], tmp_path / "a" / "deep" / "b.png")
+    (tmp_path / "a" / "note.png").write_text("not a film")
+    everything = mtclip("query", tmp_path / "a", "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
+    assert [Path(line.split("\t")[0]).name for line in everything.out.splitlines()] == ["b.png", "no-suffix"]
+    top = mtclip("query", tmp_path / "a", "--no-recursive", "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
+    assert [Path(line.split("\t")[0]).name for line in top.out.splitlines()] == ["no-suffix"]
+    pattern = mtclip("query", f"{tmp_path}/a/**/*.png", "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
+    assert (pattern.code, len(pattern.out.splitlines())) == (5, 1)  # note.png was named and is not a film
+
+
+def test_part_of_a_batch_fails(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(films[0].read_bytes()[:500])
+    found = mtclip("query", films[0], tmp_path / "bad.png", tmp_path / "gone.png", films[1], "--bundle", tiny_bundle)
+    assert found.code == 5
+    assert [json.loads(line)["image"] for line in found.out.splitlines()] == [str(films[0]), str(films[1])]
+    lines = found.err.splitlines()
+    assert lines[0].startswith(f"{tmp_path / 'bad.png'}: damaged picture")
+    assert lines[1:] == [f"{tmp_path / 'gone.png'}: no such file", "2 films answered, 2 could not be read"]
+
+
+BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["query", "gone.png", "--bundle", BUNDLE], 1, "gone.png: no such file\n"),
+        (["query", "x.png", "--bundle", "gone"], 1, "gone: no such directory\nmtclip export RUN --out BUNDLE makes one\n"),
+        (["query", "x.png", "--bundle", BUNDLE, "-k", "0"], 2, "-k 0\nexpected 1 or more\n"),
+        (["query", "x.png", "--bundle", BUNDLE, "--device", "tpu"], 2, "device 'tpu'\nexpected one of auto, cpu, cuda\n"),
+        (["query", "x.png", "--bundle", BUNDLE, "--format", "xml"], 2, "format 'xml'\nexpected one of table, json, jsonl, ids\n"),
+        (["query", "--bundle", BUNDLE], 2, "query\nexpected films or --text, and not both\nmtclip query --help\n"),
+        (["query", "x.png", "--text", "y", "--bundle", BUNDLE], 2, "query\nexpected films or --text, and not both\nmtclip query --help\n"),
+        (["query", "x.png"], 2, "no bundle\ngive --bundle DIR or set MTCLIP_BUNDLE\nmtclip export RUN --out BUNDLE makes one\n"),
+        (["query", "*.nothing", "--bundle", BUNDLE], 1, "*.nothing: no file matches this pattern\n"),
+        (
+            ["query", "--files-from", "gone.txt", "--bundle", BUNDLE],
+            1,
+            "gone.txt: the list of files cannot be read (No such file or directory)\n",
+        ),
+        (["train", "--data", "gone.csv"], 1, "gone.csv: no such manifest\n"),
+        (["train", "--data", "gone.csv", "--epochs", "0"], 2, "epochs = 0\nexpected at least 1\n"),
+        (["eval", "gone", "--data", "gone.csv"], 1, "gone.csv: no such manifest\n"),
+        (["eval", "gone", "--data", "gone.csv", "--format", "xml"], 2, "format 'xml'\nexpected table or json\n"),
+        (["export", "gone", "--out", "b"], 1, "gone: not a run (no run.json)\nmtclip train --data SOURCE --out RUN makes one\n"),
+        (["export", "gone", "--out", "b", "--precision", "int3"], 2, "precision 'int3'\nexpected fp32\n"),
+        (["index", "build", "gone", "gone.csv"], 1, "gone.csv: no such manifest\n"),
+    ],
+)
+def test_errors_are_three_plain_lines_and_their_own_code(mtclip, tiny_bundle, tmp_path, monkeypatch, words, code, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = mtclip(*(str(tiny_bundle) if word == BUNDLE else word for word in words))
+    assert (found.code, found.out, found.err) == (code, "", message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_usage_is_exit_2(mtclip) -> None:
+    for words in (["query", "--nope"], ["querry"], ["train"], ["query", "-k", "many"]):
+        found = mtclip(*words)
+        assert (found.code, found.out) == (2, "")
+        assert "Traceback" not in found.err
+
+
+def test_the_bundle_may_come_from_the_environment(mtclip, tiny_bundle: Path, films: list[Path], monkeypatch) -> None:
+    monkeypatch.setenv("MTCLIP_BUNDLE", str(tiny_bundle))
+    assert mtclip("query", films[0]).code == 0
+
+
+def test_version_and_help(mtclip) -> None:
+    assert mtclip("--version").out == f"mtclip-edge {__version__}\n"
+    for command in (["query"], ["train"], ["export"], ["eval"], ["index", "build"]):
+        found = mtclip(*command, "--help")
+        assert found.code == 0
+        assert "Example: mtclip" in found.out
+
+
+def test_an_unusable_index_is_said_on_stderr(mtclip, bundle: Path, films: list[Path]) -> None:
+    (bundle / "index-1.hnsw").unlink()
+    found = mtclip("query", films[0], "--bundle", bundle)
+    assert found.code == 0
+    assert found.err.startswith("searching exactly: the HNSW index is unusable")
+    assert len(found.err.splitlines()) == 1
+
+
+def test_a_damaged_bundle_is_exit_3(mtclip, bundle: Path, films: list[Path]) -> None:
+    path = bundle / "vectors-1.npy"
+    path.write_bytes(path.read_bytes()[:-4])
+    found = mtclip("query", films[0], "--bundle", bundle)
+    assert (found.code, found.out) == (3, "")
+    assert found.err.startswith(f"{path}: damaged\n")
+    assert len(found.err.splitlines()) == 3
+
+
+def test_cuda_is_exit_4(mtclip, tiny_bundle: Path, films: list[Path]) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has a CUDA provider")
+    found = mtclip("query", films[0], "--bundle", tiny_bundle, "--device", "cuda")
+    assert (found.code, found.out) == (4, "")
+
+
+def test_eval_of_run_and_bundle_agree(mtclip, tiny_run: Path, tiny_bundle: Path, source: Path) -> None:
+    found = mtclip("eval", tiny_run, tiny_bundle, "--data", source, "--format", "json")
+    assert found.code == 0
+    run, bundle = json.loads(found.out)
+    assert (run["schema"], run["kind"], bundle["kind"], run["split"]) == ("mtclip.eval/1", "run", "bundle", "test")
+    assert flat(run["result"]) == pytest.approx(flat(bundle["result"]), rel=0.05, abs=0.03)  # one film may change places
+    assert run["result"]["auroc"] > 0.85
+    table = mtclip("eval", tiny_bundle, "--data", source, "--format", "table").out
+    rows = {line[:27].strip(): line[27:].split() for line in table.splitlines()}
+    assert rows[""][:2] == ["chance", "ceiling"]
+    assert rows["AUROC"][2] == f"{bundle['result']['auroc']:.3f}"
+    recall = bundle["result"]["film_to_report"]["recall@10"]
+    assert rows["Recall@10 film > report"] == [
+        f"{recall['chance']:.3f}",
+        f"{recall['ceiling']:.3f}",
+        f"{recall['value']:.3f}",
+        f"(×{recall['lift']:.1f})",
+    ]
+
+
+def test_eval_of_a_split_that_is_empty(mtclip, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("study_id,report\n1,Clear.\n")
+    found = mtclip("eval", tiny_bundle, "--data", tmp_path / "m.csv")
+    assert (found.code, found.out) == (1, "")
+    assert "no film in the split test\nuse --split all" in found.err
+
+
+def test_the_whole_path_by_four_commands(mtclip, source: Path, tiny_backbone: Path, tmp_path: Path, films: list[Path]) -> None:
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    trained = mtclip("train", "--data", source, "--backbone", tiny_backbone, "--out", run, "--epochs", "2", "--batch-size", "32")
+    assert (trained.code, trained.out) == (0, "")
+    assert "epoch 2/2" in trained.err
+    assert json.loads((run / "run.json").read_text())["origins"]["epochs"] == "option"
+    assert mtclip("export", run, "--out", bundle).code == 0
+    built = mtclip("index", "build", bundle, source, "--split", "train")
+    assert (built.code, built.out) == (0, "")
+    assert "generation 2" in built.err
+    assert mtclip("query", films[0], "--bundle", bundle).code == 0
+
+
+def start(*words: str | Path, **options: object) -> subprocess.Popen:
+    command = [sys.executable, "-m", "mtclip_edge.cli", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_ctrl_c_is_130_and_one_line(tiny_backbone: Path, source: Path, tmp_path: Path) -> None:
+    with start(
+        "train", "--data", source, "--backbone", tiny_backbone, "--out", tmp_path / "run", "--epochs", "5000", "--lr", "1e-9"
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 3/"):
+                break
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read()
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_goes_away_is_no_error(tiny_bundle: Path, films: list[Path]) -> None:
+    listing = "\n".join([str(films[0])] * 40)
+    script = f"{sys.executable} -m mtclip_edge.cli query --files-from - --bundle {tiny_bundle} --format json | head -c 10"
+    found = subprocess.run(["bash", "-c", script], input=listing, capture_output=True, text=True, env={**os.environ})
+    assert "Traceback" not in found.stderr and "BrokenPipe" not in found.stderr
+
+
+def test_an_unexpected_error_shows_no_values(mtclip, tiny_bundle: Path, films: list[Path], monkeypatch) -> None:
+    from mtclip_edge.retriever import Retriever
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("PATIENT NAME")
+
+    monkeypatch.setattr(Retriever, "open", broken)
+    found = mtclip("query", films[0], "--bundle", tiny_bundle)
+    assert (found.code, found.err) == (1, "internal error: RuntimeError. Set MTCLIP_DEBUG=1 to see where.\n")
+
+
+@pytest.mark.parametrize("name", ["a b.png", "quote'\".png", "line\nbreak.png", "röntgen-胸.png", "-k.png"])
+def test_odd_file_names(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path, name: str) -> None:
+    import shutil
+
+    shutil.copy(films[0], tmp_path / name)
+    found = mtclip("query", tmp_path, "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
+    assert found.code == 0
+    assert len(found.out.splitlines()) == 1
+    assert json.loads(mtclip("query", tmp_path / name, "--bundle", tiny_bundle, "--json").out)["image"] == str(tmp_path / name)
+    (tmp_path / name).write_text("x")
+    bad = mtclip("query", tmp_path / name, "--bundle", tiny_bundle)
+    assert bad.code == 1
+    assert len(bad.err.splitlines()) == 1
