@@ -234,7 +234,10 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        return app(standalone_mode=False) or 0
+        code = app(standalone_mode=False) or 0
+        if code == INTERRUPTED:  # the parser turns Ctrl-C into this code and says nothing
+            _say("interrupted")
+        return code
     except MtclipError as error:
         _say(str(error))
         return error.exit_code

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -190,19 +191,17 @@ def test_eval_of_run_and_bundle_agree(mtclip, tiny_run: Path, tiny_bundle: Path,
     assert found.code == 0
     run, bundle = json.loads(found.out)
     assert (run["schema"], run["kind"], bundle["kind"], run["split"]) == ("mtclip.eval/1", "run", "bundle", "test")
-    assert flat(run["result"]) == pytest.approx(flat(bundle["result"]), rel=0.05, abs=0.03)  # one film may change places
+    # Differences in the seventh digit let two reports of nearly the same vector change places: one film in 46 is 0.022.
+    ours, theirs = ({k: v for k, v in flat(r["result"]).items() if not k.endswith("lift")} for r in (run, bundle))
+    assert ours == pytest.approx(theirs, abs=0.05)
     assert run["result"]["auroc"] > 0.85
     table = mtclip("eval", tiny_bundle, "--data", source, "--format", "table").out
-    rows = {line[:27].strip(): line[27:].split() for line in table.splitlines()}
+    rows = {cells[0]: cells[1:] for line in table.splitlines() if (cells := re.split(r"\s{2,}", line.rstrip()))}
     assert rows[""][:2] == ["chance", "ceiling"]
-    assert rows["AUROC"][2] == f"{bundle['result']['auroc']:.3f}"
+    assert rows["AUROC"] == ["0.500", "1.000", f"{bundle['result']['auroc']:.3f}"]
     recall = bundle["result"]["film_to_report"]["recall@10"]
-    assert rows["Recall@10 film > report"] == [
-        f"{recall['chance']:.3f}",
-        f"{recall['ceiling']:.3f}",
-        f"{recall['value']:.3f}",
-        f"(×{recall['lift']:.1f})",
-    ]
+    figures = [f"{recall['chance']:.3f}", f"{recall['ceiling']:.3f}", f"{recall['value']:.3f} (×{recall['lift']:.1f})"]
+    assert rows["Recall@10 film > report"] == figures
 
 
 def test_eval_of_a_split_that_is_empty(mtclip, tiny_bundle: Path, tmp_path: Path) -> None:
