@@ -1,0 +1,70 @@
+"""Apply each patch in this folder to a clean copy of the checkout and run the suite: every fault must turn it red.
+
+    python tests/mutants/run.py [NAME...]
+
+Prints a line for each patch with the first test that failed; a patch that no test catches, or that no longer applies, is an error.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+# Quick and telling tests first; the rest of the suite follows, so that whatever catches a fault is found.
+ORDER = (
+    "tests/test_metrics.py",
+    "tests/test_evaluation.py",
+    "tests/train/test_losses.py",
+    "tests/test_preprocess.py",
+    "tests/train/test_fit.py",
+    "tests/export/test_pack.py",
+    "tests/test_retriever.py",
+    "tests",
+)
+
+
+def main() -> None:
+    wanted = [HERE / f"{name}.patch" for name in sys.argv[1:]] or sorted(HERE.glob("*.patch"))
+    missed = []
+    for patch in wanted:
+        started = time.monotonic()
+        failed = first_failure(patch)
+        print(f"{patch.stem:28s} {failed or 'NOT CAUGHT'}  ({time.monotonic() - started:.0f} s)", flush=True)
+        missed += [] if failed else [patch.stem]
+    if missed:
+        sys.exit(f"not caught: {', '.join(missed)}")
+
+
+def first_failure(patch: Path) -> str | None:
+    """The first test that fails in a copy with the fault, None where all pass."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "checkout"
+        leave = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "mutants")
+        shutil.copytree(ROOT, copy, symlinks=True, ignore=leave)
+        apply(patch, copy)
+        data = os.environ.get("MTCLIP_TEST_DATA", str(ROOT.parent / "shared" / "data"))
+        environment = {**os.environ, "PYTHONPATH": str(copy), "MTCLIP_TEST_DATA": data}
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *ORDER]
+        found = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    if found.returncode == 0:
+        return None
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", found.stdout, re.MULTILINE)
+    if found.returncode != 1 or failed is None:
+        sys.exit(f"{patch.stem}: the suite could not run\n{found.stdout[-2000:]}{found.stderr[-2000:]}")
+    return failed[1]
+
+
+def apply(patch: Path, copy: Path) -> None:
+    done = subprocess.run(["patch", "-p1", "--fuzz=0", "-s", "-i", str(patch)], cwd=copy, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{patch.stem}: does not apply any more\n{done.stdout}")
+
+
+if __name__ == "__main__":
+    main()
