@@ -100,7 +100,9 @@ def train(
     out: Annotated[Path, typer.Option(help="The run to write.")] = Path("run"),
     backbone: Annotated[str | None, typer.Option(help="compact, or an open_clip directory.", show_default="compact")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings in TOML; options and MTCLIP_* variables go before.")] = None,
-    epochs: Annotated[int | None, typer.Option(show_default="40")] = None,
+    unfreeze: Annotated[str | None, typer.Option(help="0, or all: fine-tune the film tower too.", show_default="0")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels of the film tower's input.", show_default="the backbone's")] = None,
+    epochs: Annotated[int | None, typer.Option(show_default="40, or 10 with --unfreeze")] = None,
     seed: Annotated[int | None, typer.Option(show_default="0")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default=False)] = None,
     batch_size: Annotated[int | None, typer.Option(show_default=False)] = None,
@@ -118,7 +120,7 @@ def train(
     from mtclip_edge.train.fit import train as fit
 
     given = {"backbone": backbone, "epochs": epochs, "seed": seed, "lr": lr, "batch_size": batch_size, "bce": bce}
-    given |= {"supcon": supcon, "clip": clip, "dim": dim, "device": device}
+    given |= {"supcon": supcon, "clip": clip, "dim": dim, "device": device, "unfreeze": unfreeze, "size": size}
     resolved, origins = resolve(given, config)
     with ProgressBars() as bars:
         fit(resolved, data, out, resume=resume, origins=origins, say=bars.say, progress=bars)

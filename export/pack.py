@@ -15,13 +15,13 @@ from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, name_in,
 from mtclip_edge.device import choose
 from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.encoder import FilmEncoder, TextEncoder
-from mtclip_edge.errors import ArtefactIncompatible, MtclipError, Refused, SourceUnusable, WrongOption
+from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption
 from mtclip_edge.preprocess import Preprocessing
 from mtclip_edge.sources import open_source, open_sources
 from mtclip_edge.studies import Study
 from mtclip_edge.tokens import Tokenizer
-from mtclip_edge.train.backbone import Backbone, load_backbone
-from mtclip_edge.train.run import Run, load_run
+from mtclip_edge.train.backbone import Backbone
+from mtclip_edge.train.run import Run, backbone_of, load_run
 
 from .card import model_card
 from .parity import Parity, Probes, film_parity, text_parity
@@ -64,7 +64,7 @@ def export(
     run = load_run(run_path)
     studies = _reports(run, reports, say)
     _check_out(out, overwrite)
-    backbone = _backbone(run)
+    backbone = backbone_of(run)
     with writing(out), ExitStack() as cleanup:
         _check_out(out, overwrite)
         private_dir(out)
@@ -98,7 +98,7 @@ def _model(run: Run, backbone: Backbone, out: Path, names: Names, text: bool, sa
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": {"mtclip_edge": __version__},
         "features": ["films", "reports", *(["text"] if text else [])],
-        "model_id": _model_id(run, out, names),
+        "model_id": _model_id(run, backbone, out, names),
         "backbone": {key: run.record["backbone"][key] for key in ("name", "identity", "licence", "aligned")},
         "preprocessing": run.record["preprocessing"],
         "dim": run.record["shape"]["dim"],
@@ -132,10 +132,10 @@ def _encoders(out: Path, names: Names, manifest: dict[str, Any]) -> tuple[FilmEn
     return films, TextEncoder.load(out / names.text, tokenizer, device)
 
 
-def _model_id(run: Run, out: Path, names: Names) -> str:
+def _model_id(run: Run, backbone: Backbone, out: Path, names: Names) -> str:
     """What vectors belong to: weights of both towers and projectors, preprocessing, tokenizer. All precisions share it."""
     parts = [
-        run.record["backbone"]["identity"],
+        backbone.identity,
         run.record["weights_sha256"],
         str(sorted(run.record["preprocessing"].items())),
         sha256(out / names.tokenizer),
@@ -160,16 +160,6 @@ def _validation(run: Run) -> list[Study]:
         return open_sources(run.sources).split("validation")
     except MtclipError:
         return []
-
-
-def _backbone(run: Run) -> Backbone:
-    backbone = load_backbone(run.record["backbone"]["spec"])
-    if backbone.identity != run.record["backbone"]["identity"]:
-        raise ArtefactIncompatible(
-            f"{backbone.path}: not the backbone this run was trained on",
-            f"expected {run.record['backbone']['identity'][:16]}…, found {backbone.identity[:16]}…",
-        )
-    return backbone
 
 
 def _check_precision(precision: Sequence[str]) -> None:

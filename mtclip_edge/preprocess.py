@@ -48,13 +48,14 @@ class Preprocessing:
 
 def model_input(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
     """One film, uint8 [height, width], as float32 [3, size, size]."""
-    small = _squash(grey, how).astype(np.float32) / np.float32(255)
+    small = squash(grey, how).astype(np.float32) / np.float32(255)
     mean = np.array(how.mean, np.float32)[:, None, None]
     std = np.array(how.std, np.float32)[:, None, None]
     return (small[None] - mean) / std
 
 
-def _squash(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
+def squash(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
+    """The whole film, uint8 [height, width], as a square uint8 [size, size]."""
     from PIL import Image
 
     method = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[how.interpolation]

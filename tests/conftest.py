@@ -114,6 +114,17 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def known_graphs(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of ``tiny_run`` take the graphs made for the session: the same run gives the same bytes (tested), eight seconds later."""
+    import shutil
+
+    from mtclip_edge.export import pack
+
+    monkeypatch.setattr(pack, "export_film_tower", lambda graph, size, target: shutil.copy(tiny_bundle / "image.fp32.onnx", target))
+    monkeypatch.setattr(pack, "export_text_tower", lambda graph, backbone, target: shutil.copy(tiny_bundle / "text.fp32.onnx", target))
+
+
+@pytest.fixture
 def film(source: Path) -> Path:
     """A drawn film of the test split."""
     from mtclip_edge.sources import open_source

@@ -226,7 +226,9 @@ def test_the_whole_path_by_four_commands(mtclip, source: Path, tiny_backbone: Pa
 
 def start(*words: str | Path, **options: object) -> subprocess.Popen:
     command = [sys.executable, "-m", "mtclip_edge.cli", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    # A shell starts background jobs with Ctrl-C ignored, and their children inherit it.
+    ready = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **ready)
 
 
 def test_ctrl_c_is_130_and_one_line(tiny_backbone: Path, source: Path, tmp_path: Path) -> None:

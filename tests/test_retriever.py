@@ -187,6 +187,7 @@ def test_without_hnswlib_search_is_exact_and_says_so(tiny_bundle: Path, retrieve
         assert without.query(film).hits == retriever.query(film).hits
 
 
+@pytest.mark.usefixtures("known_graphs")
 def test_a_bundle_without_a_text_tower_says_how_to_make_one(tiny_run: Path, tmp_path: Path, film: Path) -> None:
     from mtclip_edge.export.pack import export
 

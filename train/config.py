@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from mtclip_edge.errors import SourceUnusable, WrongOption
+
+# Defaults where the film tower is trained too: each epoch is hundreds of times dearer.
+TUNED: dict[str, Any] = {"epochs": 10, "lr": 1e-3, "batch_size": 64}
 
 
 @dataclass(frozen=True)
@@ -16,9 +20,12 @@ class TrainConfig:
     """Defaults were chosen on the validation split of Open-I with the compact backbone; docs/results.md has the figures."""
 
     backbone: str = "compact"
+    unfreeze: str = "0"  # "all" fine-tunes the film tower too
+    size: int | None = None  # pixels of the film tower's input; None: the backbone's
     epochs: int = 40
     seed: int = 0
     lr: float = 3e-4
+    tower_lr: float = 3e-4
     batch_size: int = 256
     bce: float = 1.0  # weights of the three losses; 0 leaves one out
     supcon: float = 0.3
@@ -33,12 +40,15 @@ class TrainConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        _require(self.unfreeze in ("0", "all"), "unfreeze", self.unfreeze, "0 or all")
         for name in ("epochs", "batch_size", "hidden", "patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("bce", "supcon", "clip", "weight_decay"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.bce + self.supcon + self.clip > 0, "bce, supcon, clip", 0, "at least one loss with a weight above 0")
-        _require(self.lr > 0, "lr", self.lr, "above 0")
+        for name in ("lr", "tower_lr"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        _require(self.size is None or self.size >= 32, "size", self.size, "at least 32")
         _require(self.supcon_temperature > 0, "supcon_temperature", self.supcon_temperature, "above 0")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more and below 1")
         _require(self.dim is None or self.dim >= 2, "dim", self.dim, "at least 2")
@@ -65,7 +75,8 @@ def resolve(options: Mapping[str, Any], file: Path | None) -> tuple[TrainConfig,
             values[field.name], origins[field.name] = from_file[field.name], str(file)
         else:
             origins[field.name] = "default"
-    return TrainConfig(**{name: _as_declared(name, value) for name, value in values.items()}), origins
+    given = {name: _as_declared(name, value) for name, value in values.items()}
+    return TrainConfig(**{**(TUNED if given.get("unfreeze") == "all" else {}), **given}), origins
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -85,11 +96,13 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _as_declared(name: str, value: Any) -> Any:
     """A value of the declared type; TOML and variables may give 1 for 1.0, never a word for a number."""
-    declared = TrainConfig.__annotations__[name]
-    kind = int if name == "dim" else declared
-    if kind is float and isinstance(value, int):
+    kinds = [kind for kind in get_args(get_type_hints(TrainConfig)[name]) if kind is not NoneType] or [get_type_hints(TrainConfig)[name]]
+    kind = kinds[0]
+    if kind is str and type(value) is int:  # unfreeze = 0
+        value = str(value)
+    if kind is float and type(value) is int:
         value = float(value)
-    _require(type(value) is kind or (value is None and name == "dim"), name, value, f"of type {kind.__name__}")
+    _require(type(value) is kind, name, value, f"of type {kind.__name__}")
     return value
 
 

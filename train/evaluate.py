@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtclip_edge.errors import ArtefactIncompatible, SourceUnusable
+from mtclip_edge.errors import SourceUnusable
 from mtclip_edge.studies import Study
 
-from .backbone import load_backbone
 from .config import TrainConfig
 from .features import Progress
 from .fit import choose_device, evaluate_table, tabulate
-from .run import load_run
+from .run import backbone_of, load_run
 
 
 def evaluate_run(
@@ -24,9 +23,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """All figures of a run on some studies. Errors: RunUnusable, ArtefactDamaged, ArtefactIncompatible, SourceUnusable."""
     run = load_run(path)
-    backbone = load_backbone(run.record["backbone"]["spec"])
-    if backbone.identity != run.record["backbone"]["identity"]:
-        raise ArtefactIncompatible(f"{backbone.path}: not the backbone that {path} was trained on")
+    backbone = backbone_of(run)
     used, _ = choose_device(device)
     table = tabulate(backbone, studies, progress, used)
     for problem in table.problems:

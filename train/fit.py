@@ -1,4 +1,4 @@
-"""Train the projectors on cached tower outputs, with three losses at once.
+"""Train the projectors on cached tower outputs, or with the film tower on films, with three losses at once.
 
 Every random choice is drawn from the seed and the epoch's number, so a run that was killed continues to exactly the weights of an
 unbroken one (one machine, one thread): the checkpoint of the last finished epoch is all it needs.
@@ -9,14 +9,14 @@ import math
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtclip_edge import NOTICE, __version__
 from mtclip_edge.durable import private_dir
@@ -30,6 +30,7 @@ from .config import TrainConfig
 from .features import Progress, film_features, report_features
 from .losses import abnormal_loss, clip_loss, supervised_contrastive_loss
 from .projector import ProjectorShape, SharedSpace
+from .tower import Tower, load_pixels
 
 Say = Callable[[str], None]
 
@@ -38,8 +39,8 @@ Say = Callable[[str], None]
 class Table:
     """One split as tensors: a row for each film that could be read.
 
-    ``film`` float32 [rows, width]; ``text`` float32 [reports, width]; ``report`` int64 [rows] into ``text``, -1 without text;
-    ``label`` int64 [rows], 0 normal, 1 abnormal, -1 unknown.
+    ``film`` float32 [rows, width], or squashed films uint8 [rows, size, size] where the tower is trained; ``text`` float32
+    [reports, width]; ``report`` int64 [rows] into ``text``, -1 without text; ``label`` int64 [rows], 0 normal, 1 abnormal, -1 unknown.
     """
 
     cases: Cases
@@ -68,15 +69,16 @@ def train(
     started = time.perf_counter()
     reading = open_sources(sources)
     _report_problems(reading, say)
-    backbone = load_backbone(config.backbone)
+    backbone = resized(load_backbone(config.backbone), config.size)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
-    train_table = tabulate(backbone, reading.split("train"), progress, device)
-    validation = tabulate(backbone, reading.split("validation"), progress, device)
+    tower = Tower(backbone.film_tower, backbone.preprocessing).to(device) if config.unfreeze == "all" else None
+    train_table = tabulate(backbone, reading.split("train"), progress, device, tower)
+    validation = tabulate(backbone, reading.split("validation"), progress, device, tower)
     _check_tables(train_table, validation, reading.spec, say)
     features_done = time.perf_counter()
     private_dir(out)
-    fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train_table, validation, device).run(out, resume, say)
+    fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train_table, validation, device, tower).run(out, resume, say)
     record = {
         "format": runs.FORMAT,
         "notice": NOTICE,
@@ -93,7 +95,7 @@ def train(
         "validation": fitted.history[fitted.best_epoch - 1]["validation"],
         "seconds": {"features": features_done - started, "fit": time.perf_counter() - features_done},
     }
-    runs.write_run(out, record, fitted.best)
+    runs.write_run(out, record, fitted.best, fitted.best_tower)
     say(f"{out}: best epoch {fitted.best_epoch} of {len(fitted.history)}")
     return runs.load_run(out)
 
@@ -116,19 +118,30 @@ def shape_for(config: TrainConfig, backbone: Backbone) -> ProjectorShape:
     return ProjectorShape(backbone.film_width, backbone.text_width, config.hidden, dim, residual, config.dropout)
 
 
-def tabulate(backbone: Backbone, studies: Sequence[Any], progress: Progress, device: torch.device) -> Table:
-    """Tower outputs of all films and distinct reports of some studies."""
+def resized(backbone: Backbone, size: int | None) -> Backbone:
+    """The backbone with films of another size; a CNN takes any."""
+    return backbone if size is None else replace(backbone, preprocessing=replace(backbone.preprocessing, size=size))
+
+
+def tabulate(backbone: Backbone, studies: Sequence[Any], progress: Progress, device: torch.device, tower: Tower | None = None) -> Table:
+    """Tower outputs of all films and distinct reports of some studies; with a tower to train, the films themselves."""
     cases = Cases.of(studies)
-    features = film_features(backbone, [film.path for film in cases.films], progress, device)
-    cases = cases.only(np.flatnonzero(features.rows >= 0))
+    paths = [film.path for film in cases.films]
+    if tower is None:
+        features = film_features(backbone, paths, progress, device)
+        films, rows, problems = torch.from_numpy(features.vectors).to(device), features.rows, features.problems
+    else:
+        pixels = load_pixels(paths, backbone.preprocessing, progress)
+        films, rows, problems = pixels.grey, pixels.rows, pixels.problems
+    cases = cases.only(np.flatnonzero(rows >= 0))
     column = {report.report_id: i for i, report in enumerate(cases.reports)}
     return Table(
         cases=cases,
-        film=torch.from_numpy(features.vectors[features.rows[features.rows >= 0]]).to(device),
+        film=films[torch.from_numpy(rows[rows >= 0])],
         text=torch.from_numpy(report_features(backbone, cases.texts, progress, device)).to(device),
         report=torch.tensor([column.get(s.report_id or "", -1) for s in cases.studies], dtype=torch.int64, device=device),
         label=torch.tensor([LABEL_CODES[s.label] for s in cases.studies], dtype=torch.int64, device=device),
-        problems=features.problems,
+        problems=problems,
     )
 
 
@@ -143,14 +156,19 @@ class Fit:
         train: Table,
         validation: Table,
         device: torch.device,
+        tower: Tower | None = None,
     ):
         torch.manual_seed(config.seed)
-        self.config, self.shape, self.train_table, self.validation = config, shape, train, validation
+        self.config, self.shape, self.train_table, self.validation, self.tower = config, shape, train, validation, tower
         self.space = SharedSpace(shape, logit_scale).to(device)
-        self.optimiser = torch.optim.AdamW(_groups(self.space, config.weight_decay), lr=config.lr)
+        groups = _groups(self.space, config.lr, config.weight_decay)
+        groups += _groups(tower, config.tower_lr, config.weight_decay) if tower else []
+        self.optimiser = torch.optim.AdamW(groups)
+        self.rates = [group["lr"] for group in groups]
         self.steps_per_epoch = math.ceil(len(train.label) / config.batch_size)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
+        self.best_tower: dict[str, Tensor] = {}
         self.best_epoch, self.best_score = 0, -math.inf
 
     def run(self, out: Path, resume: bool, say: Say) -> "Fit":
@@ -169,11 +187,13 @@ class Fit:
         torch.manual_seed(self.config.seed * 100_003 + epoch)
         order = torch.randperm(len(self.train_table.label))
         self.space.train()
+        if self.tower:
+            self.tower.train()
         sums: dict[str, float] = {}
         batches = order.split(self.config.batch_size)
         for step, rows in enumerate(batches):
             self._set_rate(epoch * self.steps_per_epoch + step)
-            losses = self._losses(rows.to(self.train_table.label.device))
+            losses = self._losses(rows)
             self.optimiser.zero_grad()
             losses["loss"].backward()
             self.optimiser.step()
@@ -184,8 +204,9 @@ class Fit:
     def _losses(self, rows: Tensor) -> dict[str, Tensor]:
         """The three losses of one batch and their weighted sum; a loss whose weight is 0 is not computed."""
         table, config, space = self.train_table, self.config, self.space
-        report, label = table.report[rows], table.label[rows]
-        film = space.embed_films(table.film[rows])
+        report, label = table.report[rows.to(table.report.device)], table.label[rows.to(table.label.device)]
+        features = table.film[rows.to(table.film.device)]
+        film = space.embed_films(self.tower(features.to(report.device)) if self.tower else features)
         has_text = report >= 0
         text = film.new_zeros(film.shape)
         if bool(has_text.any()):
@@ -206,22 +227,26 @@ class Fit:
         total = self.config.epochs * self.steps_per_epoch
         warmup = max(1, round(self.config.warmup * total))
         factor = (step + 1) / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.lr * factor
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
 
     def _note(self, epoch: int, losses: dict[str, float], started: float) -> None:
-        result = evaluate_table(self.space, self.validation, self.config)
+        result = evaluate_table(self.space, with_features(self.validation, self.tower), self.config)
         score = selection_score(result)
         if score is None:  # nothing to choose by: keep the last epoch
             score = epoch * 1e-9
         if score > self.best_score:
             self.best_score, self.best_epoch, self.best = score, epoch, runs.cpu_copy(self.space.state_dict())
+            self.best_tower = runs.cpu_copy(self.tower.tower.state_dict()) if self.tower else {}
         seconds = time.perf_counter() - started
         self.history.append({"epoch": epoch, "train": losses, "validation": result, "selection": score, "seconds": seconds})
 
     def _save(self, out: Path) -> None:
         tensors = {f"model/{k}": v for k, v in self.space.state_dict().items()}
         tensors |= {f"best/{k}": v for k, v in self.best.items()}
+        if self.tower:
+            tensors |= {f"tower/{k}": v for k, v in self.tower.tower.state_dict().items()}
+            tensors |= {f"best_tower/{k}": v for k, v in self.best_tower.items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{index}/{k}": v for k, v in state.items()}
         metadata = {
@@ -241,7 +266,9 @@ class Fit:
                 hint="give the same options and data, or another --out",
             )
         self.space.load_state_dict(_below(tensors, "model/"))
-        self.best = _below(tensors, "best/")
+        self.best, self.best_tower = _below(tensors, "best/"), _below(tensors, "best_tower/")
+        if self.tower:
+            self.tower.tower.load_state_dict(_below(tensors, "tower/"))
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _below(tensors, "optimiser/").items():
             index, key = name.split("/")
@@ -273,6 +300,11 @@ def evaluate_table(space: SharedSpace, table: Table, config: TrainConfig) -> dic
     return evaluate(table.cases, film, logit if config.bce else None, report)
 
 
+def with_features(table: Table, tower: Tower | None) -> Table:
+    """The table with the tower's features in place of films."""
+    return replace(table, film=tower.features(table.film)) if tower else table
+
+
 def epoch_line(entry: dict[str, Any], epochs: int) -> str:
     result = entry["validation"]
     precision, forth, back = result["precision@10"], result["film_to_report"], result["report_to_film"]
@@ -287,11 +319,11 @@ def epoch_line(entry: dict[str, Any], epochs: int) -> str:
     return f"epoch {entry['epoch']}/{epochs}  {losses}  validation: {shown}  {entry['seconds']:.1f} s"
 
 
-def _groups(space: SharedSpace, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(module: nn.Module, rate: float, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay on matrices only; biases, norms and the temperature are left free."""
-    matrices = [p for p in space.parameters() if p.ndim >= 2]
-    others = [p for p in space.parameters() if p.ndim < 2]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    matrices = [p for p in module.parameters() if p.ndim >= 2]
+    others = [p for p in module.parameters() if p.ndim < 2]
+    return [{"params": matrices, "lr": rate, "weight_decay": weight_decay}, {"params": others, "lr": rate, "weight_decay": 0.0}]
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -346,5 +378,7 @@ def _data_record(reading: Reading, sources: Sequence[str], train: Table, validat
 def _absolute(spec: str) -> str:
     """A source as it can be opened again from another folder."""
     kind, colon, rest = spec.partition(":")
+    if kind == "phantom":
+        return spec
     path = Path(rest if colon and kind == "manifest" else spec).expanduser().resolve()
     return f"manifest:{path}"

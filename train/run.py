@@ -2,13 +2,15 @@
 
 run.json       configuration as resolved, backbone, sources, splits, best epoch, validation figures: written last, so it means finished
 weights.safetensors     the best epoch's projectors, head and temperature
+tower.safetensors       the best epoch's film tower, where it was trained too
 checkpoint.safetensors  the last finished epoch with optimiser state, for --resume
 log.jsonl      a line for each epoch
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,11 @@ from mtclip_edge.durable import replace_with, sha256, write_bytes
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, RunUnusable
 from mtclip_edge.preprocess import Preprocessing
 
+from .backbone import Backbone, load_backbone
 from .projector import ProjectorShape, SharedSpace
 
 FORMAT = 1
-RUN, WEIGHTS, CHECKPOINT, LOG = "run.json", "weights.safetensors", "checkpoint.safetensors", "log.jsonl"
+RUN, WEIGHTS, TOWER, CHECKPOINT, LOG = "run.json", "weights.safetensors", "tower.safetensors", "checkpoint.safetensors", "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,11 @@ class Run:
 def load_run(path: Path) -> Run:
     """Read a finished run. Errors: RunUnusable (missing, unfinished), ArtefactDamaged, ArtefactIncompatible."""
     record = _record(path)
-    weights = path / WEIGHTS
-    if not weights.is_file() or sha256(weights) != record["weights_sha256"]:
-        raise ArtefactDamaged(f"{weights}: not the weights that {RUN} names", hint="train again, or restore the folder from a copy")
+    for name, expected in ((WEIGHTS, record["weights_sha256"]), (TOWER, record.get("tower_sha256"))):
+        if expected and (not (path / name).is_file() or sha256(path / name) != expected):
+            raise ArtefactDamaged(f"{path / name}: not the weights that {RUN} names", hint="train again, or restore the folder from a copy")
     space = SharedSpace(ProjectorShape(**record["shape"]), 1.0)
-    space.load_state_dict(load_tensors(weights)[0])
+    space.load_state_dict(load_tensors(path / WEIGHTS)[0])
     return Run(path, record, space.eval().requires_grad_(False))
 
 
@@ -90,10 +93,32 @@ def write_log(path: Path, history: list[dict[str, Any]]) -> None:
     write_bytes(path / LOG, "".join(json.dumps(line) + "\n" for line in history).encode())
 
 
-def write_run(path: Path, record: Mapping[str, Any], best: Mapping[str, Tensor]) -> None:
+def write_run(path: Path, record: Mapping[str, Any], best: Mapping[str, Tensor], tower: Mapping[str, Tensor]) -> None:
     save_tensors(path / WEIGHTS, best, {})
-    full = {**record, "weights_sha256": sha256(path / WEIGHTS)}
+    full = {**record, "weights_sha256": sha256(path / WEIGHTS), "tower_sha256": None}
+    if tower:
+        save_tensors(path / TOWER, tower, {})
+        full["tower_sha256"] = sha256(path / TOWER)
     write_bytes(path / RUN, (json.dumps(full, indent=1) + "\n").encode())
+
+
+def backbone_of(run: Run) -> Backbone:
+    """The backbone a run was trained on, with the run's own film tower where it has one; its identity then is the run's too.
+
+    Errors: BackboneUnusable, ArtefactIncompatible (another backbone under the same name).
+    """
+    about = run.record["backbone"]
+    backbone = load_backbone(about["spec"])
+    if backbone.identity != about["identity"]:
+        raise ArtefactIncompatible(
+            f"{backbone.path}: not the backbone this run was trained on",
+            f"expected {about['identity'][:16]}…, found {backbone.identity[:16]}…",
+        )
+    backbone = replace(backbone, preprocessing=run.preprocessing)
+    if run.record["tower_sha256"] is None:
+        return backbone
+    backbone.film_tower.load_state_dict(load_tensors(run.path / TOWER)[0])
+    return replace(backbone, identity=sha256_of(f"{backbone.identity}|{run.record['tower_sha256']}".encode()).hexdigest())
 
 
 def cpu_copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

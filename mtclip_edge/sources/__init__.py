@@ -1,16 +1,15 @@
-"""Where studies come from: ``manifest:FILE`` or a plain path to a manifest, or a folder that holds a ``manifest.csv``.
+"""Where studies come from: ``manifest:FILE``, ``phantom:N@SEED``, a plain path to a manifest, or a folder with a ``manifest.csv``.
 
-Each kind of source is one module with ``read(path) -> Reading``. Nothing is copied: films are read in place.
+Each kind of source is one module with ``read(rest, spec) -> Reading``. Nothing is copied: films are read in place.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import SourceUnusable
 from ..studies import Study
 
-KINDS = ("manifest",)
+KINDS = ("manifest", "phantom")
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,9 @@ def open_source(spec: str) -> Reading:
     kind, _, rest = spec.partition(":")
     if kind not in KINDS or not rest:
         kind, rest = "manifest", spec
-    from . import manifest
+    from . import manifest, phantom
 
-    path = Path(rest).expanduser()
-    reading = manifest.read(path / "manifest.csv" if path.is_dir() else path, spec)
+    reading = phantom.read(rest, spec) if kind == "phantom" else manifest.read(rest, spec)
     if not reading.studies:
         first = f"first problem: {reading.problems[0]}" if reading.problems else "it has no rows"
         raise SourceUnusable(f"{spec}: no study can be used", first)

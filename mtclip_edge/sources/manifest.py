@@ -27,8 +27,13 @@ class _BadRow(Exception):
     pass
 
 
-def read(path: Path, spec: str) -> Reading:
-    """Read a manifest. Errors: SourceUnusable for a missing, undecodable or column-less file; bad rows are returned, not raised."""
+def read(rest: str, spec: str) -> Reading:
+    """Read a manifest, or the one in a folder. Bad rows are returned, not raised.
+
+    Errors: SourceUnusable for a missing, undecodable or column-less file.
+    """
+    path = Path(rest).expanduser()
+    path = path / "manifest.csv" if path.is_dir() else path
     studies: dict[str, Study] = {}
     problems: list[Problem] = []
     try:

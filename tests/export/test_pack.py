@@ -50,6 +50,7 @@ def test_a_broken_graph_is_never_published(tiny_run: Path, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("change", [{"mean": [0.4, 0.4, 0.4]}, {"interpolation": "bilinear"}, {"size": 144}])
+@pytest.mark.usefixtures("known_graphs")
 def test_wrong_preprocessing_in_the_bundle_is_never_published(tiny_run: Path, tmp_path: Path, monkeypatch, change: dict) -> None:
     real = pack._model
 
@@ -72,6 +73,7 @@ def test_a_failed_export_leaves_the_old_bundle(tiny_run: Path, bundle: Path, mon
     assert {p.name: p.read_bytes() for p in bundle.iterdir()} == before
 
 
+@pytest.mark.usefixtures("known_graphs")
 def test_overwriting_is_a_new_generation(tiny_run: Path, bundle: Path, film: Path) -> None:
     with pytest.raises(Refused, match="already holds a bundle\nadd --overwrite"):
         pack.export(tiny_run, bundle)
@@ -91,6 +93,7 @@ def test_a_folder_of_something_else_is_not_touched(tiny_run: Path, tmp_path: Pat
     assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
+@pytest.mark.usefixtures("known_graphs")
 def test_other_reports_can_be_packed(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("study_id,report,label\n1,Clear.,normal\n2,clear,normal\n3,Opacity.,abnormal\n4,Mass.,abnormal\n")
     bundle = pack.export(tiny_run, tmp_path / "b", reports=str(tmp_path / "r.csv"))
@@ -103,6 +106,7 @@ def test_other_reports_can_be_packed(tiny_run: Path, tmp_path: Path) -> None:
     assert twins.score == pytest.approx(1.0, abs=2e-4)
 
 
+@pytest.mark.usefixtures("known_graphs")
 def test_when_the_runs_films_are_gone_drawn_pictures_serve_and_the_bundle_says_so(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,75 @@
+"""``phantom:N@SEED``: N drawn studies of a seed. Films are drawn once into the cache folder and read from there like any others."""
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from ..device import threads
+from ..durable import private_dir, replace_with
+from ..errors import SourceUnusable
+from ..paths import cache_dir
+from ..phantoms import VERSION, Phantom, make
+from ..studies import Film, Study, split_of
+from . import Reading
+
+_ALONE = 64  # fewer films than this are drawn in this process: starting others takes longer
+
+
+def read(rest: str, spec: str) -> Reading:
+    """Errors: SourceUnusable for anything but N or N@SEED, or where the cache folder cannot be written."""
+    match = re.fullmatch(r"(\d{1,7})(?:@(\d{1,9}))?", rest)
+    if not match or int(match[1]) < 1:
+        raise SourceUnusable(f"phantom:{rest}: not a number of phantoms", "expected phantom:N or phantom:N@SEED, e.g. phantom:200@7")
+    count, seed = int(match[1]), int(match[2] or 0)
+    folder = cache_dir() / "phantoms" / f"{VERSION}-{seed}"
+    try:
+        private_dir(folder)
+        _draw_missing(folder, seed, count)
+    except OSError as error:
+        raise SourceUnusable(f"{spec}: films cannot be drawn into {folder} ({error.strerror})", hint="set MTCLIP_HOME") from None
+    return Reading(spec, tuple(_study(make(seed, number), folder, f"phantom:@{seed}") for number in range(count)))
+
+
+def _study(phantom: Phantom, folder: Path, source: str) -> Study:
+    name = _name(phantom.number)
+    return Study(
+        study_id=phantom.patient_id,
+        patient_id=phantom.patient_id,
+        films=(Film(folder / name, name, "PA"),),
+        findings=phantom.report.findings,
+        impression=phantom.report.impression,
+        label=phantom.label,
+        finding_labels=tuple(finding.label for finding in phantom.findings),
+        split=split_of(phantom.patient_id),
+        source=source,
+    )
+
+
+def _draw_missing(folder: Path, seed: int, count: int) -> None:
+    there = {path.name for path in folder.iterdir()}
+    missing = [number for number in range(count) if _name(number) not in there]
+    if len(missing) < _ALONE:
+        return _draw(folder, seed, missing)
+    parts = [missing[start::8] for start in range(8)]
+    with ProcessPoolExecutor(threads(), mp_context=get_context("spawn")) as pool:
+        for done in [pool.submit(_draw, folder, seed, part) for part in parts]:
+            done.result()
+    return None
+
+
+def _draw(folder: Path, seed: int, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        save(make(seed, number), folder / _name(number))
+
+
+def save(phantom: Phantom, path: Path) -> Path:
+    """A phantom's film as a grey PNG."""
+    from PIL import Image
+
+    return replace_with(path, lambda file: Image.fromarray(phantom.drawn.grey).save(file, "PNG"))
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.png"
