@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: test soak lint mutants ci-wheel clean
+.PHONY: test demo soak lint mutants demo-bundle wheelhouse clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,23 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# From a clone to an answer: a fresh environment with the runtime only, then one film against the demo bundle.
+demo: .venv-demo/installed
+	.venv-demo/bin/mtclip query examples/effusion.png --format table
+
+.venv-demo/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python -m pip install --quiet --constraint constraints.txt '.[cpu]'
+	touch $@
+
+# Train, export and measure the demo bundle again; about twenty minutes.
+demo-bundle: $(VENV)/installed
+	$(BIN)/python examples/make_demo_bundle.py
+
+# Every wheel (hnswlib built for any processor), the demo bundle or BUNDLE=DIR, and an installer, in one folder for a machine without network.
+wheelhouse:
+	PYTHON=$(PYTHON) BUNDLE=$(BUNDLE) sh packaging/wheelhouse.sh
+
 # The same suite, long tests at their full count.
 soak: $(VENV)/installed
 	MTCLIP_SOAK=1 $(PYTEST) -m 'slow or realdata'
@@ -29,4 +46,4 @@ mutants: $(VENV)/installed
 	$(BIN)/python tests/mutants/run.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-demo wheelhouse build dist *.egg-info

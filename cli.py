@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mtclip_edge.errors import MtclipError, WrongOption
+from mtclip_edge.errors import MtclipError, WrongOption, not_among
 
 app = typer.Typer(
     name="mtclip",
@@ -19,7 +19,7 @@ app = typer.Typer(
 index_app = typer.Typer(help="The searchable part of a bundle: its reports, vectors and HNSW graph.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 
-PARTIAL, INTERRUPTED = 5, 130
+DAMAGED, PARTIAL, INTERRUPTED = 3, 5, 130
 
 
 def _version(asked: bool) -> None:
@@ -42,7 +42,7 @@ def query(
     images: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE|DIR|GLOB|-]...", help="Films; - reads one from stdin.")] = None,
     text: Annotated[str | None, typer.Option(help="Search reports and films by a text instead.")] = None,
     files_from: Annotated[str | None, typer.Option(metavar="FILE|-", help="A list of films, one path a line.")] = None,
-    bundle: Annotated[Path | None, typer.Option(envvar="MTCLIP_BUNDLE", help="The bundle to search.", show_default=False)] = None,
+    bundle: Annotated[Path | None, typer.Option(envvar="MTCLIP_BUNDLE", help="The bundle to search.", show_default="demo")] = None,
     k: Annotated[int, typer.Option("-k", help="How many reports.")] = 5,
     format: Annotated[
         str | None, typer.Option(help="table, json, jsonl or ids; a table on a terminal, else jsonl.", show_default=False)
@@ -61,14 +61,17 @@ def query(
         raise WrongOption("--json and --format", f"expected one of them, found --json and --format {format}")
     if (text is None) == (not images and files_from is None):
         raise WrongOption("query", "expected films or --text, and not both", "mtclip query --help")
-    if bundle is None:
-        raise WrongOption("no bundle", "give --bundle DIR or set MTCLIP_BUNDLE", "mtclip export RUN --out BUNDLE makes one")
+    from mtclip_edge.demo import LOUD, resolve
     from mtclip_edge.inputs import expand
+
+    path, unasked = resolve(bundle)
+    if unasked:
+        _say(LOUD)
 
     films = expand(images or [], files_from=files_from, recursive=recursive) if text is None else []
     from mtclip_edge.retriever import Retriever
 
-    with Retriever.open(bundle, device=device, precision=precision, exact=exact) as retriever:
+    with Retriever.open(path, device=device, precision=precision, exact=exact) as retriever:
         if retriever.search_note:
             _say(retriever.search_note)
         out = writer(chosen, many=len(films) > 1)
@@ -115,8 +118,8 @@ def train(
 ) -> None:
     """Fit projectors on a backbone's features with three losses: normal/abnormal, supervised contrastive, CLIP."""
     _need_torch()
+    from mtclip_edge.settings import resolve
     from mtclip_edge.terminal import ProgressBars
-    from mtclip_edge.train.config import resolve
     from mtclip_edge.train.fit import train as fit
 
     given = {"backbone": backbone, "epochs": epochs, "seed": seed, "lr": lr, "batch_size": batch_size, "bce": bce}
@@ -133,7 +136,7 @@ def export(
     reports: Annotated[
         str | None, typer.Option(help="The source whose reports are packed.", show_default="the run's train reports")
     ] = None,
-    precision: Annotated[str, typer.Option(help="Comma-separated: fp32.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Comma-separated: fp32, fp16w.")] = "fp32",
     no_text: Annotated[
         bool, typer.Option("--no-text", help="Leave the text tower out: smaller, but no --text and no index build.")
     ] = False,
@@ -159,8 +162,11 @@ def index_build(
     """Replace a bundle's reports by those of a source, embedded by the bundle's own text tower."""
     from mtclip_edge.building import rebuild
     from mtclip_edge.sources import open_source
+    from mtclip_edge.studies import SPLITS
     from mtclip_edge.terminal import ProgressBars
 
+    if split not in (*SPLITS, "all"):
+        raise not_among("split", split, (*SPLITS, "all"))
     reading = open_source(source)
     with ProgressBars() as bars:
         bars.say(reading.summary())
@@ -179,8 +185,7 @@ def evaluate(
     device: Annotated[str, typer.Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Measure retrieval in both directions and the abnormal head, beside chance and ceiling."""
-    if format not in ("table", "json"):
-        raise WrongOption(f"format {format!r}", "expected table or json")
+    _table_or_json(format)
     from mtclip_edge.judging import document, of_split
     from mtclip_edge.output import dumps
     from mtclip_edge.sources import open_source
@@ -199,6 +204,70 @@ def evaluate(
         print(dumps(documents[0] if len(documents) == 1 else documents, 2))
     else:
         print_eval(documents)
+
+
+@app.command(epilog="Example: mtclip info bundle")
+def info(
+    artefact: Annotated[Path | None, typer.Argument(metavar="[BUNDLE|RUN]", help="A bundle or run; else the bundle in use.")] = None,
+    config: Annotated[bool, typer.Option("--config", help="Show the settings of train and where each comes from.")] = False,
+    config_file: Annotated[Path | None, typer.Option(help="With --config: the TOML file that train would be given.")] = None,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Describe a bundle or a run, or the settings in force."""
+    _table_or_json(format)
+    from mtclip_edge.output import dumps
+    from mtclip_edge.terminal import print_pairs
+
+    if config:
+        from mtclip_edge.settings import in_force
+
+        settings = in_force(config_file)
+        print(dumps(settings, 2)) if format == "json" else print_pairs([(n, f"{v['value']}  ({v['origin']})") for n, v in settings.items()])
+        return
+    from mtclip_edge.about import describe, lines
+    from mtclip_edge.demo import resolve
+
+    if artefact is None:
+        artefact = Path(os.environ["MTCLIP_BUNDLE"]) if "MTCLIP_BUNDLE" in os.environ else None
+    about = describe(artefact if artefact and (artefact / "run.json").exists() else resolve(artefact)[0])
+    print(dumps(about, 2)) if format == "json" else print_pairs(lines(about))
+
+
+@app.command(epilog="Example: mtclip verify bundle")
+def verify(bundle: Annotated[Path, typer.Argument(help="A bundle, or demo.")]) -> None:
+    """Read every file of a bundle and compare its hash. Exit 3 if one is damaged."""
+    from mtclip_edge.bundle import Bundle
+    from mtclip_edge.demo import resolve
+
+    opened = Bundle.open(resolve(bundle)[0])
+    damaged = 0
+    for name, problem in opened.verify():
+        damaged += problem is not None
+        print(f"{'damaged' if problem else 'ok':8s}{name}" + (f"  {problem.detail or problem.what}" if problem else ""))
+    if damaged:
+        _say(f"{opened.path}: {damaged} of {len(opened.manifest['files'])} files are damaged")
+        raise typer.Exit(DAMAGED)
+
+
+@app.command(epilog="Example: mtclip doctor")
+def doctor(format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
+    """Look at what is installed here and what really works."""
+    _table_or_json(format)
+    from dataclasses import asdict
+
+    from mtclip_edge.doctor import examine
+    from mtclip_edge.output import dumps
+    from mtclip_edge.terminal import print_checks
+
+    checks = examine()
+    print(dumps([asdict(check) for check in checks], 2)) if format == "json" else print_checks(checks)
+    if any(check.state == "bad" for check in checks):
+        raise typer.Exit(1)
+
+
+def _table_or_json(format: str) -> None:
+    if format not in ("table", "json"):
+        raise not_among("format", format, ("table", "json"))
 
 
 def _judge(path: Path) -> tuple[str, Any]:

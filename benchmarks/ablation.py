@@ -10,10 +10,10 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources import open_source
 from mtclip_edge.train import fit
 from mtclip_edge.train.backbone import load_backbone
-from mtclip_edge.train.config import TrainConfig
 
 VARIANTS = {
     "CLIP": {"bce": 0.0, "supcon": 0.0},

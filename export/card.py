@@ -6,14 +6,16 @@ from mtclip_edge import NOTICE
 from mtclip_edge.train.run import Run
 
 
-def model_card(run: Run) -> str:
+def model_card(run: Run, purpose: str) -> str:
     record = run.record
+    demo = ["**DEMO BUNDLE: drawn films, invented reports.** It shows how the tool works and knows nothing of real films.", ""]
     return "\n".join(
         [
             "# Chest X-ray report retriever",
             "",
             f"**{NOTICE}**",
             "",
+            *(demo if purpose == "demo" else []),
             "Made with mtclip-edge: an image and a text tower with projectors into one space, trained with binary cross-entropy "
             "(normal/abnormal), supervised contrastive and CLIP loss.",
             "",

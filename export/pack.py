@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mtclip_edge import NOTICE, __version__
 from mtclip_edge.building import Progress, Say, build
@@ -15,7 +17,7 @@ from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, name_in,
 from mtclip_edge.device import choose
 from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.encoder import FilmEncoder, TextEncoder
-from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption
+from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, not_among
 from mtclip_edge.preprocess import Preprocessing
 from mtclip_edge.sources import open_source, open_sources
 from mtclip_edge.studies import Study
@@ -24,25 +26,29 @@ from mtclip_edge.train.backbone import Backbone
 from mtclip_edge.train.run import Run, backbone_of, load_run
 
 from .card import model_card
-from .parity import Parity, Probes, film_parity, text_parity
+from .parity import OVERLAP_FILMS, Parity, Probes, film_parity, overlap_at_10, readable, text_parity
+from .quantize import store_weights_in_fp16
 from .towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16w")
+PURPOSES = ("research", "demo")
 
 
 @dataclass(frozen=True)
 class Names:
-    """The model files of one generation."""
+    """The model files of one generation: graphs by tower and precision, tokenizer, card."""
 
-    image: str
-    text: str
+    graphs: dict[tuple[str, str], str]
     tokenizer: str
     card: str
 
     @classmethod
     def of(cls, generation: int) -> "Names":
-        plain = ("image.fp32.onnx", "text.fp32.onnx", "tokenizer.json", "MODEL_CARD.md")
-        return cls(*(name_in(generation, name) for name in plain))
+        graphs = {(tower, p): name_in(generation, f"{tower}.{p}.onnx") for tower in ("image", "text") for p in PRECISIONS}
+        return cls(graphs, name_in(generation, "tokenizer.json"), name_in(generation, "MODEL_CARD.md"))
+
+    def all(self) -> list[str]:
+        return [*self.graphs.values(), self.tokenizer, self.card]
 
 
 def export(
@@ -50,8 +56,9 @@ def export(
     out: Path,
     *,
     reports: str | None = None,
-    precision: Sequence[str] = PRECISIONS,
+    precision: Sequence[str] = ("fp32",),
     text: bool = True,
+    purpose: str = "research",
     overwrite: bool = False,
     say: Say = lambda _: None,
     progress: Progress = lambda *_: None,
@@ -61,6 +68,7 @@ def export(
     Errors: WrongOption, RunUnusable, BackboneUnusable, SourceUnusable, ParityFailed, Refused, ArtefactIncompatible.
     """
     _check_precision(precision)
+    assert purpose in PURPOSES, purpose
     run = load_run(run_path)
     studies = _reports(run, reports, say)
     _check_out(out, overwrite)
@@ -69,31 +77,41 @@ def export(
         _check_out(out, overwrite)
         private_dir(out)
         names = Names.of(generation := next_generation(out))
-        written = [*vars(names).values()]
+        written = names.all()
         cleanup.callback(_forget, out, written)
-        manifest = _model(run, backbone, out, names, text, say)
-        manifest["parity"] = [parity.to_dict() for parity in _prove(run, backbone, out, names, manifest, say)]
-        films, texts = _encoders(out, names, manifest)
-        built = build(out, generation, manifest["model_id"], films, texts, studies, progress, written)
+        _graphs(run, backbone, out, names, precision, say)
+        write_bytes(out / names.card, model_card(run, purpose).encode())
+        manifest = _manifest(run, backbone, out, names, precision, text, purpose)
+        validation = _validation(run)
+        parities = _prove(run, backbone, out, names, manifest, precision, Probes.of(validation))
+        built = build(out, generation, manifest["model_id"], *_encoders(out, names, manifest, "fp32"), studies, progress, written)
+        manifest["parity"] = [p.to_dict() for p in _with_overlap(parities, out, names, manifest, built.record, validation, say)]
         for problem in built.problems:
             say(f"left out: {problem}")
-        kept = [names.image, names.card, *built.names, *([names.text, names.tokenizer] if text else [])]
+        packed = [names.graphs[tower, p] for tower in (("image", "text") if text else ("image",)) for p in precision]
+        kept = [*packed, names.card, *built.names, *([names.tokenizer] if text else [])]
         bundle = commit(out, {**manifest, "generation": generation, "index": built.record}, kept)
         cleanup.pop_all()
     say(f"{out}: {built.record['reports']} distinct reports of {built.record['studies']} studies")
     return bundle
 
 
-def _model(run: Run, backbone: Backbone, out: Path, names: Names, text: bool, say: Say) -> dict[str, Any]:
-    """Export both graphs, copy the tokenizer, write the card; the manifest without its index and parity."""
+def _graphs(run: Run, backbone: Backbone, out: Path, names: Names, precision: Sequence[str], say: Say) -> None:
+    """Export both towers in fp32, which is the reference of every other precision, then those asked for; copy the tokenizer."""
     say("exporting the film tower")
-    export_film_tower(FilmGraph(backbone, run.space), run.preprocessing.size, out / names.image)
+    export_film_tower(FilmGraph(backbone, run.space), run.preprocessing.size, out / names.graphs["image", "fp32"])
     say("exporting the text tower")
-    export_text_tower(TextGraph(backbone, run.space), backbone, out / names.text)
+    export_text_tower(TextGraph(backbone, run.space), backbone, out / names.graphs["text", "fp32"])
+    if "fp16w" in precision:
+        for tower in ("image", "text"):
+            store_weights_in_fp16(out / names.graphs[tower, "fp32"], out / names.graphs[tower, "fp16w"])
     replace_with(out / names.tokenizer, lambda file: shutil.copyfile(backbone.tokenizer_file, file))
-    write_bytes(out / names.card, model_card(run).encode())
+
+
+def _manifest(run: Run, backbone: Backbone, out: Path, names: Names, precision: Sequence[str], text: bool, purpose: str) -> dict[str, Any]:
+    """The manifest without its parity, generation and index."""
     return {
-        "purpose": "research",
+        "purpose": purpose,
         "notice": NOTICE,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": {"mtclip_edge": __version__},
@@ -103,7 +121,10 @@ def _model(run: Run, backbone: Backbone, out: Path, names: Names, text: bool, sa
         "preprocessing": run.record["preprocessing"],
         "dim": run.record["shape"]["dim"],
         "abnormal_head": run.record["config"]["bce"] > 0,
-        "graphs": {"image": {"fp32": names.image}, "text": {"fp32": names.text} if text else None},
+        "graphs": {
+            "image": {p: names.graphs["image", p] for p in precision},
+            "text": {p: names.graphs["text", p] for p in precision} if text else None,
+        },
         "tokenizer": {
             "file": names.tokenizer,
             "context_length": backbone.tokenizer.context_length,
@@ -114,22 +135,42 @@ def _model(run: Run, backbone: Backbone, out: Path, names: Names, text: bool, sa
     }
 
 
-def _prove(run: Run, backbone: Backbone, out: Path, names: Names, manifest: dict[str, Any], say: Say) -> list[Parity]:
-    """Both gates, through encoders made from the files and the manifest that will be published."""
-    films, texts = _encoders(out, names, manifest)
-    probes = Probes.of(_validation(run))
-    film = film_parity(backbone, run.space, run.preprocessing, films, probes, "fp32")
-    text = text_parity(backbone, run.space, texts, probes, "fp32")
-    for parity in (film, text):
-        say(f"{parity.tower} tower fp32: max abs {parity.max_abs:.1e}, cosine {parity.min_cosine:.7f} ({parity.inputs})")
-    return [film.require(), text.require()]
+def _prove(
+    run: Run, backbone: Backbone, out: Path, names: Names, manifest: dict[str, Any], precision: Sequence[str], probes: Probes
+) -> list[Parity]:
+    """Both towers in every precision (and fp32, the reference) against torch, by the files and numbers that will be published."""
+    found = []
+    for p in dict.fromkeys(("fp32", *precision)):
+        films, texts = _encoders(out, names, manifest, p)
+        found.append(film_parity(backbone, run.space, run.preprocessing, films, probes, p).require())
+        found.append(text_parity(backbone, run.space, texts, probes, p).require())
+    return found
 
 
-def _encoders(out: Path, names: Names, manifest: dict[str, Any]) -> tuple[FilmEncoder, TextEncoder]:
+def _with_overlap(
+    parities: list[Parity], out: Path, names: Names, manifest: dict[str, Any], index: dict[str, Any], validation: list[Study], say: Say
+) -> list[Parity]:
+    """The same with the top-10 overlap of the film towers that are not fp32, on validation films against the index just built."""
+    films = readable([film.path for study in validation for film in study.films], OVERLAP_FILMS)
+    reports = np.load(out / index["vectors"], mmap_mode="r", allow_pickle=False)[: index["reports"]]
+    reference = _encoders(out, names, manifest, "fp32")[0].encode_films(films)[0] if films else None
+    found = []
+    for parity in parities:
+        if parity.tower == "film" and parity.precision != "fp32" and reference is not None:
+            vectors = _encoders(out, names, manifest, parity.precision)[0].encode_films(films)[0]
+            parity = replace(parity, overlap=overlap_at_10(reference, vectors, reports)).require()
+        measured = f"max abs {parity.max_abs:.1e}, cosine {parity.min_cosine:.7f}"
+        overlap = "" if parity.overlap is None else f", top-10 overlap {parity.overlap:.3f} on {len(films)} films"
+        say(f"{parity.tower} tower {parity.precision}: {measured}{overlap} ({parity.inputs})")
+        found.append(parity)
+    return found
+
+
+def _encoders(out: Path, names: Names, manifest: dict[str, Any], precision: str) -> tuple[FilmEncoder, TextEncoder]:
     device, about = choose("cpu"), manifest["tokenizer"]
-    films = FilmEncoder.load(out / names.image, Preprocessing.from_dict(manifest["preprocessing"]), device)
+    films = FilmEncoder.load(out / names.graphs["image", precision], Preprocessing.from_dict(manifest["preprocessing"]), device)
     tokenizer = Tokenizer.load(out / names.tokenizer, about["context_length"], about["pad_id"])
-    return films, TextEncoder.load(out / names.text, tokenizer, device)
+    return films, TextEncoder.load(out / names.graphs["text", precision], tokenizer, device)
 
 
 def _model_id(run: Run, backbone: Backbone, out: Path, names: Names) -> str:
@@ -165,7 +206,7 @@ def _validation(run: Run) -> list[Study]:
 def _check_precision(precision: Sequence[str]) -> None:
     for name in precision:
         if name not in PRECISIONS:
-            raise WrongOption(f"precision {name!r}", f"expected {', '.join(PRECISIONS)}")
+            raise not_among("precision", name, PRECISIONS)
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

@@ -6,6 +6,7 @@ traced module, another resize in the encoder or a wrong mean in the bundle all s
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,20 @@ from mtclip_edge.train.projector import SharedSpace
 
 BATCHES = (1, 2, 7)
 INPUTS = 21
-MAX_ABS, MIN_COSINE, MAX_LOGIT = 1e-4, 0.99999, 1e-3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a precision may lose against torch fp32."""
+
+    max_abs: float
+    min_cosine: float
+    max_logit: float
+    min_overlap: float | None  # of the first ten reports with those of the fp32 graph; None: not asked
+
+
+BUDGETS = {"fp32": Budget(1e-4, 0.99999, 1e-3, None), "fp16w": Budget(0.02, 0.999, 0.1, 0.95)}
+OVERLAP_FILMS = 200
 PROBES = (
     "Normal chest.",
     "No acute cardiopulmonary abnormality.",
@@ -44,16 +58,19 @@ class Parity:
     max_abs: float
     min_cosine: float
     max_logit: float | None
+    overlap: float | None = None  # top-10 overlap with the fp32 graph's answers; None where it was not measured
 
     @property
     def failures(self) -> list[str]:
-        found = []
-        if not self.max_abs <= MAX_ABS:
-            found.append(f"max abs difference {self.max_abs:.1e} > {MAX_ABS:.0e}")
-        if not self.min_cosine >= MIN_COSINE:
-            found.append(f"cosine {self.min_cosine:.6f} < {MIN_COSINE}")
-        if self.max_logit is not None and not self.max_logit <= MAX_LOGIT:
-            found.append(f"abnormal logit difference {self.max_logit:.1e} > {MAX_LOGIT:.0e}")
+        budget, found = BUDGETS[self.precision], []
+        if not self.max_abs <= budget.max_abs:
+            found.append(f"max abs difference {self.max_abs:.1e} > {budget.max_abs:.0e}")
+        if not self.min_cosine >= budget.min_cosine:
+            found.append(f"cosine {self.min_cosine:.6f} < {budget.min_cosine}")
+        if self.max_logit is not None and not self.max_logit <= budget.max_logit:
+            found.append(f"abnormal logit difference {self.max_logit:.1e} > {budget.max_logit:.0e}")
+        if self.overlap is not None and budget.min_overlap is not None and not self.overlap >= budget.min_overlap:
+            found.append(f"top-10 overlap {self.overlap:.3f} < {budget.min_overlap}")
         return found
 
     def require(self) -> "Parity":
@@ -77,7 +94,7 @@ class Probes:
     @classmethod
     def of(cls, studies: Sequence[Study]) -> "Probes":
         """The first readable films and reports of some studies; drawn pictures and our own sentences where there are none."""
-        films = _readable([film.path for study in studies for film in study.films])
+        films = readable([film.path for study in studies for film in study.films], INPUTS)
         texts = [report.first.tower_text for report in distinct_reports(studies)][:INPUTS]
         if len(films) < max(BATCHES):
             return cls(_drawn(), PROBES, "drawn pictures: the run's validation films cannot be read")
@@ -105,6 +122,15 @@ def text_parity(backbone: Backbone, space: SharedSpace, encoder: TextEncoder, pr
     return _compare("text", precision, f"{len(probes.texts)} texts", expected, found, None)
 
 
+def overlap_at_10(a: np.ndarray, b: np.ndarray, reports: np.ndarray) -> float | None:
+    """Mean share of the first ten of ``reports`` [n, dim] that queries ``a`` and ``b`` [films, dim] have in common."""
+    k = min(10, len(reports))
+    if not len(a) or not k:
+        return None
+    first, second = (np.argsort(-(queries @ reports.T), axis=1, kind="stable")[:, :k] for queries in (a, b))
+    return float(np.mean([len(set(x) & set(y)) / k for x, y in zip(first, second, strict=True)]))
+
+
 def _compare(tower: str, precision: str, origin: str, expected: np.ndarray, found: Sequence[np.ndarray], max_logit: float | None) -> Parity:
     cosine = min(float((expected.astype(np.float64) * vectors).sum(axis=1).min()) for vectors in found)
     max_abs = max(_worst(expected, vectors) for vectors in found)
@@ -117,10 +143,11 @@ def _worst(a: np.ndarray, b: np.ndarray) -> float:
     return difference if np.isfinite(difference) else float("inf")
 
 
-def _readable(paths: Sequence[Any]) -> list[np.ndarray]:
+def readable(paths: Sequence[Path], most: int) -> list[np.ndarray]:
+    """The first films that can be read, uint8 [height, width] each."""
     films: list[np.ndarray] = []
     for path in paths:
-        if len(films) == INPUTS:
+        if len(films) == most:
             break
         try:
             films.append(read_film(path).grey)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ArtefactDamaged, DeviceUnavailable, ExtraMissing, WrongOption
+from .errors import ArtefactDamaged, DeviceUnavailable, ExtraMissing, not_among
 
 CHOICES = ("auto", "cpu", "cuda")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -37,7 +37,7 @@ def runtime() -> Any:
 def choose(requested: str = "auto") -> Device:
     """Pick a device. Errors: WrongOption for an unknown name, DeviceUnavailable for ``cuda`` where it cannot be."""
     if requested not in CHOICES:
-        raise WrongOption(f"device {requested!r}", f"expected one of {', '.join(CHOICES)}")
+        raise not_among("device", requested, CHOICES)
     available = runtime().get_available_providers()
     has_cuda = _PROVIDERS["cuda"] in available
     if requested == "cuda" and not has_cuda:

@@ -19,6 +19,9 @@ Exit code 5 (part of a batch failed) and 130 (interrupted) belong to a command a
 A message is at most three plain lines: what and which file; expected and found; the next command.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class MtclipError(Exception):
     """Base of all errors meant for a person; ``str`` is the whole message, at most three lines."""
@@ -80,6 +83,13 @@ class ArtefactIncompatible(MtclipError):
 
 class DeviceUnavailable(MtclipError):
     exit_code = 4
+
+
+def not_among(what: str, value: str, choices: Iterable[str]) -> WrongOption:
+    """A value that is none of the valid ones: lists them, and names the one that was probably meant."""
+    known = list(choices)
+    close = get_close_matches(value.lower(), known, 1, 0.5)
+    return WrongOption(f"{what} {value!r}", f"expected one of {', '.join(known)}", f"did you mean {close[0]}?" if close else None)
 
 
 def _one_line(text: str) -> str:

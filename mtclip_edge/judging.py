@@ -9,7 +9,7 @@ import numpy as np
 from .bundle import Bundle
 from .device import choose
 from .encoder import FilmEncoder
-from .errors import FilmUnreadable, SourceUnusable, TextTowerMissing, WrongOption
+from .errors import FilmUnreadable, SourceUnusable, TextTowerMissing, not_among
 from .evaluation import Cases, evaluate
 from .images import read_film
 from .retriever import open_text_encoder
@@ -51,7 +51,7 @@ def evaluate_bundle(
 def of_split(reading: Reading, split: str) -> list[Study]:
     """The studies of a split that have a film. Errors: WrongOption, SourceUnusable."""
     if split not in (*SPLITS, "all"):
-        raise WrongOption(f"split {split!r}", f"expected one of {', '.join((*SPLITS, 'all'))}")
+        raise not_among("split", split, (*SPLITS, "all"))
     studies = [s for s in reading.studies if s.films and split in (s.split, "all")]
     if not studies:
         raise SourceUnusable(f"{reading.spec}: no film in the split {split}", "use --split all for a source of its own")

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any, Protocol
 
-from .errors import WrongOption
+from .errors import not_among
 from .results import FilmHit, QueryResult, ReportHit
 
 FORMATS = ("table", "json", "jsonl", "ids")
@@ -22,7 +22,7 @@ def choose_format(asked: str | None) -> str:
     if asked is None:
         return "table" if sys.stdout.isatty() else "jsonl"
     if asked not in FORMATS:
-        raise WrongOption(f"format {asked!r}", f"expected one of {', '.join(FORMATS)}")
+        raise not_among("format", asked, FORMATS)
     return asked
 
 

@@ -3,6 +3,7 @@
 Reports have rows 0..R-1, films R..R+F-1. The file is written once and read with ``immutable=1``, from a read-only medium too.
 """
 
+import errno
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -81,6 +82,8 @@ def _write(path: Path, model_id: str, reports: Sequence[DistinctReport], films: 
                 [(len(reports) + i, study.study_id, film.name, film.view) for i, (film, study) in enumerate(films)],
             )
             db.executemany("INSERT INTO finding VALUES (?,?)", [(s.study_id, name) for s in studies.values() for name in s.finding_labels])
+    except sqlite3.OperationalError as error:  # a full disk comes as this
+        raise OSError(errno.ENOSPC, str(error), str(path)) from None
     finally:
         db.close()
 

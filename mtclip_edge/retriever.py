@@ -18,7 +18,7 @@ import numpy as np
 from .bundle import Bundle
 from .device import Device, choose, runtime
 from .encoder import FilmEncoder, TextEncoder
-from .errors import ArtefactDamaged, ArtefactIncompatible, FilmUnreadable, TextTowerMissing, WrongOption
+from .errors import ArtefactDamaged, ArtefactIncompatible, FilmUnreadable, TextTowerMissing, WrongOption, not_among
 from .images import Film, read_film
 from .index import Choice, Index, load_graph
 from .reports import ReportStore
@@ -256,7 +256,7 @@ def _precision(bundle: Bundle, requested: str) -> str:
     if requested == "auto":
         return packed[0]
     if requested not in packed:
-        raise WrongOption(f"precision {requested!r} is not in this bundle", f"it holds {', '.join(packed)}")
+        raise not_among("precision", requested, ("auto", *packed))
     return requested
 
 

@@ -122,6 +122,28 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0] + "…"
 
 
+def print_pairs(pairs: list[tuple[str, str]]) -> None:
+    """Names and values in two columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(escaped(name), escaped(value))
+    Console(highlight=False, markup=False).print(table)
+
+
+def print_checks(checks: list[Any]) -> None:
+    """The findings of ``mtclip doctor``."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column()
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    styles = {"ok": "green", "note": "yellow", "bad": "bold red"}
+    for check in checks:
+        table.add_row(Text(check.state, style=styles[check.state]), check.name, escaped(check.found))
+    Console(highlight=False, markup=False).print(table)
+
+
 def print_eval(documents: list[dict[str, Any]]) -> None:
     Console(highlight=False).print(eval_table(documents))
 

@@ -89,7 +89,7 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(source: Path, tiny_backbone: Path, keep: Path) -> Path:
     """A run trained on the drawn studies with the defaults, but fewer epochs and small batches."""
-    from mtclip_edge.train.config import TrainConfig
+    from mtclip_edge.settings import TrainConfig
     from mtclip_edge.train.fit import train
 
     config = TrainConfig(backbone=str(tiny_backbone), epochs=30, batch_size=32, lr=3e-3, dropout=0.1, patience=30)

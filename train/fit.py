@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from mtclip_edge import NOTICE, __version__
 from mtclip_edge.durable import private_dir
-from mtclip_edge.errors import DeviceUnavailable, Refused, RunUnusable, SourceUnusable, WrongOption
+from mtclip_edge.errors import DeviceUnavailable, Refused, RunUnusable, SourceUnusable, not_among
 from mtclip_edge.evaluation import LABEL_CODES, Cases, evaluate, selection_score
+from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources import Reading, open_sources
 
 from . import run as runs
 from .backbone import Backbone, load_backbone
-from .config import TrainConfig
 from .features import Progress, film_features, report_features
 from .losses import abnormal_loss, clip_loss, supervised_contrastive_loss
 from .projector import ProjectorShape, SharedSpace
@@ -103,7 +103,7 @@ def train(
 def choose_device(requested: str) -> tuple[torch.device, str]:
     """A torch device and the reason. Errors: WrongOption, DeviceUnavailable."""
     if requested not in ("auto", "cpu", "cuda"):
-        raise WrongOption(f"device {requested!r}", "expected one of auto, cpu, cuda")
+        raise not_among("device", requested, ("auto", "cpu", "cuda"))
     if requested == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable("device cuda was asked for, and torch finds no CUDA device", hint="use --device cpu")
     if requested == "cpu" or not torch.cuda.is_available():

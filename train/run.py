@@ -7,6 +7,7 @@ checkpoint.safetensors  the last finished epoch with optimiser state, for --resu
 log.jsonl      a line for each epoch
 """
 
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -76,7 +77,14 @@ def _record(path: Path) -> dict[str, Any]:
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
     """Tensors and JSON metadata as one durable safetensors file."""
     content = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
-    return replace_with(path, lambda file: save_file(content, file, {"json": json.dumps(metadata)}))
+
+    def write(file: Path) -> None:
+        try:
+            save_file(content, file, {"json": json.dumps(metadata)})
+        except SafetensorError as error:  # a full disk comes as this, without its number
+            raise OSError(errno.EIO, str(error), str(path)) from None
+
+    return replace_with(path, write)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:

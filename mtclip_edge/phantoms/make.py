@@ -11,7 +11,7 @@ from .findings import Finding, choose
 from .wording import Report, write
 
 if TYPE_CHECKING:
-    pass
+    from .draw import Drawn
 
 VERSION = 1  # raise it when the same seed gives another film or report
 
@@ -34,7 +34,7 @@ class Phantom:
         return "abnormal" if self.findings else "normal"
 
     @cached_property
-    def drawn(self):
+    def drawn(self) -> "Drawn":
         """Film (uint8 [height, width]) and the box of each finding. Drawn when first asked for."""
         from .draw import draw
 

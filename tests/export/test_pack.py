@@ -52,13 +52,13 @@ def test_a_broken_graph_is_never_published(tiny_run: Path, tmp_path: Path, monke
 @pytest.mark.parametrize("change", [{"mean": [0.4, 0.4, 0.4]}, {"interpolation": "bilinear"}, {"size": 144}])
 @pytest.mark.usefixtures("known_graphs")
 def test_wrong_preprocessing_in_the_bundle_is_never_published(tiny_run: Path, tmp_path: Path, monkeypatch, change: dict) -> None:
-    real = pack._model
+    real = pack._manifest
 
     def wrong(run, *rest):
         manifest = real(run, *rest)
         return {**manifest, "preprocessing": {**manifest["preprocessing"], **change}}
 
-    monkeypatch.setattr(pack, "_model", wrong)
+    monkeypatch.setattr(pack, "_manifest", wrong)
     with pytest.raises((ParityFailed, ValueError, Exception)) as caught:
         pack.export(tiny_run, tmp_path / "b")
     assert isinstance(caught.value, ParityFailed) or "Got invalid dimensions" in str(caught.value)
@@ -164,7 +164,7 @@ def test_the_model_card_says_what_it_is_not_for(tiny_bundle: Path) -> None:
 
 
 def test_a_head_that_was_never_trained_gives_no_probability(source: Path, tiny_backbone: Path, tmp_path: Path, film: Path) -> None:
-    from mtclip_edge.train.config import TrainConfig
+    from mtclip_edge.settings import TrainConfig
     from mtclip_edge.train.fit import train
 
     train(TrainConfig(backbone=str(tiny_backbone), epochs=2, bce=0.0), [str(source)], tmp_path / "run")

@@ -15,10 +15,10 @@ import torch
 
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, Refused, RunUnusable, SourceUnusable
 from mtclip_edge.evaluation import Cases
+from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources import open_source
 from mtclip_edge.studies import Film, Study
 from mtclip_edge.train import fit
-from mtclip_edge.train.config import TrainConfig
 from mtclip_edge.train.projector import ProjectorShape
 from mtclip_edge.train.run import load_run
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtclip_edge.train.config import TrainConfig
+from mtclip_edge.settings import TrainConfig
 from mtclip_edge.train.projector import ProjectorShape, SharedSpace
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from mtclip_edge.errors import SourceUnusable, WrongOption
+from .errors import SourceUnusable, WrongOption
 
 # Defaults where the film tower is trained too: each epoch is hundreds of times dearer.
 TUNED: dict[str, Any] = {"epochs": 10, "lr": 1e-3, "batch_size": 64}
@@ -77,6 +77,12 @@ def resolve(options: Mapping[str, Any], file: Path | None) -> tuple[TrainConfig,
             origins[field.name] = "default"
     given = {name: _as_declared(name, value) for name, value in values.items()}
     return TrainConfig(**{**(TUNED if given.get("unfreeze") == "all" else {}), **given}), origins
+
+
+def in_force(file: Path | None) -> dict[str, dict[str, Any]]:
+    """Every setting of ``train`` with its value and origin, for ``mtclip info --config``."""
+    config, origins = resolve({}, file)
+    return {name: {"value": value, "origin": origins[name]} for name, value in config.to_dict().items()}
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""``mtclip info``: what a bundle or a run is, from its own manifest, without loading a model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .bundle import MANIFEST, Bundle, NotABundle
+from .errors import ArtefactDamaged
+
+SCHEMA = "mtclip.info/1"
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A bundle or a run as JSON of schema mtclip.info/1. Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible."""
+    if (path / "run.json").is_file() and not (path / MANIFEST).exists():
+        try:
+            record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        except ValueError:
+            raise ArtefactDamaged(f"{path / 'run.json'}: not JSON") from None
+        return {"schema": SCHEMA, "kind": "run", "path": str(path), **record}
+    try:
+        bundle = Bundle.open(path)
+    except NotABundle as error:
+        raise NotABundle(error.what.replace("not a bundle", "neither a bundle nor a run"), hint=error.hint) from None
+    size = sum(entry["size"] for entry in bundle.manifest["files"].values())
+    return {"schema": SCHEMA, "kind": "bundle", "path": str(path), "id": bundle.identity, "bytes": size, **bundle.manifest}
+
+
+def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same for a person: a name and a value each."""
+    return _run_lines(about) if about["kind"] == "run" else _bundle_lines(about)
+
+
+def _bundle_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    index, hnsw = about["index"], about["index"]["hnsw"]
+    graphs = [f"{tower} {', '.join(rungs)}" for tower, rungs in about["graphs"].items() if rungs]
+    return [
+        ("bundle", about["path"]),
+        ("purpose", about["purpose"]),
+        ("id", about["id"]),
+        ("model", about["model_id"]),
+        ("made", f"{about['created']} by mtclip-edge {about['made_by']['mtclip_edge']}, generation {about['generation']}"),
+        ("backbone", f"{about['backbone']['name']}, licence: {about['backbone']['licence'] or 'not stated'}"),
+        ("input", f"{about['preprocessing']['size']} px, {about['preprocessing']['geometry']}"),
+        ("graphs", "; ".join(graphs)),
+        ("reports", f"{index['reports']} distinct, of {index['studies']} studies; {index['films']} films; {about['dim']} dimensions"),
+        ("index", f"HNSW, recall@10 {hnsw['recall@10']}" if hnsw else "none: exact search"),
+        *[("parity", _parity(row)) for row in about["parity"]],
+        *_figures(about["metrics"]),
+        ("size", f"{about['bytes'] / 1e6:.1f} MB in {len(about['files'])} files"),
+    ]
+
+
+def _run_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    config, data = about["config"], about["data"]
+    return [
+        ("run", about["path"]),
+        ("backbone", f"{about['backbone']['name']}, licence: {about['backbone']['licence'] or 'not stated'}"),
+        ("tower", "fine-tuned" if about.get("tower_sha256") else "frozen"),
+        ("sources", ", ".join(data["sources"])),
+        ("films", f"{data['films']['train']} train, {data['films']['validation']} validation"),
+        ("losses", f"BCE {config['bce']}, SupCon {config['supcon']}, CLIP {config['clip']}"),
+        ("epochs", f"best {about['best_epoch']} of {about['epochs_run']}, seed {config['seed']}"),
+        *_figures(about["validation"]),
+    ]
+
+
+def _parity(row: dict[str, Any]) -> str:
+    overlap = "" if row.get("overlap") is None else f", top-10 overlap {row['overlap']:.3f}"
+    return f"{row['tower']} {row['precision']}: max abs {row['max_abs']:.1e}, cosine {row['min_cosine']:.7f}{overlap} ({row['inputs']})"
+
+
+def _figures(result: dict[str, Any]) -> list[tuple[str, str]]:
+    precision, forth = result["precision@10"], result["film_to_report"]
+    values = [
+        ("AUROC", result["auroc"]),
+        ("macro P@10", precision and precision["macro"]),
+        ("Recall@10", forth and forth["recall@10"]["value"]),
+    ]
+    return [(f"{name} (validation)", "not computed" if value is None else f"{value:.3f}") for name, value in values]

@@ -1,0 +1,8 @@
+# Install from this folder alone:  .\install.ps1 [TARGET]   (default .\mtclip)
+param([string]$Target = "mtclip")
+$ErrorActionPreference = "Stop"
+$here = $PSScriptRoot
+python -m venv $Target
+& "$Target\Scripts\python" -m pip install --quiet --no-index --find-links "$here\wheels" "mtclip-edge[cpu]"
+if ($LASTEXITCODE) { exit $LASTEXITCODE }
+Write-Host "installed: $Target\Scripts\mtclip.exe"

