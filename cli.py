@@ -305,7 +305,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(prog_name="mtclip", standalone_mode=False) or 0
         if code == INTERRUPTED:  # the parser turns Ctrl-C into this code and says nothing
             _say("interrupted")
         return code

@@ -1,0 +1,75 @@
+"""Make the generated parts of docs/: the command line's help (cli.md), the README's picture (query.svg), a sheet of phantoms.
+
+python docs/generate.py [cli] [picture] [phantoms]
+"""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+COMMANDS = ("", "query", "train", "export", "eval", "info", "verify", "doctor", "index", "index build")
+
+
+def cli_markdown() -> str:
+    """Every command's --help, as a plain terminal of 100 columns shows it."""
+    parts = ["# Command line", "", "Generated from `--help` by `python docs/generate.py cli`; a test keeps it true.", ""]
+    for command in COMMANDS:
+        parts += [f"## `mtclip {command}`" if command else "## `mtclip`", "", "```", _help(command), "```", ""]
+    return "\n".join(parts)
+
+
+def _help(command: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MTCLIP_", "FORCE_COLOR"))}
+    environment |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+    words = [sys.executable, "-m", "mtclip_edge.cli", *command.split(), "--help"]
+    text = subprocess.run(words, check=True, capture_output=True, text=True, env=environment, encoding="utf-8").stdout  # noqa: S603
+    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+
+
+def picture() -> None:
+    """The answer to the README's first command, as rich draws it."""
+    from rich.console import Console
+
+    from mtclip_edge import Retriever
+    from mtclip_edge.demo import FOLDER
+    from mtclip_edge.terminal import TableWriter
+
+    console = Console(record=True, width=88, file=io.StringIO(), force_terminal=True, highlight=False)
+    with Retriever.open(FOLDER) as retriever:
+        writer = TableWriter(console)
+        writer.add(retriever.query(HERE.parent / "examples" / "effusion.png", k=3, name="examples/effusion.png"))
+        writer.close()
+    svg = console.export_svg(title="mtclip query examples/effusion.png -k 3", unique_id="mtclip")
+    # No fonts from a network: the viewer's own monospace serves.
+    (HERE / "query.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
+
+
+def phantoms() -> None:
+    """Twelve phantoms of seed 0, in the order of their numbers."""
+    from PIL import Image
+
+    from mtclip_edge.phantoms import make
+
+    sheet = Image.new("L", (4 * 240, 3 * 240))
+    for number in range(12):
+        film = Image.fromarray(make(0, number).drawn.grey).resize((240, 240))
+        sheet.paste(film, ((number % 4) * 240, (number // 4) * 240))
+    sheet.save(HERE / "phantoms.png", optimize=True)
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or ["cli", "picture", "phantoms"]
+    if "cli" in wanted:
+        (HERE / "cli.md").write_text(cli_markdown(), encoding="utf-8")
+    if "picture" in wanted:
+        picture()
+    if "phantoms" in wanted:
+        phantoms()
+
+
+if __name__ == "__main__":
+    main()

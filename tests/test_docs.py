@@ -1,0 +1,66 @@
+"""What the docs say is so: generated help, links, commands, and words that do not belong there."""
+
+import importlib.util
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_help_in_the_docs_is_the_real_one() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == generator().cli_markdown(), "run python docs/generate.py cli"
+
+
+def test_every_command_is_in_the_generated_help(mtclip) -> None:
+    commands = set(re.findall(r"^│ (\w+) ", mtclip("--help").out, re.MULTILINE))
+    assert commands <= {c.split(" ")[0] for c in generator().COMMANDS}
+    assert {"query", "train", "export", "eval", "index", "info", "verify", "doctor"} <= commands
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", page.read_text(encoding="utf-8")):
+        name = target[0] or target[1]
+        assert name.startswith("https://") or (page.parent / name).exists(), f"{page.name}: {name}"
+
+
+def test_tests_named_in_the_promises_exist() -> None:
+    defined = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        defined |= set(re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8")))
+    for page in PAGES:
+        for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")):
+            assert name in defined, f"{page.name}: {name}"
+
+
+def test_make_targets_named_in_the_readme_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for name in re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text()):
+        if name != "such":
+            assert name in targets, name
+
+
+def test_no_page_is_machine_bound() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert "/work/" not in text and "/root/" not in text and "localhost" not in text, page.name
+
+
+def test_large_files_are_few() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    large = [n for n in names if (ROOT / n).is_file() and not (ROOT / n).is_symlink() and (ROOT / n).stat().st_size > 1_500_000]
+    assert all(n.startswith("mtclip_edge/demo_bundle/") for n in large), large
