@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .bundle import MANIFEST, Bundle, NotABundle
-from .errors import ArtefactDamaged
+from .bundle import MANIFEST, Bundle
+from .errors import ArtefactDamaged, NotABundle
 
 SCHEMA = "mtclip.info/1"
 

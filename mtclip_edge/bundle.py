@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .durable import private_dir, sha256, write_bytes
-from .errors import ArtefactDamaged, ArtefactIncompatible, MtclipError, Refused
+from .errors import ArtefactDamaged, ArtefactIncompatible, NotABundle, Refused
 from .preprocess import Preprocessing
 
 FORMAT = 1
@@ -25,10 +25,6 @@ _OURS = re.compile(
     r"(image|text)\.[a-z0-9-]+(\.\d+)?\.onnx|tokenizer(\.\d+)?\.json|MODEL_CARD(\.\d+)?\.md"
     r"|reports-\d+\.sqlite|vectors-\d+\.npy|index-\d+\.hnsw|manifest\.json|\..*\.tmp"
 )
-
-
-class NotABundle(MtclipError):
-    """The directory is missing or holds no manifest."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 MtclipError                    1  something asked for could not be done
 ├── FilmUnreadable             1  one film is missing, empty, damaged or not a picture
 ├── NoFilms                    1  nothing to query was found
+├── ZeroQuery                  1  a query's embedding is no direction: zero or not finite
+├── NotABundle                 1  a directory is missing or holds no manifest
 ├── SourceUnusable             1  a manifest or folder of studies cannot be used
 ├── BackboneUnusable           1  a backbone directory is missing, incomplete or unknown
 ├── RunUnusable                1  a run folder is missing, unfinished or of another configuration
+├── CacheUnusable              1  the feature cache cannot be written
 ├── ExtraMissing               1  an optional dependency is not installed
 ├── TextTowerMissing           1  the bundle cannot embed text
 ├── ParityFailed               1  the exported graph does not give what torch gives
@@ -30,7 +33,7 @@ class MtclipError(Exception):
 
     def __init__(self, what: str, detail: str | None = None, hint: str | None = None):
         self.what, self.detail, self.hint = what, detail, hint
-        super().__init__("\n".join(_one_line(part) for part in (what, detail, hint) if part))
+        super().__init__("\n".join(printable(part) for part in (what, detail, hint) if part))
 
 
 class FilmUnreadable(MtclipError):
@@ -38,6 +41,14 @@ class FilmUnreadable(MtclipError):
 
 
 class NoFilms(MtclipError):
+    pass
+
+
+class ZeroQuery(MtclipError):
+    pass
+
+
+class NotABundle(MtclipError):
     pass
 
 
@@ -50,6 +61,10 @@ class BackboneUnusable(MtclipError):
 
 
 class RunUnusable(MtclipError):
+    pass
+
+
+class CacheUnusable(MtclipError):
     pass
 
 
@@ -92,6 +107,6 @@ def not_among(what: str, value: str, choices: Iterable[str]) -> WrongOption:
     return WrongOption(f"{what} {value!r}", f"expected one of {', '.join(known)}", f"did you mean {close[0]}?" if close else None)
 
 
-def _one_line(text: str) -> str:
-    """A file name may hold a newline or a terminal's control characters; a message line may not."""
+def printable(text: str) -> str:
+    """Text on one line: what a terminal would not print (a file name may hold newlines and control characters) as its escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

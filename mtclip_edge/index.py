@@ -13,16 +13,12 @@ from typing import Any
 import numpy as np
 
 from .durable import replace_with
-from .errors import MtclipError
+from .errors import ZeroQuery
 
 DECIMALS = 4
 TARGET_RECALL = 0.99
 _M, _EF_CONSTRUCTION, _EF_START, _EF_MOST = 16, 200, 64, 1024
 _SEED = 100
-
-
-class ZeroQuery(MtclipError):
-    """A query without a direction: not finite, or of length zero."""
 
 
 @dataclass(frozen=True)

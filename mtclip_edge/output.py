@@ -4,8 +4,8 @@ import json
 import sys
 from typing import Any, Protocol
 
-from .errors import not_among
-from .results import FilmHit, QueryResult, ReportHit
+from .errors import not_among, printable
+from .results import QueryResult, ReportHit
 
 FORMATS = ("table", "json", "jsonl", "ids")
 
@@ -63,25 +63,17 @@ class Ids:
 
     def add(self, result: QueryResult) -> None:
         for hit in result.hits:
-            name = hit.report_id if isinstance(hit, ReportHit) else f"film:{escaped(hit.film)}"
-            print(f"{escaped(result.value)}\t{hit.rank}\t{name}", flush=True)
+            name = hit.report_id if isinstance(hit, ReportHit) else f"film:{printable(hit.film)}"
+            print(f"{printable(result.value)}\t{hit.rank}\t{name}", flush=True)
 
     def close(self) -> None:
         pass
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def escaped(name: str) -> str:
-    """A name on one line of a table or list: what a terminal would not print is shown as its escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-
-
-def reports(result: QueryResult) -> list[ReportHit]:
-    return [hit for hit in result.hits if isinstance(hit, ReportHit)]
-
-
-def films(result: QueryResult) -> list[FilmHit]:
-    return [hit for hit in result.hits if isinstance(hit, FilmHit)]
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name that is not UTF-8: its bytes as JSON escapes
+        text = json.dumps(value, indent=indent, allow_nan=False)
+    return text

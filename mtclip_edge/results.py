@@ -110,6 +110,16 @@ class QueryResult:
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float]
 
+    @property
+    def reports(self) -> list[ReportHit]:
+        """The hits that are reports."""
+        return [hit for hit in self.hits if isinstance(hit, ReportHit)]
+
+    @property
+    def films(self) -> list[FilmHit]:
+        """The hits that are films; only a text finds any."""
+        return [hit for hit in self.hits if isinstance(hit, FilmHit)]
+
     def to_dict(self) -> dict[str, Any]:
         """JSON of schema mtclip.query/1."""
         return {

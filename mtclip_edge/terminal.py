@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import NOTICE
-from .output import escaped, films, reports
+from .errors import printable
 from .results import QueryResult, ReportHit
 
 _STYLES = {"abnormal": "bold red", "normal": "green", "unknown": "dim"}
@@ -29,8 +29,8 @@ class TableWriter:
         if result.bundle.demo:
             self._console.print(DEMO, style="bold reverse")
         self._console.print(_headline(result, self._console.width))
-        self._console.print(_report_table(reports(result)))
-        if found := films(result):
+        self._console.print(_report_table(result.reports))
+        if found := result.films:
             self._console.print(_film_table(found))
         self._console.print(_provenance(result), style="dim")
         self._results += 1
@@ -71,7 +71,7 @@ class ProgressBars:
 
 def _headline(result: QueryResult, width: int) -> Text:
     """The film or text on one line, cut at its front (a path's end tells more), and what the abnormal head says."""
-    name = escaped(result.value)
+    name = printable(result.value)
     line = Text(name if len(name) <= width else "…" + name[1 - width :], style="bold")
     if result.abnormal is not None:
         note = "" if result.abnormal.calibrated else " (not calibrated)"
@@ -108,7 +108,7 @@ def _film_table(hits: list[Any]) -> Table:
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for hit in hits:
         label = Text(hit.label, style=_STYLES[hit.label])
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", escaped(hit.study_id), label, escaped(hit.film))
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", printable(hit.study_id), label, printable(hit.film))
     return table
 
 
@@ -118,7 +118,7 @@ def _provenance(result: QueryResult) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-    text = " ".join(escaped(text).split())
+    text = " ".join(printable(text).split())
     return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0] + "…"
 
 
@@ -128,7 +128,7 @@ def print_pairs(pairs: list[tuple[str, str]]) -> None:
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in pairs:
-        table.add_row(escaped(name), escaped(value))
+        table.add_row(printable(name), printable(value))
     Console(highlight=False, markup=False).print(table)
 
 
@@ -140,7 +140,7 @@ def print_checks(checks: list[Any]) -> None:
     table.add_column(overflow="fold")
     styles = {"ok": "green", "note": "yellow", "bad": "bold red"}
     for check in checks:
-        table.add_row(Text(check.state, style=styles[check.state]), check.name, escaped(check.found))
+        table.add_row(Text(check.state, style=styles[check.state]), check.name, printable(check.found))
     Console(highlight=False, markup=False).print(table)
 
 
@@ -155,7 +155,7 @@ def eval_table(documents: list[dict[str, Any]]) -> Table:
     table.add_column("chance", justify="right", style="dim")
     table.add_column("ceiling", justify="right", style="dim")
     for document in documents:
-        table.add_column(escaped(document["artefact"]), justify="right", overflow="fold")
+        table.add_column(printable(document["artefact"]), justify="right", overflow="fold")
     for row in _figures([document["result"] for document in documents]):
         table.add_row(*row)
     return table

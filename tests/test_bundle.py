@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mtclip_edge.building import rebuild
-from mtclip_edge.bundle import MANIFEST, Bundle, NotABundle, _self_hash, commit, foreign_files, name_in, writing
-from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, Refused, SourceUnusable
+from mtclip_edge.bundle import MANIFEST, Bundle, _self_hash, commit, foreign_files, name_in, writing
+from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, NotABundle, Refused, SourceUnusable
 from mtclip_edge.reports import ReportStore
 from mtclip_edge.retriever import Retriever
 from mtclip_edge.sources import open_source

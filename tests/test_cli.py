@@ -294,3 +294,39 @@ def test_odd_file_names(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: 
     bad = mtclip("query", tmp_path / name, "--bundle", tiny_bundle)
     assert bad.code == 1
     assert len(bad.err.splitlines()) == 1
+
+
+def test_a_file_name_that_is_not_utf_8(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path) -> None:
+    import shutil
+
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/film-\xff.png")
+    try:
+        shutil.copy(films[0], name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert json.loads(mtclip("query", tmp_path, "--bundle", tiny_bundle, "--json").out)["image"] == name
+    for form in ("ids", "table"):
+        assert mtclip("query", tmp_path, "--bundle", tiny_bundle, "--format", form).code == 0
+
+
+def test_a_folder_with_one_bad_film_among_good_ones(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path) -> None:
+    import shutil
+
+    for film in films:
+        shutil.copy(film, tmp_path / film.name)
+    (tmp_path / films[1].name).write_bytes(films[1].read_bytes()[:2000])
+    found = mtclip("query", tmp_path, "--bundle", tiny_bundle)
+    assert found.code == 5
+    assert [Path(json.loads(line)["image"]).name for line in found.out.splitlines()] == [films[0].name, films[2].name]
+    assert found.err.splitlines()[0].startswith(f"{tmp_path / films[1].name}: damaged picture")
+    assert found.err.splitlines()[1:] == ["2 films answered, 1 could not be read"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    none = mtclip("query", empty, "--bundle", tiny_bundle)
+    assert (none.code, none.err) == (1, f"{empty}: no film in this folder\n")
+
+
+def test_more_reports_than_there_are(mtclip, tiny_bundle: Path, films: list[Path]) -> None:
+    found = json.loads(mtclip("query", films[0], "--bundle", tiny_bundle, "--json", "-k", "100000").out)
+    assert len(found["hits"]) == found["bundle"]["reports"]
+    assert [hit["rank"] for hit in found["hits"]] == list(range(1, len(found["hits"]) + 1))

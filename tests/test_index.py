@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtclip_edge.index import Choice, Index, ZeroQuery, build_graph, load_graph
+from mtclip_edge.errors import ZeroQuery
+from mtclip_edge.index import Choice, Index, build_graph, load_graph
 
 
 def names(rows: Sequence[int]) -> dict[int, str]:

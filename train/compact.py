@@ -76,7 +76,11 @@ def _build(folder: Path) -> None:
         (temporary / "backbone.json").write_text(json.dumps({**CARD, "weights_sha256": weights}, indent=1))
         (temporary / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=1))
         shutil.rmtree(folder, ignore_errors=True)  # only ever a folder without a configuration: an assembly that was cut off
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not (folder / "open_clip_config.json").is_file():  # else another process was quicker, with the same
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mtclip_edge.errors import CacheUnusable
 from mtclip_edge.sources import open_source
 from mtclip_edge.train import features
 from mtclip_edge.train.backbone import Backbone, load_backbone
@@ -115,3 +116,32 @@ def test_the_cache_is_private(backbone: Backbone, films: list[Path], tmp_path: P
     features.film_features(backbone, films[:1], quiet, CPU)
     (file,) = (tmp_path / "cache" / "features").glob("*.sqlite")
     assert file.stat().st_mode & 0o077 == 0
+
+
+def test_what_the_disk_damaged_is_computed_again(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
+    before = features.film_features(backbone, films[:8], quiet, CPU)
+    (file,) = (tmp_path / "cache" / "features").glob("*.sqlite")
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(file)) as db, db:
+        (key, vector) = db.execute("SELECT key, vector FROM feature LIMIT 1").fetchone()
+        db.execute("UPDATE feature SET vector = ? WHERE key = ?", (bytes([vector[0] ^ 1]) + vector[1:], key))
+    sizes = seen(backbone.film_tower)
+    after = features.film_features(backbone, films[:8], quiet, CPU)
+    assert sum(sizes) == 1
+    np.testing.assert_allclose(after.vectors[after.rows], before.vectors[before.rows], atol=1e-6)
+
+
+def test_a_cache_that_is_no_database_is_begun_anew(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
+    features.film_features(backbone, films[:3], quiet, CPU)
+    (file,) = (tmp_path / "cache" / "features").glob("*.sqlite")
+    file.write_bytes(b"not a database, but long enough to be looked at as one" * 100)
+    found = features.film_features(backbone, films[:3], quiet, CPU)
+    assert (found.rows >= 0).all()
+
+
+def test_a_cache_folder_that_cannot_be_made_is_one_line(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(CacheUnusable, match="cannot be written.*\nset MTCLIP_HOME"):
+        features.film_features(backbone, films[:1], quiet, CPU)
