@@ -73,6 +73,8 @@ def prepare(options: argparse.Namespace, scratch: Path) -> dict[str, list[str]]:
     for path in source.iterdir():
         if path.name != "open_clip_config.json":
             (folder / path.name).symlink_to(path)
+    if record["tower_sha256"]:
+        with_tuned_tower(folder / "open_clip_model.safetensors", options.run / "tower.safetensors")
     config = json.loads((source / "open_clip_config.json").read_text())
     config["model_cfg"]["text_cfg"] |= {"hf_model_name": str(folder), "hf_tokenizer_name": str(folder)}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
@@ -95,12 +97,22 @@ def prepare(options: argparse.Namespace, scratch: Path) -> dict[str, list[str]]:
     }
 
 
+def with_tuned_tower(weights: Path, tower: Path) -> None:
+    """The backbone's weights with the run's film tower in their place, as its user would have saved them."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(weights) | {f"visual.{name}": value for name, value in load_file(tower).items()}
+    weights.unlink()
+    save_file(tensors, weights)
+
+
 def check_same_answer(commands: dict[str, list[str]]) -> None:
     """A comparison of two programs that answer differently would mean nothing. Also warms the page cache."""
     outputs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for command in commands.values()]
     ours = [hit["score"] for hit in json.loads(outputs[0])["hits"]]
     theirs = [score for _, score in json.loads(outputs[1])]
-    assert all(abs(a - b) < 2e-4 for a, b in zip(ours, theirs, strict=True)), (ours, theirs)
+    # fp32 agrees to four decimals; a bundle with weights stored in fp16 to about two.
+    assert all(abs(a - b) < 5e-3 for a, b in zip(ours, theirs, strict=True)), (ours, theirs)
 
 
 def report(times: dict[str, list[float]]) -> None:

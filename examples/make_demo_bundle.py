@@ -39,6 +39,7 @@ def main() -> None:
         shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True, exist_ok=True)
     with ProgressBars() as bars:
+        shutil.rmtree(options.work / "bundle", ignore_errors=True)
         train(CONFIG, [TRAIN], options.work / "run", resume=options.keep_run, say=bars.say, progress=bars)
         export(
             options.work / "run",
@@ -47,7 +48,6 @@ def main() -> None:
             precision=["fp16w"],
             text=False,
             purpose="demo",
-            overwrite=True,
             say=bars.say,
             progress=bars,
         )

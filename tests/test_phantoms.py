@@ -8,8 +8,9 @@ import pytest
 
 from mtclip_edge.errors import SourceUnusable
 from mtclip_edge.phantoms import make
-from mtclip_edge.phantoms.draw import Frame, draw
+from mtclip_edge.phantoms.draw import draw
 from mtclip_edge.phantoms.findings import KINDS, SIZES, Finding
+from mtclip_edge.phantoms.shapes import Frame
 from mtclip_edge.phantoms.wording import _SEEN
 from mtclip_edge.sources import open_source
 from mtclip_edge.studies import distinct_reports, split_of

@@ -171,3 +171,57 @@ def test_a_head_that_was_never_trained_gives_no_probability(source: Path, tiny_b
     pack.export(tmp_path / "run", tmp_path / "b")
     with Retriever.open(tmp_path / "b") as retriever:
         assert retriever.query(film).to_dict()["abnormal"] is None
+
+
+@pytest.mark.usefixtures("known_graphs")
+def test_an_interrupted_export_leaves_nothing(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mtclip_edge.building.build_graph", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pack.export(tiny_run, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.usefixtures("known_graphs")
+def test_weights_stored_in_fp16_are_half_the_size_and_find_the_same(tiny_run: Path, tiny_bundle: Path, tmp_path: Path, film: Path) -> None:
+    bundle = pack.export(tiny_run, tmp_path / "b", precision=["fp16w"])
+    assert list(bundle.manifest["graphs"]["image"]) == ["fp16w"]
+    assert not list((tmp_path / "b").glob("*.fp32.*"))
+    size, full = (
+        (folder / name).stat().st_size for folder, name in ((tmp_path / "b", "image.fp16w.onnx"), (tiny_bundle, "image.fp32.onnx"))
+    )
+    assert size < 0.6 * full
+    (film_row,) = [p for p in bundle.manifest["parity"] if (p["tower"], p["precision"]) == ("film", "fp16w")]
+    assert film_row["min_cosine"] >= 0.999 and film_row["overlap"] >= 0.95
+    with Retriever.open(tmp_path / "b") as small, Retriever.open(tiny_bundle) as whole:
+        assert small.precision == "fp16w"
+        a, b = small.query(film, k=1), whole.query(film, k=1)
+        assert a.hits[0].score == pytest.approx(b.hits[0].score, abs=2e-3)
+        assert a.abnormal.probability == pytest.approx(b.abnormal.probability, abs=0.02)
+
+
+def test_a_weight_too_large_for_half_precision_is_refused(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from mtclip_edge.export.quantize import store_weights_in_fp16
+
+    weight = numpy_helper.from_array(np.full((16, 16), 1e5, np.float32), "w")
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [16, 16]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", value[:1], value[1:], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "a.onnx")
+    with pytest.raises(ParityFailed, match="weight w does not fit into half precision"):
+        store_weights_in_fp16(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    assert not (tmp_path / "b.onnx").exists()
+
+
+def test_too_little_overlap_fails_a_rung() -> None:
+    row = parity.Parity("film", "fp16w", "", (1,), 0.001, 0.9999, 0.01, overlap=0.94)
+    assert row.failures == ["top-10 overlap 0.940 < 0.95"]
+    a, reports = np.eye(20, dtype=np.float32), np.eye(20, dtype=np.float32)
+    assert parity.overlap_at_10(a, a, reports) == 1.0
+    assert parity.overlap_at_10(a[:0], a[:0], reports) is None
+    spread = np.arange(20, dtype=np.float32)[None]
+    assert parity.overlap_at_10(spread, -spread, reports) == 0.0
