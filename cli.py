@@ -169,9 +169,8 @@ def index_build(
         raise not_among("split", split, (*SPLITS, "all"))
     reading = open_source(source)
     with ProgressBars() as bars:
-        bars.say(reading.summary())
-        for problem in reading.problems[:20]:
-            bars.say(f"  {problem}")
+        for line in reading.lines():
+            bars.say(line)
         built = rebuild(bundle, reading.studies if split == "all" else reading.split(split), device=device, progress=bars, say=bars.say)
         bars.say(f"{bundle}: {built.index['reports']} distinct reports, generation {built.generation}")
 
@@ -194,11 +193,12 @@ def evaluate(
     reading = open_source(data)
     studies = of_split(reading, split)
     with ProgressBars() as bars:
-        bars.say(reading.summary())
+        for line in reading.lines():
+            bars.say(line)
         documents = []
         for path in artefacts:
-            kind, judge = _judge(path)
-            result = judge(path, studies, device=device, say=bars.say, progress=bars)
+            kind, judge, found = _judge(path)
+            result = judge(found, studies, device=device, say=bars.say, progress=bars)
             documents.append(document(path, kind, data, split, result))
     if format == "json":
         print(dumps(documents[0] if len(documents) == 1 else documents, 2))
@@ -228,7 +228,7 @@ def info(
     from mtclip_edge.demo import resolve
 
     if artefact is None:
-        artefact = Path(os.environ["MTCLIP_BUNDLE"]) if "MTCLIP_BUNDLE" in os.environ else None
+        artefact = Path(named) if (named := os.environ.get("MTCLIP_BUNDLE")) else None
     about = describe(artefact if artefact and (artefact / "run.json").exists() else resolve(artefact)[0])
     print(dumps(about, 2)) if format == "json" else print_pairs(lines(about))
 
@@ -270,16 +270,17 @@ def _table_or_json(format: str) -> None:
         raise not_among("format", format, ("table", "json"))
 
 
-def _judge(path: Path) -> tuple[str, Any]:
-    """A run is judged by torch, a bundle without it."""
+def _judge(path: Path) -> tuple[str, Any, Path]:
+    """What judges an artefact, and where it lies: a run is judged by torch, a bundle without it."""
     if (path / "run.json").exists():
         _need_torch()
         from mtclip_edge.train.evaluate import evaluate_run
 
-        return "run", evaluate_run
+        return "run", evaluate_run, path
+    from mtclip_edge.demo import resolve
     from mtclip_edge.judging import evaluate_bundle
 
-    return "bundle", evaluate_bundle
+    return "bundle", evaluate_bundle, resolve(path)[0]
 
 
 def _need_torch() -> None:
@@ -304,6 +305,9 @@ def main() -> None:
 
 
 def _run() -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a letter shows its escape
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(prog_name="mtclip", standalone_mode=False) or 0
         if code == INTERRUPTED:  # the parser turns Ctrl-C into this code and says nothing
@@ -315,11 +319,18 @@ def _run() -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone; Python would complain once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return _reader_gone()
+    except SystemExit as error:
+        # The parser turns a reader that has gone (… | head) into exit 1; to us it has simply seen enough.
+        return _reader_gone() if isinstance(error.__context__, BrokenPipeError) else int(error.code or 0)
     except Exception as error:
         return _unexpected(error)
+
+
+def _reader_gone() -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python would complain once more at exit
+    return 0
 
 
 def _unexpected(error: Exception) -> int:

@@ -25,7 +25,7 @@ def cli_markdown() -> str:
 def _help(command: str) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MTCLIP_", "FORCE_COLOR"))}
     environment |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
-    words = [sys.executable, "-m", "mtclip_edge.cli", *command.split(), "--help"]
+    words = [sys.executable, "-m", "mtclip_edge", *command.split(), "--help"]
     text = subprocess.run(words, check=True, capture_output=True, text=True, env=environment, encoding="utf-8").stdout  # noqa: S603
     return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
 

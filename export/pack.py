@@ -13,11 +13,11 @@ import numpy as np
 
 from mtclip_edge import NOTICE, __version__
 from mtclip_edge.building import Progress, Say, build
-from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, name_in, next_generation, writing
+from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, forget, name_in, next_generation, writing
 from mtclip_edge.device import choose
 from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.encoder import FilmEncoder, TextEncoder
-from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, not_among
+from mtclip_edge.errors import MtclipError, ParityFailed, Refused, SourceUnusable, not_among
 from mtclip_edge.preprocess import Preprocessing
 from mtclip_edge.sources import open_source, open_sources
 from mtclip_edge.studies import Study
@@ -78,7 +78,7 @@ def export(
         private_dir(out)
         names = Names.of(generation := next_generation(out))
         written = names.all()
-        cleanup.callback(_forget, out, written)
+        cleanup.callback(forget, out, written)
         _graphs(run, backbone, out, names, precision, say)
         write_bytes(out / names.card, model_card(run, purpose).encode())
         manifest = _manifest(run, backbone, out, names, precision, text, purpose)
@@ -156,7 +156,12 @@ def _with_overlap(
     reference = _encoders(out, names, manifest, "fp32")[0].encode_films(films)[0] if films else None
     found = []
     for parity in parities:
-        if parity.tower == "film" and parity.precision != "fp32" and reference is not None:
+        if parity.tower == "film" and parity.precision != "fp32":
+            if reference is None:
+                raise ParityFailed(
+                    f"{parity.precision}: its gate needs validation films, and those of the run cannot be read",
+                    hint="export --precision fp32, or put the run's sources back",
+                )
             vectors = _encoders(out, names, manifest, parity.precision)[0].encode_films(films)[0]
             parity = replace(parity, overlap=overlap_at_10(reference, vectors, reports)).require()
         measured = f"max abs {parity.max_abs:.1e}, cosine {parity.min_cosine:.7f}"
@@ -188,7 +193,8 @@ def _reports(run: Run, source: str | None, say: Say) -> list[Study]:
     """The studies whose reports are packed: a source's, or those of the run's train split."""
     if source is not None:
         reading = open_source(source)
-        say(reading.summary())
+        for line in reading.lines():
+            say(line)
         return list(reading.studies)
     try:
         return open_sources(run.sources).split("train")
@@ -216,10 +222,3 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise Refused(f"{out}: holds files that are not a bundle's ({foreign[0]})", hint="give a new directory as --out")
     if (out / MANIFEST).exists() and not overwrite:
         raise Refused(f"{out}: already holds a bundle", hint="add --overwrite to replace it, or give another --out")
-
-
-def _forget(out: Path, names: Sequence[str]) -> None:
-    for name in names:
-        (out / name).unlink(missing_ok=True)
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()

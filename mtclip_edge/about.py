@@ -15,8 +15,10 @@ def describe(path: Path) -> dict[str, Any]:
     if (path / "run.json").is_file() and not (path / MANIFEST).exists():
         try:
             record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ArtefactDamaged(f"{path / 'run.json'}: not JSON") from None
+        if not isinstance(record, dict) or not {"config", "data", "backbone", "validation", "best_epoch"} <= set(record):
+            raise ArtefactDamaged(f"{path / 'run.json'}: not the record of a run")
         return {"schema": SCHEMA, "kind": "run", "path": str(path), **record}
     try:
         bundle = Bundle.open(path)

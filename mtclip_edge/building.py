@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import Bundle, commit, next_generation, writing
+from .bundle import Bundle, commit, forget, next_generation, writing
 from .device import choose
 from .durable import replace_with
 from .encoder import FilmEncoder, TextEncoder
@@ -41,6 +41,7 @@ def rebuild(
 
     Errors: NotABundle, ArtefactDamaged, TextTowerMissing, SourceUnusable (no report), Refused (another writer).
     """
+    Bundle.open(path)  # before the lock: a wrong path must not leave folders and a lock behind
     with writing(path):
         bundle = Bundle.open(path)
         chosen = choose(device)
@@ -57,7 +58,7 @@ def rebuild(
             manifest = {**bundle.manifest, "generation": generation, "index": built.record}
             return commit(path, manifest, [*kept, *built.names])
         except BaseException:
-            _forget(path, written)
+            forget(path, written)
             raise
 
 
@@ -163,8 +164,3 @@ def _recall_queries(reports: np.ndarray, films: np.ndarray) -> np.ndarray:
 def _save_array(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:  # np.save adds a suffix to a path, not to a file
         np.save(file, array, allow_pickle=False)
-
-
-def _forget(path: Path, names: Sequence[str]) -> None:
-    for name in names:
-        (path / name).unlink(missing_ok=True)

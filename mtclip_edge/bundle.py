@@ -8,18 +8,31 @@ file and a hash of itself; a file is hashed before any parser sees a byte of it.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .durable import private_dir, sha256, write_bytes
-from .errors import ArtefactDamaged, ArtefactIncompatible, NotABundle, Refused
+from .errors import ArtefactDamaged, ArtefactIncompatible, MtclipError, NotABundle, Refused
 from .preprocess import Preprocessing
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+# What every reader relies on; the rest is for people.
+_REQUIRED: dict[str, type] = {
+    "purpose": str,
+    "generation": int,
+    "model_id": str,
+    "backbone": dict,
+    "preprocessing": dict,
+    "dim": int,
+    "abnormal_head": bool,
+    "graphs": dict,
+    "index": dict,
+    "files": dict,
+}
 # What a writer may remove when no manifest names it any more: our own names, nothing else.
 _OURS = re.compile(
     r"(image|text)\.[a-z0-9-]+(\.\d+)?\.onnx|tokenizer(\.\d+)?\.json|MODEL_CARD(\.\d+)?\.md"
@@ -121,13 +134,34 @@ def commit(path: Path, manifest: Mapping[str, Any], names: list[str]) -> Bundle:
     write_bytes(path / MANIFEST, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     for leftover in path.iterdir():
         if leftover.name not in content["files"] and leftover.name != MANIFEST and _OURS.fullmatch(leftover.name):
-            leftover.unlink()
+            with suppress(OSError):  # published already: what cannot be removed now is removed by the next writer
+                leftover.unlink()
     return Bundle.open(path)
+
+
+def forget(path: Path, names: Iterable[str]) -> None:
+    """Remove what a failed writer wrote, but nothing that the manifest on disk names: it may have failed just after its commit."""
+    try:
+        kept = set(_read_manifest(path)["files"])
+    except NotABundle:
+        kept = set()
+    except MtclipError:  # a manifest that cannot be read: whatever it names must stay
+        return
+    for name in set(names) - kept:
+        (path / name).unlink(missing_ok=True)
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
 
 
 def next_generation(path: Path) -> int:
     """The number a writer's files carry: one more than what is published, 1 in a new directory."""
-    return Bundle.open(path).generation + 1 if (path / MANIFEST).exists() else 1
+    try:
+        return Bundle.open(path).generation + 1
+    except NotABundle:
+        return 1
+    except ArtefactDamaged:  # replaced by an export: later than anything that lies there
+        found = [int(number) for name in path.iterdir() for number in re.findall(r"[-.](\d+)\.", name.name)]
+        return max(found, default=0) + 1
 
 
 def name_in(generation: int, name: str) -> str:
@@ -154,7 +188,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(raw)
         newer = manifest["format"] > FORMAT
         whole = manifest.get("self_sha256") == _self_hash(manifest)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ArtefactDamaged(f"{file}: damaged (not a manifest)", hint=_REPAIR) from None
     if newer:
         raise ArtefactIncompatible(
@@ -163,6 +197,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     if not whole:
         raise ArtefactDamaged(f"{file}: damaged (its own hash does not match)", hint=_REPAIR)
+    if missing := [name for name, kind in _REQUIRED.items() if not isinstance(manifest.get(name), kind) or manifest[name] == {}]:
+        raise ArtefactDamaged(f"{file}: damaged (no {missing[0]})", hint=_REPAIR)
     return manifest
 
 

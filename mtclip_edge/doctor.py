@@ -14,6 +14,7 @@ from pathlib import Path
 from . import __version__
 from .bundle import Bundle
 from .demo import FOLDER as DEMO
+from .demo import WORD
 from .device import runtime, threads
 from .errors import MtclipError
 from .paths import cache_dir, data_dir
@@ -128,7 +129,7 @@ def _writable(folder: Path) -> bool:
 
 def _bundles() -> Iterator[Check]:
     named = os.environ.get("MTCLIP_BUNDLE")
-    for name, path in (("MTCLIP_BUNDLE", Path(named) if named else None), ("demo bundle", DEMO)):
+    for name, path in (("MTCLIP_BUNDLE", (DEMO if named == WORD else Path(named)) if named else None), ("demo bundle", DEMO)):
         if path is None:
             continue
         try:

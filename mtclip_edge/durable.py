@@ -11,8 +11,10 @@ from pathlib import Path
 
 
 def private_dir(path: Path) -> Path:
-    """Create ``path`` (and parents) readable by its owner only; an existing directory keeps its mode."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Create ``path``, and the parents it lacks, readable by their owner only; an existing directory keeps its mode."""
+    for folder in (*reversed(path.parents), path):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

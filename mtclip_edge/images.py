@@ -32,12 +32,15 @@ class Film:
 
 
 def looks_like_film(path: Path) -> bool:
-    """Whether a file's first bytes are those of a picture we read; used to pick films out of a folder."""
+    """Whether a file's first bytes are those of a picture we read; used to pick films out of a folder.
+
+    A file that cannot be opened may be one: it is not passed over in silence.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(12)
     except OSError:
-        return False
+        return True
     return head.startswith(_SIGNATURES) and not (head.startswith(b"RIFF") and head[8:] != b"WEBP")
 
 
@@ -73,6 +76,8 @@ def _bytes(source: Path | bytes, name: str) -> bytes:
             raise FilmUnreadable(f"{name}: no such file") from None
         except OSError as error:
             raise FilmUnreadable(f"{name}: cannot be read ({error.strerror})") from None
+        except ValueError:
+            raise FilmUnreadable(f"{name}: not a file name") from None
     if not source:
         raise FilmUnreadable(f"{name}: empty file")
     return source

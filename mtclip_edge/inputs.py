@@ -2,38 +2,51 @@
 
 import glob
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import NoFilms, WrongOption
+from .errors import FilmUnreadable, MtclipError, NoFilms, WrongOption
 from .images import looks_like_film
+from .paths import user_path
 
-Named = tuple[str, Path | bytes]  # the name to show, and the path or the bytes
+Named = tuple[str, Path | bytes | MtclipError]  # the name to show; the path, the bytes, or why there is no film
 
 
 def expand(words: Sequence[str], *, files_from: str | None = None, recursive: bool = True) -> list[Named]:
     """Films in the order given, those of a folder or pattern sorted. A plain path is kept even if it is missing: the query says so.
 
-    Errors: NoFilms for an empty folder, pattern or list; WrongOption where standard input is asked for twice.
+    A word that gives no film (an empty folder, a pattern without a match) stands for itself with its error, so that it does not stop
+    the others. Errors: NoFilms for an unreadable list; WrongOption where standard input is asked for twice.
     """
     if files_from == "-" and "-" in words:
         raise WrongOption("standard input cannot be an image and a list of files at once")
-    listed = _listed(files_from) if files_from else []
-    return [item for word in (*words, *listed) for item in _one(word, recursive, from_list=word in listed)]
+    listed = _listed(files_from) if files_from is not None else []
+    return [item for word in words for item in _one(word, recursive)] + [item for word in listed for item in _found(word, recursive)]
 
 
-def _one(word: str, recursive: bool, from_list: bool) -> Iterable[Named]:
-    if word == "-" and not from_list:
-        return [("-", sys.stdin.buffer.read())]
-    path = Path(word).expanduser()
-    if path.is_dir():
-        return _folder(path, recursive)
-    if not path.exists() and glob.has_magic(word):
-        found = sorted(glob.glob(str(path), recursive=recursive))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        if not found:
-            raise NoFilms(f"{word}: no file matches this pattern")
-        return [item for name in found for item in _one(name, recursive, from_list=True)]
+def _one(word: str, recursive: bool) -> list[Named]:
+    return [("-", sys.stdin.buffer.read())] if word == "-" else _found(word, recursive)
+
+
+def _found(word: str, recursive: bool) -> list[Named]:
+    if not word:
+        return [(word, FilmUnreadable("'': an empty file name"))]
+    path = user_path(word)
+    try:
+        if path.is_dir():
+            return _folder(path, recursive)
+        if not path.exists() and glob.has_magic(word):
+            return _matches(word, path, recursive)
+    except OSError as error:  # a name too long, a folder we may not enter
+        return [(word, FilmUnreadable(f"{word}: cannot be read ({error.strerror})"))]
     return [(word, path)]
+
+
+def _matches(word: str, pattern: Path, recursive: bool) -> list[Named]:
+    found = sorted(glob.glob(str(pattern), recursive=recursive))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if not found:
+        return [(word, NoFilms(f"{word}: no file matches this pattern"))]
+    return [item for name in found for item in _found(name, recursive)]
 
 
 def _folder(folder: Path, recursive: bool) -> list[Named]:
@@ -41,13 +54,14 @@ def _folder(folder: Path, recursive: bool) -> list[Named]:
     walk = folder.rglob("*") if recursive else folder.glob("*")
     found = sorted(path for path in walk if path.is_file() and looks_like_film(path))
     if not found:
-        raise NoFilms(f"{folder}: no film in this folder", hint=None if recursive else "add --recursive to look into subfolders")
+        hint = None if recursive else "add --recursive to look into subfolders"
+        return [(str(folder), NoFilms(f"{folder}: no film in this folder", hint=hint))]
     return [(str(path), path) for path in found]
 
 
 def _listed(source: str) -> list[str]:
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).expanduser().read_text(encoding="utf-8")
+        text = sys.stdin.read() if source == "-" else user_path(source).read_text(encoding="utf-8")
     except OSError as error:
         raise NoFilms(f"{source}: the list of files cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

@@ -30,6 +30,7 @@ def auroc(label: Array, score: Array) -> float | None:
 
 def first_hit_rank(score: Array, positive: Array) -> Array:
     """Rank (from 1) of each query's best positive, float [queries]; infinity where it has none."""
+    score = np.where(np.isnan(score), -np.inf, score)  # a NaN is never a hit
     best = np.where(positive, score, -np.inf).max(axis=1, initial=-np.inf)
     before = ((score >= best[:, None]) & ~positive).sum(axis=1)
     return np.where(positive.any(axis=1), before + 1.0, np.inf)
@@ -60,7 +61,7 @@ def ceiling_recall_at(positive: Array, k: int) -> float | None:
 
 def top_k(score: Array, k: int, allowed: Array | None = None) -> Array:
     """Indices of the k best items of each query, best first, ties by index, int [queries, k]; -1 where there are fewer."""
-    score = np.asarray(score, np.float64)
+    score = np.where(np.isnan(score), -np.inf, np.asarray(score, np.float64))
     if allowed is not None:
         score = np.where(allowed, score, -np.inf)
     k = min(k, score.shape[1])

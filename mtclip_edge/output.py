@@ -20,7 +20,7 @@ class Writer(Protocol):
 def choose_format(asked: str | None) -> str:
     """A table on a terminal, jsonl in a pipe. Errors: WrongOption."""
     if asked is None:
-        return "table" if sys.stdout.isatty() else "jsonl"
+        return "table" if sys.stdout is not None and sys.stdout.isatty() else "jsonl"
     if asked not in FORMATS:
         raise not_among("format", asked, FORMATS)
     return asked
@@ -73,7 +73,7 @@ class Ids:
 def dumps(value: Any, indent: int | None = None) -> str:
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     try:
-        text.encode()
-    except UnicodeEncodeError:  # a file name that is not UTF-8: its bytes as JSON escapes
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:  # a file name that is not UTF-8, a terminal that is not: JSON escapes
         text = json.dumps(value, indent=indent, allow_nan=False)
     return text

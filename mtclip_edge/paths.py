@@ -20,3 +20,12 @@ def cache_dir() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("mtclip")
+
+
+def user_path(word: str | Path) -> Path:
+    """A path as a person wrote it, with ``~`` for a home folder; a name whose home is not known stays as it is."""
+    path = Path(word)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path

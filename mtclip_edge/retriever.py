@@ -18,9 +18,10 @@ import numpy as np
 from .bundle import Bundle
 from .device import Device, choose, runtime
 from .encoder import FilmEncoder, TextEncoder
-from .errors import ArtefactDamaged, ArtefactIncompatible, FilmUnreadable, TextTowerMissing, WrongOption, not_among
+from .errors import ArtefactDamaged, ArtefactIncompatible, FilmUnreadable, MtclipError, TextTowerMissing, WrongOption, not_among
 from .images import Film, read_film
 from .index import Choice, Index, load_graph
+from .paths import user_path
 from .reports import ReportStore
 from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit
 from .tokens import Tokenizer
@@ -51,7 +52,7 @@ class Retriever:
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, ExtraMissing.
         """
-        path = Path(bundle).expanduser()
+        path = user_path(bundle)
         while True:
             opened = Bundle.open(path)
             try:
@@ -79,19 +80,22 @@ class Retriever:
     def query(self, film: str | Path | bytes, k: int = 5, *, name: str | None = None) -> QueryResult:
         """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
         result = next(self.query_many([(name or _name(film), film)], k))
-        if isinstance(result, FilmUnreadable):
+        if isinstance(result, MtclipError):
             raise result
         return result
 
-    def query_many(self, films: Iterable[tuple[str, str | Path | bytes]], k: int = 5) -> Iterator[QueryResult | FilmUnreadable]:
-        """Many films, each with the name it is shown under, in order; a film that cannot be read gives its error in its place."""
+    def query_many(self, films: Iterable[tuple[str, str | Path | bytes | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
+        """Many films, each with the name it is shown under, in order; one that cannot be read gives its error in its place.
+
+        An error given in place of a film is handed through.
+        """
         _check_k(k)
         for batch in _batches(films, BATCH):
             decoded = [self._decode(name, film) for name, film in batch]
-            good = [item for item in decoded if not isinstance(item, FilmUnreadable)]
+            good = [item for item in decoded if not isinstance(item, MtclipError)]
             answers = iter(self._answer(good, k) if good else ())
             for item in decoded:
-                yield item if isinstance(item, FilmUnreadable) else next(answers)
+                yield item if isinstance(item, MtclipError) else next(answers)
 
     def query_text(self, text: str, k: int = 5) -> QueryResult:
         """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption."""
@@ -121,7 +125,9 @@ class Retriever:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _decode(self, name: str, film: str | Path | bytes) -> "tuple[str, Film, np.ndarray, _Clock] | FilmUnreadable":
+    def _decode(self, name: str, film: str | Path | bytes | MtclipError) -> "tuple[str, Film, np.ndarray, _Clock] | MtclipError":
+        if isinstance(film, MtclipError):
+            return film
         clock = _Clock()
         try:
             decoded = read_film(film if isinstance(film, bytes) else Path(film), name)

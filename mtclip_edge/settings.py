@@ -1,5 +1,6 @@
 """Everything a run can be told, resolved once: option, then MTCLIP_* variable, then configuration file, then default."""
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -50,6 +51,10 @@ class TrainConfig:
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(self.size is None or self.size >= 32, "size", self.size, "at least 32")
         _require(self.supcon_temperature > 0, "supcon_temperature", self.supcon_temperature, "above 0")
+        _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 or more and below 1")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            _require(not isinstance(value, float) or math.isfinite(value), field.name, value, "a finite number")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more and below 1")
         _require(self.dim is None or self.dim >= 2, "dim", self.dim, "at least 2")
 
@@ -69,7 +74,7 @@ def resolve(options: Mapping[str, Any], file: Path | None) -> tuple[TrainConfig,
         variable = f"MTCLIP_{field.name.upper()}"
         if options.get(field.name) is not None:
             values[field.name], origins[field.name] = options[field.name], "option"
-        elif variable in os.environ:
+        elif os.environ.get(variable):
             values[field.name], origins[field.name] = _number(os.environ[variable]), variable
         elif field.name in from_file:
             values[field.name], origins[field.name] = from_file[field.name], str(file)

@@ -20,7 +20,7 @@ DEMO = "DEMO BUNDLE: drawn films, invented reports"
 
 class TableWriter:
     def __init__(self, console: Console | None = None):
-        self._console = console or Console(highlight=False, soft_wrap=False)
+        self._console = console or Console(highlight=False, markup=False)
         self._results = 0
 
     def add(self, result: QueryResult) -> None:
@@ -108,7 +108,7 @@ def _film_table(hits: list[Any]) -> Table:
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for hit in hits:
         label = Text(hit.label, style=_STYLES[hit.label])
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", printable(hit.study_id), label, printable(hit.film))
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(printable(hit.study_id)), label, Text(printable(hit.film)))
     return table
 
 
@@ -145,7 +145,7 @@ def print_checks(checks: list[Any]) -> None:
 
 
 def print_eval(documents: list[dict[str, Any]]) -> None:
-    Console(highlight=False).print(eval_table(documents))
+    Console(highlight=False, markup=False).print(eval_table(documents))
 
 
 def eval_table(documents: list[dict[str, Any]]) -> Table:
@@ -155,7 +155,7 @@ def eval_table(documents: list[dict[str, Any]]) -> Table:
     table.add_column("chance", justify="right", style="dim")
     table.add_column("ceiling", justify="right", style="dim")
     for document in documents:
-        table.add_column(printable(document["artefact"]), justify="right", overflow="fold")
+        table.add_column(Text(printable(document["artefact"])), justify="right", overflow="fold")
     for row in _figures([document["result"] for document in documents]):
         table.add_row(*row)
     return table

@@ -242,3 +242,56 @@ def test_the_store_keeps_twins_counts_and_original_words(tiny_bundle: Path, sour
     ]
     assert max(r.studies for r in found) > 1
     assert [list(r.study_ids) for r in found] == [[s.study_id for s in e.studies][:10] for e in expected]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(5, "Input/output error")])
+def test_a_failure_after_the_commit_point_keeps_what_is_published(bundle: Path, source: Path, film: Path, monkeypatch, failure) -> None:
+    """The manifest names generation 2 already; removing the old files is interrupted."""
+    real, calls = Path.unlink, []
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        if self.parent == bundle and self.name.endswith("-1.npy") and not calls:
+            calls.append(self.name)
+            raise failure
+        real(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    studies = open_source(str(source)).studies
+    if isinstance(failure, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(bundle, studies)
+    else:
+        rebuild(bundle, studies)
+    assert calls
+    assert Bundle.open(bundle).generation == 2
+    assert all(problem is None for _, problem in Bundle.open(bundle).verify())
+    assert Retriever.open(bundle).query(film).hits
+    rebuild(bundle, studies)
+    assert not list(bundle.glob("*-1.*")) + list(bundle.glob("*-2.*"))
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"[" * 100_000, b"\xff", b'{"format": "1"}', b'{"format": 1, "files": {}}'])
+def test_a_manifest_of_something_else_is_damaged(bundle: Path, content: bytes) -> None:
+    (bundle / MANIFEST).write_bytes(content)
+    with pytest.raises(ArtefactDamaged, match="manifest.json: damaged"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("change", [{"files": {}}, {"index": None}, {"dim": "32"}, {"graphs": {}}])
+def test_a_whole_manifest_without_what_a_reader_needs_is_damaged(bundle: Path, change: dict) -> None:
+    rewrite(bundle, **change)
+    with pytest.raises(ArtefactDamaged, match=f"damaged .no {next(iter(change))}."):
+        Bundle.open(bundle)
+
+
+def test_a_wrong_path_leaves_no_folder_and_no_lock(tmp_path: Path) -> None:
+    with pytest.raises(NotABundle):
+        rebuild(tmp_path / "no" / "such" / "bundle", ())
+    assert not list(tmp_path.iterdir())
+
+
+def test_new_folders_are_private_with_their_parents(tmp_path: Path) -> None:
+    from mtclip_edge.durable import private_dir
+
+    private_dir(tmp_path / "a" / "b" / "c")
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c")} == {0o700}

@@ -242,7 +242,7 @@ def test_the_whole_path_by_four_commands(mtclip, source: Path, tiny_backbone: Pa
 
 
 def start(*words: str | Path, **options: object) -> subprocess.Popen:
-    command = [sys.executable, "-m", "mtclip_edge.cli", *map(str, words)]
+    command = [sys.executable, "-m", "mtclip_edge", *map(str, words)]
     # A shell starts background jobs with Ctrl-C ignored, and their children inherit it.
     ready = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **ready)
@@ -263,11 +263,27 @@ def test_ctrl_c_is_130_and_one_line(tiny_backbone: Path, source: Path, tmp_path:
     assert "Traceback" not in err
 
 
-def test_a_reader_that_goes_away_is_no_error(tiny_bundle: Path, films: list[Path]) -> None:
+@pytest.mark.parametrize("words", ["query --files-from - --bundle {bundle} --format json", "info {bundle} --format json", "--help"])
+def test_a_reader_that_goes_away_is_no_error(tiny_bundle: Path, films: list[Path], words: str) -> None:
     listing = "\n".join([str(films[0])] * 40)
-    script = f"{sys.executable} -m mtclip_edge.cli query --files-from - --bundle {tiny_bundle} --format json | head -c 10"
+    script = f"{sys.executable} -m mtclip_edge {words.format(bundle=tiny_bundle)} | true; exit ${{PIPESTATUS[0]}}"
     found = subprocess.run(["bash", "-c", script], input=listing, capture_output=True, text=True, env={**os.environ})
-    assert "Traceback" not in found.stderr and "BrokenPipe" not in found.stderr
+    assert (found.returncode, found.stderr.replace("40 films answered, 0 could not be read\n", "")) == (0, "")
+
+
+def test_ctrl_c_during_the_first_imports_is_no_traceback(tiny_bundle: Path, films: list[Path]) -> None:
+    code = (
+        "import signal, sys, threading, os\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from mtclip_edge.__main__ import main\n"
+        "main()"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (130, "interrupted\n")
 
 
 def test_an_unexpected_error_shows_no_values(mtclip, tiny_bundle: Path, films: list[Path], monkeypatch) -> None:
@@ -330,3 +346,52 @@ def test_more_reports_than_there_are(mtclip, tiny_bundle: Path, films: list[Path
     found = json.loads(mtclip("query", films[0], "--bundle", tiny_bundle, "--json", "-k", "100000").out)
     assert len(found["hits"]) == found["bundle"]["reports"]
     assert [hit["rank"] for hit in found["hits"]] == list(range(1, len(found["hits"]) + 1))
+
+
+def test_words_without_a_film_do_not_stop_the_others(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    odd = ["", "~nobody-of-that-name/x.png", "x" * 300, "nul\0byte.png", str(tmp_path / "empty"), str(tmp_path / "*.nothing")]
+    found = mtclip("query", *odd, films[0], "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
+    assert found.code == 5
+    assert [line.split("\t")[0] for line in found.out.splitlines()] == [str(films[0])]
+    lines = found.err.splitlines()
+    assert lines[-1] == f"1 films answered, {len(odd)} could not be read"
+    assert len(lines) == len(odd) + 1
+    assert "internal error" not in found.err
+
+
+def test_square_brackets_are_not_markup(mtclip, tiny_run: Path, source: Path, tmp_path: Path, monkeypatch) -> None:
+    import shutil
+
+    monkeypatch.setenv("COLUMNS", "400")
+
+    copy = Path(shutil.copytree(tiny_run, tmp_path / "run[red]a[/x]"))
+    found = mtclip("eval", copy, "--data", source)
+    assert found.code == 0
+    assert str(copy) in found.out
+
+
+@pytest.mark.parametrize(
+    "words", [["query", "{film}", "--bundle", "{bundle}", "--format", "table"], ["query", "{film}", "--bundle", "{bundle}"]]
+)
+def test_a_terminal_that_is_not_utf_8(tiny_bundle: Path, films: list[Path], words: list[str]) -> None:
+    words = [word.format(film=films[0], bundle=tiny_bundle) for word in words]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    found = subprocess.run([sys.executable, "-m", "mtclip_edge", *words], capture_output=True, env=environment)
+    assert (found.returncode, found.stderr) == (0, b"")
+    if "table" not in words:
+        json.loads(found.stdout)
+
+
+def test_closed_standard_output(tiny_bundle: Path, films: list[Path]) -> None:
+    script = f"{sys.executable} -m mtclip_edge query {films[0]} --bundle {tiny_bundle} >&-"
+    found = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert "internal error" not in found.stderr and "Traceback" not in found.stderr
+
+
+def test_the_demo_bundle_has_a_name_in_every_command(mtclip, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mtclip("eval", "demo", "--data", "phantom:8@5", "--split", "all", "--format", "json").code == 0
+    monkeypatch.setenv("MTCLIP_BUNDLE", "demo")
+    assert json.loads(mtclip("info", "--format", "json").out)["purpose"] == "demo"
+    checks = {c["name"]: c["state"] for c in json.loads(mtclip("doctor", "--format", "json").out)}
+    assert checks["MTCLIP_BUNDLE"] == "ok"

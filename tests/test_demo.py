@@ -86,11 +86,15 @@ def test_on_unseen_phantoms(soak: bool) -> None:
 def test_it_is_never_written_to(mtclip, tmp_path: Path) -> None:
     """A read-only copy answers, from a directory nobody may write to."""
     copy = Path(shutil.copytree(FOLDER, tmp_path / "copy"))
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in copy.iterdir()}
     copy.chmod(0o500)
     try:
-        assert mtclip("query", EXAMPLES / "nodule.png", "--bundle", copy).code == 0
+        for words in (["query", EXAMPLES / "nodule.png", "--bundle", copy], ["verify", copy], ["info", copy]):
+            assert mtclip(*words).code == 0
     finally:
         copy.chmod(0o700)
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in copy.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
 def test_damage_in_any_file_a_query_reads_is_exit_3(mtclip, tmp_path: Path) -> None:

@@ -83,3 +83,11 @@ def test_verify_names_the_damaged_file(mtclip, bundle: Path) -> None:
     assert bad.err == f"{bundle}: 1 of 7 files are damaged\n"
     path.unlink()
     assert mtclip("verify", bundle).code == 3
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", "[" * 100_000])
+def test_a_run_that_is_none(mtclip, tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    for words in (["info", tmp_path], ["export", tmp_path, "--out", tmp_path / "b"]):
+        found = mtclip(*words)
+        assert found.code == 3 and "run.json" in found.err

@@ -30,7 +30,7 @@ def on_small_disk(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, home
     disk.mkdir()
 
     def run(size: int, script: str) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "MTCLIP": f"{sys.executable} -m mtclip_edge.cli", "DISK": str(disk)}
+        environment = {**os.environ, "MTCLIP": f"{sys.executable} -m mtclip_edge", "DISK": str(disk)}
         whole = MOUNT.format(size=size, folder=disk) + "\n" + script
         return subprocess.run(["unshare", "-rm", "sh", "-c", whole], capture_output=True, text=True, env=environment)
 

@@ -115,7 +115,7 @@ def test_content_decides_what_a_film_is(tmp_path: Path, ramp: np.ndarray) -> Non
     assert looks_like_film(tmp_path / "film")
     assert not looks_like_film(tmp_path / "note.png")
     assert not looks_like_film(tmp_path / "sound.wav")
-    assert not looks_like_film(tmp_path / "gone")
+    assert looks_like_film(tmp_path / "cannot be opened")
 
 
 def test_random_damage_never_escapes_as_another_error(random: np.random.Generator) -> None:

@@ -112,8 +112,9 @@ def test_sources_that_share_a_study_id_are_refused(tmp_path: Path) -> None:
     two = write(tmp_path / "two", "study_id,report\n1,U.\n")
     three = write(tmp_path / "three", "study_id,report\n2,U.\n")
     assert len(open_sources([str(one), str(three)]).studies) == 2
-    with pytest.raises(SourceUnusable, match="study 1 is in"):
-        open_sources([str(one), str(two)])
+    for pair in ([one, two], [one, one]):
+        with pytest.raises(SourceUnusable, match="study 1 is in"):
+            open_sources([str(path) for path in pair])
 
 
 @pytest.mark.realdata
@@ -124,3 +125,11 @@ def test_open_i_is_what_its_description_says(real_data: Path) -> None:
     assert (len(reading.studies), len(rows)) == (2544, 2631)
     assert [sum(s.label == label for s in rows) for label in ("normal", "abnormal", "unknown")] == [947, 1632, 52]
     assert [sum(s.split == name for s in rows) for name in ("train", "validation", "test")] == [1854, 275, 502]
+
+
+def test_the_first_bad_rows_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
+    text = "study_id,report\n1,T.\n" + "".join(f"{i},\n" for i in range(2, 30))
+    lines = open_source(str(write(tmp_path, text))).lines()
+    assert len(lines) == 22
+    assert lines[1] == "  line 3: neither a film nor a text (row left out)"
+    assert lines[-1] == "  and 8 more"

@@ -111,3 +111,11 @@ def test_a_constant_answer_has_macro_one_half(random: np.random.Generator) -> No
 def test_no_class_no_macro() -> None:
     result = class_precision_at(np.zeros((1, 2)), np.array([1]), np.array([1, 1]), 1)
     assert result == {"macro": None, "normal": None, "abnormal": 1.0}
+
+
+def test_a_nan_is_never_a_hit() -> None:
+    nan, positive = np.full((3, 20), np.nan), np.eye(3, 20, dtype=bool)
+    assert recall_at(nan, positive, 10) == 0.0
+    assert class_precision_at(nan, np.array([0, 1, 1]), np.array([0, 1] * 10), 10) == {"macro": None, "normal": None, "abnormal": None}
+    one = np.where(positive, np.nan, 0.5)
+    assert recall_at(one, positive, 10) == 0.0

@@ -30,6 +30,10 @@ def test_option_then_variable_then_file_then_default(tmp_path: Path, monkeypatch
         ({"bce": 0.0, "supcon": 0.0, "clip": 0.0}, "at least one loss"),
         ({"dropout": 1.0}, "dropout = 1.0"),
         ({"dim": 1}, "dim = 1"),
+        ({"lr": float("inf")}, "lr = inf"),
+        ({"bce": float("nan")}, "bce = nan"),
+        ({"warmup": -3.0}, "warmup = -3.0"),
+        ({"unfreeze": "some"}, "unfreeze = 'some'"),
     ],
 )
 def test_values_that_make_no_sense(values: dict, message: str) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mtclip_edge.durable import private_dir, replace_with, sha256
 from mtclip_edge.errors import BackboneUnusable
-from mtclip_edge.paths import data_dir
+from mtclip_edge.paths import data_dir, user_path
 from mtclip_edge.preprocess import Preprocessing
 from mtclip_edge.tokens import Tokenizer
 
@@ -90,7 +90,7 @@ def _directory(spec: str) -> Path:
         from .compact import assemble
 
         return assemble()
-    path = Path(spec).expanduser()
+    path = user_path(spec)
     if not path.is_dir():
         raise BackboneUnusable(
             f"backbone {spec!r} is not known",

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from mtclip_edge import NOTICE, __version__
 from mtclip_edge.durable import private_dir
-from mtclip_edge.errors import DeviceUnavailable, Refused, RunUnusable, SourceUnusable, not_among
+from mtclip_edge.errors import BackboneUnusable, DeviceUnavailable, Refused, RunUnusable, SourceUnusable, not_among
 from mtclip_edge.evaluation import LABEL_CODES, Cases, evaluate, selection_score
+from mtclip_edge.paths import user_path
 from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources import Reading, open_sources
 
@@ -64,18 +65,18 @@ def train(
     """Fit projectors and write a run to ``out``. Errors: SourceUnusable, BackboneUnusable, RunUnusable, Refused, WrongOption."""
     _check_out(out, resume)
     if resume and (out / runs.RUN).is_file():
-        say(f"{out}: already finished")
-        return runs.load_run(out)
+        return _finished(out, config, sources, say)
     started = time.perf_counter()
     reading = open_sources(sources)
-    _report_problems(reading, say)
+    for line in reading.lines():
+        say(line)
     backbone = resized(load_backbone(config.backbone), config.size)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
     tower = Tower(backbone.film_tower, backbone.preprocessing).to(device) if config.unfreeze == "all" else None
     train_table = tabulate(backbone, reading.split("train"), progress, device, tower)
     validation = tabulate(backbone, reading.split("validation"), progress, device, tower)
-    _check_tables(train_table, validation, reading.spec, say)
+    _check_tables(config, train_table, validation, reading.spec, say)
     features_done = time.perf_counter()
     private_dir(out)
     fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train_table, validation, device, tower).run(out, resume, say)
@@ -100,6 +101,17 @@ def train(
     return runs.load_run(out)
 
 
+def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) -> runs.Run:
+    """The run that is there already, if it is the one asked for."""
+    run = runs.load_run(out)
+    asked = {**config.to_dict(), "device": None, "sources": [_absolute(spec) for spec in sources]}
+    there = {**run.record["config"], "device": None, "sources": run.sources}
+    if different := [name for name in asked if asked[name] != there.get(name)]:
+        raise RunUnusable(f"{out}: a finished run with another {different[0]}", hint="give another --out")
+    say(f"{out}: already finished")
+    return run
+
+
 def choose_device(requested: str) -> tuple[torch.device, str]:
     """A torch device and the reason. Errors: WrongOption, DeviceUnavailable."""
     if requested not in ("auto", "cpu", "cuda"):
@@ -120,7 +132,14 @@ def shape_for(config: TrainConfig, backbone: Backbone) -> ProjectorShape:
 
 def resized(backbone: Backbone, size: int | None) -> Backbone:
     """The backbone with films of another size; a CNN takes any."""
-    return backbone if size is None else replace(backbone, preprocessing=replace(backbone.preprocessing, size=size))
+    if size is None:
+        return backbone
+    try:
+        with torch.inference_mode():
+            backbone.film_tower(torch.zeros(1, 3, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise BackboneUnusable(f"{backbone.name}: its film tower takes no films of {size} pixels", str(error)[:200]) from None
+    return replace(backbone, preprocessing=replace(backbone.preprocessing, size=size))
 
 
 def tabulate(backbone: Backbone, studies: Sequence[Any], progress: Progress, device: torch.device, tower: Tower | None = None) -> Table:
@@ -194,11 +213,14 @@ class Fit:
         for step, rows in enumerate(batches):
             self._set_rate(epoch * self.steps_per_epoch + step)
             losses = self._losses(rows)
-            self.optimiser.zero_grad()
-            losses["loss"].backward()
-            self.optimiser.step()
+            if losses["loss"].requires_grad:  # else no row of this batch serves a loss
+                self.optimiser.zero_grad()
+                losses["loss"].backward()
+                self.optimiser.step()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
+        if not all(math.isfinite(value) for value in sums.values()):
+            raise RunUnusable(f"training diverged in epoch {epoch + 1}: a loss is not finite", hint="try a smaller --lr")
         self._note(epoch + 1, sums, started)
 
     def _losses(self, rows: Tensor) -> dict[str, Tensor]:
@@ -337,21 +359,16 @@ def _check_out(out: Path, resume: bool) -> None:
         raise Refused(f"{out}: holds an unfinished run", hint="add --resume to continue it, or give another --out")
 
 
-def _check_tables(train: Table, validation: Table, spec: str, say: Say) -> None:
+def _check_tables(config: TrainConfig, train: Table, validation: Table, spec: str, say: Say) -> None:
     for problem in (*train.problems, *validation.problems):
         say(f"left out: {problem}")
     if not len(train.label):
         raise SourceUnusable(f"{spec}: no film of the train split can be read", "a film needs a row with image_path and split train")
+    serves_clip, serves_labels = int((train.report >= 0).sum()) >= 2, bool((train.label >= 0).any())
+    if not (config.clip and serves_clip) and not ((config.bce or config.supcon) and serves_labels):
+        raise SourceUnusable(f"{spec}: no film of the train split serves a loss", "CLIP needs reports; BCE and SupCon need labels")
     if not len(validation.label):
         say("no film in the validation split: the last epoch is kept, and nothing was chosen by validation")
-
-
-def _report_problems(reading: Reading, say: Say) -> None:
-    say(reading.summary())
-    for problem in reading.problems[:20]:
-        say(f"  {problem}")
-    if len(reading.problems) > 20:
-        say(f"  and {len(reading.problems) - 20} more")
 
 
 def _backbone_record(backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
@@ -380,5 +397,5 @@ def _absolute(spec: str) -> str:
     kind, colon, rest = spec.partition(":")
     if kind == "phantom":
         return spec
-    path = Path(rest if colon and kind == "manifest" else spec).expanduser().resolve()
+    path = user_path(rest if colon and kind == "manifest" else spec).resolve()
     return f"manifest:{path}"

@@ -67,8 +67,12 @@ def _record(path: Path) -> dict[str, Any]:
             f"{path}: {'the run is not finished' if unfinished else 'not a run (no run.json)'}",
             hint=f"mtclip train --out {path} --resume …" if unfinished else "mtclip train --data SOURCE --out RUN makes one",
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ArtefactDamaged(f"{path / RUN}: not JSON") from None
+    if not isinstance(record, dict) or not {"format", "config", "backbone", "preprocessing", "shape", "data", "weights_sha256"} <= set(
+        record
+    ):
+        raise ArtefactDamaged(f"{path / RUN}: not the record of a run")
     if record.get("format", 0) > FORMAT:
         raise ArtefactIncompatible(f"{path}: run format {record['format']}, this version reads {FORMAT}", hint="upgrade mtclip-edge")
     return record

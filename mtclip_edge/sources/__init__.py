@@ -3,7 +3,7 @@
 Each kind of source is one module with ``read(rest, spec) -> Reading``. Nothing is copied: films are read in place.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import SourceUnusable
@@ -40,6 +40,12 @@ class Reading:
         reports = sum(study.report_id is not None for study in self.studies)
         return f"{self.spec}: {len(self.studies)} studies, {films} films, {reports} reports, {len(self.problems)} bad rows"
 
+    def lines(self, most: int = 20) -> list[str]:
+        """The summary, and the first bad rows by line."""
+        shown = [f"  {problem}" for problem in self.problems[:most]]
+        more = len(self.problems) - most
+        return [self.summary(), *shown, *([f"  and {more} more"] if more > 0 else [])]
+
 
 def open_source(spec: str) -> Reading:
     """Read one source. Errors: SourceUnusable when nothing in it can be used."""
@@ -68,12 +74,12 @@ def open_sources(specs: Sequence[str]) -> Reading:
     )
 
 
-def _refuse_shared_ids(readings: Iterable[Reading]) -> None:
-    seen: dict[str, str] = {}
-    for reading in readings:
+def _refuse_shared_ids(readings: Sequence[Reading]) -> None:
+    seen: dict[str, int] = {}
+    for position, reading in enumerate(readings):
         for study in reading.studies:
-            if seen.setdefault(study.study_id, reading.spec) != reading.spec:
+            if seen.setdefault(study.study_id, position) != position:
                 raise SourceUnusable(
-                    f"{reading.spec}: study {study.study_id} is in {seen[study.study_id]} too",
-                    hint="give each source study ids of its own",
+                    f"{reading.spec}: study {study.study_id} is in {readings[seen[study.study_id]].spec} too",
+                    hint="give each source once, and study ids of its own",
                 )

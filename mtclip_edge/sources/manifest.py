@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..errors import SourceUnusable
+from ..paths import user_path
 from ..studies import LABELS, SPLITS, Film, Study, folded, split_of, view_of
 from . import Problem, Reading
 
@@ -32,7 +33,7 @@ def read(rest: str, spec: str) -> Reading:
 
     Errors: SourceUnusable for a missing, undecodable or column-less file.
     """
-    path = Path(rest).expanduser()
+    path = user_path(rest)
     path = path / "manifest.csv" if path.is_dir() else path
     studies: dict[str, Study] = {}
     problems: list[Problem] = []

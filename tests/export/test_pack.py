@@ -225,3 +225,19 @@ def test_too_little_overlap_fails_a_rung() -> None:
     assert parity.overlap_at_10(a[:0], a[:0], reports) is None
     spread = np.arange(20, dtype=np.float32)[None]
     assert parity.overlap_at_10(spread, -spread, reports) == 0.0
+
+
+@pytest.mark.usefixtures("known_graphs")
+def test_a_precision_whose_gate_cannot_be_asked_is_not_published(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack, "_validation", lambda run: [])
+    with pytest.raises(ParityFailed, match="fp16w: its gate needs validation films"):
+        pack.export(tiny_run, tmp_path / "b", precision=["fp32", "fp16w"])
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.usefixtures("known_graphs")
+def test_a_bundle_with_a_damaged_manifest_can_be_exported_again(tiny_run: Path, bundle: Path, film: Path) -> None:
+    (bundle / "manifest.json").write_text("{")
+    pack.export(tiny_run, bundle, overwrite=True)
+    assert Retriever.open(bundle).query(film).hits
+    assert all(problem is None for _, problem in Bundle.open(bundle).verify())

@@ -31,6 +31,8 @@ ORDER = (
 
 def main() -> None:
     wanted = [HERE / f"{name}.patch" for name in sys.argv[1:]] or sorted(HERE.glob("*.patch"))
+    if failed := first_failure(None):
+        sys.exit(f"the suite is red without any fault: {failed}")
     missed = []
     for patch in wanted:
         started = time.monotonic()
@@ -41,13 +43,14 @@ def main() -> None:
         sys.exit(f"not caught: {', '.join(missed)}")
 
 
-def first_failure(patch: Path) -> str | None:
-    """The first test that fails in a copy with the fault, None where all pass."""
+def first_failure(patch: Path | None) -> str | None:
+    """The first test that fails in a copy with the fault (or without any), None where all pass."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "checkout"
         leave = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "mutants")
         shutil.copytree(ROOT, copy, symlinks=True, ignore=leave)
-        apply(patch, copy)
+        if patch:
+            apply(patch, copy)
         data = os.environ.get("MTCLIP_TEST_DATA", str(ROOT.parent / "shared" / "data"))
         environment = {**os.environ, "PYTHONPATH": str(copy), "MTCLIP_TEST_DATA": data}
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *ORDER]
@@ -56,7 +59,7 @@ def first_failure(patch: Path) -> str | None:
         return None
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", found.stdout, re.MULTILINE)
     if found.returncode != 1 or failed is None:
-        sys.exit(f"{patch.stem}: the suite could not run\n{found.stdout[-2000:]}{found.stderr[-2000:]}")
+        sys.exit(f"{patch.stem if patch else 'no fault'}: the suite could not run\n{found.stdout[-2000:]}{found.stderr[-2000:]}")
     return failed[1]
 
 

@@ -178,7 +178,7 @@ def test_resume_refuses_another_configuration(tmp_path: Path) -> None:
 
 
 def test_a_run_is_never_overwritten(source: Path, tiny_run: Path, tiny_backbone: Path) -> None:
-    config = TrainConfig(backbone=str(tiny_backbone))
+    config = TrainConfig(**load_run(tiny_run).record["config"])
     with pytest.raises(Refused, match="already holds a run"):
         fit.train(config, [str(source)], tiny_run)
     said: list[str] = []
@@ -251,3 +251,33 @@ def test_unknown_labels_and_missing_texts_are_trained_on_where_they_can_be(tmp_p
     still = fit.Fit(config, SHAPE, 14.0, nothing, table(60, 2), CPU)
     with torch.no_grad():
         assert {float(v) for v in still._losses(torch.arange(32)).values()} == {0.0}
+
+
+def test_a_batch_that_serves_no_loss_is_passed_over(tmp_path: Path) -> None:
+    """97 films in batches of 32: the last batch is one film, which CLIP alone cannot use."""
+    config = TrainConfig(epochs=2, batch_size=32, bce=0.0, supcon=0.0)
+    done = fit.Fit(config, SHAPE, 14.0, table(97, 1), table(60, 2), CPU).run(tmp_path, False, lambda _: None)
+    assert len(done.history) == 2
+
+
+def test_films_that_serve_no_loss_are_refused(tmp_path: Path, source: Path, tiny_backbone: Path) -> None:
+    from mtclip_edge.sources import open_source as read
+
+    names = [s.films[0].path for s in read(str(source)).split("train") if s.films][:4]
+    rows = "".join(f"{i},{path},train\n" for i, path in enumerate(names))
+    (tmp_path / "m.csv").write_text("study_id,image_path,split\n" + rows)
+    with pytest.raises(SourceUnusable, match="no film of the train split serves a loss"):
+        fit.train(TrainConfig(backbone=str(tiny_backbone)), [str(tmp_path / "m.csv")], tmp_path / "run")
+
+
+def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
+    broken = table(100, 1)
+    broken.film[3] = float("nan")
+    config = TrainConfig(epochs=2, batch_size=32)
+    with pytest.raises(RunUnusable, match="diverged in epoch 1.*\ntry a smaller --lr"):
+        fit.Fit(config, SHAPE, 14.0, broken, table(60, 2), CPU).run(tmp_path, False, lambda _: None)
+
+
+def test_resume_of_a_finished_run_of_another_configuration(tiny_run: Path, source: Path, tiny_backbone: Path) -> None:
+    with pytest.raises(RunUnusable, match="a finished run with another epochs"):
+        fit.train(TrainConfig(backbone=str(tiny_backbone)), [str(source)], tiny_run, resume=True)
