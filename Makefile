@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+SOURCES := cli.py $(wildcard mtclip_edge/*.py mtclip_edge/*/*.py mtclip_edge/demo_bundle/* train/*.py export/*.py)
 
 .PHONY: test demo soak lint mutants demo-bundle wheelhouse clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
+	@echo "making a fresh environment with everything; some minutes, torch is large"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,train,export,compact,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,train,export,compact,dev]'
 	touch $@
 
 # Fresh environment with everything, then the style checks and the suite.
@@ -24,9 +26,10 @@ lint: $(VENV)/installed
 demo: .venv-demo/installed
 	.venv-demo/bin/mtclip query examples/effusion.png --format table
 
-.venv-demo/installed: pyproject.toml constraints.txt
+.venv-demo/installed: pyproject.toml constraints.txt $(SOURCES)
+	@echo "making a fresh environment with the runtime; about a minute, hnswlib is compiled"
 	$(PYTHON) -m venv .venv-demo
-	.venv-demo/bin/python -m pip install --quiet --constraint constraints.txt '.[cpu]'
+	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[cpu]'
 	touch $@
 
 # Train, export and measure the demo bundle again; about twenty minutes.

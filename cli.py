@@ -334,9 +334,11 @@ def _reader_gone() -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    """Usage errors know how to show themselves; a full disk is one line; for anything else, no local values and no texts are printed."""
-    if hasattr(error, "show") and hasattr(error, "exit_code"):
-        error.show()
+    """A usage error is its message and where to read on, a full disk one line; of anything else no local value and no text is shown."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        context = getattr(error, "ctx", None)
+        _say(error.format_message().replace("\n", " "))
+        _say(f"{context.command_path if context else 'mtclip'} --help")
         return int(error.exit_code)
     if type(error).__name__ == "Abort":
         _say("interrupted")

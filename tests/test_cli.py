@@ -157,11 +157,21 @@ def test_errors_are_three_plain_lines_and_their_own_code(mtclip, tiny_bundle, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_usage_is_exit_2(mtclip) -> None:
-    for words in (["query", "--nope"], ["querry"], ["train"], ["query", "-k", "many"]):
-        found = mtclip(*words)
-        assert (found.code, found.out) == (2, "")
-        assert "Traceback" not in found.err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["query", "--fromat", "json"], "No such option: --fromat"),
+        (["querry"], "No such command 'querry'. Did you mean 'query'?\nmtclip --help\n"),
+        (["train"], "Missing option '--data'"),
+        (["query", "-k", "many"], "Invalid value for '-k'"),
+        (["index", "biuld"], "No such command 'biuld'. Did you mean 'build'?\nmtclip index --help\n"),
+    ],
+)
+def test_wrong_usage_is_exit_2(mtclip, words: list[str], message: str) -> None:
+    found = mtclip(*words)
+    assert (found.code, found.out) == (2, "")
+    assert found.err.startswith(message)
+    assert len(found.err.splitlines()) <= 3 and found.err.splitlines()[-1].endswith("--help")
 
 
 def test_the_bundle_may_come_from_the_environment(mtclip, tiny_bundle: Path, films: list[Path], monkeypatch) -> None:
