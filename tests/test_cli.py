@@ -405,3 +405,18 @@ def test_the_demo_bundle_has_a_name_in_every_command(mtclip, monkeypatch: pytest
     assert json.loads(mtclip("info", "--format", "json").out)["purpose"] == "demo"
     checks = {c["name"]: c["state"] for c in json.loads(mtclip("doctor", "--format", "json").out)}
     assert checks["MTCLIP_BUNDLE"] == "ok"
+
+
+def test_no_color_is_honoured(tiny_bundle: Path, films: list[Path]) -> None:
+    words = [sys.executable, "-m", "mtclip_edge", "query", str(films[0]), "--bundle", str(tiny_bundle), "--format", "table"]
+    plain = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")} | {"TERM": "xterm-256color"}
+    coloured = subprocess.run(words, capture_output=True, text=True, env=plain | {"FORCE_COLOR": "1"}).stdout
+    without = subprocess.run(words, capture_output=True, text=True, env=plain | {"FORCE_COLOR": "1", "NO_COLOR": "1"}).stdout
+    assert re.search(r"\x1b\[[0-9;]*3[12]m", coloured)
+    assert not re.search(r"\x1b\[[0-9;]*[34][0-9]m", without)
+
+
+def test_completion_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {**os.environ, "_MTCLIP_COMPLETE": "complete_bash", "COMP_WORDS": "mtclip que", "COMP_CWORD": "1"}
+    found = subprocess.run([sys.executable, "-m", "mtclip_edge"], capture_output=True, text=True, env=environment)
+    assert found.stdout.split() == ["query"]
