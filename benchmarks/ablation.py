@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources import open_source
-from mtclip_edge.train import fit
+from mtclip_edge.train import fit, tables
 from mtclip_edge.train.backbone import load_backbone
 
 VARIANTS = {
@@ -40,17 +40,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     backbone, reading = load_backbone(options.backbone), open_source(options.data)
-    device, _ = fit.choose_device("auto")
-    tables = [fit.tabulate(backbone, reading.split(name), lambda *_: None, device) for name in ("train", "validation", "test")]
+    device, _ = tables.choose_device("auto")
+    splits = [tables.tabulate(backbone, reading.split(name), lambda *_: None, device) for name in ("train", "validation", "test")]
     print(f"| losses | {' | '.join(FIGURES)} |\n|---|{'---|' * len(FIGURES)}")
     for name, weights in VARIANTS.items():
-        results = [one(TrainConfig(seed=seed, **weights), backbone, tables, device) for seed in range(options.seeds)]
+        results = [one(TrainConfig(seed=seed, **weights), backbone, splits, device) for seed in range(options.seeds)]
         print(f"| {name} | {' | '.join(cell([figure(r) for r in results]) for figure in FIGURES.values())} |", flush=True)
 
 
-def one(config: TrainConfig, backbone: object, tables: list, device: object) -> dict:
+def one(config: TrainConfig, backbone: object, splits: list, device: object) -> dict:
     """Train on the first table, choose on the second, measure on the third."""
-    train, validation, test = tables
+    train, validation, test = splits
     with tempfile.TemporaryDirectory() as folder:
         done = fit.Fit(config, fit.shape_for(config, backbone), backbone.logit_scale, train, validation, device)
         done.run(Path(folder), False, lambda _: None)

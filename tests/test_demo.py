@@ -66,6 +66,7 @@ def test_the_examples_are_answered_as_they_were_drawn(name: str) -> None:
         assert name in told[0]
 
 
+@pytest.mark.slow
 def test_on_unseen_phantoms(soak: bool) -> None:
     """Macro P@10 at least 0.9, the drawn finding named by the top report for at least 80 %: a sample here, 400 in the recipe and soak."""
     made = recipe()

@@ -63,6 +63,7 @@ def test_index_build(on_small_disk, bundle: Path, source: Path, film: Path, tmp_
     assert "-2." not in found.stdout and ".tmp" not in found.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [100, 900])
 def test_export_over_a_bundle(on_small_disk, bundle: Path, tiny_run: Path, film: Path, room: int, soak: bool) -> None:
     """It fills in the first graph, or later on: tiny graphs take about 700 kB."""

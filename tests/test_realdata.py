@@ -110,12 +110,12 @@ def test_shuffled_labels_leave_nothing_to_learn(openi: Path, run: Path, tmp_path
     import torch
 
     from mtclip_edge.settings import TrainConfig
-    from mtclip_edge.train import fit
+    from mtclip_edge.train import fit, tables
     from mtclip_edge.train.backbone import load_backbone
 
     backbone, cpu = load_backbone("compact"), torch.device("cpu")
     reading = open_source(str(openi))
-    train, test = (fit.tabulate(backbone, reading.split(name), lambda *_: None, cpu) for name in ("train", "test"))
+    train, test = (tables.tabulate(backbone, reading.split(name), lambda *_: None, cpu) for name in ("train", "test"))
     order = torch.randperm(len(train.label), generator=torch.Generator().manual_seed(0))
     shuffled = replace(train, label=train.label[order], report=train.report[order])
     config = TrainConfig(epochs=8, patience=8)

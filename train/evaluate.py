@@ -9,8 +9,9 @@ from mtclip_edge.settings import TrainConfig
 from mtclip_edge.studies import Study
 
 from .features import Progress
-from .fit import choose_device, evaluate_table, tabulate
+from .fit import evaluate_table
 from .run import backbone_of, load_run
+from .tables import choose_device, tabulate
 
 
 def evaluate_run(

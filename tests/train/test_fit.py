@@ -18,7 +18,7 @@ from mtclip_edge.evaluation import Cases
 from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources import open_source
 from mtclip_edge.studies import Film, Study
-from mtclip_edge.train import fit
+from mtclip_edge.train import fit, tables
 from mtclip_edge.train.projector import ProjectorShape
 from mtclip_edge.train.run import load_run
 
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 KINDS = 20  # times good and bad: 40 distinct reports
 
 
-def table(rows: int, seed: int) -> fit.Table:
+def table(rows: int, seed: int) -> tables.Table:
     """Made features whose first number tells the label and whose next ones tell the report."""
     random = np.random.default_rng(seed)
     abnormal = random.integers(0, 2, rows)
@@ -46,7 +46,7 @@ def table(rows: int, seed: int) -> fit.Table:
     film = torch.tensor(random.normal(0, 1, (rows, 32)), dtype=torch.float32)
     film[:, 0] += 3.0 * torch.tensor(abnormal)
     film[torch.arange(rows), 1 + torch.tensor(kind)] += 3.0
-    return fit.Table(cases, film, text, report, torch.tensor(abnormal), ())
+    return tables.Table(cases, film, text, report, torch.tensor(abnormal), ())
 
 
 SHAPE = ProjectorShape(32, KINDS + 2, 32, 12, residual=False, dropout=0.2)
@@ -234,8 +234,8 @@ def test_cuda_is_asked_for_in_vain() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(DeviceUnavailable, match="torch finds no CUDA device"):
-        fit.choose_device("cuda")
-    assert fit.choose_device("auto")[1] == "torch finds no CUDA device"
+        tables.choose_device("cuda")
+    assert tables.choose_device("auto")[1] == "torch finds no CUDA device"
 
 
 def test_unknown_labels_and_missing_texts_are_trained_on_where_they_can_be(tmp_path: Path) -> None:
@@ -243,11 +243,11 @@ def test_unknown_labels_and_missing_texts_are_trained_on_where_they_can_be(tmp_p
     base = table(120, 1)
     label, report = base.label.clone(), base.report.clone()
     label[::3], report[1::3] = -1, -1
-    mixed = fit.Table(base.cases, base.film, base.text, report, label, ())
+    mixed = tables.Table(base.cases, base.film, base.text, report, label, ())
     config = TrainConfig(epochs=3, batch_size=32, lr=5e-3)
     done = fit.Fit(config, SHAPE, 14.0, mixed, table(60, 2), CPU).run(tmp_path, False, lambda _: None)
     assert all(np.isfinite(v) for entry in done.history for v in entry["train"].values())
-    nothing = fit.Table(base.cases, base.film, base.text, torch.full_like(report, -1), torch.full_like(label, -1), ())
+    nothing = tables.Table(base.cases, base.film, base.text, torch.full_like(report, -1), torch.full_like(label, -1), ())
     still = fit.Fit(config, SHAPE, 14.0, nothing, table(60, 2), CPU)
     with torch.no_grad():
         assert {float(v) for v in still._losses(torch.arange(32)).values()} == {0.0}

