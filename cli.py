@@ -308,6 +308,20 @@ def _run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a letter shows its escape
             stream.reconfigure(errors="backslashreplace")
+    code = _answered()
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, and not in the interpreter's exit, where a failure is exit 120
+    except BrokenPipeError:
+        _stop_writing()
+    except OSError as error:
+        _stop_writing()
+        _say(f"standard output: {error.strerror}")
+        return 1
+    return code
+
+
+def _answered() -> int:
     try:
         code = app(prog_name="mtclip", standalone_mode=False) or 0
         if code == INTERRUPTED:  # the parser turns Ctrl-C into this code and says nothing
@@ -320,17 +334,17 @@ def _run() -> int:
         _say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        return _reader_gone()
+        return 0
     except SystemExit as error:
         # The parser turns a reader that has gone (… | head) into exit 1; to us it has simply seen enough.
-        return _reader_gone() if isinstance(error.__context__, BrokenPipeError) else int(error.code or 0)
+        return 0 if isinstance(error.__context__, BrokenPipeError) else int(error.code or 0)
     except Exception as error:
         return _unexpected(error)
 
 
-def _reader_gone() -> int:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python would complain once more at exit
-    return 0
+def _stop_writing() -> None:
+    """Nobody reads standard output any more: what is still buffered goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _unexpected(error: Exception) -> int:

@@ -281,6 +281,14 @@ def test_a_reader_that_goes_away_is_no_error(tiny_bundle: Path, films: list[Path
     assert (found.returncode, found.stderr.replace("40 films answered, 0 could not be read\n", "")) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_standard_output_is_one_line_and_exit_1(tiny_bundle: Path, films: list[Path]) -> None:
+    for words in (f"info {tiny_bundle} --format json", f"query {films[0]} --bundle {tiny_bundle} --json"):
+        found = subprocess.run(["bash", "-c", f"{sys.executable} -m mtclip_edge {words} > /dev/full"], capture_output=True, text=True)
+        assert found.returncode == 1
+        assert len(found.stderr.splitlines()) == 1 and "No space left on device" in found.stderr
+
+
 def test_ctrl_c_during_the_first_imports_is_no_traceback(tiny_bundle: Path, films: list[Path]) -> None:
     code = (
         "import signal, sys, threading, os\n"
