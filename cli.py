@@ -316,8 +316,9 @@ def _run() -> int:
         _stop_writing()
     except OSError as error:
         _stop_writing()
-        _say(f"standard output: {error.strerror}")
-        return 1
+        if code == 0:  # else the command has said it already
+            _say(f"standard output: {error.strerror}")
+        return code or 1
     return code
 
 
