@@ -125,11 +125,7 @@ def _manifest(run: Run, backbone: Backbone, out: Path, names: Names, precision: 
             "image": {p: names.graphs["image", p] for p in precision},
             "text": {p: names.graphs["text", p] for p in precision} if text else None,
         },
-        "tokenizer": {
-            "file": names.tokenizer,
-            "context_length": backbone.tokenizer.context_length,
-            "pad_id": backbone.tokenizer.pad_id,
-        },
+        "tokenizer": {"file": names.tokenizer, **backbone.tokenizer.about()},
         "calibration": None,
         "metrics": {"split": "validation", **run.record["validation"]},
     }
@@ -174,7 +170,7 @@ def _with_overlap(
 def _encoders(out: Path, names: Names, manifest: dict[str, Any], precision: str) -> tuple[FilmEncoder, TextEncoder]:
     device, about = choose("cpu"), manifest["tokenizer"]
     films = FilmEncoder.load(out / names.graphs["image", precision], Preprocessing.from_dict(manifest["preprocessing"]), device)
-    tokenizer = Tokenizer.load(out / names.tokenizer, about["context_length"], about["pad_id"])
+    tokenizer = Tokenizer.load(out / names.tokenizer, **{key: value for key, value in about.items() if key != "file"})
     return films, TextEncoder.load(out / names.graphs["text", precision], tokenizer, device)
 
 

@@ -58,14 +58,12 @@ def export_film_tower(graph: FilmGraph, size: int, target: Path) -> Path:
 def export_text_tower(graph: TextGraph, backbone: Backbone, target: Path) -> Path:
     tokenizer = backbone.tokenizer
     ids = tokenizer(["No pleural effusion or pneumothorax is seen in this film."] * EXAMPLE_BATCH)
-    # One row ends in padding, so that the mask is part of what is traced.
-    ids = np.pad(ids, ((0, 0), (0, max(0, EXAMPLE_LENGTH - ids.shape[1]))), constant_values=tokenizer.pad_id)[:, :EXAMPLE_LENGTH]
-    shapes = (
-        {
-            0: torch.export.Dim("batch", min=1, max=1024),
-            1: torch.export.Dim("length", min=2, max=tokenizer.context_length),
-        },
-    )
+    shape: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=1024)}
+    if not tokenizer.fixed_length:
+        # Every row ends in padding or is cut to it, so that the mask is part of what is traced.
+        ids = np.pad(ids, ((0, 0), (0, max(0, EXAMPLE_LENGTH - ids.shape[1]))), constant_values=tokenizer.pad_id)[:, :EXAMPLE_LENGTH]
+        shape[1] = torch.export.Dim("length", min=2, max=tokenizer.context_length)
+    shapes = (shape,)
     with _eager_attention(graph.tower):
         return _export(graph, (torch.from_numpy(ids),), [TOKEN_IDS], [TEXT_EMBEDDING], shapes, target)
 

@@ -205,7 +205,7 @@ def open_text_encoder(bundle: Bundle, device: Device) -> TextEncoder:
             hint="export the run without --no-text",
         )
     about = bundle.manifest["tokenizer"]
-    tokenizer = Tokenizer.load(bundle.file(about["file"]), about["context_length"], about["pad_id"])
+    tokenizer = Tokenizer.load(bundle.file(about["file"]), **{key: value for key, value in about.items() if key != "file"})
     return TextEncoder.load(bundle.graph("text", next(iter(graphs))), tokenizer, device)
 
 

@@ -11,24 +11,33 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A ``tokenizer.json`` with the tower's token limit and padding id."""
+    """A ``tokenizer.json`` with the tower's token limit and padding id.
+
+    ``fixed_length``: the tower takes rows of its limit only (CLIP's own have a mask of that size), so shorter ones are padded to it.
+    """
 
     model: Any
     context_length: int
     pad_id: int
+    fixed_length: bool = False
+
+    def about(self) -> dict[str, Any]:
+        """What a bundle's manifest holds beside the file's name: ``load`` takes it back."""
+        return {"context_length": self.context_length, "pad_id": self.pad_id, "fixed_length": self.fixed_length}
 
     @classmethod
-    def load(cls, path: Path, context_length: int, pad_id: int) -> "Tokenizer":
+    def load(cls, path: Path, context_length: int, pad_id: int, fixed_length: bool = False) -> "Tokenizer":
         from tokenizers import Tokenizer as Model
 
         model = Model.from_str(_without_fixed_lengths(path.read_text(encoding="utf-8")))
         model.enable_truncation(context_length)
-        return cls(model, context_length, pad_id)
+        return cls(model, context_length, pad_id, fixed_length)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts as int64 [texts, longest], truncated to the token limit and padded to the longest of them."""
+        """Texts as int64 [texts, length], truncated to the token limit and padded to the longest of them (or to the limit)."""
         rows = [encoding.ids for encoding in self.model.encode_batch(list(texts))]
-        ids = np.full((len(rows), max(map(len, rows), default=0)), self.pad_id, np.int64)
+        length = self.context_length if self.fixed_length else max(map(len, rows), default=0)
+        ids = np.full((len(rows), length), self.pad_id, np.int64)
         for row, values in zip(ids, rows, strict=True):
             row[: len(values)] = values
         return ids

@@ -87,6 +87,11 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def clip_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip_layout(tmp_path_factory.mktemp("backbone") / "tiny-clip")
+
+
+@pytest.fixture(scope="session")
 def tiny_run(source: Path, tiny_backbone: Path, keep: Path) -> Path:
     """A run trained on the drawn studies with the defaults, but fewer epochs and small batches."""
     from mtclip_edge.settings import TrainConfig
@@ -187,6 +192,24 @@ def make_biomedclip_layout(folder: Path, image_model: str = "test_vit", size: in
     torch.manual_seed(0)
     model = open_clip.CustomTextCLIP(**{**local, "text_cfg": {**local["text_cfg"], "hf_model_pretrained": False}})
     torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return folder
+
+
+def make_clip_layout(folder: Path) -> Path:
+    """A small model of CLIP's own kind, both towers transformers of open_clip, without a tokenizer file, random weights."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    config = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    torch.manual_seed(0)
+    save_file({k: v.contiguous() for k, v in open_clip.CLIP(**config).state_dict().items()}, folder / "open_clip_model.safetensors")
     return folder
 
 

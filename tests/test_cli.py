@@ -238,9 +238,10 @@ def test_eval_of_a_split_that_is_empty(mtclip, tiny_bundle: Path, tmp_path: Path
     assert "no film in the split test\nuse --split all" in found.err
 
 
-def test_the_whole_path_by_four_commands(mtclip, source: Path, tiny_backbone: Path, tmp_path: Path, films: list[Path]) -> None:
-    run, bundle = tmp_path / "run", tmp_path / "bundle"
-    trained = mtclip("train", "--data", source, "--backbone", tiny_backbone, "--out", run, "--epochs", "2", "--batch-size", "32")
+@pytest.mark.parametrize("kind", ["tiny_backbone", "clip_backbone"])
+def test_the_whole_path_by_four_commands(mtclip, source: Path, kind: str, request, tmp_path: Path, films: list[Path]) -> None:
+    run, bundle, backbone = tmp_path / "run", tmp_path / "bundle", request.getfixturevalue(kind)
+    trained = mtclip("train", "--data", source, "--backbone", backbone, "--out", run, "--epochs", "2", "--batch-size", "32")
     assert (trained.code, trained.out) == (0, "")
     assert "epoch 2/2" in trained.err
     assert json.loads((run / "run.json").read_text())["origins"]["epochs"] == "option"
@@ -249,6 +250,7 @@ def test_the_whole_path_by_four_commands(mtclip, source: Path, tiny_backbone: Pa
     assert (built.code, built.out) == (0, "")
     assert "generation 2" in built.err
     assert mtclip("query", films[0], "--bundle", bundle).code == 0
+    assert len(json.loads(mtclip("query", "--text", "opacity", "--bundle", bundle, "--json", "-k", "2").out)["hits"]) == 4
 
 
 def start(*words: str | Path, **options: object) -> subprocess.Popen:

@@ -1,8 +1,8 @@
 """An open_clip model as two towers, a tokenizer and preprocessing, from a local directory and without a network.
 
 A directory holds ``open_clip_config.json``, weights (safetensors, or the published torch pickle, which is read once with
-``weights_only=True`` and converted), ``tokenizer.json`` and, for a BERT tower, its ``config.json``. open_clip by itself would ask
-the hub for that last file unless ``hf_model_name`` points at a folder; here it always does.
+``weights_only=True`` and converted), ``tokenizer.json`` (towers of CLIP's own kind may lack it) and, for a BERT tower, its
+``config.json``. open_clip by itself would ask the hub for that last file unless ``hf_model_name`` points at a folder; here it does.
 """
 
 import json
@@ -34,7 +34,7 @@ _PLAIN_BERT = ("microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", "microsof
 class Backbone:
     """Two towers in ``eval`` mode on the CPU, fp32, without gradients.
 
-    ``identity`` is the SHA-256 of configuration and weights: features and runs are tied to it. ``logit_scale`` is the learned
+    ``identity`` is the SHA-256 of configuration, weights and tokenizer: features and runs are tied to it. ``logit_scale`` is the learned
     inverse temperature (not its logarithm).
     """
 
@@ -66,12 +66,13 @@ def load_backbone(spec: str) -> Backbone:
     digest = sha256(weights)
     card = _card(path, digest)
     model = _build(config["model_cfg"], path, _as_safetensors(weights, digest))
-    tokenizer = _tokenizer(path, model)
+    tokenizer_file = _tokenizer_file(path, config, model)
+    tokenizer = _tokenizer(tokenizer_file, config, model)
     film_width, text_width = _widths(model, _preprocessing(config), tokenizer)
     return Backbone(
         name=card.get("name") or path.name,
         path=path,
-        identity=sha256_of(json.dumps([config, digest], sort_keys=True).encode()).hexdigest(),
+        identity=sha256_of(json.dumps([config, digest, sha256(tokenizer_file)], sort_keys=True).encode()).hexdigest(),
         weights_sha256=digest,
         licence=card.get("licence"),
         film_tower=model.visual,
@@ -80,7 +81,7 @@ def load_backbone(spec: str) -> Backbone:
         text_width=text_width,
         preprocessing=_preprocessing(config),
         tokenizer=tokenizer,
-        tokenizer_file=path / "tokenizer.json",
+        tokenizer_file=tokenizer_file,
         logit_scale=float(model.logit_scale.detach().exp()),
     )
 
@@ -198,14 +199,23 @@ def _preprocessing(config: dict[str, Any]) -> Preprocessing:
     )
 
 
-def _tokenizer(path: Path, model: Any) -> Tokenizer:
+def _tokenizer_file(path: Path, config: dict[str, Any], model: Any) -> Path:
+    """The folder's own tokenizer; a text tower of CLIP's own kind that names none means CLIP's."""
     file = path / "tokenizer.json"
-    if not file.is_file():
+    if file.is_file():
+        return file
+    if hasattr(model.text, "config") or config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"):
         raise BackboneUnusable(f"{path}: no tokenizer.json", hint="save the tower's tokenizer into that folder")
-    pad_id = model.text.config.pad_token_id if hasattr(model.text, "config") else model.text.pad_id
-    config = json.loads((path / "open_clip_config.json").read_text(encoding="utf-8"))
+    from .clip_tokenizer import clip_tokenizer
+
+    return clip_tokenizer()
+
+
+def _tokenizer(file: Path, config: dict[str, Any], model: Any) -> Tokenizer:
+    own_kind = not hasattr(model.text, "config")
+    pad_id = model.text.pad_id if own_kind else model.text.config.pad_token_id
     limit = config["model_cfg"]["text_cfg"].get("context_length") or model.context_length
-    return Tokenizer.load(file, min(limit, model.context_length or limit), pad_id)
+    return Tokenizer.load(file, min(limit, model.context_length or limit), pad_id, fixed_length=own_kind)
 
 
 @torch.inference_mode()

@@ -152,3 +152,42 @@ def test_compact_with_damaged_weights_is_refused(home: Path) -> None:
             load_backbone("compact")
     finally:
         weights.write_bytes(good)
+
+
+TEXTS = [
+    "The lungs are clear.",
+    "No pleural effusion or pneumothorax, 12 mm nodule; can't exclude L5/S1 disease.",
+    "  TWO   spaces\nand é ö 胸 XXXX ",
+    "heart " * 120,
+    "a",
+    "1234 5.6%",
+]
+
+
+@torch.inference_mode()
+def test_clips_own_kind_has_clips_own_tokenizer(clip_backbone: Path) -> None:
+    import open_clip
+
+    theirs, tokens = open_clip.create_model(f"local-dir:{clip_backbone}").eval(), open_clip.get_tokenizer("ViT-B-32")(TEXTS)
+    ours = load_backbone(str(clip_backbone))
+    assert ours.aligned and ours.tokenizer.fixed_length
+    np.testing.assert_array_equal(ours.tokenizer(TEXTS), tokens.numpy())
+    torch.testing.assert_close(text_features(ours.text_tower, ours.tokenizer, TEXTS), theirs.encode_text(tokens), atol=1e-5, rtol=1e-5)
+
+
+def test_a_tokenizer_that_is_named_is_never_replaced_by_another(clip_backbone: Path, tmp_path: Path) -> None:
+    folder = copy(clip_backbone, tmp_path)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "someone/a-tokenizer"
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(BackboneUnusable, match="no tokenizer.json"):
+        load_backbone(str(folder))
+
+
+def test_another_tokenizer_is_another_backbone(tiny_backbone: Path, tmp_path: Path) -> None:
+    """Text features are cached under the identity: ids that changed must not find old ones."""
+    folder = copy(tiny_backbone, tmp_path)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["normalizer"]["lowercase"] = False
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    assert load_backbone(str(folder)).identity != load_backbone(str(tiny_backbone)).identity
