@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from mtclip_edge import NOTICE, __version__
-from mtclip_edge.building import Progress, Say, build
+from mtclip_edge.building import build
 from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, forget, name_in, next_generation, writing
 from mtclip_edge.device import choose
 from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.encoder import FilmEncoder, TextEncoder
 from mtclip_edge.errors import MtclipError, ParityFailed, Refused, SourceUnusable, not_among
 from mtclip_edge.preprocess import Preprocessing
-from mtclip_edge.sources import open_source, open_sources
+from mtclip_edge.reporting import Progress, Say, silent
+from mtclip_edge.sources import Reading, open_source, open_sources
 from mtclip_edge.studies import Study
 from mtclip_edge.tokens import Tokenizer
 from mtclip_edge.train.backbone import Backbone
@@ -32,6 +33,7 @@ from .towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
 
 PRECISIONS = ("fp32", "fp16w")
 PURPOSES = ("research", "demo")
+Encoders = dict[str, tuple[FilmEncoder, TextEncoder]]  # by precision
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ def export(
     text: bool = True,
     purpose: str = "research",
     overwrite: bool = False,
-    say: Say = lambda _: None,
-    progress: Progress = lambda *_: None,
+    say: Say = silent,
+    progress: Progress = silent,
 ) -> Bundle:
     """Write a bundle. Nothing is published unless every graph passes its gate; on any error what was written is removed.
 
@@ -70,8 +72,10 @@ def export(
     _check_precision(precision)
     assert purpose in PURPOSES, purpose
     run = load_run(run_path)
-    studies = _reports(run, reports, say)
     _check_out(out, overwrite)
+    trained_on = _sources(run)
+    studies = _reports(trained_on, reports, say)
+    validation = [] if isinstance(trained_on, MtclipError) else trained_on.split("validation")
     backbone = backbone_of(run)
     with writing(out), ExitStack() as cleanup:
         _check_out(out, overwrite)
@@ -82,10 +86,13 @@ def export(
         _graphs(run, backbone, out, names, precision, say)
         write_bytes(out / names.card, model_card(run, purpose).encode())
         manifest = _manifest(run, backbone, out, names, precision, text, purpose)
-        validation = _validation(run)
-        parities = _prove(run, backbone, out, names, manifest, precision, Probes.of(validation))
-        built = build(out, generation, manifest["model_id"], *_encoders(out, names, manifest, "fp32"), studies, progress, written)
-        manifest["parity"] = [p.to_dict() for p in _with_overlap(parities, out, names, manifest, built.record, validation, say)]
+        encoders = {p: _encoders(out, names, manifest, p) for p in dict.fromkeys(("fp32", *precision))}
+        parities = _prove(run, backbone, encoders, Probes.of(validation))
+        built = build(out, generation, manifest["model_id"], *encoders["fp32"], studies, progress, written)
+        parities = _with_overlap(parities, encoders, out, built.record, validation)
+        for parity in parities:
+            say(str(parity))
+        manifest["parity"] = [parity.to_dict() for parity in parities]
         for problem in built.problems:
             say(f"left out: {problem}")
         packed = [names.graphs[tower, p] for tower in (("image", "text") if text else ("image",)) for p in precision]
@@ -131,46 +138,39 @@ def _manifest(run: Run, backbone: Backbone, out: Path, names: Names, precision: 
     }
 
 
-def _prove(
-    run: Run, backbone: Backbone, out: Path, names: Names, manifest: dict[str, Any], precision: Sequence[str], probes: Probes
-) -> list[Parity]:
+def _prove(run: Run, backbone: Backbone, encoders: Encoders, probes: Probes) -> list[Parity]:
     """Both towers in every precision (and fp32, the reference) against torch, by the files and numbers that will be published."""
     found = []
-    for p in dict.fromkeys(("fp32", *precision)):
-        films, texts = _encoders(out, names, manifest, p)
+    for p, (films, texts) in encoders.items():
         found.append(film_parity(backbone, run.space, run.preprocessing, films, probes, p).require())
         found.append(text_parity(backbone, run.space, texts, probes, p).require())
     return found
 
 
-def _with_overlap(
-    parities: list[Parity], out: Path, names: Names, manifest: dict[str, Any], index: dict[str, Any], validation: list[Study], say: Say
-) -> list[Parity]:
+def _with_overlap(parities: list[Parity], encoders: Encoders, out: Path, index: dict[str, Any], validation: list[Study]) -> list[Parity]:
     """The same with the top-10 overlap of the film towers that are not fp32, on validation films against the index just built."""
+    if set(encoders) == {"fp32"}:
+        return parities
     films = readable([film.path for study in validation for film in study.films], OVERLAP_FILMS)
+    if not films:
+        raise ParityFailed(
+            f"{', '.join(sorted(set(encoders) - {'fp32'}))}: its gate needs validation films, and those of the run cannot be read",
+            hint="export --precision fp32, or put the run's sources back",
+        )
     reports = np.load(out / index["vectors"], mmap_mode="r", allow_pickle=False)[: index["reports"]]
-    reference = _encoders(out, names, manifest, "fp32")[0].encode_films(films)[0] if films else None
-    found = []
-    for parity in parities:
-        if parity.tower == "film" and parity.precision != "fp32":
-            if reference is None:
-                raise ParityFailed(
-                    f"{parity.precision}: its gate needs validation films, and those of the run cannot be read",
-                    hint="export --precision fp32, or put the run's sources back",
-                )
-            vectors = _encoders(out, names, manifest, parity.precision)[0].encode_films(films)[0]
-            parity = replace(parity, overlap=overlap_at_10(reference, vectors, reports)).require()
-        measured = f"max abs {parity.max_abs:.1e}, cosine {parity.min_cosine:.7f}"
-        overlap = "" if parity.overlap is None else f", top-10 overlap {parity.overlap:.3f} on {len(films)} films"
-        say(f"{parity.tower} tower {parity.precision}: {measured}{overlap} ({parity.inputs})")
-        found.append(parity)
-    return found
+    vectors = {p: film_encoder.encode_films(films)[0] for p, (film_encoder, _) in encoders.items()}
+    return [
+        replace(row, overlap=overlap_at_10(vectors["fp32"], vectors[row.precision], reports)).require()
+        if row.tower == "film" and row.precision != "fp32"
+        else row
+        for row in parities
+    ]
 
 
 def _encoders(out: Path, names: Names, manifest: dict[str, Any], precision: str) -> tuple[FilmEncoder, TextEncoder]:
     device, about = choose("cpu"), manifest["tokenizer"]
     films = FilmEncoder.load(out / names.graphs["image", precision], Preprocessing.from_dict(manifest["preprocessing"]), device)
-    tokenizer = Tokenizer.load(out / names.tokenizer, **{key: value for key, value in about.items() if key != "file"})
+    tokenizer = Tokenizer.of(out / names.tokenizer, about)
     return films, TextEncoder.load(out / names.graphs["text", precision], tokenizer, device)
 
 
@@ -185,24 +185,24 @@ def _model_id(run: Run, backbone: Backbone, out: Path, names: Names) -> str:
     return f"sha256:{sha256_of('|'.join(parts).encode()).hexdigest()}"
 
 
-def _reports(run: Run, source: str | None, say: Say) -> list[Study]:
+def _sources(run: Run) -> Reading | MtclipError:
+    """What the run was trained on, or why it cannot be read any more."""
+    try:
+        return open_sources(run.sources)
+    except MtclipError as error:
+        return error
+
+
+def _reports(trained_on: Reading | MtclipError, source: str | None, say: Say) -> list[Study]:
     """The studies whose reports are packed: a source's, or those of the run's train split."""
     if source is not None:
         reading = open_source(source)
         for line in reading.lines():
             say(line)
         return list(reading.studies)
-    try:
-        return open_sources(run.sources).split("train")
-    except SourceUnusable as error:
-        raise SourceUnusable(error.what, "the run's own reports cannot be read", "name others with --reports SOURCE") from None
-
-
-def _validation(run: Run) -> list[Study]:
-    try:
-        return open_sources(run.sources).split("validation")
-    except MtclipError:
-        return []
+    if isinstance(trained_on, MtclipError):
+        raise SourceUnusable(trained_on.what, "the run's own reports cannot be read", "name others with --reports SOURCE")
+    return trained_on.split("train")
 
 
 def _check_precision(precision: Sequence[str]) -> None:

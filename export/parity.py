@@ -79,6 +79,10 @@ class Parity:
             raise ParityFailed(f"{self.tower} tower, {self.precision}: the graph differs from torch", "; ".join(self.failures))
         return self
 
+    def __str__(self) -> str:
+        overlap = "" if self.overlap is None else f", top-10 overlap {self.overlap:.3f}"
+        return f"{self.tower} {self.precision}: max abs {self.max_abs:.1e}, cosine {self.min_cosine:.7f}{overlap} ({self.inputs})"
+
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "batches": list(self.batches)}
 

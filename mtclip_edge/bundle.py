@@ -73,6 +73,10 @@ class Bundle:
     def index(self) -> Mapping[str, Any]:
         return self.manifest["index"]
 
+    def precisions(self, tower: str) -> list[str]:
+        """The precisions packed of a tower, the one that ``auto`` takes first; none for a tower that was left out."""
+        return list(self.manifest["graphs"].get(tower) or ())
+
     def graph(self, tower: str, precision: str) -> Path:
         """The checked ONNX file of a tower (``image`` or ``text``)."""
         return self.file(self.manifest["graphs"][tower][precision])

@@ -9,6 +9,7 @@ import numpy as np
 
 from .device import Device, open_session
 from .preprocess import Preprocessing, model_input
+from .reporting import Progress, silent
 from .tokens import Tokenizer
 
 # Names apart from the towers' inner ones: `embedding` collides in BERT.
@@ -57,7 +58,7 @@ class TextEncoder:
         session, _ = open_session(graph, device)
         return cls(session, tokenizer)
 
-    def encode(self, texts: Sequence[str], batch: int = 32) -> np.ndarray:
+    def encode(self, texts: Sequence[str], batch: int = 32, progress: Progress = silent) -> np.ndarray:
         """Texts to unit vectors float32 [texts, dim]; texts of like length share a batch, so little padding is computed."""
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors: list[np.ndarray | None] = [None] * len(texts)
@@ -66,4 +67,5 @@ class TextEncoder:
             ids = self.tokenizer([texts[i] for i in rows])
             for i, vector in zip(rows, self.session.run([TEXT_EMBEDDING], {TOKEN_IDS: ids})[0], strict=True):
                 vectors[i] = vector
+            progress("reports", start + len(rows), len(texts))
         return np.stack([vector for vector in vectors if vector is not None])

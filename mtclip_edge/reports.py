@@ -149,6 +149,11 @@ class ReportStore:
     def close(self) -> None:
         self._db.close()
 
+    def __del__(self) -> None:
+        """A store that was forgotten, or refused while it was opened, does not keep its file."""
+        if hasattr(self, "_db"):
+            self._db.close()
+
     def _study_ids(self, row: int) -> tuple[str, ...]:
         query = "SELECT study_id FROM study WHERE report_row = ? ORDER BY study_id LIMIT ?"
         return tuple(study_id for (study_id,) in self._rows(query, (row, STUDY_IDS_SHOWN)))

@@ -73,8 +73,8 @@ class Retriever:
             hnsw = pool.submit(bundle.file, bundle.index["hnsw"]["file"]) if bundle.index["hnsw"] and not exact else None
             runtime()
             films = FilmEncoder.load(graph.result(), bundle.preprocessing, choose(device))
-            reports = ReportStore(store.result(), bundle.manifest["model_id"])
             index = _index(bundle, vectors.result(), hnsw, exact)
+            reports = ReportStore(store.result(), bundle.manifest["model_id"])
         return cls(bundle, films.device, precision, films, reports, index, 1000 * (time.perf_counter() - started))
 
     def query(self, film: str | Path | bytes, k: int = 5, *, name: str | None = None) -> QueryResult:
@@ -196,17 +196,21 @@ class Retriever:
         return self._text
 
 
+def open_film_encoder(bundle: Bundle, device: Device) -> FilmEncoder:
+    """The bundle's film tower in the precision that ``auto`` takes. Errors: ArtefactDamaged, DeviceUnavailable."""
+    return FilmEncoder.load(bundle.graph("image", bundle.precisions("image")[0]), bundle.preprocessing, device)
+
+
 def open_text_encoder(bundle: Bundle, device: Device) -> TextEncoder:
     """The bundle's own text tower. Errors: TextTowerMissing, ArtefactDamaged."""
-    graphs = bundle.manifest["graphs"].get("text")
-    if not graphs:
+    if not bundle.precisions("text"):
         raise TextTowerMissing(
             f"{bundle.path}: this bundle has no text tower, so it cannot embed text",
             hint="export the run without --no-text",
         )
     about = bundle.manifest["tokenizer"]
-    tokenizer = Tokenizer.load(bundle.file(about["file"]), **{key: value for key, value in about.items() if key != "file"})
-    return TextEncoder.load(bundle.graph("text", next(iter(graphs))), tokenizer, device)
+    tokenizer = Tokenizer.of(bundle.file(about["file"]), about)
+    return TextEncoder.load(bundle.graph("text", bundle.precisions("text")[0]), tokenizer, device)
 
 
 class _Clock:
@@ -258,7 +262,7 @@ def _graph(bundle: Bundle, hnsw: "Future[Path] | None") -> tuple[Any, Choice]:
 
 
 def _precision(bundle: Bundle, requested: str) -> str:
-    packed = list(bundle.manifest["graphs"]["image"])
+    packed = bundle.precisions("image")
     if requested == "auto":
         return packed[0]
     if requested not in packed:

@@ -1,7 +1,7 @@
 """Report text to token ids, the only copy: training, export and query tokenise with the file that the bundle carries."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,13 @@ class Tokenizer:
     fixed_length: bool = False
 
     def about(self) -> dict[str, Any]:
-        """What a bundle's manifest holds beside the file's name: ``load`` takes it back."""
+        """What a bundle's manifest holds beside the file's name."""
         return {"context_length": self.context_length, "pad_id": self.pad_id, "fixed_length": self.fixed_length}
+
+    @classmethod
+    def of(cls, path: Path, about: Mapping[str, Any]) -> "Tokenizer":
+        """A bundle's tokenizer, by the manifest's entry."""
+        return cls.load(path, about["context_length"], about["pad_id"], about.get("fixed_length", False))
 
     @classmethod
     def load(cls, path: Path, context_length: int, pad_id: int, fixed_length: bool = False) -> "Tokenizer":

@@ -295,3 +295,8 @@ def test_new_folders_are_private_with_their_parents(tmp_path: Path) -> None:
 
     private_dir(tmp_path / "a" / "b" / "c")
     assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c")} == {0o700}
+
+
+def test_nothing_in_a_bundle_names_a_folder_of_this_machine(tiny_bundle: Path, source: Path) -> None:
+    for path in tiny_bundle.iterdir():
+        assert str(source.parent.parent).encode() not in path.read_bytes(), path.name

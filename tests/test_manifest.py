@@ -133,3 +133,11 @@ def test_the_first_bad_rows_are_shown_and_the_rest_counted(tmp_path: Path) -> No
     assert len(lines) == 22
     assert lines[1] == "  line 3: neither a film nor a text (row left out)"
     assert lines[-1] == "  and 8 more"
+
+
+def test_a_study_says_its_source_by_name_not_by_path(tmp_path: Path) -> None:
+    """A bundle is carried to other machines; the paths of this one stay here."""
+    whole = write(tmp_path / "hospital", "study_id,report\n1,T.\n")
+    assert open_source(str(whole)).studies[0].source == "manifest:hospital"
+    assert open_source(str(tmp_path / "hospital")).studies[0].source == "manifest:hospital"
+    assert open_source(str(write(tmp_path, "study_id,report\n1,T.\n", name="ward.csv"))).studies[0].source == "manifest:ward.csv"

@@ -1,14 +1,14 @@
 """``eval`` of a run: its projectors on cached tower outputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mtclip_edge.errors import SourceUnusable
+from mtclip_edge.reporting import Progress, Say, silent
 from mtclip_edge.settings import TrainConfig
 from mtclip_edge.studies import Study
 
-from .features import Progress
 from .fit import evaluate_table
 from .run import backbone_of, load_run
 from .tables import choose_device, tabulate
@@ -19,8 +19,8 @@ def evaluate_run(
     studies: Sequence[Study],
     *,
     device: str = "auto",
-    say: Callable[[str], None] = lambda _: None,
-    progress: Progress = lambda *_: None,
+    say: Say = silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """All figures of a run on some studies. Errors: RunUnusable, ArtefactDamaged, ArtefactIncompatible, SourceUnusable."""
     run = load_run(path)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from mtclip_edge.errors import CacheUnusable, FilmUnreadable
 from mtclip_edge.images import read_film
 from mtclip_edge.paths import cache_dir
 from mtclip_edge.preprocess import Preprocessing, model_input
+from mtclip_edge.reporting import Progress
 
 from .backbone import Backbone, text_features
 
-Progress = Callable[[str, int, int], None]  # what, done, total
 BATCH = 32
 
 

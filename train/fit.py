@@ -8,8 +8,9 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,16 @@ from mtclip_edge.durable import private_dir
 from mtclip_edge.errors import Refused, RunUnusable, SourceUnusable
 from mtclip_edge.evaluation import evaluate, selection_score
 from mtclip_edge.paths import user_path
+from mtclip_edge.reporting import Progress, Say, silent
 from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources import Reading, open_sources
 
 from . import run as runs
 from .backbone import Backbone, load_backbone
-from .features import Progress
 from .losses import abnormal_loss, clip_loss, supervised_contrastive_loss
 from .projector import ProjectorShape, SharedSpace
 from .tables import Table, choose_device, resized, tabulate
 from .tower import Tower
-
-Say = Callable[[str], None]
 
 
 def train(
@@ -44,8 +43,8 @@ def train(
     *,
     resume: bool = False,
     origins: dict[str, str] | None = None,
-    say: Say = lambda _: None,
-    progress: Progress = lambda *_: None,
+    say: Say = silent,
+    progress: Progress = silent,
 ) -> runs.Run:
     """Fit projectors and write a run to ``out``. Errors: SourceUnusable, BackboneUnusable, RunUnusable, Refused, WrongOption."""
     _check_out(out, resume)
@@ -212,7 +211,7 @@ class Fit:
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{index}/{k}": v for k, v in state.items()}
         metadata = {
-            "fingerprint": self.fingerprint(),
+            "fingerprint": self.fingerprint,
             "history": self.history,
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
@@ -222,7 +221,7 @@ class Fit:
 
     def _restore(self, path: Path) -> None:
         tensors, metadata = runs.load_tensors(path)
-        if metadata["fingerprint"] != self.fingerprint():
+        if metadata["fingerprint"] != self.fingerprint:
             raise RunUnusable(
                 f"{path.parent}: its checkpoint is of another configuration or other data",
                 hint="give the same options and data, or another --out",
@@ -238,6 +237,7 @@ class Fit:
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
         self.history, self.best_epoch, self.best_score = metadata["history"], metadata["best_epoch"], metadata["best_score"]
 
+    @cached_property
     def fingerprint(self) -> str:
         """What a checkpoint belongs to: configuration (but the device), shapes, and every row trained and validated on."""
         config = {k: v for k, v in self.config.to_dict().items() if k not in ("device", "backbone")}

@@ -28,6 +28,7 @@ from .projector import ProjectorShape, SharedSpace
 
 FORMAT = 1
 RUN, WEIGHTS, TOWER, CHECKPOINT, LOG = "run.json", "weights.safetensors", "tower.safetensors", "checkpoint.safetensors", "log.jsonl"
+_REQUIRED = {"format", "config", "backbone", "preprocessing", "shape", "data", "weights_sha256", "tower_sha256"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Run:
 def load_run(path: Path) -> Run:
     """Read a finished run. Errors: RunUnusable (missing, unfinished), ArtefactDamaged, ArtefactIncompatible."""
     record = _record(path)
-    for name, expected in ((WEIGHTS, record["weights_sha256"]), (TOWER, record.get("tower_sha256"))):
+    for name, expected in ((WEIGHTS, record["weights_sha256"]), (TOWER, record["tower_sha256"])):
         if expected and (not (path / name).is_file() or sha256(path / name) != expected):
             raise ArtefactDamaged(f"{path / name}: not the weights that {RUN} names", hint="train again, or restore the folder from a copy")
     space = SharedSpace(ProjectorShape(**record["shape"]), 1.0)
@@ -69,11 +70,9 @@ def _record(path: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, RecursionError):
         raise ArtefactDamaged(f"{path / RUN}: not JSON") from None
-    if not isinstance(record, dict) or not {"format", "config", "backbone", "preprocessing", "shape", "data", "weights_sha256"} <= set(
-        record
-    ):
+    if not isinstance(record, dict) or not set(record) >= _REQUIRED:
         raise ArtefactDamaged(f"{path / RUN}: not the record of a run")
-    if record.get("format", 0) > FORMAT:
+    if record["format"] > FORMAT:
         raise ArtefactIncompatible(f"{path}: run format {record['format']}, this version reads {FORMAT}", hint="upgrade mtclip-edge")
     return record
 

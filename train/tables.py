@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mtclip_edge.errors import BackboneUnusable, DeviceUnavailable, not_among
 from mtclip_edge.evaluation import LABEL_CODES, Cases
+from mtclip_edge.reporting import Progress
 from mtclip_edge.studies import Study
 
 from .backbone import Backbone
-from .features import Progress, film_features, report_features
+from .features import film_features, report_features
 from .tower import Tower, load_pixels
 
 

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.images import read_film
 from mtclip_edge.preprocess import Preprocessing, squash
-
-from .features import Progress
+from mtclip_edge.reporting import Progress
 
 ROTATION, SCALE, SHIFT, CONTRAST, BRIGHTNESS = 0.10, 0.08, 0.05, 0.20, 0.10  # radians, shares of the film, of 0..1 grey
 _EVALUATION_BATCH = 64

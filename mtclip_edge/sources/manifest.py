@@ -35,13 +35,15 @@ def read(rest: str, spec: str) -> Reading:
     """
     path = user_path(rest)
     path = path / "manifest.csv" if path.is_dir() else path
+    # What a bundle will say of where a study came from: a name, not a path of this machine.
+    name = f"manifest:{path.resolve().parent.name if path.name == 'manifest.csv' else path.name}"
     studies: dict[str, Study] = {}
     problems: list[Problem] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for line, row in _rows(file, path):
                 try:
-                    study, film_problem = _study(row, path.parent, spec)
+                    study, film_problem = _study(row, path.parent, name)
                     studies[study.study_id] = _join(studies.get(study.study_id), study, film_problem)
                     if film_problem:
                         problems.append(Problem(line, film_problem, lost="film"))
@@ -92,7 +94,7 @@ def _check_columns(names: list[str], path: Path) -> None:
         raise SourceUnusable(f"{path}: column {sorted(repeated)[0]} appears twice")
 
 
-def _study(row: dict[str, str], folder: Path, spec: str) -> tuple[Study, str | None]:
+def _study(row: dict[str, str], folder: Path, source: str) -> tuple[Study, str | None]:
     """One row as a study with at most one film, and what was wrong with that film (the text stays usable without it)."""
     if "_misfit" in row:
         raise _BadRow(row["_misfit"])
@@ -109,7 +111,7 @@ def _study(row: dict[str, str], folder: Path, spec: str) -> tuple[Study, str | N
         label=_label(row.get("label", "")),
         finding_labels=tuple(part.strip() for part in row.get("finding_labels", "").split("|") if part.strip()),
         split=_split(row.get("split", "")) or split_of(row.get("patient_id") or row["study_id"]),
-        source=spec,
+        source=source,
         extra={name: value for name, value in row.items() if name not in COLUMNS},
     )
     if not films and not folded(study.text):

@@ -107,25 +107,28 @@ def test_other_reports_can_be_packed(tiny_run: Path, tmp_path: Path) -> None:
     assert twins.score == pytest.approx(1.0, abs=2e-4)
 
 
+@pytest.fixture
+def moved_run(tiny_run: Path, tmp_path: Path) -> Path:
+    """The run on a machine that does not have its films."""
+    import json
+
+    run = Path(shutil.copytree(tiny_run, tmp_path / "moved"))
+    record = json.loads((run / "run.json").read_text())
+    record["data"]["sources"] = ["manifest:/gone/m.csv"]
+    (run / "run.json").write_text(json.dumps(record))
+    return run
+
+
 @pytest.mark.usefixtures("known_graphs")
-def test_when_the_runs_films_are_gone_drawn_pictures_serve_and_the_bundle_says_so(
-    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pack, "_validation", lambda run: [])
-    bundle = pack.export(tiny_run, tmp_path / "b")
+def test_when_the_runs_films_are_gone_drawn_pictures_serve_and_the_bundle_says_so(moved_run: Path, source: Path, tmp_path: Path) -> None:
+    bundle = pack.export(moved_run, tmp_path / "b", reports=str(source))
     assert bundle.manifest["parity"][0]["inputs"] == "drawn pictures: the run's validation films cannot be read"
     assert bundle.manifest["parity"][0]["min_cosine"] >= 0.99999
 
 
-def test_when_the_runs_reports_are_gone_others_must_be_named(tiny_run: Path, tmp_path: Path) -> None:
-    import json
-
-    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    record = json.loads((run / "run.json").read_text())
-    record["data"]["sources"] = ["manifest:/gone/m.csv"]
-    (run / "run.json").write_text(json.dumps(record))
+def test_when_the_runs_reports_are_gone_others_must_be_named(moved_run: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceUnusable, match="no such manifest\nthe run's own reports cannot be read\nname others with --reports SOURCE"):
-        pack.export(run, tmp_path / "b")
+        pack.export(moved_run, tmp_path / "b")
 
 
 def test_another_backbone_than_the_runs_is_refused(tiny_run: Path, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -229,10 +232,9 @@ def test_too_little_overlap_fails_a_rung() -> None:
 
 
 @pytest.mark.usefixtures("known_graphs")
-def test_a_precision_whose_gate_cannot_be_asked_is_not_published(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pack, "_validation", lambda run: [])
+def test_a_precision_whose_gate_cannot_be_asked_is_not_published(moved_run: Path, source: Path, tmp_path: Path) -> None:
     with pytest.raises(ParityFailed, match="fp16w: its gate needs validation films"):
-        pack.export(tiny_run, tmp_path / "b", precision=["fp32", "fp16w"])
+        pack.export(moved_run, tmp_path / "b", reports=str(source), precision=["fp32", "fp16w"])
     assert not (tmp_path / "b").exists()
 
 

@@ -1,0 +1,10 @@
+"""How a long piece of work tells what it does: lines for the log, and counts for a progress bar. By default it is silent."""
+
+from collections.abc import Callable
+
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int], None]  # what, done, total
+
+
+def silent(*_: object) -> None:
+    """Says nothing; serves as a Say and as a Progress."""
