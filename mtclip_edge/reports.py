@@ -110,11 +110,11 @@ def _study_row(study: Study, row_of: dict[str, int]) -> tuple[Any, ...]:
 
 
 class ReportStore:
-    """Read access to a store file. Not shared between threads."""
+    """Read access to a store file. Any thread may use it, or be the one in which a forgotten store is collected."""
 
     def __init__(self, path: Path, model_id: str):
         self._path = path
-        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
         meta = dict(self._rows("SELECT key, value FROM meta"))
         if int(meta["schema_version"]) > SCHEMA_VERSION:
             raise ArtefactIncompatible(f"{path}: report store version {meta['schema_version']}", hint="pip install --upgrade mtclip-edge")
