@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 from .errors import SourceUnusable, WrongOption
 
 # Defaults where the film tower is trained too: each epoch is hundreds of times dearer.
-TUNED: dict[str, Any] = {"epochs": 10, "lr": 1e-3, "batch_size": 64}
+TUNED: dict[str, Any] = {"epochs": 12, "lr": 3e-4, "batch_size": 64, "ema": 0.98}
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class TrainConfig:
     """Defaults were chosen on the validation split of Open-I with the compact backbone; docs/results.md has the figures."""
 
     backbone: str = "compact"
-    unfreeze: str = "0"  # "all" fine-tunes the film tower too
+    unfreeze: str = "0"  # the film tower's last N blocks, or "all" of it, are trained too
     size: int | None = None  # pixels of the film tower's input; None: the backbone's
     epochs: int = 40
     seed: int = 0
@@ -33,16 +33,21 @@ class TrainConfig:
     clip: float = 1.0
     supcon_temperature: float = 0.1
     dim: int | None = None  # None: the backbone's width where its towers are aligned, else 256
+    matryoshka: bool = True  # the first 64, 128, 256 … numbers are trained to serve alone
     hidden: int = 512
     dropout: float = 0.5
     weight_decay: float = 0.05
     warmup: float = 0.05  # share of all steps
+    balanced: bool = False  # as many normal as abnormal films in each batch
+    ema: float = 0.0  # decay, per step, of the moving average of all weights that is kept instead of the last ones; 0: none
+    micro_batch: int = 64  # films in the tower at a time, where it is trained: memory, not the result
+    heads_first: bool = True  # where the tower is trained: the projectors alone before, so that chance does not pull at the tower
     patience: int = 12  # epochs without a better validation figure before training stops
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        _require(self.unfreeze in ("0", "all"), "unfreeze", self.unfreeze, "0 or all")
-        for name in ("epochs", "batch_size", "hidden", "patience"):
+        _require(self.unfreeze == "all" or self.unfreeze.isdecimal(), "unfreeze", self.unfreeze, "0, a number of blocks, or all")
+        for name in ("epochs", "batch_size", "micro_batch", "hidden", "patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("bce", "supcon", "clip", "weight_decay"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
@@ -51,12 +56,17 @@ class TrainConfig:
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(self.size is None or self.size >= 32, "size", self.size, "at least 32")
         _require(self.supcon_temperature > 0, "supcon_temperature", self.supcon_temperature, "above 0")
+        _require(0 <= self.ema < 1, "ema", self.ema, "0 or more and below 1")
         _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 or more and below 1")
         for field in fields(self):
             value = getattr(self, field.name)
             _require(not isinstance(value, float) or math.isfinite(value), field.name, value, "a finite number")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more and below 1")
         _require(self.dim is None or self.dim >= 2, "dim", self.dim, "at least 2")
+
+    @property
+    def trains_tower(self) -> bool:
+        return self.unfreeze == "all" or int(self.unfreeze) > 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,7 +91,8 @@ def resolve(options: Mapping[str, Any], file: Path | None) -> tuple[TrainConfig,
         else:
             origins[field.name] = "default"
     given = {name: _as_declared(name, value) for name, value in values.items()}
-    return TrainConfig(**{**(TUNED if given.get("unfreeze") == "all" else {}), **given}), origins
+    tuned = TUNED if given.get("unfreeze", "0") != "0" else {}
+    return TrainConfig(**{**tuned, **given}), {**origins, **{name: "default with unfreeze" for name in tuned if name not in given}}
 
 
 def in_force(file: Path | None) -> dict[str, dict[str, Any]]:
@@ -118,6 +129,8 @@ def _as_declared(name: str, value: Any) -> Any:
 
 
 def _number(word: str) -> Any:
+    if word in ("true", "false"):
+        return word == "true"
     for kind in (int, float):
         try:
             return kind(word)

@@ -9,7 +9,7 @@ from mtclip_edge.reporting import Progress, Say, silent
 from mtclip_edge.settings import TrainConfig
 from mtclip_edge.studies import Study
 
-from .fit import evaluate_table
+from .epochs import evaluate_table
 from .run import backbone_of, load_run
 from .tables import choose_device, tabulate
 

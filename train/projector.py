@@ -4,6 +4,7 @@ Where the backbone's towers share a space and the width is kept, a projector is 
 the backbone itself. Where they do not, it is a plain two-layer MLP.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,9 +23,18 @@ class ProjectorShape:
     dim: int
     residual: bool
     dropout: float
+    prefixes: tuple[int, ...] = ()  # widths below ``dim`` whose first numbers are trained to serve alone
+
+    @property
+    def all_dims(self) -> tuple[int, ...]:
+        return (*self.prefixes, self.dim)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "prefixes": list(self.prefixes)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ProjectorShape":
+        return cls(**{**values, "prefixes": tuple(values["prefixes"])})
 
 
 class Projector(nn.Module):

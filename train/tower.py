@@ -4,7 +4,7 @@ Augmentations are those a film can really have: a small rotation, scale and shif
 a side. BatchNorm keeps the statistics it came with, so that a film's features do not depend on its batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtclip_edge.errors import FilmUnreadable
+from mtclip_edge.errors import BackboneUnusable, FilmUnreadable, WrongOption
 from mtclip_edge.images import read_film
 from mtclip_edge.preprocess import Preprocessing, squash
 from mtclip_edge.reporting import Progress
 
-ROTATION, SCALE, SHIFT, CONTRAST, BRIGHTNESS = 0.10, 0.08, 0.05, 0.20, 0.10  # radians, shares of the film, of 0..1 grey
+# Radians; shares of the film; factors and shares of 0..1 grey; the exponent's logarithm.
+ROTATION, SCALE, SHIFT, CONTRAST, BRIGHTNESS, GAMMA = 0.12, 0.12, 0.06, 0.25, 0.12, 0.25
 _EVALUATION_BATCH = 64
 
 
@@ -49,14 +50,18 @@ def load_pixels(paths: Sequence[Path], how: Preprocessing, progress: Progress) -
 
 
 class Tower(nn.Module):
-    """The film tower with its preprocessing: uint8 [batch, size, size] to features float32 [batch, width]."""
+    """The film tower with its preprocessing: uint8 [batch, size, size] to features float32 [batch, width].
+
+    ``unfreeze``: how many of its last blocks are trained, with all that comes after them; or "all".
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, tower: nn.Module, how: Preprocessing):
+    def __init__(self, tower: nn.Module, how: Preprocessing, unfreeze: str = "all"):
         super().__init__()
-        self.tower = tower.to(memory_format=torch.channels_last).requires_grad_(True)
+        self.tower = tower.to(memory_format=torch.channels_last)
+        unfrozen(self.tower, unfreeze)
         self.register_buffer("mean", torch.tensor(how.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(how.std)[:, None, None], persistent=False)
 
@@ -71,8 +76,13 @@ class Tower(nn.Module):
         light = grey[:, None].float() / 255
         if self.training:
             light = augmented(light)
-        pixels = (light - self.mean) / self.std
-        return self.tower(pixels.contiguous(memory_format=torch.channels_last))
+        pixels = ((light - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed(pixels.device)):
+            return self.tower(pixels).float()
+
+    def _mixed(self, device: torch.device) -> bool:
+        """Training on a card that computes bfloat16 itself; features are always taken in fp32."""
+        return self.training and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
     @torch.inference_mode()
     def features(self, grey: Tensor) -> Tensor:
@@ -80,6 +90,81 @@ class Tower(nn.Module):
         self.eval()
         device = self.mean.device
         return torch.cat([self(part.to(device)) for part in grey.split(_EVALUATION_BATCH)])
+
+
+def unfrozen(tower: nn.Module, blocks: str) -> None:
+    """Let the last blocks of a tower, and all after them, take gradients. Errors: WrongOption (fewer blocks than asked for)."""
+    if blocks == "all":
+        tower.requires_grad_(True)
+        return
+    tower.requires_grad_(False)
+    names = [name for name in _block_names(tower) if name]
+    if int(blocks) > len(names):
+        raise WrongOption(f"unfreeze = {blocks}: this film tower has {len(names)} blocks", "give that many at most, or all")
+    reached = False
+    for name, parameter in tower.named_parameters():
+        reached |= name.startswith(names[-int(blocks)] + ".")
+        # open_clip's own towers hold their last projection as a parameter of the whole, which is listed first
+        parameter.requires_grad_(reached or name == "proj")
+
+
+def _block_names(tower: nn.Module) -> list[str]:
+    """Names of the blocks in order: of a ViT its transformer layers, of a CNN the units its stages are made of."""
+    for name, module in tower.named_modules():
+        if name.split(".")[-1] in ("blocks", "resblocks", "stages") and isinstance(module, nn.Sequential | nn.ModuleList):
+            inner = [(f"{name}.{i}", child) for i, child in module.named_children()]
+            if all(isinstance(child, nn.Sequential) for _, child in inner):
+                return [f"{outer}.{i}" for outer, child in inner for i, _ in child.named_children()]
+            return [outer for outer, _ in inner]
+    raise BackboneUnusable("this film tower has no blocks that can be told apart", hint="--unfreeze 0 or all")
+
+
+@dataclass
+class Passes:
+    """Features of a batch, float32 [batch, width], and what takes their gradient back into the tower."""
+
+    features: Tensor
+    backward: Callable[[], None]
+
+
+def forward_in_parts(tower: Tower, films: Tensor, size: int) -> Passes:
+    """A batch through the tower in the memory of ``size`` films, with the gradient of the whole batch.
+
+    A contrastive loss is not the sum of its parts, so gradients of small batches cannot be added up. A batch larger than ``size``
+    goes through twice instead (Gao et al. 2021, gradient caching): once for the features, then, with the loss's gradient in them at
+    hand, part by part for the weights', each part with the random numbers of its first pass.
+    """
+    device = tower.mean.device
+    if len(films) <= size:
+        return Passes(tower(films.to(device)), lambda: None)
+    states, parts = [], films.split(size)
+    with torch.no_grad():
+        features = []
+        for part in parts:
+            states.append(_random_state(device))
+            features.append(tower(part.to(device)))
+    whole = torch.cat(features).requires_grad_()
+
+    def backward() -> None:
+        after = _random_state(device)
+        assert whole.grad is not None
+        for part, state, gradient in zip(parts, states, whole.grad.split(size), strict=True):
+            _set_random_state(device, state)
+            tower(part.to(device)).backward(gradient)
+        _set_random_state(device, after)
+
+    return Passes(whole, backward)
+
+
+def _random_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_random_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 def augmented(light: Tensor) -> Tensor:
@@ -93,8 +178,9 @@ def augmented(light: Tensor) -> Tensor:
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     matrix = torch.stack([cos, -sin, uniform(SHIFT), sin, cos, uniform(SHIFT)], dim=1).view(batch, 2, 3)
     moved = F.grid_sample(light, F.affine_grid(matrix, list(light.shape), align_corners=False), align_corners=False)
-    contrast, brightness = 1 + uniform(CONTRAST), uniform(BRIGHTNESS)
-    return (moved * contrast[:, None, None, None] + brightness[:, None, None, None]).clamp(0, 1)
+    contrast, brightness, gamma = 1 + uniform(CONTRAST), uniform(BRIGHTNESS), torch.exp(uniform(GAMMA))
+    curved = moved.clamp(1e-6, 1) ** gamma[:, None, None, None]
+    return (curved * contrast[:, None, None, None] + brightness[:, None, None, None]).clamp(0, 1)
 
 
 def _squashed(path: Path, how: Preprocessing) -> np.ndarray | str:
