@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from .bundle import Bundle
+from .cases import Cases
 from .device import choose
 from .embedding import embed_films
 from .errors import SourceUnusable, TextTowerMissing, not_among
-from .evaluation import Cases, evaluate
+from .evaluation import evaluate
 from .reporting import Progress, Say, silent
 from .retriever import open_film_encoder, open_text_encoder
 from .sources import Reading

@@ -16,16 +16,80 @@ def auroc(label: Array, score: Array) -> float | None:
 
     ``label`` int [cases]: 0 normal, 1 abnormal, anything else is left out.
     """
+    return _one(weighted_auroc(label, score, np.ones((1, len(label)))))
+
+
+def weighted_auroc(label: Array, score: Array, weight: Array) -> Array:
+    """The same where a case counts ``weight`` times: float [draws, cases] to float [draws], NaN without both classes."""
+    normal, abnormal, ends = _sorted_counts(label, score, weight)
+    below = np.cumsum(normal, axis=1)[:, ends]  # normal cases up to the end of each group of equal scores
+    before = np.concatenate([np.zeros((len(weight), 1)), below[:, :-1]], axis=1)
+    here = np.diff(np.cumsum(abnormal, axis=1)[:, ends], axis=1, prepend=0.0)
+    return _ratio((here * (before + below) / 2).sum(axis=1), normal.sum(axis=1) * abnormal.sum(axis=1))
+
+
+def average_precision(label: Array, score: Array) -> float | None:
+    """Area under the precision-recall curve of finding abnormal cases, as the sum of (R_i - R_i-1) P_i over falling thresholds."""
+    return _one(weighted_average_precision(label, score, np.ones((1, len(label)))))
+
+
+def weighted_average_precision(label: Array, score: Array, weight: Array) -> Array:
+    """The same where a case counts ``weight`` times: float [draws, cases] to float [draws]."""
+    normal, abnormal, ends = _sorted_counts(label, -np.asarray(score, np.float64), weight)
+    true, false = np.cumsum(abnormal, axis=1)[:, ends], np.cumsum(normal, axis=1)[:, ends]
+    precision = true / np.maximum(true + false, 1e-12)
+    return _ratio((np.diff(true, axis=1, prepend=0.0) * precision).sum(axis=1), abnormal.sum(axis=1))
+
+
+def calibration_error(label: Array, probability: Array, bins: int = 10) -> float | None:
+    """Expected calibration error: |share abnormal - mean probability| over bins of equal width, weighted by their cases."""
+    return _one(weighted_calibration_error(label, probability, np.ones((1, len(label))), bins))
+
+
+def weighted_calibration_error(label: Array, probability: Array, weight: Array, bins: int = 10) -> Array:
+    """The same where a case counts ``weight`` times: float [draws, cases] to float [draws]."""
     known = (label == 0) | (label == 1)
-    label, score = label[known], np.asarray(score, np.float64)[known]
-    abnormal = int((label == 1).sum())
-    normal = len(label) - abnormal
-    if not abnormal or not normal:
-        return None
-    _, inverse, count = np.unique(score, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    rank = (last - (count - 1) / 2)[inverse]  # ties share the mean of their ranks
-    return float((rank[label == 1].sum() - abnormal * (abnormal + 1) / 2) / (abnormal * normal))
+    label, probability, weight = label[known], np.asarray(probability, np.float64)[known], weight[:, known]
+    place = np.minimum((probability * bins).astype(int), bins - 1)
+    gap = weight * (label - probability)
+    off = sum(np.abs(gap[:, place == bin].sum(axis=1)) for bin in range(bins))
+    return _ratio(np.asarray(off), weight.sum(axis=1))
+
+
+def weighted_mean(value: Array, weight: Array) -> Array:
+    """Mean of float [cases] under float [draws, cases]: float [draws]. NaN values are left out."""
+    known = ~np.isnan(value)
+    return _ratio(weight[:, known] @ value[known], weight[:, known].sum(axis=1))
+
+
+def weighted_median(value: Array, weight: Array) -> Array:
+    """Lower median of float [cases] under float [draws, cases]: float [draws]. NaN values are left out, infinite ones are not."""
+    known = ~np.isnan(value)
+    order = np.argsort(value[known], kind="stable")
+    value, weight = value[known][order], weight[:, known][:, order]
+    if not len(value):
+        return np.full(len(weight), np.nan)
+    reached = np.cumsum(weight, axis=1) >= weight.sum(axis=1, keepdims=True) / 2
+    return np.where(weight.sum(axis=1) > 0, value[np.argmax(reached, axis=1)], np.nan)
+
+
+def _sorted_counts(label: Array, score: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Weights of normal and of abnormal cases by rising score, float [draws, cases], and where each group of equal scores ends."""
+    known = (label == 0) | (label == 1)
+    label, score, weight = label[known], np.asarray(score, np.float64)[known], weight[:, known]
+    order = np.argsort(score, kind="stable")
+    label, score, weight = label[order], score[order], weight[:, order]
+    ends = np.flatnonzero(np.append(score[1:] != score[:-1], True)) if len(score) else np.zeros(0, int)
+    return weight * (label == 0), weight * (label == 1), ends
+
+
+def _ratio(above: Array, below: Array) -> Array:
+    """Above over below, NaN where there is nothing below."""
+    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
+
+
+def _one(values: Array) -> float | None:
+    return None if np.isnan(values[0]) else float(values[0])
 
 
 def first_hit_rank(score: Array, positive: Array) -> Array:
@@ -69,18 +133,47 @@ def top_k(score: Array, k: int, allowed: Array | None = None) -> Array:
     return np.where(np.isneginf(np.take_along_axis(score, order, axis=1)), -1, order)
 
 
-def class_precision_at(score: Array, query: Array, item: Array, k: int) -> dict[str, float | None]:
-    """Share of a query's first k items that have its label, the mean for normal and for abnormal queries, and the mean of those two.
+def precision_at(score: Array, query: Array, item: Array, k: int) -> Array:
+    """Share of each query's first k items that have its label, float [queries]; NaN where nothing is asked.
 
     ``query`` int [queries] and ``item`` int [queries, items] or [items]: 0 normal, 1 abnormal, else unknown. Unknown items are not
-    ranked, unknown queries not asked. The macro mean of a constant answer is 0.5 whatever the classes' sizes.
+    ranked, unknown queries not asked.
     """
     item = np.broadcast_to(item, score.shape)
     best = top_k(score, k, allowed=(item == 0) | (item == 1))
     hit = (np.take_along_axis(item, best, axis=1) == query[:, None]) & (best >= 0)
-    precision = hit.sum(axis=1) / np.maximum((best >= 0).sum(axis=1), 1)
-    asked = (best >= 0).any(axis=1)
-    normal, abnormal = (_mean(precision[asked & (query == label)]) for label in (0, 1))
+    found = (best >= 0).sum(axis=1)
+    asked = (found > 0) & ((query == 0) | (query == 1))
+    return np.where(asked, hit.sum(axis=1) / np.maximum(found, 1), np.nan)
+
+
+def average_precision_at(score: Array, relevant: Array, k: int, allowed: Array) -> Array:
+    """AP@K of each query, float [queries]: mean precision at the ranks of its relevant items among the first K, over min(K, relevant).
+
+    ``relevant`` and ``allowed`` bool [queries, items]; items not allowed are not ranked. NaN without a relevant item.
+    """
+    best = top_k(score, k, allowed)
+    hit = np.take_along_axis(relevant, best, axis=1) & (best >= 0)
+    precision = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
+    return _ratio((precision * hit).sum(axis=1), np.minimum(k, (relevant & allowed).sum(axis=1)).astype(float))
+
+
+def ndcg_at(score: Array, gain: Array, k: int, allowed: Array) -> Array:
+    """nDCG@K of each query, float [queries]: graded gains 0..1, discounted by log2(rank + 1), over the best order's (Jarvelin 2002).
+
+    ``gain`` float and ``allowed`` bool [queries, items]; items not allowed are not ranked. NaN where no item has a gain.
+    """
+    best = top_k(score, k, allowed)
+    discount = 1 / np.log2(np.arange(2, best.shape[1] + 2))
+    found = np.where(best >= 0, np.take_along_axis(gain, best, axis=1), 0.0) @ discount
+    ideal = -np.sort(-np.where(allowed, gain, 0.0), axis=1)[:, : best.shape[1]] @ discount
+    return _ratio(found, ideal)
+
+
+def class_precision_at(score: Array, query: Array, item: Array, k: int) -> dict[str, float | None]:
+    """Mean precision at k of normal queries, of abnormal ones, and the mean of those two, which a constant answer has at 0.5."""
+    precision = precision_at(score, query, item, k)
+    normal, abnormal = (_mean(precision[(query == label) & ~np.isnan(precision)]) for label in (0, 1))
     macro = None if normal is None or abnormal is None else (normal + abnormal) / 2
     return {"macro": macro, "normal": normal, "abnormal": abnormal}
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from drawn import flat
 
-from mtclip_edge.evaluation import Cases, evaluate, selection_score
+from mtclip_edge.cases import Cases
+from mtclip_edge.evaluation import evaluate, selection_score
 from mtclip_edge.studies import Film, Study
 
 
@@ -36,7 +37,7 @@ def test_cases_have_a_row_for_each_film(cases: Cases) -> None:
 
 def test_own_report_is_the_distinct_one(cases: Cases) -> None:
     column = {report.first.text: i for i, report in enumerate(cases.reports)}
-    own = cases.own_report()
+    own = cases.own_report
     assert [np.flatnonzero(row).tolist() for row in own] == [
         [column["Clear."]],
         [column["Clear."]],
@@ -48,7 +49,7 @@ def test_own_report_is_the_distinct_one(cases: Cases) -> None:
 
 def test_a_query_sees_no_label_of_its_own_patient(cases: Cases) -> None:
     column = {report.first.text: i for i, report in enumerate(cases.reports)}
-    labels = cases.report_labels()
+    labels = cases.report_labels
     assert labels[0, column["Clear."]] == 1  # without p1's normal study, b's abnormal one is left
     assert labels[1, column["Clear."]] == 0
     assert labels[0, column["Effusion."]] == -1  # only p1 has it: left out for both of p1's studies
@@ -63,7 +64,7 @@ def unit(rows: list[list[float]]) -> np.ndarray:
 
 def test_perfect_embeddings_get_everything(cases: Cases) -> None:
     report = np.eye(3, dtype=np.float32)
-    film = np.stack([report[np.argmax(row)] if row.any() else unit([[1, 1, 1]])[0] for row in cases.own_report()])
+    film = np.stack([report[np.argmax(row)] if row.any() else unit([[1, 1, 1]])[0] for row in cases.own_report])
     result = evaluate(cases, film, np.array([-2.0, 1, 2, 3, 0]), report)
     assert result["auroc"] == 1.0
     for direction in ("film_to_report", "report_to_film"):

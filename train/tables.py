@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtclip_edge.cases import LABEL_CODES, Cases
 from mtclip_edge.errors import BackboneUnusable, DeviceUnavailable, not_among
-from mtclip_edge.evaluation import LABEL_CODES, Cases
 from mtclip_edge.reporting import Progress
 from mtclip_edge.studies import Study
 

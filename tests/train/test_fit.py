@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from mtclip_edge.cases import Cases
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, Refused, RunUnusable, SourceUnusable
-from mtclip_edge.evaluation import Cases
 from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources import open_source
 from mtclip_edge.studies import Film, Study

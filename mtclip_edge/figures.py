@@ -1,0 +1,81 @@
+"""A figure with what bounds it: interval, chance, ceiling and the number of studies asked; and differences between two models."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+ANECDOTE = 20  # studies; fewer are an anecdote
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure. ``low`` and ``high`` bound its 95 % interval; ``studies`` counts what was asked."""
+
+    name: str
+    subset: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+    ceiling: float | None = None
+    studies: int = 0
+
+    @property
+    def lift(self) -> float | None:
+        """How many times chance; of recalls only, where chance is near 0."""
+        return self.value / self.chance if self.name.startswith("recall") and self.value is not None and self.chance else None
+
+    @property
+    def anecdote(self) -> bool:
+        return self.studies < ANECDOTE
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("name", "subset", "value", "low", "high", "chance", "ceiling", "lift", "studies", "anecdote")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure still to be drawn: ``draw`` takes weights of films and of reports, float [draws, n], and gives float [draws]."""
+
+    figure: Figure
+    draw: Callable[[Array, Array], Array]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with its bootstrap draws, float [draws]."""
+
+    figure: Figure
+    draws: Array
+
+
+def drawn(measure: Measure, films: Array, reports: Array) -> Drawn:
+    """A measure under weights: the first row, where all count once, gives the value, the others its interval."""
+    values = measure.draw(films, reports)
+    low, high = _interval(values[1:])
+    value = None if np.isnan(values[0]) or np.isinf(values[0]) else float(values[0])
+    return Drawn(replace(measure.figure, value=value, low=low, high=high), values[1:])
+
+
+def _interval(draws: Array) -> tuple[float | None, float | None]:
+    """The 2.5th and 97.5th percentile of the draws that have a value."""
+    known = draws[np.isfinite(draws)]
+    return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if len(known) else (None, None)
+
+
+def differences(a: Sequence[Drawn], b: Sequence[Drawn]) -> list[Figure]:
+    """b minus a with paired intervals, for the figures that both have. Both must come from the same cases, draws and seed."""
+    first = {(d.figure.name, d.figure.subset): d for d in a}
+    found = []
+    for drawn in b:
+        other = first.get((drawn.figure.name, drawn.figure.subset))
+        if other is None or drawn.figure.value is None or other.figure.value is None:
+            continue
+        low, high = _interval(drawn.draws - other.draws)
+        value = drawn.figure.value - other.figure.value
+        found.append(Figure(drawn.figure.name, drawn.figure.subset, value, low, high, studies=drawn.figure.studies))
+    return found
