@@ -117,7 +117,9 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
 ) -> None:
     """Fit projectors on a backbone's features with three losses: normal/abnormal, supervised contrastive, CLIP."""
-    _need_torch()
+    from mtclip_edge.extras import need_torch
+
+    need_torch()
     from mtclip_edge.settings import resolve
     from mtclip_edge.terminal import ProgressBars
     from mtclip_edge.train.fit import train as fit
@@ -143,7 +145,9 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Turn a run into a bundle: ONNX graphs, proven against torch, with reports, vectors and index."""
-    _need_torch()
+    from mtclip_edge.extras import need_torch
+
+    need_torch()
     from mtclip_edge.export.pack import export as pack
     from mtclip_edge.terminal import ProgressBars
 
@@ -175,35 +179,35 @@ def index_build(
         bars.say(f"{bundle}: {built.index['reports']} distinct reports, generation {built.generation}")
 
 
-@app.command("eval", epilog="Example: mtclip eval bundle --data openi/manifest.csv")
+@app.command("eval", epilog="Example: mtclip eval run bundle --data openi/manifest.csv")
 def evaluate(
-    artefacts: Annotated[list[Path], typer.Argument(metavar="RUN|BUNDLE...", help="What to judge.")],
-    data: Annotated[str, typer.Option(help="A source of studies with films and reports.")],
+    data: Annotated[str, typer.Option(help="The source of films and reports.")],
+    artefacts: Annotated[list[Path] | None, typer.Argument(metavar="[RUN|BUNDLE]...", help="Compared in this order.")] = None,
     split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    reports: Annotated[
+        str | None, typer.Option(help="The source whose reports are searched.", show_default="those of the films' own studies")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for metrics.json and report.html.", show_default="RUN/eval-SPLIT, for a run")
+    ] = None,
+    backbone: Annotated[list[str] | None, typer.Option(help="Judge a backbone zero-shot too. May repeat.")] = None,
+    ablate: Annotated[bool, typer.Option("--ablate", help="Train and judge every combination of losses on cached features.")] = False,
+    seeds: Annotated[int, typer.Option(help="With --ablate: how many trainings of each.")] = 5,
+    allow_leaks: Annotated[bool, typer.Option("--allow-leaks", help="Go on where splits share patients or films, and mark it.")] = False,
     format: Annotated[str, typer.Option(help="table or json.")] = "table",
     device: Annotated[str, typer.Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Measure retrieval in both directions and the abnormal head, beside chance and ceiling."""
+    """Measure retrieval in both directions and the abnormal head, with intervals, beside chance and ceiling."""
     _table_or_json(format)
-    from mtclip_edge.judging import document, of_split
+    from mtclip_edge.eval_table import print_eval
     from mtclip_edge.output import dumps
-    from mtclip_edge.sources import open_source
-    from mtclip_edge.terminal import ProgressBars, print_eval
+    from mtclip_edge.terminal import ProgressBars
+    from mtclip_edge.train.assess import Asked, ablation, assess
 
-    reading = open_source(data)
-    studies = of_split(reading, split)
+    asked = Asked(data, tuple(artefacts or ()), tuple(backbone or ()), split, reports, out, allow_leaks, device)
     with ProgressBars() as bars:
-        for line in reading.lines():
-            bars.say(line)
-        documents = []
-        for path in artefacts:
-            kind, judge, found = _judge(path)
-            result = judge(found, studies, device=device, say=bars.say, progress=bars)
-            documents.append(document(path, kind, data, split, result))
-    if format == "json":
-        print(dumps(documents[0] if len(documents) == 1 else documents, 2))
-    else:
-        print_eval(documents)
+        found = ablation(asked, seeds, say=bars.say, progress=bars) if ablate else assess(asked, say=bars.say, progress=bars)
+    print(dumps(found, 2)) if format == "json" else print_eval(found)
 
 
 @app.command(epilog="Example: mtclip info bundle")
@@ -268,31 +272,6 @@ def doctor(format: Annotated[str, typer.Option(help="table or json.")] = "table"
 def _table_or_json(format: str) -> None:
     if format not in ("table", "json"):
         raise not_among("format", format, ("table", "json"))
-
-
-def _judge(path: Path) -> tuple[str, Any, Path]:
-    """What judges an artefact, and where it lies: a run is judged by torch, a bundle without it."""
-    if (path / "run.json").exists():
-        _need_torch()
-        from mtclip_edge.train.evaluate import evaluate_run
-
-        return "run", evaluate_run, path
-    from mtclip_edge.demo import resolve
-    from mtclip_edge.judging import evaluate_bundle
-
-    return "bundle", evaluate_bundle, resolve(path)[0]
-
-
-def _need_torch() -> None:
-    from importlib.util import find_spec
-
-    from mtclip_edge.errors import ExtraMissing
-
-    for package in ("torch", "open_clip", "safetensors"):
-        if find_spec(package) is None:
-            raise ExtraMissing(
-                f"{package} is not installed: this command needs it", hint="pip install 'mtclip-edge[cpu,train,export,compact]'"
-            )
 
 
 def _say(line: str) -> None:

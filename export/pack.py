@@ -133,7 +133,8 @@ def _manifest(run: Run, backbone: Backbone, out: Path, names: Names, precision: 
             "text": {p: names.graphs["text", p] for p in precision} if text else None,
         },
         "tokenizer": {"file": names.tokenizer, **backbone.tokenizer.about()},
-        "calibration": None,
+        "calibration": run.record["calibration"],
+        "prefixes": run.record["shape"]["prefixes"],
         "metrics": {"split": "validation", **run.record["validation"]},
     }
 

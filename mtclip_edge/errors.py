@@ -12,6 +12,7 @@ MtclipError                    1  something asked for could not be done
 ├── ExtraMissing               1  an optional dependency is not installed
 ├── TextTowerMissing           1  the bundle cannot embed text
 ├── ParityFailed               1  the exported graph does not give what torch gives
+├── LeakFound                  1  a patient or an identical film is on both sides of a split
 ├── Refused                    1  the command would overwrite or lose something
 ├── WrongOption                2  an option's value makes no sense
 ├── ArtefactDamaged            3  a file of a bundle or run is missing or is not what its manifest says
@@ -77,6 +78,10 @@ class TextTowerMissing(MtclipError):
 
 
 class ParityFailed(MtclipError):
+    pass
+
+
+class LeakFound(MtclipError):
     pass
 
 

@@ -45,6 +45,12 @@ class Embedded:
     logit: Array | None
     report: Array | None
     calibration: Calibration | None = None
+    prefixes: tuple[int, ...] = ()  # widths whose first numbers serve alone
+
+    def first(self, dim: int) -> "Embedded":
+        """The same with the first numbers of each vector only, without the head, which reads them all."""
+        report = None if self.report is None else _unit(self.report[:, :dim])
+        return Embedded(_unit(self.film[:, :dim]), None, report)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,17 @@ class Judged:
     def measures(self) -> list[Measure]:
         recalls = [measure for subset in ("all", "abnormal", "fresh") for measure in self.recalls(subset)]
         views = [measure for view in self._views for measure in (*self.head(view), *self.precisions((10,), view))]
-        return [*self.head(), *self.precisions(), *self.gradings(), *recalls, *views, *self.per_finding()]
+        return [*self.head(), *self.precisions(), *self.gradings(), *recalls, *self.prefixes(), *views, *self.per_finding()]
+
+    def prefixes(self) -> list[Measure]:
+        """Macro P@10 and Recall@10 of embeddings cut to their first numbers."""
+        found = []
+        for dim in self.embedded.prefixes:
+            cut = Judged(self.cases, self.embedded.first(dim))
+            every = (*cut.precisions((10,)), *cut.recalls("all"))
+            wanted = [m for m in every if m.figure.name.startswith(("precision@10.macro", "recall@10"))]
+            found += [replace(m, figure=replace(m.figure, subset=f"first {dim}")) for m in wanted]
+        return found
 
     def head(self, view: str | None = None) -> list[Measure]:
         """The abnormal head. Calibration and operating point come from validation."""
@@ -288,6 +304,10 @@ def _expected_ndcg(gain: Array, allowed: Array) -> Array:
     mean = np.divide((gain * allowed).sum(axis=1), count, out=np.zeros(len(gain)), where=count > 0)
     ideal = -np.sort(-np.where(allowed, gain, 0.0), axis=1)[:, :k] @ discount
     return np.divide(mean * discount.sum(), ideal, out=np.full(len(gain), np.nan), where=ideal > 0)
+
+
+def _unit(vectors: Array) -> Array:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def _value(figure: Figure | None) -> float | None:

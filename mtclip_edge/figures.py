@@ -56,12 +56,12 @@ class Drawn:
 def drawn(measure: Measure, films: Array, reports: Array) -> Drawn:
     """A measure under weights: the first row, where all count once, gives the value, the others its interval."""
     values = measure.draw(films, reports)
-    low, high = _interval(values[1:])
+    low, high = interval(values[1:])
     value = None if np.isnan(values[0]) or np.isinf(values[0]) else float(values[0])
     return Drawn(replace(measure.figure, value=value, low=low, high=high), values[1:])
 
 
-def _interval(draws: Array) -> tuple[float | None, float | None]:
+def interval(draws: Array) -> tuple[float | None, float | None]:
     """The 2.5th and 97.5th percentile of the draws that have a value."""
     known = draws[np.isfinite(draws)]
     return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if len(known) else (None, None)
@@ -75,7 +75,7 @@ def differences(a: Sequence[Drawn], b: Sequence[Drawn]) -> list[Figure]:
         other = first.get((drawn.figure.name, drawn.figure.subset))
         if other is None or drawn.figure.value is None or other.figure.value is None:
             continue
-        low, high = _interval(drawn.draws - other.draws)
+        low, high = interval(drawn.draws - other.draws)
         value = drawn.figure.value - other.figure.value
         found.append(Figure(drawn.figure.name, drawn.figure.subset, value, low, high, studies=drawn.figure.studies))
     return found

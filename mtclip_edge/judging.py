@@ -1,50 +1,120 @@
-"""``eval`` of a bundle: its own graphs, its own tokenizer, no torch."""
+"""``eval``: models on the same cases, what may be compared of them, and the document of it all. A bundle needs no torch here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from . import NOTICE
 from .bundle import Bundle
+from .calibration import Calibration
 from .cases import Cases
 from .device import choose
 from .embedding import embed_films
+from .encoder import FilmEncoder
 from .errors import SourceUnusable, TextTowerMissing, not_among
-from .evaluation import evaluate
+from .evaluation import DRAWS, SEED, Embedded, Judged
+from .figures import Drawn, differences
 from .reporting import Progress, Say, silent
-from .retriever import open_film_encoder, open_text_encoder
+from .retriever import Retriever, open_text_encoder
 from .sources import Reading
 from .studies import SPLITS, Study
 
 SCHEMA = "mtclip.eval/1"
 
 
-def document(artefact: Path, kind: str, data: str, split: str, result: dict[str, Any]) -> dict[str, Any]:
-    """One evaluation as JSON, schema mtclip.eval/1."""
-    return {"schema": SCHEMA, "artefact": str(artefact), "kind": kind, "data": data, "split": split, "result": result}
+@dataclass(frozen=True)
+class Model:
+    """One column of an evaluation: what a run, a bundle in one precision, or a backbone by itself makes of the cases.
+
+    ``before`` holds film and report features of the backbone it was made from, for pictures; ``history`` a run's epochs.
+    """
+
+    name: str
+    kind: str
+    cases: Cases
+    embedded: Embedded
+    precision: str | None = None
+    notes: tuple[str, ...] = ()
+    before: tuple[np.ndarray, np.ndarray] | None = None
+    history: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+    def summary(self) -> dict[str, Any]:
+        return Judged(self.cases, self.embedded).summary()
 
 
-def evaluate_bundle(
-    path: Path, studies: Sequence[Study], *, device: str = "auto", say: Say = silent, progress: Progress = silent
-) -> dict[str, Any]:
-    """All figures of a bundle on some studies. Without a text tower, what needs report embeddings is None.
+@dataclass(frozen=True)
+class Result:
+    """A model's figures with their bootstrap draws."""
+
+    name: str
+    kind: str
+    precision: str | None
+    notes: tuple[str, ...]
+    drawn: tuple[Drawn, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        figures = [drawn.figure.to_dict() for drawn in self.drawn]
+        return {"name": self.name, "kind": self.kind, "precision": self.precision, "notes": list(self.notes), "figures": figures}
+
+
+def judge(model: Model, known: frozenset[str]) -> Result:
+    """All figures of a model; ``known`` are the ids of reports that stand verbatim in train."""
+    drawn = tuple(Judged(model.cases, model.embedded, known).draw())
+    return Result(model.name, model.kind, model.precision, model.notes, drawn)
+
+
+def bundle_models(
+    path: Path,
+    studies: Sequence[Study],
+    searched: Sequence[Study] | None = None,
+    *,
+    device: str = "auto",
+    say: Say = silent,
+    progress: Progress = silent,
+) -> list[Model]:
+    """A bundle on some studies, once for each precision it holds. Without a text tower, what needs report embeddings is missing.
 
     Errors: NotABundle, ArtefactDamaged, SourceUnusable (no film can be read).
     """
-    bundle = Bundle.open(path)
-    chosen = choose(device)
-    cases = Cases.of(studies)
-    films = embed_films(open_film_encoder(bundle, chosen), [film.path for film in cases.films], bundle.manifest["dim"], progress)
-    for problem in films.problems:
-        say(f"left out: {problem}")
-    if not len(films.read):
-        raise SourceUnusable("no film can be read")
-    cases = cases.only(films.read)
+    bundle, chosen = Bundle.open(path), choose(device)
+    cases = Cases.of(studies, searched)
+    reports = None
     try:
         reports = open_text_encoder(bundle, chosen).encode(cases.texts, progress=progress) if cases.reports else None
     except TextTowerMissing as missing:
         say(str(missing))
-        reports = None
-    return evaluate(cases, films.vectors, films.logits if bundle.manifest["abnormal_head"] else None, reports)
+    models: list[Model] = []
+    for precision in bundle.precisions("image"):
+        encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, chosen)
+        films = embed_films(encoder, [film.path for film in cases.films], bundle.manifest["dim"], progress)
+        for problem in films.problems if not models else ():
+            say(f"left out: {problem}")
+        if not len(films.read):
+            raise SourceUnusable("no film can be read")
+        manifest = bundle.manifest
+        embedded = Embedded(
+            films.vectors,
+            films.logits if manifest["abnormal_head"] else None,
+            reports,
+            Calibration.of(manifest["calibration"]),
+            tuple(manifest.get("prefixes", ())),
+        )
+        notes = (f"{precision} on {chosen.used}", _search_note(path, precision, films.vectors))
+        models.append(Model(str(path), "bundle", cases.only(films.read), embedded, precision, notes))
+    return models
+
+
+def _search_note(path: Path, precision: str, films: np.ndarray) -> str:
+    """How often the bundle's own search of its own reports finds for these films what comparing with every report finds."""
+    with Retriever.open(path, precision=precision) as quick, Retriever.open(path, precision=precision, exact=True) as exact:
+        if quick.search.used == "exact":
+            return f"exact search: {quick.search.why}"
+        found = [(set(quick.nearest(film, 10)), set(exact.nearest(film, 10))) for film in films]
+    overlap = np.mean([len(a & b) / len(b) for a, b in found])
+    return f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in its {quick.bundle.index['reports']} reports"
 
 
 def of_split(reading: Reading, split: str) -> list[Study]:
@@ -55,3 +125,36 @@ def of_split(reading: Reading, split: str) -> list[Study]:
     if not studies:
         raise SourceUnusable(f"{reading.spec}: no film in the split {split}", "use --split all for a source of its own")
     return studies
+
+
+def document(
+    results: Sequence[Result], cases: Cases, data: str, split: str, searched: str | None = None, leaks: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The evaluation as JSON, schema mtclip.eval/1. Every further model is compared with the first, on the same draws."""
+    first = results[0]
+    codes = {"normal": 0, "abnormal": 1, "unknown": -1}
+    return {
+        "schema": SCHEMA,
+        "notice": NOTICE,
+        "data": {
+            "source": data,
+            "split": split,
+            "searched": searched,
+            "films": len(cases.films),
+            "studies": len({study.study_id for study in cases.studies}),
+            "patients": len({study.patient_id for study in cases.studies}),
+            "reports": len(cases.reports),
+            "labels": {name: int((cases.labels == code).sum()) for name, code in codes.items()},
+        },
+        "intervals": {"draws": DRAWS, "seed": SEED, "unit": "patient"},
+        "leaks": list(leaks),
+        "models": [result.to_dict() for result in results],
+        "differences": [
+            {"model": _title(other), "against": _title(first), "figures": [f.to_dict() for f in differences(first.drawn, other.drawn)]}
+            for other in results[1:]
+        ],
+    }
+
+
+def _title(result: Result) -> str:
+    return f"{result.name} ({result.precision})" if result.precision else result.name

@@ -1,7 +1,8 @@
 """Grey pixels to a tower's input: the only copy. Training and query both use it, with the numbers stored in run and bundle.
 
 Geometry ``squash`` scales the whole film to a square: a centre crop would cut off lung bases, and 256 px training copies are
-squashed already. The resize is Pillow's (8-bit, antialiased), so the same file gives the same numbers everywhere.
+squashed already. ``crop`` is what open_clip does (shorter side scaled, centre cropped) and serves zero-shot baselines. The resize is
+Pillow's (8-bit, antialiased), so the same file gives the same numbers everywhere.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import numpy as np
 
 from .errors import ArtefactIncompatible
 
-GEOMETRIES = ("squash",)
+GEOMETRIES = ("squash", "crop")
 INTERPOLATIONS = ("bicubic", "bilinear")
 
 
@@ -48,7 +49,7 @@ class Preprocessing:
 
 def model_input(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
     """One film, uint8 [height, width], as float32 [3, size, size]."""
-    small = squash(grey, how).astype(np.float32) / np.float32(255)
+    small = (squash if how.geometry == "squash" else cropped)(grey, how).astype(np.float32) / np.float32(255)
     mean = np.array(how.mean, np.float32)[:, None, None]
     std = np.array(how.std, np.float32)[:, None, None]
     return (small[None] - mean) / std
@@ -56,7 +57,20 @@ def model_input(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
 
 def squash(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
     """The whole film, uint8 [height, width], as a square uint8 [size, size]."""
+    return _resized(grey, how.size, how.size, how)
+
+
+def cropped(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
+    """The film with its shorter side scaled to ``size``, and of that the middle, uint8 [size, size]; rounding as in torchvision."""
+    height, width = grey.shape
+    short = min(height, width)
+    tall, wide = (int(how.size * side / short) if side > short else how.size for side in (height, width))
+    top, left = round((tall - how.size) / 2), round((wide - how.size) / 2)
+    return _resized(grey, tall, wide, how)[top : top + how.size, left : left + how.size]
+
+
+def _resized(grey: np.ndarray, height: int, width: int, how: Preprocessing) -> np.ndarray:
     from PIL import Image
 
     method = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[how.interpolation]
-    return np.asarray(Image.fromarray(grey).resize((how.size, how.size), method))
+    return np.asarray(Image.fromarray(grey).resize((width, height), method))

@@ -110,6 +110,15 @@ class Retriever:
         clock.lap("search")
         return QueryResult("text", text, None, self.device, self._facts(), None, None, hits, clock.timings(self._load_ms))
 
+    def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
+        """Rows of the k reports nearest to a unit vector float32 [dim]."""
+        return self._index.search_reports(vector, k, self._store.report_ids).rows
+
+    @property
+    def search(self) -> Choice:
+        """What searches the reports, and why."""
+        return self._index.choice
+
     @property
     def search_note(self) -> str | None:
         """One line where search is exact though nobody asked for that."""
@@ -162,7 +171,9 @@ class Retriever:
         """None where the head was never trained."""
         if not self.bundle.manifest["abnormal_head"]:
             return None
-        return Abnormal(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=False)
+        calibration = self.bundle.manifest["calibration"]
+        logit = logit / calibration["temperature"] if calibration else logit
+        return Abnormal(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)
 
     def _report_hits(self, vector: np.ndarray, k: int) -> tuple[ReportHit, ...]:
         found = self._index.search_reports(vector, k, self._store.report_ids)

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from drawn import flat
 
+from mtclip_edge.calibration import Calibration
 from mtclip_edge.cases import Cases
-from mtclip_edge.evaluation import evaluate, selection_score
+from mtclip_edge.evaluation import Embedded, Judged, evaluate, selection_score
+from mtclip_edge.figures import Drawn, differences
 from mtclip_edge.studies import Film, Study
 
 
-def study(name: str, text: str, label: str, patient: str = "", films: int = 1) -> Study:
-    shown = tuple(Film(Path(f"{name}{i}.png"), f"{name}{i}.png") for i in range(films))
-    return Study(name, patient or name, shown, report=text, label=label)
+def study(name: str, text: str, label: str, patient: str = "", films: int = 1, findings: tuple[str, ...] = (), view: str = "PA") -> Study:
+    shown = tuple(Film(Path(f"{name}{i}.png"), f"{name}{i}.png", view) for i in range(films))
+    return Study(name, patient or name, shown, report=text, label=label, finding_labels=findings)
 
 
 @pytest.fixture
@@ -94,3 +96,186 @@ def test_the_selection_score_is_the_mean_of_four_figures() -> None:
     }
     assert selection_score(result) == pytest.approx(0.5)
     assert selection_score({**result, "auroc": None}) == pytest.approx(0.4)
+
+
+def many(random: np.random.Generator, count: int = 200) -> Cases:
+    """Patients of two studies each, half of them abnormal with one of three findings, AP and PA."""
+    kinds = ("Effusion", "Nodule", "Mass")
+    return Cases.of(
+        [
+            study(
+                f"s{i}",
+                f"normal {i % 7}" if i % 2 else f"{kinds[i % 3]} {i % 11}",
+                "normal" if i % 2 else "abnormal",
+                f"p{i // 2}",
+                findings=() if i % 2 else (kinds[i % 3],),
+                view="PA" if i % 3 else "AP",
+            )
+            for i in range(count)
+        ]
+    )
+
+
+def embedded(cases: Cases, random: np.random.Generator, signal: float, dim: int = 48) -> Embedded:
+    """Unit vectors in which a film is drawn to its own report by ``signal``; a logit drawn to its label."""
+    report = unit(random.normal(size=(len(cases.reports), dim)).tolist())
+    film = signal * report[cases.own_report.argmax(axis=1)] + random.normal(size=(len(cases.films), dim)) / dim**0.5
+    logit = signal * (cases.labels - 0.5) + random.normal(size=len(cases.films))
+    return Embedded(unit(film.tolist()), logit, report, Calibration(1.2, 0.4, 0.9, 50), (16,))
+
+
+def by_name(drawn: list[Drawn]) -> dict[tuple[str, str], Drawn]:
+    return {(d.figure.name, d.figure.subset): d for d in drawn}
+
+
+def test_a_random_model_has_chance(random: np.random.Generator) -> None:
+    """Every figure of a model that knows nothing lies where its chance line says, over 20 random models."""
+    cases = many(random)
+    models = [by_name(Judged(cases, embedded(cases, random, 0.0)).draw(draws=1)) for _ in range(20)]
+    for key, tolerance in {
+        ("auroc", "all"): 0.03,
+        ("auprc", "all"): 0.05,
+        ("precision@10.macro", "all"): 0.03,
+        ("precision@10.normal", "all"): 0.05,
+        ("recall@10.film_to_report", "all"): 0.05,
+        ("recall@10.report_to_film", "all"): 0.09,
+        ("recall@10.film_to_report", "abnormal"): 0.05,
+        ("ndcg@10", "all"): 0.03,
+        ("finding@10.Nodule", "all"): 0.05,
+        ("balance_gap@10", "all"): 0.08,
+    }.items():
+        figures = [model[key].figure for model in models]
+        gaps = [f.value - f.chance for f in figures]
+        if key[0] == "balance_gap@10":  # queries of the two ways have different chances
+            gaps = [
+                g - (m["recall@10.film_to_report", "all"].figure.chance - m["recall@10.report_to_film", "all"].figure.chance)
+                for g, m in zip(gaps, models, strict=True)
+            ]
+        assert np.mean(gaps) == pytest.approx(0, abs=tolerance), key
+
+
+def test_intervals_hold_the_value_and_shrink_with_more_patients(random: np.random.Generator) -> None:
+    widths = []
+    for count in (60, 240):
+        cases = many(random, count)
+        figures = {k: d.figure for k, d in by_name(Judged(cases, embedded(cases, random, 1.0)).draw(300)).items()}
+        for figure in figures.values():
+            if not figure.anecdote and not figure.name.startswith("ece"):  # resampling adds to a calibration error
+                assert figure.low - 1e-9 <= figure.value <= figure.high + 1e-9, figure
+        widths.append(figures["auroc", "all"].high - figures["auroc", "all"].low)
+    assert widths[1] < 0.75 * widths[0]
+
+
+def test_the_bootstrap_draws_patients_not_films(random: np.random.Generator) -> None:
+    """Copies of a patient's film add no knowledge: the interval must not shrink as if they did."""
+    once = many(random, 80)
+    copies = Cases(tuple(f for f in once.films for _ in range(6)), tuple(s for s in once.studies for _ in range(6)), once.reports)
+    logit = 0.7 * (once.labels - 0.5) + random.normal(size=80)
+    film = unit(random.normal(size=(80, 4)).tolist())
+    a, b = (
+        by_name(Judged(cases, Embedded(f, z, None)).draw(400))["auroc", "all"].figure
+        for cases, f, z in ((once, film, logit), (copies, film.repeat(6, 0), logit.repeat(6)))
+    )
+    assert a.value == pytest.approx(b.value)
+    assert (a.high - a.low) == pytest.approx(b.high - b.low, rel=0.05)
+
+
+def test_a_model_does_not_differ_from_itself_and_a_better_one_does(random: np.random.Generator) -> None:
+    cases = many(random)
+    worse, better = (Judged(cases, embedded(cases, random, signal)).draw(300) for signal in (0.2, 2.0))
+    for figure in differences(worse, worse):
+        assert (figure.value, figure.low, figure.high) == (0, 0, 0)
+    found = {(f.name, f.subset): f for f in differences(worse, better)}
+    for name in ("auroc", "recall@10.film_to_report", "ndcg@10"):
+        assert found[name, "all"].low > 0
+    assert found["median_rank.film_to_report", "all"].high < 0
+
+
+def test_paired_intervals_are_narrower_than_apart(random: np.random.Generator) -> None:
+    """The same films are easy for both models: their difference is known better than either figure."""
+    cases = many(random)
+    shared = embedded(cases, random, 0.7)
+    other = Embedded(shared.film, shared.logit + 0.1 * random.normal(size=len(shared.logit)), shared.report)
+    a, b = (Judged(cases, e).draw(300) for e in (shared, other))
+    paired = {(f.name, f.subset): f for f in differences(a, b)}["auroc", "all"]
+    alone = by_name(a)["auroc", "all"].figure
+    assert paired.high - paired.low < 0.3 * (alone.high - alone.low)
+
+
+def test_abnormal_alone_and_fresh_are_corpora_of_their_own(random: np.random.Generator) -> None:
+    cases = many(random)
+    known = frozenset(r.report_id for r in cases.reports[:10])
+    figures = {k: d.figure for k, d in by_name(Judged(cases, embedded(cases, random, 1.0), known).draw(10)).items()}
+    everything, abnormal, fresh = (figures["recall@10.film_to_report", subset] for subset in ("all", "abnormal", "fresh"))
+    assert everything.chance < abnormal.chance
+    assert everything.chance < fresh.chance
+    assert everything.studies == 200
+    assert abnormal.studies == 100
+    assert 0 < fresh.studies < 200
+    without = by_name(Judged(cases, embedded(cases, random, 1.0)).draw(1))
+    assert ("recall@10.film_to_report", "fresh") not in without  # nothing stands in train: the same as all
+
+
+def test_gains_are_the_likeness_of_finding_sets() -> None:
+    cases = Cases.of(
+        [
+            study("a", "one", "abnormal", findings=("Mass", "Nodule")),
+            study("b", "two", "abnormal", findings=("Mass",)),
+            study("c", "three", "normal", findings=("No Finding",)),
+            study("d", "four", "normal"),
+            study("e", "five", "unknown"),
+        ]
+    )
+    column = {r.first.text: i for i, r in enumerate(cases.reports)}
+    gain = cases.gains
+    assert gain[0, column["two"]] == 0.5
+    assert gain[0, column["three"]] == 0.0
+    assert gain[2, column["four"]] == 1.0  # two normal studies are alike
+    assert np.isnan(gain[4]).all()
+    assert np.isnan(gain[:, column["five"]]).all()
+    assert not cases.foreign[0, column["one"]]  # its own, and nobody else's
+
+
+def test_a_shared_report_counts_without_the_querys_patient() -> None:
+    cases = Cases.of([study("a", "same", "abnormal", "p", findings=("Mass",)), study("b", "same", "abnormal", "q", findings=("Nodule",))])
+    assert cases.foreign.all()
+    assert cases.gains.tolist() == [[0.0], [0.0]]
+    assert cases.carriers("Mass").tolist() == [[False], [True]]
+
+
+def test_prefixes_are_judged_as_vectors_of_their_own(random: np.random.Generator) -> None:
+    cases = many(random)
+    full = embedded(cases, random, 1.0)
+    figures = by_name(Judged(cases, full).draw(1))
+    cut = by_name(Judged(cases, full.first(16)).draw(1))
+    for name in ("recall@10.film_to_report", "precision@10.macro"):
+        assert figures[name, "first 16"].figure.value == cut[name, "all"].figure.value
+    assert ("auroc", "first 16") not in figures
+
+
+def test_views_are_told_apart_where_both_are_many(random: np.random.Generator) -> None:
+    cases = many(random)
+    figures = by_name(Judged(cases, embedded(cases, random, 1.0)).draw(1))
+    assert figures["auroc", "view AP"].figure.studies == 67
+    assert figures["auroc", "view PA"].figure.studies == 133
+    few = by_name(Judged(cases.only(range(30)), Embedded(np.ones((30, 2), np.float32), np.zeros(30), None)).draw(1))
+    assert not any(subset.startswith("view") for _, subset in few)
+
+
+def test_few_studies_are_an_anecdote(random: np.random.Generator) -> None:
+    cases = many(random, 60)
+    figures = by_name(Judged(cases, embedded(cases, random, 1.0)).draw(1))
+    assert figures["finding@10.Mass", "all"].figure.anecdote
+    assert figures["finding@10.Mass", "all"].figure.studies == 10
+    assert not figures["auroc", "all"].figure.anecdote
+
+
+def test_the_operating_point_comes_from_the_calibration(random: np.random.Generator) -> None:
+    cases = many(random)
+    one = embedded(cases, random, 1.0)
+    figures = by_name(Judged(cases, one).draw(1))
+    called = one.logit >= 0.4
+    assert figures["sensitivity", "all"].figure.value == pytest.approx(called[cases.labels == 1].mean())
+    assert figures["specificity", "all"].figure.value == pytest.approx((~called)[cases.labels == 0].mean())
+    without = by_name(Judged(cases, Embedded(one.film, one.logit, one.report)).draw(1))
+    assert not {("sensitivity", "all"), ("ece.calibrated", "all")} & without.keys()

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mtclip_edge import calibration
+from mtclip_edge.calibration import Calibration
 from mtclip_edge.errors import RunUnusable
 from mtclip_edge.evaluation import evaluate, selection_score
 from mtclip_edge.reporting import Say
@@ -151,6 +153,16 @@ class Fit:
             self.best_tower = runs.cpu_copy(tower.tower.state_dict()) if tower else {}
         seconds = time.perf_counter() - started
         self.history.append({"epoch": epoch, "train": losses, "validation": result, "selection": score, "seconds": seconds})
+
+    def calibrated(self) -> Calibration | None:
+        """Temperature and operating point of the best epoch's head, fitted on validation; None without a head or too few films."""
+        if not self.config.bce or not len(self.validation.label):
+            return None
+        self.space.load_state_dict(self.best)
+        if self.tower:
+            self.tower.tower.load_state_dict(self.best_tower)
+        _, logit, _ = embed(self.space, with_features(self.validation, self.tower))
+        return calibration.fit(self.validation.label.cpu().numpy(), logit)
 
     def _save(self, out: Path) -> None:
         tensors = {f"model/{k}": v for k, v in self.space.state_dict().items()}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mtclip_edge import NOTICE, __version__
+from mtclip_edge.cases import Cases
 from mtclip_edge.durable import private_dir
 from mtclip_edge.errors import Refused, RunUnusable, SourceUnusable
 from mtclip_edge.paths import user_path
@@ -52,7 +53,7 @@ def train(
     unfinished = resume and (out / runs.CHECKPOINT).is_file()
     heads = None if unfinished else _heads(config, backbone, splits, device, say, progress)
     tower = Tower(backbone.film_tower, backbone.preprocessing, config.unfreeze).to(device) if config.trains_tower else None
-    train_table, validation = (tabulate(backbone, studies, progress, device, tower) for studies in splits)
+    train_table, validation = (tabulate(backbone, Cases.of(studies), progress, device, tower) for studies in splits)
     _check_tables(config, train_table, validation, reading.spec, say)
     features_done = time.perf_counter()
     private_dir(out)
@@ -72,6 +73,7 @@ def train(
         "best_epoch": fitted.best_epoch,
         "epochs_run": len(fitted.history),
         "validation": fitted.history[fitted.best_epoch - 1]["validation"],
+        "calibration": calibration.to_dict() if (calibration := fitted.calibrated()) else None,
         "seconds": {"features": features_done - started, "fit": time.perf_counter() - features_done},
     }
     runs.write_run(out, record, fitted.best, fitted.best_tower)
@@ -106,7 +108,7 @@ def _heads(
         return None
     say("the projectors first, on the tower as it is")
     alone = replace(config, unfreeze="0", **{name: TrainConfig.__dict__[name] for name in TUNED})
-    train_table, validation = (tabulate(backbone, studies, progress, device) for studies in splits)
+    train_table, validation = (tabulate(backbone, Cases.of(studies), progress, device) for studies in splits)
     _check_tables(alone, train_table, validation, "the data", silent)
     fitted = Fit(alone, shape_for(alone, backbone), backbone.logit_scale, train_table, validation, device).run(None, False, silent)
     say(epoch_line(fitted.history[fitted.best_epoch - 1], len(fitted.history)))

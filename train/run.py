@@ -28,7 +28,7 @@ from .projector import ProjectorShape, SharedSpace
 
 FORMAT = 1
 RUN, WEIGHTS, TOWER, CHECKPOINT, LOG = "run.json", "weights.safetensors", "tower.safetensors", "checkpoint.safetensors", "log.jsonl"
-_REQUIRED = {"format", "config", "backbone", "preprocessing", "shape", "data", "weights_sha256", "tower_sha256"}
+_REQUIRED = {"format", "config", "backbone", "preprocessing", "shape", "data", "calibration", "weights_sha256", "tower_sha256"}
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
 
 def write_log(path: Path, history: list[dict[str, Any]]) -> None:
     write_bytes(path / LOG, "".join(json.dumps(line) + "\n" for line in history).encode())
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of ``log.jsonl``; empty where it is missing or damaged, since nothing is decided by it."""
+    try:
+        return [json.loads(line) for line in (path / LOG).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return []
 
 
 def write_run(path: Path, record: Mapping[str, Any], best: Mapping[str, Tensor], tower: Mapping[str, Tensor]) -> None:

@@ -1,6 +1,5 @@
 """One split of the studies as tensors, and the device they are trained on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +9,6 @@ from torch import Tensor
 from mtclip_edge.cases import LABEL_CODES, Cases
 from mtclip_edge.errors import BackboneUnusable, DeviceUnavailable, not_among
 from mtclip_edge.reporting import Progress
-from mtclip_edge.studies import Study
 
 from .backbone import Backbone
 from .features import film_features, report_features
@@ -45,9 +43,8 @@ def resized(backbone: Backbone, size: int | None) -> Backbone:
     return replace(backbone, preprocessing=replace(backbone.preprocessing, size=size))
 
 
-def tabulate(backbone: Backbone, studies: Sequence[Study], progress: Progress, device: torch.device, tower: Tower | None = None) -> Table:
-    """Tower outputs of all films and distinct reports of some studies; with a tower to train, the films themselves."""
-    cases = Cases.of(studies)
+def tabulate(backbone: Backbone, cases: Cases, progress: Progress, device: torch.device, tower: Tower | None = None) -> Table:
+    """Tower outputs of all films and reports of the cases; with a tower to train, the films themselves."""
     paths = [film.path for film in cases.films]
     if tower is None:
         features = film_features(backbone, paths, progress, device)

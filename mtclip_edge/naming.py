@@ -1,0 +1,75 @@
+"""What a person calls a figure: the one place that turns ``recall@10.film_to_report`` into words, for the page and the terminal."""
+
+DIRECTIONS = "Both directions"
+ABNORMAL = "Both directions, abnormal studies alone"
+FRESH = "Both directions, without texts that stand verbatim in train"
+RELEVANCE = "Clinical relevance"
+HEAD = "The abnormal head"
+CUT = "Embeddings cut to their first numbers"
+VIEWS = "By view"
+FINDINGS = "Per finding"
+OTHER = "Other"
+GROUPS = (DIRECTIONS, ABNORMAL, FRESH, RELEVANCE, HEAD, CUT, VIEWS, FINDINGS, OTHER)  # in the order a person reads them
+
+_WHOLE = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "ece": "ECE",
+    "ece.calibrated": "ECE, calibrated",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+}
+_STEMS = {"recall": "Recall", "precision": "P", "map": "mAP", "ndcg": "nDCG", "balance_gap": "Balance gap", "median_rank": "Median rank"}
+_PARTS = {
+    "film_to_report": ", film to report",
+    "report_to_film": ", report to film",
+    "macro": ", macro",
+    "normal": ", normal films",
+    "abnormal": ", abnormal films",
+}
+_BY_SUBSET = {"all": DIRECTIONS, "abnormal": ABNORMAL, "fresh": FRESH}
+_BY_STEM = {
+    "recall": "",
+    "median_rank": "",
+    "balance_gap": "",
+    "precision": RELEVANCE,
+    "map": RELEVANCE,
+    "ndcg": RELEVANCE,
+    "finding": FINDINGS,
+}
+
+
+def title(name: str) -> str:
+    """A figure's name for a person, at most 30 characters; of a finding its own name as the data spell it, an unknown name unchanged."""
+    if name in _WHOLE:
+        return _WHOLE[name]
+    stem, part = _split(name)
+    if stem.startswith("finding@"):
+        return part
+    kind, _, k = stem.partition("@")
+    if kind not in _STEMS or (part and part not in _PARTS):
+        return name
+    return _STEMS[kind] + (f"@{k}" if k else "") + _PARTS.get(part, "")
+
+
+def group(name: str, subset: str) -> str:
+    """The heading, one of GROUPS, that a figure of a subset stands under."""
+    if subset.startswith("view "):
+        return VIEWS
+    if subset.startswith("first "):
+        return CUT
+    if name in _WHOLE:
+        return HEAD
+    found = _BY_STEM.get(_split(name)[0].partition("@")[0], OTHER)
+    return found or _BY_SUBSET.get(subset, OTHER)
+
+
+def row(name: str, subset: str) -> str:
+    """The title, and what tells apart the rows of a heading that holds several subsets."""
+    return f"{title(name)}, {subset}" if group(name, subset) in (VIEWS, CUT, OTHER) else title(name)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """What is measured and of what; a finding's name may hold full stops, so only the first one divides."""
+    stem, _, part = name.partition(".")
+    return stem, part
