@@ -139,6 +139,7 @@ def export(
         str | None, typer.Option(help="The source whose reports are packed.", show_default="the run's train reports")
     ] = None,
     precision: Annotated[str, typer.Option(help="Comma-separated: fp32, fp16w.")] = "fp32",
+    dim: Annotated[int | None, typer.Option(help="Keep the first numbers of each embedding only.", show_default="all")] = None,
     no_text: Annotated[
         bool, typer.Option("--no-text", help="Leave the text tower out: smaller, but no --text and no index build.")
     ] = False,
@@ -153,7 +154,7 @@ def export(
 
     names = [name.strip() for name in precision.split(",")]
     with ProgressBars() as bars:
-        pack(run, out, reports=reports, precision=names, text=not no_text, overwrite=overwrite, say=bars.say, progress=bars)
+        pack(run, out, reports=reports, precision=names, dim=dim, text=not no_text, overwrite=overwrite, say=bars.say, progress=bars)
 
 
 @index_app.command("build", epilog="Example: mtclip index build bundle manifest:reports.csv")

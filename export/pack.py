@@ -17,7 +17,7 @@ from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, forget, 
 from mtclip_edge.device import choose
 from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.encoder import FilmEncoder, TextEncoder
-from mtclip_edge.errors import MtclipError, ParityFailed, Refused, SourceUnusable, not_among
+from mtclip_edge.errors import MtclipError, ParityFailed, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.preprocess import Preprocessing
 from mtclip_edge.reporting import Progress, Say, silent
 from mtclip_edge.sources import Reading, open_source, open_sources
@@ -59,19 +59,23 @@ def export(
     *,
     reports: str | None = None,
     precision: Sequence[str] = ("fp32",),
+    dim: int | None = None,
     text: bool = True,
     purpose: str = "research",
     overwrite: bool = False,
     say: Say = silent,
     progress: Progress = silent,
 ) -> Bundle:
-    """Write a bundle. Nothing is published unless every graph passes its gate; on any error what was written is removed.
+    """Write a bundle; ``dim`` keeps the first numbers of each embedding only.
+
+    Nothing is published unless every graph passes its gate; on any error what was written is removed.
 
     Errors: WrongOption, RunUnusable, BackboneUnusable, SourceUnusable, ParityFailed, Refused, ArtefactIncompatible.
     """
     _check_precision(precision)
     assert purpose in PURPOSES, purpose
     run = load_run(run_path)
+    dim = _dim(run, dim)
     _check_out(out, overwrite)
     trained_on = _sources(run)
     studies = _reports(trained_on, reports, say)
@@ -83,11 +87,11 @@ def export(
         names = Names.of(generation := next_generation(out))
         written = names.all()
         cleanup.callback(forget, out, written)
-        _graphs(run, backbone, out, names, precision, say)
+        _graphs(run, backbone, dim, out, names, precision, say)
         write_bytes(out / names.card, model_card(run, purpose).encode())
-        manifest = _manifest(run, backbone, out, names, precision, text, purpose)
+        manifest = _manifest(run, backbone, dim, out, names, precision, text, purpose)
         encoders = {p: _encoders(out, names, manifest, p) for p in dict.fromkeys(("fp32", *precision))}
-        parities = _prove(run, backbone, encoders, Probes.of(validation))
+        parities = _prove(run, backbone, dim, encoders, Probes.of(validation))
         built = build(out, generation, manifest["model_id"], *encoders["fp32"], studies, progress, written)
         parities = _with_overlap(parities, encoders, out, built.record, validation)
         for parity in parities:
@@ -103,19 +107,21 @@ def export(
     return bundle
 
 
-def _graphs(run: Run, backbone: Backbone, out: Path, names: Names, precision: Sequence[str], say: Say) -> None:
+def _graphs(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, precision: Sequence[str], say: Say) -> None:
     """Export both towers in fp32, which is the reference of every other precision, then those asked for; copy the tokenizer."""
     say("exporting the film tower")
-    export_film_tower(FilmGraph(backbone, run.space), run.preprocessing.size, out / names.graphs["image", "fp32"])
+    export_film_tower(FilmGraph(backbone, run.space, dim), run.preprocessing.size, out / names.graphs["image", "fp32"])
     say("exporting the text tower")
-    export_text_tower(TextGraph(backbone, run.space), backbone, out / names.graphs["text", "fp32"])
+    export_text_tower(TextGraph(backbone, run.space, dim), backbone, out / names.graphs["text", "fp32"])
     if "fp16w" in precision:
         for tower in ("image", "text"):
             store_weights_in_fp16(out / names.graphs[tower, "fp32"], out / names.graphs[tower, "fp16w"])
     replace_with(out / names.tokenizer, lambda file: shutil.copyfile(backbone.tokenizer_file, file))
 
 
-def _manifest(run: Run, backbone: Backbone, out: Path, names: Names, precision: Sequence[str], text: bool, purpose: str) -> dict[str, Any]:
+def _manifest(
+    run: Run, backbone: Backbone, dim: int, out: Path, names: Names, precision: Sequence[str], text: bool, purpose: str
+) -> dict[str, Any]:
     """The manifest without its parity, generation and index."""
     return {
         "purpose": purpose,
@@ -123,10 +129,10 @@ def _manifest(run: Run, backbone: Backbone, out: Path, names: Names, precision: 
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": {"mtclip_edge": __version__},
         "features": ["films", "reports", *(["text"] if text else [])],
-        "model_id": _model_id(run, backbone, out, names),
+        "model_id": _model_id(run, backbone, dim, out, names),
         "backbone": {key: run.record["backbone"][key] for key in ("name", "identity", "licence", "aligned")},
         "preprocessing": run.record["preprocessing"],
-        "dim": run.record["shape"]["dim"],
+        "dim": dim,
         "abnormal_head": run.record["config"]["bce"] > 0,
         "graphs": {
             "image": {p: names.graphs["image", p] for p in precision},
@@ -134,17 +140,17 @@ def _manifest(run: Run, backbone: Backbone, out: Path, names: Names, precision: 
         },
         "tokenizer": {"file": names.tokenizer, **backbone.tokenizer.about()},
         "calibration": run.record["calibration"],
-        "prefixes": run.record["shape"]["prefixes"],
+        "prefixes": [width for width in run.record["shape"]["prefixes"] if width < dim],
         "metrics": {"split": "validation", **run.record["validation"]},
     }
 
 
-def _prove(run: Run, backbone: Backbone, encoders: Encoders, probes: Probes) -> list[Parity]:
+def _prove(run: Run, backbone: Backbone, dim: int, encoders: Encoders, probes: Probes) -> list[Parity]:
     """Both towers in every precision (and fp32, the reference) against torch, by the files and numbers that will be published."""
     found = []
     for p, (films, texts) in encoders.items():
-        found.append(film_parity(backbone, run.space, run.preprocessing, films, probes, p).require())
-        found.append(text_parity(backbone, run.space, texts, probes, p).require())
+        found.append(film_parity(backbone, run.space, dim, run.preprocessing, films, probes, p).require())
+        found.append(text_parity(backbone, run.space, dim, texts, probes, p).require())
     return found
 
 
@@ -175,13 +181,14 @@ def _encoders(out: Path, names: Names, manifest: dict[str, Any], precision: str)
     return films, TextEncoder.load(out / names.graphs["text", precision], tokenizer, device)
 
 
-def _model_id(run: Run, backbone: Backbone, out: Path, names: Names) -> str:
+def _model_id(run: Run, backbone: Backbone, dim: int, out: Path, names: Names) -> str:
     """What vectors belong to: weights of both towers and projectors, preprocessing, tokenizer. All precisions share it."""
     parts = [
         backbone.identity,
         run.record["weights_sha256"],
         str(sorted(run.record["preprocessing"].items())),
         sha256(out / names.tokenizer),
+        str(dim),
     ]
     return f"sha256:{sha256_of('|'.join(parts).encode()).hexdigest()}"
 
@@ -204,6 +211,14 @@ def _reports(trained_on: Reading | MtclipError, source: str | None, say: Say) ->
     if isinstance(trained_on, MtclipError):
         raise SourceUnusable(trained_on.what, "the run's own reports cannot be read", "name others with --reports SOURCE")
     return trained_on.split("train")
+
+
+def _dim(run: Run, asked: int | None) -> int:
+    """The width to export: the run's, or one of those its embeddings were trained to be cut to. Errors: WrongOption."""
+    shape = run.space.shape
+    if asked is None or asked in shape.all_dims:
+        return asked or shape.dim
+    raise WrongOption(f"--dim {asked}", f"expected one of {', '.join(map(str, shape.all_dims))}: the run was trained for these")
 
 
 def _check_precision(precision: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from mtclip_edge.images import read_film
 from mtclip_edge.preprocess import Preprocessing, model_input
 from mtclip_edge.studies import Study, distinct_reports
 from mtclip_edge.train.backbone import Backbone, text_features
+from mtclip_edge.train.losses import prefix
 from mtclip_edge.train.projector import SharedSpace
 
 BATCHES = (1, 2, 7)
@@ -106,22 +107,23 @@ class Probes:
 
 
 @torch.inference_mode()
-def film_parity(backbone: Backbone, space: SharedSpace, how: Preprocessing, encoder: FilmEncoder, probes: Probes, precision: str) -> Parity:
-    """Compare the film graph with the training path. ``how`` is the preprocessing the run was trained with."""
+def film_parity(
+    backbone: Backbone, space: SharedSpace, dim: int, how: Preprocessing, encoder: FilmEncoder, probes: Probes, precision: str
+) -> Parity:
+    """Compare the film graph with the training path, cut to ``dim``. ``how`` is the preprocessing the run was trained with."""
     features = backbone.film_tower(torch.from_numpy(np.stack([model_input(grey, how) for grey in probes.films])))
     embedding = space.embed_films(features)
     logit = space.abnormal_logit(embedding).numpy()
     found = [encoder.encode_films(probes.films, batch) for batch in BATCHES]
-    return _compare(
-        "film", precision, probes.origin, embedding.numpy(), [v for v, _ in found], max(_worst(logit, ours) for _, ours in found)
-    )
+    expected = prefix(embedding, dim).numpy()
+    return _compare("film", precision, probes.origin, expected, [v for v, _ in found], max(_worst(logit, ours) for _, ours in found))
 
 
 @torch.inference_mode()
-def text_parity(backbone: Backbone, space: SharedSpace, encoder: TextEncoder, probes: Probes, precision: str) -> Parity:
+def text_parity(backbone: Backbone, space: SharedSpace, dim: int, encoder: TextEncoder, probes: Probes, precision: str) -> Parity:
     """Compare the text graph and the packed tokenizer with the training path."""
     features = text_features(backbone.text_tower, backbone.tokenizer, list(probes.texts))
-    expected = space.embed_texts(features).numpy()
+    expected = prefix(space.embed_texts(features), dim).numpy()
     found = [encoder.encode(probes.texts, batch) for batch in BATCHES]
     return _compare("text", precision, f"{len(probes.texts)} texts", expected, found, None)
 

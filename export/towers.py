@@ -19,6 +19,7 @@ from mtclip_edge.durable import replace_with
 from mtclip_edge.encoder import ABNORMAL_LOGIT, FILM_EMBEDDING, PIXELS, TEXT_EMBEDDING, TOKEN_IDS
 from mtclip_edge.errors import ExtraMissing, ParityFailed
 from mtclip_edge.train.backbone import Backbone
+from mtclip_edge.train.losses import prefix
 from mtclip_edge.train.projector import SharedSpace
 
 OPSET = 20
@@ -27,26 +28,26 @@ EXAMPLE_BATCH, EXAMPLE_LENGTH = 3, 13
 
 
 class FilmGraph(nn.Module):
-    """float32 [batch, 3, size, size] to unit vectors [batch, dim] and abnormal logits [batch]."""
+    """float32 [batch, 3, size, size] to unit vectors [batch, dim] and abnormal logits [batch], which the whole embedding gives."""
 
-    def __init__(self, backbone: Backbone, space: SharedSpace):
+    def __init__(self, backbone: Backbone, space: SharedSpace, dim: int):
         super().__init__()
-        self.tower, self.space = backbone.film_tower, space
+        self.tower, self.space, self.dim = backbone.film_tower, space, dim
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         embedding = self.space.embed_films(self.tower(pixels))
-        return embedding, self.space.abnormal_logit(embedding)
+        return prefix(embedding, self.dim), self.space.abnormal_logit(embedding)
 
 
 class TextGraph(nn.Module):
     """int64 [batch, length] to unit vectors [batch, dim]."""
 
-    def __init__(self, backbone: Backbone, space: SharedSpace):
+    def __init__(self, backbone: Backbone, space: SharedSpace, dim: int):
         super().__init__()
-        self.tower, self.space = backbone.text_tower, space
+        self.tower, self.space, self.dim = backbone.text_tower, space, dim
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        return self.space.embed_texts(self.tower(token_ids))
+        return prefix(self.space.embed_texts(self.tower(token_ids)), self.dim)
 
 
 def export_film_tower(graph: FilmGraph, size: int, target: Path) -> Path:

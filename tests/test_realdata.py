@@ -56,9 +56,9 @@ def real_bundle(run: Path) -> Path:
 
 
 def test_it_retrieves_better_than_chance(run: Path, openi: Path, soak: bool) -> None:
-    from mtclip_edge.train.evaluate import evaluate_run
+    from mtclip_edge.train.evaluate import run_model
 
-    result = evaluate_run(run, open_source(str(openi)).split("test"))
+    result = run_model(run, open_source(str(openi)).split("test")).summary()
     # On 100 test films the figures of a sample scatter by about 0.05; the floors of the full split are those of docs/results.md.
     assert result["auroc"] > (0.70 if soak else 0.60)
     assert result["precision@10"]["macro"] > (0.61 if soak else 0.53)
@@ -66,11 +66,11 @@ def test_it_retrieves_better_than_chance(run: Path, openi: Path, soak: bool) -> 
 
 
 def test_the_bundle_measures_what_the_run_does(run: Path, real_bundle: Path, openi: Path) -> None:
-    from mtclip_edge.judging import evaluate_bundle
-    from mtclip_edge.train.evaluate import evaluate_run
+    from mtclip_edge.judging import bundle_models
+    from mtclip_edge.train.evaluate import run_model
 
     studies = open_source(str(openi)).split("test")
-    a, b = evaluate_run(run, studies), evaluate_bundle(real_bundle, studies)
+    a, b = (model.summary() for model in (run_model(run, studies), *bundle_models(real_bundle, studies)))
     assert a["auroc"] == pytest.approx(b["auroc"], abs=1e-3)
     assert a["precision@10"]["macro"] == pytest.approx(b["precision@10"]["macro"], abs=2e-3)
     assert a["film_to_report"]["recall@10"]["value"] == pytest.approx(b["film_to_report"]["recall@10"]["value"], abs=0.011)
@@ -109,13 +109,14 @@ def test_shuffled_labels_leave_nothing_to_learn(openi: Path, run: Path, tmp_path
     """The control: with labels and texts drawn at random, the same training gives chance."""
     import torch
 
+    from mtclip_edge.cases import Cases
     from mtclip_edge.settings import TrainConfig
     from mtclip_edge.train import fit, tables
     from mtclip_edge.train.backbone import load_backbone
 
     backbone, cpu = load_backbone("compact"), torch.device("cpu")
     reading = open_source(str(openi))
-    train, test = (tables.tabulate(backbone, reading.split(name), lambda *_: None, cpu) for name in ("train", "test"))
+    train, test = (tables.tabulate(backbone, Cases.of(reading.split(name)), lambda *_: None, cpu) for name in ("train", "test"))
     order = torch.randperm(len(train.label), generator=torch.Generator().manual_seed(0))
     shuffled = replace(train, label=train.label[order], report=train.report[order])
     config = TrainConfig(epochs=8, patience=8)

@@ -9,8 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mtclip_edge.page import Picture, page
-
 from mtclip_edge.demo import resolve
 from mtclip_edge.durable import private_dir, write_bytes
 from mtclip_edge.errors import LeakFound, MtclipError, WrongOption
@@ -18,6 +16,7 @@ from mtclip_edge.extras import need_torch
 from mtclip_edge.judging import Model, bundle_models, document, judge, of_split
 from mtclip_edge.leaks import between_splits, with_training
 from mtclip_edge.output import dumps
+from mtclip_edge.page import Picture, page
 from mtclip_edge.reporting import Progress, Say, silent
 from mtclip_edge.sources import Reading, open_source, open_sources
 from mtclip_edge.studies import Study
@@ -61,7 +60,8 @@ def assess(asked: Asked, *, say: Say = silent, progress: Progress = silent) -> d
     results = [judge(model, known if asked.split != "train" else frozenset()) for model in models]
     found = document(results, models[0].cases, asked.data, asked.split, named, leaks)
     if out := asked.out or _beside(asked):
-        _write(out, found, models[0], say=say)
+        shown = next((model for model in models if model.kind != "backbone"), models[0])
+        _write(out, found, shown, say=say)
     return found
 
 
@@ -114,7 +114,13 @@ def _write(out: Path, found: dict[str, Any], model: Model | None = None, *, say:
 
 
 def _models(asked: Asked, studies: Sequence[Study], searched: Sequence[Study] | None, say: Say, progress: Progress) -> list[Model]:
+    """Every model in order: baselines first, since all others are compared with the first."""
     found: list[Model] = []
+    for spec in asked.backbones:
+        need_torch()
+        from .evaluate import backbone_models
+
+        found += backbone_models(spec, studies, searched, device=asked.device, say=say, progress=progress)
     for path in asked.artefacts:
         if _is_run(path):
             need_torch()
@@ -123,11 +129,6 @@ def _models(asked: Asked, studies: Sequence[Study], searched: Sequence[Study] | 
             found.append(run_model(path, studies, searched, device=asked.device, say=say, progress=progress))
         else:
             found += bundle_models(resolve(path)[0], studies, searched, device=asked.device, say=say, progress=progress)
-    for spec in asked.backbones:
-        need_torch()
-        from .evaluate import backbone_models
-
-        found += backbone_models(spec, studies, searched, device=asked.device, say=say, progress=progress)
     return found
 
 

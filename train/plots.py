@@ -4,7 +4,9 @@ The same data give the same bytes. Ink is ``currentColor`` and the ground is cle
 has a prefix made from the picture's content, so that several pictures share a page.
 """
 
+import base64
 import io
+import math
 import re
 import warnings
 from collections import Counter
@@ -19,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
@@ -26,16 +29,18 @@ from threadpoolctl import threadpool_limits
 
 from mtclip_edge.errors import printable
 from mtclip_edge.metrics import calibration_error
+from mtclip_edge.naming import title
 
 FREQUENT = 6  # findings with a colour of their own: more are not told apart
 BINS = 10
-BEST = "best-epoch"  # the line that marks it, by the end of its id
+BEST = "best-epoch"  # in the id of the line that marks it
 _FEWEST = 5  # points; t-SNE of fewer shows nothing but its seed
 _LONGEST = 40  # characters of a name in a legend
+_COLUMNS = 3  # of a legend below panels
 _INK = "#010203"  # stands for currentColor while matplotlib draws: it knows colours only
 _GREY = "#8a8f98"
-# Okabe & Ito 2008: told apart with any colour vision. Shapes differ too, for print without colour.
-_BLUE, _VERMILION, _GREEN, _PINK, _ORANGE, _SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
+# Okabe & Ito 2008, told apart with any colour vision; the blue is lighter, to be seen in the dark. Shapes differ for print without colour.
+_BLUE, _VERMILION, _GREEN, _PINK, _ORANGE, _SKY = "#1e88c9", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 _COLOURS = (_VERMILION, _BLUE, _GREEN, _PINK, _ORANGE, _SKY)
 _STYLE = {
     "svg.fonttype": "none",
@@ -53,6 +58,12 @@ _STYLE = {
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
+_VALIDATION = {
+    "auroc": ("auroc",),
+    "precision@10.macro": ("precision@10", "macro"),
+    "recall@10.film_to_report": ("film_to_report", "recall@10", "value"),
+    "recall@10.report_to_film": ("report_to_film", "recall@10", "value"),
+}
 _NOTHING = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
@@ -65,7 +76,7 @@ class Kind(NamedTuple):
     marker: str
 
 
-_LABELS = (Kind(-1, "unknown", _GREY, "."), Kind(0, "normal", _BLUE, "o"), Kind(1, "abnormal", _VERMILION, "^"))
+_LABELS: Sequence[Kind] = (Kind(-1, "unknown", _GREY, "."), Kind(0, "normal", _BLUE, "o"), Kind(1, "abnormal", _VERMILION, "^"))
 
 
 @dataclass(frozen=True)
@@ -115,17 +126,18 @@ def clusters(clouds: Mapping[str, Cloud]) -> str:
 
     A legend stands once below each row. Where panels differ, it gives their counts in the panels' order: "normal (502 / 423)".
     """
-    rows = [(list(_LABELS), [cloud.label for cloud in clouds.values()])]
-    findings = [cloud.finding if cloud.finding is not None else np.full(len(cloud.points), "") for cloud in clouds.values()]
-    if any((finding != "").any() for finding in findings):
-        kinds, shown = _by_finding(findings)
-        rows.append((kinds, shown))
+    rows = [(_LABELS, [cloud.label for cloud in clouds.values()])]
+    if any(cloud.finding is not None and (cloud.finding != "").any() for cloud in clouds.values()):
+        rows.append(_by_finding([np.full(len(c.label), "") if c.finding is None else c.finding for c in clouds.values()]))
     with style.context(["default", _STYLE]):
-        figure = Figure(figsize=(2.4 * max(1, len(clouds)), 2.9 * len(rows)), layout="constrained")
-        for part, (kinds, keys) in zip(np.atleast_1d(figure.subfigures(len(rows), 1)), rows, strict=True):
-            for axes, (name, cloud), key in zip(_panels(part, len(clouds)), clouds.items(), keys, strict=True):
-                _scatter(axes, name, cloud.points, key, kinds)
-            part.legend(handles=_handles(kinds, keys), loc="outside lower center", ncols=3)
+        handles = [_handles(kinds, keys) for kinds, keys in rows]
+        heights = [2.5 + 0.18 * math.ceil(len(found) / _COLUMNS) for found in handles]  # inches: a panel and the lines of its legend
+        figure = Figure(figsize=(2.4 * max(1, len(clouds)), sum(heights)), layout="constrained")
+        parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights).ravel()
+        for part, (kinds, keys), found in zip(parts, rows, handles, strict=True):
+            for place, ((name, cloud), key) in enumerate(zip(clouds.items(), keys, strict=True), 1):
+                _scatter(part.add_subplot(1, len(clouds), place), name, cloud.points, key, kinds)
+            part.legend(handles=found, loc="outside lower center", ncols=_COLUMNS)
         return _svg(figure)
 
 
@@ -138,21 +150,13 @@ def loss_curves(history: Sequence[Mapping[str, Any]]) -> str:
     best = _best_epoch(history)
     losses = {name: "all, weighted" if name == "loss" else name for line in history for name in line["train"]}
     training = {shown: _series(history, "train", name) for name, shown in losses.items()}
-    validation = {shown: _series(history, "validation", *path) for shown, path in _VALIDATION.items()}
+    validation = {title(name): _series(history, "validation", *path) for name, path in _VALIDATION.items()}
     with style.context(["default", _STYLE]):
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
-        _lines(left, "losses of train", epochs, training, best)
-        _lines(right, "figures of validation", epochs, validation, best)
+        _lines(left, "losses", "train", epochs, training, best)
+        _lines(right, "figures", "validation", epochs, validation, best)
         return _svg(figure)
-
-
-_VALIDATION = {
-    "AUROC": ("auroc",),
-    "P@10, macro": ("precision@10", "macro"),
-    "Recall@10, film to report": ("film_to_report", "recall@10", "value"),
-    "Recall@10, report to film": ("report_to_film", "recall@10", "value"),
-}
 
 
 def reliability(label: np.ndarray, before: np.ndarray, after: np.ndarray | None) -> str:
@@ -199,7 +203,7 @@ def _principal(vectors: np.ndarray) -> np.ndarray:
     return places
 
 
-def _by_finding(findings: Sequence[np.ndarray]) -> tuple[list[Kind], list[np.ndarray]]:
+def _by_finding(findings: Sequence[np.ndarray]) -> tuple[Sequence[Kind], list[np.ndarray]]:
     """The most frequent findings with a colour each, and for every panel the place of each point's kind: -1 rare, -2 none."""
     # A finding counts where it is most frequent: films before and after training are the same films.
     counts: Counter[str] = Counter()
@@ -212,23 +216,14 @@ def _by_finding(findings: Sequence[np.ndarray]) -> tuple[list[Kind], list[np.nda
     return kinds, [np.array([place.get(str(name), -1 if name else -2) for name in finding], int) for finding in findings]
 
 
-def _panels(part: Any, count: int) -> Sequence[Axes]:
-    return [part.add_subplot(1, count, i + 1) for i in range(count)]
-
-
 def _scatter(axes: Axes, name: str, points: np.ndarray, key: np.ndarray, kinds: Sequence[Kind]) -> None:
     """The points of each kind, kinds in order, so that the grey ones lie below."""
+    size = float(np.clip(5000 / max(1, len(points)), 5, 14))  # square points of 1/72 inch
     for kind in kinds:
         here = points[key == kind.key]
-        # As pixels: a point in SVG is some 100 bytes, and a page has 20,000 of them.
-        look: dict[str, Any] = {
-            "s": 9,
-            "c": kind.colour,
-            "marker": kind.marker,
-            "alpha": 0.7,
-            "linewidths": 0.5 if kind.marker == "x" else 0,
-        }
-        axes.scatter(here[:, 0], here[:, 1], rasterized=True, **look)
+        # As pixels: a point in SVG is some 100 bytes, and a page may have 20,000 of them.
+        width = 0.5 if kind.marker == "x" else 0
+        axes.scatter(here[:, 0], here[:, 1], s=size, c=kind.colour, marker=kind.marker, alpha=0.8, linewidths=width, rasterized=True)
     axes.set(xticks=[], yticks=[], title=f"{_name(name)} ({len(points)})")
     for side in axes.spines.values():
         side.set(visible=True, linewidth=0.5)
@@ -241,8 +236,8 @@ def _handles(kinds: Sequence[Kind], keys: Sequence[np.ndarray]) -> list[Line2D]:
     for kind in kinds:
         counts = [int((key == kind.key).sum()) for key in keys]
         if any(counts):
-            distinct = [count for i, count in enumerate(counts) if i == 0 or count != counts[i - 1]]
-            name = f"{_name(kind.name)} ({' / '.join(map(str, distinct))})"
+            shown = counts[:1] if len(set(counts)) == 1 else counts
+            name = f"{_name(kind.name)} ({' / '.join(map(str, shown))})"
             # A legend leaves out what is called "_…": no finding of ours may vanish so.
             name = f"\u200b{name}" if name.startswith("_") else name
             found.append(Line2D([], [], color=kind.colour, marker=kind.marker, markersize=4, linestyle="", label=name))
@@ -266,18 +261,18 @@ def _best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
     return max(scores, key=lambda pair: (pair[0], -pair[1]))[1] if scores else None
 
 
-def _lines(axes: Axes, name: str, epochs: Sequence[int], series: Mapping[str, np.ndarray], best: int | None) -> None:
+def _lines(axes: Axes, what: str, part: str, epochs: Sequence[int], series: Mapping[str, np.ndarray], best: int | None) -> None:
     drawn = {shown: values for shown, values in series.items() if np.isfinite(values).any()}
     for (shown, values), colour, marker in zip(drawn.items(), _COLOURS, "o^sDvP", strict=False):
         axes.plot(epochs, values, color=colour, marker=marker, markersize=2.5, linewidth=1.2, label=_name(shown))
-    axes.set(title=name, xlabel="epoch")
+    axes.set(title=f"{what} of {part}", xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color=_GREY, alpha=0.25, linewidth=0.5)
     if not drawn:
         _say(axes, "not computed")
         return
     if best is not None:
-        axes.axvline(best, color=_INK, linewidth=0.8, linestyle="--", gid=BEST, label=f"epoch {best}, the best")
+        axes.axvline(best, color=_INK, linewidth=0.8, linestyle="--", gid=f"{BEST}-{part}", label=f"epoch {best}, the best")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
 
 
@@ -315,10 +310,22 @@ def _inline(svg: str) -> str:
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
     svg = svg.replace("<svg", '<svg style="stroke-linejoin: round; stroke-linecap: butt"', 1)
+    svg = re.sub(r'(?<=data:image/png;base64,)[^"]+', lambda data: _few_colours(data.group()), svg)
+    referred = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
     prefix = f"p{sha256(svg.encode()).hexdigest()[:8]}-"
-    return re.sub("<[^>]*>", lambda tag: _tag(tag.group(), prefix), svg)
+    return re.sub("<[^>]*>", lambda tag: _tag(tag.group(), prefix, referred), svg)
 
 
-def _tag(tag: str, prefix: str) -> str:
-    """Only tags are changed: a finding may be called like an attribute or a colour."""
+def _tag(tag: str, prefix: str, referred: set[str]) -> str:
+    """A tag with the picture's ids and the page's ink. Text is left alone: a finding may be called like an attribute or a colour."""
+    # matplotlib gives an id to everything, and to equal images the same one.
+    tag = re.sub(r' id="([^"]*)"', lambda found: found.group() if found[1] in referred or found[1].startswith(BEST) else "", tag)
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", tag).replace(_INK, "currentColor")
+
+
+def _few_colours(data: str) -> str:
+    """A PNG in base64 with a palette of 64 colours, which its points need: eight panels of 2,600 points take 200 kB in place of 760."""
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(base64.b64decode(data)))
+    picture.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()

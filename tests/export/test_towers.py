@@ -21,8 +21,8 @@ def untrained(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("untrained")
     backbone = load_backbone(str(tiny_backbone))
     space = SharedSpace(ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale).eval()
-    export_film_tower(FilmGraph(backbone, space), 160, folder / "image.onnx")
-    export_text_tower(TextGraph(backbone, space), backbone, folder / "text.onnx")
+    export_film_tower(FilmGraph(backbone, space, space.shape.dim), 160, folder / "image.onnx")
+    export_text_tower(TextGraph(backbone, space, space.shape.dim), backbone, folder / "text.onnx")
     return backbone, folder
 
 
@@ -77,5 +77,5 @@ def test_the_same_run_gives_the_same_bytes(untrained: tuple, tmp_path: Path) -> 
     torch.manual_seed(1)
     first, second = tmp_path / "a.onnx", tmp_path / "b.onnx"
     for path in (first, second):
-        export_film_tower(FilmGraph(backbone, space), 160, path)
+        export_film_tower(FilmGraph(backbone, space, space.shape.dim), 160, path)
     assert first.read_bytes() == second.read_bytes()

@@ -1,0 +1,179 @@
+"""``mtclip eval``: what it judges, what it writes, and what it refuses."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mtclip_edge.sources import open_source
+from mtclip_edge.studies import LABELS
+
+
+def figures(model: dict) -> dict[tuple[str, str], dict]:
+    return {(f["name"], f["subset"]): f for f in model["figures"]}
+
+
+@pytest.fixture(scope="module")
+def judged(tiny_run: Path, tiny_bundle: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """One evaluation of run and bundle, as a process of its own, with what it wrote."""
+    folder = tmp_path_factory.mktemp("judged") / "out"
+    words = ["eval", tiny_run, tiny_bundle, "--data", source, "--format", "json", "--out", folder]
+    done = subprocess.run([sys.executable, "-m", "mtclip_edge", *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(document=json.loads(done.stdout), err=done.stderr, folder=folder)
+
+
+def test_eval_of_run_and_bundle_agree(judged: SimpleNamespace) -> None:
+    run, bundle = judged.document["models"]
+    assert (judged.document["schema"], run["kind"], bundle["kind"]) == ("mtclip.eval/1", "run", "bundle")
+    assert (judged.document["data"]["split"], bundle["precision"]) == ("test", "fp32")
+    # Differences in the seventh digit let two reports of nearly the same vector change places: one film in 46 is 0.022.
+    ours, theirs = figures(run), figures(bundle)
+    assert ours.keys() == theirs.keys()
+    for key, figure in ours.items():
+        if not figure["anecdote"] and not key[0].startswith("median_rank"):
+            assert figure["value"] == pytest.approx(theirs[key]["value"], abs=0.05), key
+    assert ours["auroc", "all"]["value"] > 0.85
+    difference = {(f["name"], f["subset"]): f for f in judged.document["differences"][0]["figures"]}
+    assert difference["auroc", "all"]["low"] <= 0 <= difference["auroc", "all"]["high"]
+    assert any(note.startswith("HNSW finds 1.0") for note in bundle["notes"])
+
+
+def test_eval_writes_metrics_and_a_page_of_its_own(judged: SimpleNamespace) -> None:
+    assert json.loads((judged.folder / "metrics.json").read_text()) == judged.document
+    page = (judged.folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 3  # clusters, training, reliability
+    assert "data:image/png;base64," in page
+    assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)", page)
+    assert {p.stat().st_mode & 0o777 for p in judged.folder.iterdir()} == {0o600}
+
+
+def test_eval_as_a_table(mtclip, tiny_bundle: Path, source: Path, judged: SimpleNamespace) -> None:
+    there = {p.name for p in tiny_bundle.iterdir()}
+    found = mtclip("eval", tiny_bundle, "--data", source)
+    rows: dict[str, list[str]] = {}
+    for line in found.out.splitlines():
+        name, *cells = re.split(r"\s{2,}", line.rstrip())
+        rows.setdefault(name, cells)  # a figure of all studies stands before the same of some
+    bundle = figures(judged.document["models"][1])
+    auroc, recall = bundle["auroc", "all"], bundle["recall@10.film_to_report", "all"]
+    assert rows["AUROC"] == ["0.500", f"{auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"]
+    bounds = f"[{recall['low']:.3f}, {recall['high']:.3f}]"
+    assert rows["Recall@10, film to report"] == [f"{recall['chance']:.3f}", f"{recall['value']:.3f} {bounds} ×{recall['lift']:.1f}"]
+    assert "Research use only" in found.out
+    assert {p.name for p in tiny_bundle.iterdir()} == there  # a bundle is never written to
+
+
+def leaking(source: Path, folder: Path) -> Path:
+    """The same studies, with a train patient's film in the test split too."""
+    with source.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    split = {s.study_id: s.split for s in open_source(str(source)).studies}
+    for row in rows:
+        row["image_path"], row["split"] = row["image_path"] and str(source.parent / row["image_path"]), split[row["study_id"]]
+    train, test = (next(r for r in rows if r["split"] == name and r["image_path"]) for name in ("train", "test"))
+    train["patient_id"], train["image_path"] = test["patient_id"], test["image_path"]
+    path = folder / "leak.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_a_leak_is_an_error_and_allowed_it_is_marked(mtclip, tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
+    path = leaking(source, tmp_path)
+    found = mtclip("eval", tiny_bundle, "--data", path)
+    assert (found.code, found.out) == (1, "")
+    assert "1 patients are in the splits train and test" in found.err
+    assert "--allow-leaks" in found.err
+    allowed = mtclip("eval", tiny_bundle, "--data", path, "--allow-leaks", "--out", tmp_path / "o")
+    assert allowed.code == 0
+    assert allowed.out.startswith("LEAK: 1 patients")
+    assert len(json.loads((tmp_path / "o" / "metrics.json").read_text())["leaks"]) == 2
+    assert "1 identical films" in (tmp_path / "o" / "report.html").read_text()
+
+
+def test_a_run_judged_on_its_own_train_films_is_a_leak(mtclip, tiny_run: Path, source: Path) -> None:
+    found = mtclip("eval", tiny_run, "--data", source, "--split", "train")
+    assert found.code == 1
+    assert "was trained on" in found.err
+
+
+def test_films_without_reports_search_the_runs(mtclip, tiny_run: Path, tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
+    of = {label: [s.films[0].path for s in open_source(str(source)).split("test") if s.films and s.label == label] for label in LABELS}
+    films = [*of["abnormal"][:3], *of["normal"][:3]]
+    lines = "".join(f"x{i},{path},{'abnormal' if i < 3 else 'normal'},test\n" for i, path in enumerate(films))
+    (tmp_path / "m.csv").write_text(f"study_id,image_path,label,split\n{lines}")
+    found = mtclip("eval", tiny_run, "--data", tmp_path / "m.csv", "--format", "json", "--out", tmp_path / "o")
+    assert found.code == 0, found.err
+    document = json.loads(found.out)
+    assert document["data"]["searched"].startswith("the train reports of")
+    assert document["data"]["reports"] > 10
+    assert figures(document["models"][0])["precision@10.macro", "all"]["value"] > 0.6
+    assert not any(name.startswith("recall") for name, _ in figures(document["models"][0]))
+    alone = json.loads(mtclip("eval", tiny_bundle, "--data", tmp_path / "m.csv", "--format", "json").out)
+    assert {name.split("@")[0] for name, _ in figures(alone["models"][0])} <= {
+        "auroc",
+        "auprc",
+        "ece",
+        "ece.calibrated",
+        "sensitivity",
+        "specificity",
+    }
+    named = json.loads(mtclip("eval", tiny_bundle, "--data", tmp_path / "m.csv", "--reports", source, "--format", "json").out)
+    assert named["data"]["searched"] == str(source)
+
+
+@pytest.mark.parametrize("kind", ["tiny_backbone", "clip_backbone"])
+def test_a_backbone_by_itself_is_a_baseline_in_both_geometries(mtclip, source: Path, kind: str, request) -> None:
+    found = mtclip("eval", "--backbone", request.getfixturevalue(kind), "--data", source, "--format", "json")
+    assert found.code == 0, found.err
+    crop, squash = json.loads(found.out)["models"]
+    assert crop["kind"] == "backbone"
+    assert crop["name"].endswith("(crop)")
+    for model in (crop, squash):  # random weights: within four times the interval's half width of chance
+        figure = figures(model)["precision@10.macro", "all"]
+        assert abs(figure["value"] - 0.5) < 4 * (figure["high"] - figure["low"]) / 2
+        assert "auroc" in {name for name, _ in figures(model)}
+
+
+def test_the_ablation_compares_each_combination_of_losses_with_clip_alone(
+    mtclip, source: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    found = mtclip(
+        "eval", "--ablate", "--seeds", "2", "--backbone", tiny_backbone, "--data", source, "--format", "json", "--out", tmp_path / "o"
+    )
+    assert found.code == 0, found.err
+    document = json.loads(found.out)
+    assert [m["name"] for m in document["models"]] == ["CLIP", "CLIP + BCE", "CLIP + SupCon", "CLIP + BCE + SupCon"]
+    assert [d["against"] for d in document["differences"]] == ["CLIP"] * 3
+    assert ["auroc" in {name for name, _ in figures(m)} for m in document["models"]] == [False, True, False, True]
+    assert any("standard deviation over seeds" in note for note in document["models"][0]["notes"])
+    assert (tmp_path / "o" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "nothing to evaluate"),
+        (("--ablate", "--seeds", "0"), "--seeds 0"),
+        (("--ablate", "x"), "--ablate trains its own models"),
+    ],
+)
+def test_eval_of_nothing_in_particular(mtclip, source: Path, words: tuple[str, ...], said: str) -> None:
+    found = mtclip("eval", *words, "--data", source)
+    assert (found.code, found.out) == (2, "")
+    assert said in found.err
+
+
+def test_eval_of_a_split_that_is_empty(mtclip, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("study_id,report\n1,Clear.\n")
+    found = mtclip("eval", tiny_bundle, "--data", tmp_path / "m.csv")
+    assert (found.code, found.out) == (1, "")
+    assert "no film in the split test\nuse --split all" in found.err

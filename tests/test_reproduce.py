@@ -1,0 +1,35 @@
+"""The paper's comparison runs from end to end, in both published layouts, on random weights."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+def script():
+    path = Path(__file__).parents[1] / "benchmarks" / "reproduce.py"
+    spec = importlib.util.spec_from_file_location("reproduce", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_row_of_the_comparison(
+    source: Path, tiny_backbone: Path, clip_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["--data", str(source), "--clip", str(clip_backbone), "--biomedclip", str(tiny_backbone), "--out", str(tmp_path / "out")]
+    module = script()
+    module.main([*words, "--seeds", "2", "--epochs", "2"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    names = [row[0].removeprefix("| ") for row in rows]
+    baselines = [f"{folder.name} ({way})" for folder in (tiny_backbone, clip_backbone) for way in ("crop", "squash")]
+    assert names == ["|", *baselines, "CLIP", "CLIP + BCE", "CLIP + SupCon", "CLIP + BCE + SupCon"]
+    by_name = dict(zip(names, rows, strict=True))
+    assert by_name["CLIP"][1] == "–"  # no head was trained
+    assert "±" in by_name["CLIP + BCE"][1]
+    assert "±" not in by_name[baselines[0]][2]
+    assert (tmp_path / "out" / "comparison.md").read_text().count("\n") == len(rows) + 1
+    before = (tmp_path / "out" / "CLIP, seed 0" / "run.json").stat().st_mtime_ns
+    module.main([*words, "--seeds", "2", "--epochs", "2"])
+    assert (tmp_path / "out" / "CLIP, seed 0" / "run.json").stat().st_mtime_ns == before  # what is finished is used again
