@@ -4,6 +4,7 @@ import re
 import xml.etree.ElementTree as ET
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from mtclip_edge.figures import Figure
 from mtclip_edge.naming import FINDINGS, GROUPS, OTHER, group, row, title
 from mtclip_edge.page import Example, ExampleHit, Picture, page
+from mtclip_edge.studies import Film, Study
 
 VOID = {"meta", "img", "br", "link"}
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><defs><path id="{0}-m" d="M0 0"/></defs><use href="#{0}-m"/></svg>'
@@ -364,15 +366,12 @@ def test_pictures_of_the_training_side_share_a_page() -> None:
 
 def test_a_judged_evaluation_becomes_a_page_with_every_figure() -> None:
     import numpy as np
-    from drawn import write_manifest  # noqa: F401  # the test folder is on the path
 
     from mtclip_edge.cases import Cases
     from mtclip_edge.evaluation import Embedded, Judged
-    from mtclip_edge.studies import Study
 
     random = np.random.default_rng(3)
-    studies = [_study(Study, i) for i in range(60)]
-    cases = Cases.of(studies)
+    cases = Cases.of([study(number) for number in range(60)])
 
     def unit(count: int) -> np.ndarray:
         vectors = random.normal(size=(count, 8)).astype(np.float32)
@@ -386,15 +385,12 @@ def test_a_judged_evaluation_becomes_a_page_with_every_figure() -> None:
     assert len([cells for cells in rows(text) if cells[0] != "figure"]) == len(figures) > 40
 
 
-def _study(study: Any, number: int) -> Any:
-    from pathlib import Path
-
-    from mtclip_edge.studies import Film
-
-    label = ("normal", "abnormal")[number % 2]
+def study(number: int) -> Study:
+    """Every other one abnormal, a third AP, twenty texts twice, two findings."""
     film = Film(Path(f"{number}.png"), f"{number}.png", ("PA", "AP")[number % 3 == 0])
     names = ("mass", "nodule. big")[: 1 + number % 4 // 2] if number % 2 else ()
-    return study(f"s{number}", f"p{number}", (film,), report=f"Report {number % 40}.", label=label, finding_labels=names)
+    label = ("normal", "abnormal")[number % 2]
+    return Study(f"s{number}", f"p{number}", (film,), report=f"Report {number % 40}.", label=label, finding_labels=names)
 
 
 @pytest.mark.parametrize(

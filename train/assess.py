@@ -11,7 +11,7 @@ from typing import Any
 
 from mtclip_edge.demo import resolve
 from mtclip_edge.durable import private_dir, write_bytes
-from mtclip_edge.errors import LeakFound, MtclipError, WrongOption
+from mtclip_edge.errors import LeakFound, SourceUnusable, WrongOption
 from mtclip_edge.extras import need_torch
 from mtclip_edge.judging import Model, bundle_models, document, judge, of_split
 from mtclip_edge.leaks import between_splits, with_training
@@ -92,8 +92,8 @@ def find_leaks(reading: Reading, studies: Sequence[Study], artefacts: Sequence[P
 
             try:
                 trained = open_sources(load_run(path).sources).split("train")
-            except MtclipError:
-                continue  # sources that are gone cannot be compared; the run's own error, if it has one, comes when it is judged
+            except SourceUnusable:
+                continue  # sources that are gone cannot be compared
             found += with_training(studies, trained, str(path))
     return list(dict.fromkeys(found))
 
@@ -157,4 +157,5 @@ def _beside(asked: Asked) -> Path | None:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "run.json").exists()
+    """Also an unfinished one, so that it is told as that."""
+    return any((path / name).exists() for name in ("run.json", "checkpoint.safetensors"))

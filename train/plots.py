@@ -42,7 +42,7 @@ _GREY = "#8a8f98"
 # Okabe & Ito 2008, told apart with any colour vision; the blue is lighter, to be seen in the dark. Shapes differ for print without colour.
 _BLUE, _VERMILION, _GREEN, _PINK, _ORANGE, _SKY = "#1e88c9", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 _COLOURS = (_VERMILION, _BLUE, _GREEN, _PINK, _ORANGE, _SKY)
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mtclip",
     "font.size": 9,
@@ -58,6 +58,7 @@ _STYLE = {
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
+_LOOK: Any = ["default", _STYLE]  # whatever a matplotlibrc says
 _VALIDATION = {
     "auroc": ("auroc",),
     "precision@10.macro": ("precision@10", "macro"),
@@ -129,7 +130,7 @@ def clusters(clouds: Mapping[str, Cloud]) -> str:
     rows = [(_LABELS, [cloud.label for cloud in clouds.values()])]
     if any(cloud.finding is not None and (cloud.finding != "").any() for cloud in clouds.values()):
         rows.append(_by_finding([np.full(len(c.label), "") if c.finding is None else c.finding for c in clouds.values()]))
-    with style.context(["default", _STYLE]):
+    with style.context(_LOOK):
         handles = [_handles(kinds, keys) for kinds, keys in rows]
         heights = [2.5 + 0.18 * math.ceil(len(found) / _COLUMNS) for found in handles]  # inches: a panel and the lines of its legend
         figure = Figure(figsize=(2.4 * max(1, len(clouds)), sum(heights)), layout="constrained")
@@ -151,7 +152,7 @@ def loss_curves(history: Sequence[Mapping[str, Any]]) -> str:
     losses = {name: "all, weighted" if name == "loss" else name for line in history for name in line["train"]}
     training = {shown: _series(history, "train", name) for name, shown in losses.items()}
     validation = {title(name): _series(history, "validation", *path) for name, path in _VALIDATION.items()}
-    with style.context(["default", _STYLE]):
+    with style.context(_LOOK):
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         _lines(left, "losses", "train", epochs, training, best)
@@ -168,7 +169,7 @@ def reliability(label: np.ndarray, before: np.ndarray, after: np.ndarray | None)
     known = (label == 0) | (label == 1)
     every = [("before", before, _GREY, "s"), ("after temperature scaling", after, _BLUE, "o")]
     drawn = [(name, values[known], colour, marker) for name, values, colour, marker in every if values is not None]
-    with style.context(["default", _STYLE]):
+    with style.context(_LOOK):
         figure = Figure(figsize=(4.4, 5.2), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         top.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
@@ -238,8 +239,6 @@ def _handles(kinds: Sequence[Kind], keys: Sequence[np.ndarray]) -> list[Line2D]:
         if any(counts):
             shown = counts[:1] if len(set(counts)) == 1 else counts
             name = f"{_name(kind.name)} ({' / '.join(map(str, shown))})"
-            # A legend leaves out what is called "_…": no finding of ours may vanish so.
-            name = f"\u200b{name}" if name.startswith("_") else name
             found.append(Line2D([], [], color=kind.colour, marker=kind.marker, markersize=4, linestyle="", label=name))
     return found
 
