@@ -39,6 +39,7 @@ class TrainConfig:
     weight_decay: float = 0.05
     warmup: float = 0.05  # share of all steps
     balanced: bool = False  # as many normal as abnormal films in each batch
+    drop_path: float = 0.0  # where the tower is trained: share of films for which its last block is skipped, fewer before it
     ema: float = 0.0  # decay, per step, of the moving average of all weights that is kept instead of the last ones; 0: none
     micro_batch: int = 64  # films in the tower at a time, where it is trained: memory, not the result
     heads_first: bool = True  # where the tower is trained: the projectors alone before, so that chance does not pull at the tower
@@ -56,6 +57,7 @@ class TrainConfig:
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(self.size is None or self.size >= 32, "size", self.size, "at least 32")
         _require(self.supcon_temperature > 0, "supcon_temperature", self.supcon_temperature, "above 0")
+        _require(0 <= self.drop_path < 1, "drop_path", self.drop_path, "0 or more and below 1")
         _require(0 <= self.ema < 1, "ema", self.ema, "0 or more and below 1")
         _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 or more and below 1")
         for field in fields(self):

@@ -52,7 +52,11 @@ def train(
     splits = reading.split("train"), reading.split("validation")
     unfinished = resume and (out / runs.CHECKPOINT).is_file()
     heads = None if unfinished else _heads(config, backbone, splits, device, say, progress)
-    tower = Tower(backbone.film_tower, backbone.preprocessing, config.unfreeze).to(device) if config.trains_tower else None
+    tower = (
+        Tower(backbone.film_tower, backbone.preprocessing, config.unfreeze, config.drop_path).to(device) if config.trains_tower else None
+    )
+    if tower and config.drop_path and not tower.skips:
+        say("this film tower has no place for stochastic depth: trained without")
     train_table, validation = (tabulate(backbone, Cases.of(studies), progress, device, tower) for studies in splits)
     _check_tables(config, train_table, validation, reading.spec, say)
     features_done = time.perf_counter()

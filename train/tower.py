@@ -58,10 +58,11 @@ class Tower(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, tower: nn.Module, how: Preprocessing, unfreeze: str = "all"):
+    def __init__(self, tower: nn.Module, how: Preprocessing, unfreeze: str = "all", drop_path: float = 0.0):
         super().__init__()
         self.tower = tower.to(memory_format=torch.channels_last)
         unfrozen(self.tower, unfreeze)
+        self.skips = bool(drop_path) and skipping(self.tower, drop_path)
         self.register_buffer("mean", torch.tensor(how.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(how.std)[:, None, None], persistent=False)
 
@@ -117,6 +118,19 @@ def _block_names(tower: nn.Module) -> list[str]:
                 return [f"{outer}.{i}" for outer, child in inner for i, _ in child.named_children()]
             return [outer for outer, _ in inner]
     raise BackboneUnusable("this film tower has no blocks that can be told apart", hint="--unfreeze 0 or all")
+
+
+def skipping(tower: nn.Module, rate: float) -> bool:
+    """Stochastic depth (Huang et al. 2016), rising to ``rate`` at the last block; False where a tower has no place for it.
+
+    timm's towers have one in each block, open_clip's own have none.
+    """
+    from timm.layers import DropPath
+
+    places = [(m, name) for m in tower.modules() for name in ("drop_path", "drop_path1", "drop_path2") if hasattr(m, name)]
+    for number, (module, name) in enumerate(places, 1):
+        setattr(module, name, DropPath(rate * number / len(places)))
+    return bool(places)
 
 
 @dataclass
