@@ -21,6 +21,8 @@ ROOT = HERE.parents[1]
 FIRST = (
     "tests/test_metrics.py",
     "tests/test_evaluation.py",
+    "tests/test_calibration.py",
+    "tests/train/test_tower.py",
     "tests/train/test_losses.py",
     "tests/test_preprocess.py",
     "tests/train/test_fit.py",
