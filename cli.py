@@ -51,6 +51,7 @@ def query(
     device: Annotated[str, typer.Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(envvar="MTCLIP_PRECISION", help="auto, or one that the bundle holds.")] = "auto",
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every report instead of the HNSW index.")] = False,
+    fuse: Annotated[str, typer.Option(help="How much the reports' own films count: off, auto, or a weight up to 1.")] = "off",
     recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = True,
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
@@ -71,9 +72,9 @@ def query(
     films = expand(images or [], files_from=files_from, recursive=recursive) if text is None else []
     from mtclip_edge.retriever import Retriever
 
-    with Retriever.open(path, device=device, precision=precision, exact=exact) as retriever:
-        if retriever.search_note:
-            _say(retriever.search_note)
+    with Retriever.open(path, device=device, precision=precision, exact=exact, fuse=fuse) as retriever:
+        for note in filter(None, (retriever.search_note, retriever.fuse_note)):
+            _say(note)
         out = writer(chosen, many=len(films) > 1)
         if text is not None:
             out.add(retriever.query_text(text, k))

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256 as sha256_of
@@ -14,12 +14,16 @@ import numpy as np
 from mtclip_edge import NOTICE, __version__
 from mtclip_edge.building import build
 from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, forget, name_in, next_generation, writing
+from mtclip_edge.cases import Cases
 from mtclip_edge.device import choose
 from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
+from mtclip_edge.embedding import embed_films
 from mtclip_edge.encoder import FilmEncoder, TextEncoder
 from mtclip_edge.errors import MtclipError, ParityFailed, Refused, SourceUnusable, WrongOption, not_among
+from mtclip_edge.fusion_tuning import tune
 from mtclip_edge.preprocess import Preprocessing
 from mtclip_edge.reporting import Progress, Say, silent
+from mtclip_edge.reports import ReportStore
 from mtclip_edge.sources import Reading, open_source, open_sources
 from mtclip_edge.studies import Study
 from mtclip_edge.tokens import Tokenizer
@@ -93,6 +97,7 @@ def export(
         encoders = {p: _encoders(out, names, manifest, p) for p in dict.fromkeys(("fp32", *precision))}
         parities = _prove(run, backbone, dim, encoders, Probes.of(validation))
         built = build(out, generation, manifest["model_id"], *encoders["fp32"], studies, progress, written)
+        manifest["fuse"] = _fusion(manifest, encoders["fp32"][0], out, built.record, studies, validation)
         parities = _with_overlap(parities, encoders, out, built.record, validation)
         for parity in parities:
             say(str(parity))
@@ -172,6 +177,20 @@ def _with_overlap(parities: list[Parity], encoders: Encoders, out: Path, index: 
         else row
         for row in parities
     ]
+
+
+def _fusion(
+    manifest: dict[str, Any], films: FilmEncoder, out: Path, index: dict[str, Any], studies: Sequence[Study], validation: list[Study]
+) -> dict[str, Any] | None:
+    """The weight of ``query --fuse auto``, chosen on the run's validation films against the index just built; None without any."""
+    cases = Cases.of(validation, studies)
+    asked = embed_films(films, [film.path for film in cases.films], manifest["dim"], silent)
+    if not len(asked.read):
+        return None
+    vectors = np.load(out / index["vectors"], mmap_mode="r", allow_pickle=False)
+    with closing(ReportStore(out / index["store"], manifest["model_id"])) as store:
+        owner = np.array([report for report, _ in store.films_of(range(index["reports"]))], np.int64)
+    return tune(cases.only(asked.read), asked.vectors, vectors[: index["reports"]], vectors[index["reports"] :], owner).to_dict()
 
 
 def _encoders(out: Path, names: Names, manifest: dict[str, Any], precision: str) -> tuple[FilmEncoder, TextEncoder]:

@@ -45,6 +45,7 @@ class Embedded:
     logit: Array | None
     report: Array | None
     calibration: Calibration | None = None
+    score: Array | None = None  # float [films, reports] instead of the cosines
     prefixes: tuple[int, ...] = ()  # widths whose first numbers serve alone
 
     def first(self, dim: int) -> "Embedded":
@@ -63,8 +64,12 @@ class Judged:
 
     def draw(self, draws: int = DRAWS, seed: int = SEED) -> list[Drawn]:
         """Every figure with its interval."""
+        return self.drawn(self.measures(), draws, seed)
+
+    def drawn(self, measures: Sequence[Measure], draws: int = DRAWS, seed: int = SEED) -> list[Drawn]:
+        """Some of the figures with their intervals."""
         films, reports = self._weights(draws, seed)
-        return [drawn(measure, films, reports) for measure in self.measures()]
+        return [drawn(measure, films, reports) for measure in measures]
 
     def summary(self) -> dict[str, Any]:
         """The few figures that choose an epoch and describe a run, without intervals; None for what cannot be computed."""
@@ -213,6 +218,8 @@ class Judged:
     @cached_property
     def _score(self) -> Array | None:
         report = self.embedded.report
+        if self.embedded.score is not None:
+            return self.embedded.score
         return self.embedded.film @ report.T if report is not None and len(report) and len(self.embedded.film) else None
 
     @cached_property

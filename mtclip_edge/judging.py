@@ -100,7 +100,7 @@ def bundle_models(
             films.logits if manifest["abnormal_head"] else None,
             reports,
             Calibration.of(manifest["calibration"]),
-            tuple(manifest.get("prefixes", ())),
+            prefixes=tuple(manifest.get("prefixes", ())),
         )
         notes = (f"{precision} on {chosen.used}", _search_note(path, precision, films.vectors))
         models.append(Model(str(path), "bundle", cases.only(films.read), embedded, precision, notes))

@@ -29,6 +29,7 @@ CREATE TABLE study (
 ) WITHOUT ROWID;
 CREATE TABLE film (row INTEGER PRIMARY KEY, study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL, view TEXT NOT NULL);
 CREATE TABLE finding (study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL);
+CREATE INDEX film_by_study ON film(study_id);
 CREATE INDEX study_by_report ON study(report_row);
 CREATE INDEX finding_by_study ON finding(study_id);
 """
@@ -145,6 +146,14 @@ class ReportStore:
         )
         found = {values[0]: StoredFilm(*values) for values in self._of_rows(query, rows)}
         return [found[row] for row in rows]
+
+    def films_of(self, reports: Sequence[int]) -> list[tuple[int, int]]:
+        """Report row and film row of every film of some reports."""
+        query = (
+            "SELECT study.report_row, film.row FROM study JOIN film USING (study_id)"
+            " WHERE study.report_row IN (SELECT value FROM json_each(?)) ORDER BY film.row"
+        )
+        return [(report, film) for report, film in self._of_rows(query, reports)]
 
     def close(self) -> None:
         self._db.close()

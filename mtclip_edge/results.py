@@ -6,6 +6,7 @@ from typing import Any
 
 from . import NOTICE
 from .device import Device
+from .fusion import Fusion
 from .index import Choice
 
 SCHEMA = "mtclip.query/1"
@@ -94,6 +95,7 @@ class BundleFacts:
     studies: int
     reports: int
     search: Choice
+    fuse: Fusion
 
 
 @dataclass(frozen=True)
@@ -145,4 +147,5 @@ def _bundle(facts: BundleFacts) -> dict[str, Any]:
         "studies": facts.studies,
         "reports": facts.reports,
         "search": asdict(facts.search),
+        "fuse": facts.fuse.to_dict(),
     }

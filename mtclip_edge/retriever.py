@@ -19,6 +19,7 @@ from .bundle import Bundle
 from .device import Device, choose, runtime
 from .encoder import FilmEncoder, TextEncoder
 from .errors import ArtefactDamaged, ArtefactIncompatible, FilmUnreadable, MtclipError, TextTowerMissing, WrongOption, not_among
+from .fusion import Fusion, choose_fusion
 from .images import Film, read_film
 from .index import Choice, Index, load_graph
 from .paths import user_path
@@ -41,14 +42,19 @@ class Retriever:
         store: ReportStore,
         index: Index,
         load_ms: float,
+        fusion: Fusion,
     ):
-        self.bundle, self.device, self.precision = bundle, device, precision
+        self.bundle, self.device, self.precision, self.fusion = bundle, device, precision, fusion
         self._films, self._store, self._index, self._load_ms = films, store, index, load_ms
         self._text: TextEncoder | None = None
 
     @classmethod
-    def open(cls, bundle: str | Path, *, device: str = "auto", precision: str = "auto", exact: bool = False) -> "Retriever":
+    def open(
+        cls, bundle: str | Path, *, device: str = "auto", precision: str = "auto", exact: bool = False, fuse: str = "off"
+    ) -> "Retriever":
         """Open a bundle for queries. Every file read is hashed first.
+
+        ``fuse``: off, auto (the weight chosen when the bundle was exported) or a weight; how much the films of reports count.
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, ExtraMissing.
         """
@@ -56,15 +62,16 @@ class Retriever:
         while True:
             opened = Bundle.open(path)
             try:
-                return cls._open(opened, device, precision, exact)
+                return cls._open(opened, device, precision, exact, fuse)
             except ArtefactDamaged:
                 # A writer may have published the next generation in between and removed ours.
                 if Bundle.open(path).identity == opened.identity:
                     raise
 
     @classmethod
-    def _open(cls, bundle: Bundle, device: str, precision: str, exact: bool) -> "Retriever":
+    def _open(cls, bundle: Bundle, device: str, precision: str, exact: bool, fuse: str) -> "Retriever":
         started = time.perf_counter()
+        fusion = choose_fusion(fuse, bundle.manifest.get("fuse"))
         precision = _precision(bundle, precision)
         with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
             graph = pool.submit(bundle.graph, "image", precision)
@@ -75,7 +82,7 @@ class Retriever:
             films = FilmEncoder.load(graph.result(), bundle.preprocessing, choose(device))
             index = _index(bundle, vectors.result(), hnsw, exact)
             reports = ReportStore(store.result(), bundle.manifest["model_id"])
-        return cls(bundle, films.device, precision, films, reports, index, 1000 * (time.perf_counter() - started))
+        return cls(bundle, films.device, precision, films, reports, index, 1000 * (time.perf_counter() - started), fusion)
 
     def query(self, film: str | Path | bytes, k: int = 5, *, name: str | None = None) -> QueryResult:
         """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
@@ -113,6 +120,11 @@ class Retriever:
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]."""
         return self._index.search_reports(vector, k, self._store.report_ids).rows
+
+    @property
+    def fuse_note(self) -> str | None:
+        """One line where films do not count though that was asked for."""
+        return f"without films: {self.fusion.why}" if not self.fusion.weight and self.fusion.why != "not asked for" else None
 
     @property
     def search(self) -> Choice:
@@ -153,7 +165,7 @@ class Retriever:
         encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
         for (name, film, _, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
             clock.note("encode", encode_ms)
-            hits = self._report_hits(vector, k)
+            hits = self._report_hits(vector, k, self.fusion.weight)
             clock.lap("search")
             yield QueryResult(
                 kind="film",
@@ -175,8 +187,12 @@ class Retriever:
         logit = logit / calibration["temperature"] if calibration else logit
         return Abnormal(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)
 
-    def _report_hits(self, vector: np.ndarray, k: int) -> tuple[ReportHit, ...]:
-        found = self._index.search_reports(vector, k, self._store.report_ids)
+    def _report_hits(self, vector: np.ndarray, k: int, weight: float = 0.0) -> tuple[ReportHit, ...]:
+        names = self._store.report_ids
+        if weight:
+            found = self._index.fused(vector, k, names, self._store.films_of, weight)
+        else:
+            found = self._index.search_reports(vector, k, names)
         return tuple(
             ReportHit(rank, score, r.report_id, r.label, r.studies, r.study_ids, r.findings, r.impression, r.text)
             for rank, (score, r) in enumerate(zip(found.scores, self._store.reports(found.rows), strict=True), 1)
@@ -199,6 +215,7 @@ class Retriever:
             studies=counts["studies"],
             reports=counts["reports"],
             search=self._index.choice,
+            fuse=self.fusion,
         )
 
     def _text_encoder(self) -> TextEncoder:

@@ -121,7 +121,7 @@ def embedded(cases: Cases, random: np.random.Generator, signal: float, dim: int 
     report = unit(random.normal(size=(len(cases.reports), dim)).tolist())
     film = signal * report[cases.own_report.argmax(axis=1)] + random.normal(size=(len(cases.films), dim)) / dim**0.5
     logit = signal * (cases.labels - 0.5) + random.normal(size=len(cases.films))
-    return Embedded(unit(film.tolist()), logit, report, Calibration(1.2, 0.4, 0.9, 50), (16,))
+    return Embedded(unit(film.tolist()), logit, report, Calibration(1.2, 0.4, 0.9, 50), prefixes=(16,))
 
 
 def by_name(drawn: list[Drawn]) -> dict[tuple[str, str], Drawn]:

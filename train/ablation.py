@@ -74,7 +74,7 @@ def _one(config: TrainConfig, backbone: Backbone, tables: Sequence[Table], known
     calibration = fitted.calibrated()
     fitted.space.load_state_dict(fitted.best)
     film, logit, report = embed(fitted.space, test)
-    embedded = Embedded(film, logit if config.bce else None, report, calibration, fitted.shape.prefixes)
+    embedded = Embedded(film, logit if config.bce else None, report, calibration, prefixes=fitted.shape.prefixes)
     return Judged(test.cases, embedded, known).draw()
 
 

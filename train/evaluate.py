@@ -47,7 +47,7 @@ def run_model(
         logit if run.record["config"]["bce"] else None,  # without that loss the head was never trained
         report if len(report) else None,
         Calibration.of(run.record["calibration"]),
-        run.space.shape.prefixes,
+        prefixes=run.space.shape.prefixes,
     )
     notes = (f"fp32 on {used} ({why})",)
     before = _before(backbone, table, load_backbone(run.record["backbone"]["spec"]) if run.record["tower_sha256"] else None, used, progress)

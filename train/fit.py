@@ -115,7 +115,7 @@ def _heads(
     train_table, validation = (tabulate(backbone, Cases.of(studies), progress, device) for studies in splits)
     _check_tables(alone, train_table, validation, "the data", silent)
     fitted = Fit(alone, shape_for(alone, backbone), backbone.logit_scale, train_table, validation, device).run(None, False, silent)
-    say(epoch_line(fitted.history[fitted.best_epoch - 1], len(fitted.history)))
+    say(f"projectors: {epoch_line(fitted.history[fitted.best_epoch - 1], len(fitted.history))}")
     return fitted.best
 
 

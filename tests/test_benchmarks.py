@@ -1,14 +1,15 @@
 """The paper's comparison runs from end to end, in both published layouts, on random weights."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
 
-def script():
-    path = Path(__file__).parents[1] / "benchmarks" / "reproduce.py"
-    spec = importlib.util.spec_from_file_location("reproduce", path)
+def script(name: str):
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -19,7 +20,7 @@ def test_every_row_of_the_comparison(
     source: Path, tiny_backbone: Path, clip_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     words = ["--data", str(source), "--clip", str(clip_backbone), "--biomedclip", str(tiny_backbone), "--out", str(tmp_path / "out")]
-    module = script()
+    module = script("reproduce")
     module.main([*words, "--seeds", "2", "--epochs", "2"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     names = [row[0].removeprefix("| ") for row in rows]
@@ -33,3 +34,18 @@ def test_every_row_of_the_comparison(
     before = (tmp_path / "out" / "CLIP, seed 0" / "run.json").stat().st_mtime_ns
     module.main([*words, "--seeds", "2", "--epochs", "2"])
     assert (tmp_path / "out" / "CLIP, seed 0" / "run.json").stat().st_mtime_ns == before  # what is finished is used again
+
+
+def test_the_gpu_measurements_stop_in_time_and_go_on(source: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    """On the CPU here: the same code, without a card."""
+    module = script("gpu_hour")
+    words = ["--data", str(source), "--out", str(tmp_path), "--device", "cpu", "--backbone", str(tiny_backbone), "--epochs", "2"]
+    module.JOBS = {"defaults": {}, "last-block": {"unfreeze": "1"}}
+    module.main([*words, "--minutes", "0"])
+    assert (tmp_path / "defaults" / "checkpoint.safetensors").is_file()
+    assert json.loads((tmp_path / "gpu_hour.json").read_text()) == {}
+    module.main(words)
+    found = json.loads((tmp_path / "gpu_hour.json").read_text())
+    assert set(found) == {"defaults", "last-block"}
+    assert found["defaults"]["epochs"] == 2
+    assert found["defaults"]["test"]["auroc"] > 0.5

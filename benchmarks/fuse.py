@@ -1,0 +1,46 @@
+"""What ``query --fuse`` gains: a run's test films against its train reports, the weight chosen on validation, with paired intervals.
+
+    python benchmarks/fuse.py RUN --data SOURCE
+
+Prints a Markdown table of every weight on both splits; what counts is the test row of the weight that validation chose.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from mtclip_edge.figures import differences
+from mtclip_edge.fusion_tuning import WEIGHTS, judged, tune
+from mtclip_edge.sources import open_source
+from mtclip_edge.train.evaluate import run_model
+
+SHOWN = ("precision@1.macro", "precision@10.macro", "map@10", "ndcg@10")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", required=True)
+    options = parser.parse_args()
+    reading = open_source(options.data)
+    train = reading.split("train")
+    known = run_model(options.run, train)
+    column = {report.report_id: i for i, report in enumerate(known.cases.reports)}
+    owner = np.array([column.get(study.report_id, -1) for study in known.cases.studies])
+    print(f"| split | weight | {' | '.join(SHOWN)} |\n|---|---|{'---|' * len(SHOWN)}")
+    for split in ("validation", "test"):
+        asked = run_model(options.run, reading.split(split), train)
+        parts = asked.cases, asked.embedded.film, asked.embedded.report, known.embedded.film, owner
+        without = judged(*parts, 0.0)
+        print(f"| {split} | 0 | {' | '.join(f'{d.figure.value:.3f}' for name in SHOWN for d in without if d.figure.name == name)} |")
+        for weight in WEIGHTS:
+            gain = {figure.name: figure for figure in differences(without, judged(*parts, weight))}
+            cells = [f"{gain[n].value:+.3f} [{gain[n].low:+.3f}, {gain[n].high:+.3f}]" for n in SHOWN]
+            print(f"| {split} | {weight} | {' | '.join(cells)} |", flush=True)
+        if split == "validation":
+            print(f"chosen: {tune(*parts)}")
+
+
+if __name__ == "__main__":
+    main()
