@@ -19,13 +19,26 @@ from mtclip_edge.demo import FOLDER
 from mtclip_edge.export.pack import export
 from mtclip_edge.metrics import auroc
 from mtclip_edge.phantoms import Phantom, make
-from mtclip_edge.settings import TUNED, TrainConfig
+from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources.phantom import save
 from mtclip_edge.terminal import ProgressBars
 from mtclip_edge.train.fit import train
 
 TRAIN, REPORTS, UNSEEN_SEED, UNSEEN = "phantom:3000@11", "phantom:900@12", 13, 400
-CONFIG = TrainConfig(**{**TUNED, "unfreeze": "all", "size": 160, "dim": 128, "hidden": 256, "dropout": 0.1, "patience": 10})
+# Written out, so that other defaults do not make another bundle.
+CONFIG = TrainConfig(
+    unfreeze="all",
+    size=160,
+    epochs=10,
+    lr=1e-3,
+    batch_size=64,
+    dim=128,
+    hidden=256,
+    dropout=0.1,
+    patience=10,
+    matryoshka=False,
+    heads_first=False,
+)
 MOST_BYTES = 12_000_000
 EXAMPLES = {"normal": (), "effusion": ("effusion",), "nodule": ("nodule",), "cardiomegaly": ("cardiomegaly",)}
 

@@ -64,4 +64,5 @@ def _threshold(normal: np.ndarray) -> float:
     """The least logit above which at most a tenth of the normal films lie."""
     ordered = np.sort(normal)
     below = int(np.ceil(SPECIFICITY * len(ordered) - 1e-9))
-    return float(np.nextafter(ordered[below - 1], np.inf))
+    # In float32, which logits are: a threshold between two float32 numbers would be rounded onto the lower one.
+    return float(np.nextafter(np.float32(ordered[below - 1]), np.float32(np.inf)))

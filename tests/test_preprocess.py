@@ -44,7 +44,7 @@ def test_it_survives_json() -> None:
     assert Preprocessing.from_dict(CLIP_LIKE.to_dict()) == CLIP_LIKE
 
 
-@pytest.mark.parametrize("bad", [{"geometry": "crop"}, {"interpolation": "nearest"}, {"size": 0}, {"std": [0.1, 0.0, 0.1]}])
+@pytest.mark.parametrize("bad", [{"geometry": "round"}, {"interpolation": "nearest"}, {"size": 0}, {"std": [0.1, 0.0, 0.1]}])
 def test_unknown_numbers_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ArtefactIncompatible):
         Preprocessing.from_dict({**CLIP_LIKE.to_dict(), **bad})
@@ -57,3 +57,15 @@ def test_a_full_size_film_and_its_squashed_copy_look_alike(real_data: Path) -> N
     copy = real_data / "openi_frontal" / "images" / "1000_IM-0003-1001.jpg"
     a, b = (model_input(read_film(p).grey, CLIP_LIKE) for p in (full, copy))
     assert np.abs(a - b).mean() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (200, 301), (224, 224), (97, 640), (1000, 777)])
+def test_the_crop_is_that_of_open_clip(random: np.random.Generator, shape: tuple[int, int]) -> None:
+    """A backbone's own transform: shorter side scaled, centre cropped, as torchvision does it."""
+    from open_clip import image_transform
+    from PIL import Image
+
+    grey = random.integers(0, 256, shape, dtype=np.uint8)
+    how = Preprocessing(224, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), geometry="crop")
+    theirs = image_transform(224, is_train=False, mean=how.mean, std=how.std)(Image.fromarray(grey).convert("RGB"))
+    np.testing.assert_allclose(model_input(grey, how), theirs.numpy(), atol=1e-5)

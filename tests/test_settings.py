@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mtclip_edge.errors import SourceUnusable, WrongOption
-from mtclip_edge.settings import TrainConfig, resolve
+from mtclip_edge.settings import TUNED, TrainConfig, resolve
 
 
 def test_option_then_variable_then_file_then_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +34,10 @@ def test_option_then_variable_then_file_then_default(tmp_path: Path, monkeypatch
         ({"bce": float("nan")}, "bce = nan"),
         ({"warmup": -3.0}, "warmup = -3.0"),
         ({"unfreeze": "some"}, "unfreeze = 'some'"),
+        ({"unfreeze": "-1"}, "unfreeze = '-1'"),
+        ({"ema": 1.0}, "ema = 1.0"),
+        ({"drop_path": 1.0}, "drop_path = 1.0"),
+        ({"micro_batch": 0}, "micro_batch = 0"),
     ],
 )
 def test_values_that_make_no_sense(values: dict, message: str) -> None:
@@ -62,3 +66,15 @@ def test_unreadable_files(tmp_path: Path) -> None:
         resolve({}, tmp_path / "t.toml")
     with pytest.raises(SourceUnusable, match="cannot be read"):
         resolve({}, tmp_path / "gone.toml")
+
+
+def test_training_the_tower_has_defaults_of_its_own_and_says_where_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    frozen, _ = resolve({}, None)
+    tuned, origins = resolve({"unfreeze": "3", "epochs": 5}, None)
+    assert (frozen.ema, frozen.trains_tower, tuned.trains_tower) == (0.0, False, True)
+    assert (tuned.ema, origins["ema"]) == (TUNED["ema"], "default with unfreeze")
+    assert (tuned.epochs, origins["epochs"]) == (5, "option")
+    monkeypatch.setenv("MTCLIP_MATRYOSHKA", "false")
+    monkeypatch.setenv("MTCLIP_BALANCED", "true")
+    named, origins = resolve({}, None)
+    assert (named.matryoshka, named.balanced, origins["balanced"]) == (False, True, "MTCLIP_BALANCED")

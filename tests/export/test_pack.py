@@ -11,6 +11,7 @@ from torch import nn
 from mtclip_edge.bundle import Bundle
 from mtclip_edge.errors import ArtefactIncompatible, ParityFailed, Refused, RunUnusable, SourceUnusable, WrongOption
 from mtclip_edge.export import pack, parity, towers
+from mtclip_edge.images import read_film
 from mtclip_edge.retriever import Retriever
 
 
@@ -26,7 +27,7 @@ def test_it_proves_itself_on_real_inputs_at_three_batch_sizes(tiny_bundle: Path)
 class WithoutProjector(nn.Module):
     """What a projector forgotten in the traced module would give."""
 
-    def __init__(self, backbone, space):
+    def __init__(self, backbone, space, dim):
         super().__init__()
         self.tower, self.space = backbone.film_tower, space
 
@@ -244,3 +245,31 @@ def test_a_bundle_with_a_damaged_manifest_can_be_exported_again(tiny_run: Path, 
     pack.export(tiny_run, bundle, overwrite=True)
     assert Retriever.open(bundle).query(film).hits
     assert all(problem is None for _, problem in Bundle.open(bundle).verify())
+
+
+@pytest.fixture(scope="module")
+def wide_run(source: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mtclip_edge.settings import TrainConfig
+    from mtclip_edge.train.fit import train
+
+    folder = tmp_path_factory.mktemp("wide") / "run"
+    train(TrainConfig(backbone=str(tiny_backbone), epochs=2, dim=128), [str(source)], folder)
+    return folder
+
+
+def test_embeddings_are_cut_and_the_head_still_reads_them_whole(wide_run: Path, tmp_path: Path, film: Path) -> None:
+    whole, cut = (pack.export(wide_run, tmp_path / name, dim=dim) for name, dim in (("whole", None), ("cut", 64)))
+    assert (whole.manifest["dim"], whole.manifest["prefixes"]) == (128, [64])
+    assert (cut.manifest["dim"], cut.manifest["prefixes"]) == (64, [])
+    assert cut.manifest["model_id"] != whole.manifest["model_id"]
+    with Retriever.open(whole.path) as a, Retriever.open(cut.path) as b:
+        assert a.query(film).abnormal == b.query(film).abnormal
+        full, first = (r._films.encode_films([read_film(film).grey])[0][0] for r in (a, b))
+        assert b._index.vectors.shape[1] == 64
+    np.testing.assert_allclose(first, full[:64] / np.linalg.norm(full[:64]), atol=1e-5)
+
+
+def test_a_width_it_was_not_trained_for_is_refused(wide_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongOption, match="--dim 100\nexpected one of 64, 128"):
+        pack.export(wide_run, tmp_path / "b", dim=100)
+    assert not (tmp_path / "b").exists()

@@ -15,10 +15,11 @@ import torch
 
 from mtclip_edge.cases import Cases
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, Refused, RunUnusable, SourceUnusable
+from mtclip_edge.evaluation import evaluate
 from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources import open_source
 from mtclip_edge.studies import Film, Study
-from mtclip_edge.train import fit, tables
+from mtclip_edge.train import epochs, fit, tables
 from mtclip_edge.train.projector import ProjectorShape
 from mtclip_edge.train.run import load_run
 
@@ -281,3 +282,52 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
 def test_resume_of_a_finished_run_of_another_configuration(tiny_run: Path, source: Path, tiny_backbone: Path) -> None:
     with pytest.raises(RunUnusable, match="a finished run with another epochs"):
         fit.train(TrainConfig(backbone=str(tiny_backbone)), [str(source)], tiny_run, resume=True)
+
+
+def test_prefixes_serve_alone_where_they_were_trained_to(tmp_path: Path) -> None:
+    """Without the losses on prefixes the first numbers know less than with them."""
+    from dataclasses import replace
+
+    from mtclip_edge.evaluation import Embedded
+
+    recall = {}
+    for prefixes in ((), (4,)):
+        config = TrainConfig(epochs=30, batch_size=64, lr=5e-3, patience=30)
+        done = fit.Fit(config, replace(SHAPE, prefixes=prefixes), 14.0, table(300, 1), table(100, 2), CPU).run(None, False, lambda _: None)
+        done.space.load_state_dict(done.best)
+        film, _, report = epochs.embed(done.space, table(100, 2))
+        cut = Embedded(film, None, report).first(4)
+        recall[prefixes] = evaluate(table(100, 2).cases, cut.film, None, cut.report)["film_to_report"]["recall@5"]["value"]
+    assert recall[(4,)] > recall[()] + 0.05
+
+
+def test_the_averaged_weights_are_kept_and_survive_an_interruption(tmp_path: Path) -> None:
+    config = TrainConfig(epochs=4, batch_size=64, lr=5e-3, patience=30, ema=0.9)
+    parts = (config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU)
+    whole = fit.Fit(*parts).run(None, False, lambda _: None)
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 2/"):
+            raise KeyboardInterrupt
+
+    (tmp_path / "b").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        fit.Fit(*parts).run(tmp_path / "b", False, stop)
+    resumed = fit.Fit(*parts).run(tmp_path / "b", True, lambda _: None)
+    assert all(torch.equal(whole.best[name], resumed.best[name]) for name in whole.best)
+    last = fit.Fit(TrainConfig(**{**config.to_dict(), "ema": 0.0}), *parts[1:]).run(None, False, lambda _: None)
+    assert not torch.equal(whole.best["film.out.weight"], last.best["film.out.weight"])
+
+
+def test_calibration_is_fitted_on_validation_and_stored(tiny_run: Path) -> None:
+    record = load_run(tiny_run).record
+    assert record["calibration"] is None or record["calibration"]["films"] <= record["data"]["films"]["validation"]
+    done = fit.Fit(TrainConfig(epochs=3, batch_size=64, lr=5e-3), SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(
+        None, False, lambda _: None
+    )
+    found = done.calibrated()
+    assert found.films == 100
+    _, logit, _ = epochs.embed(done.space, table(100, 2))
+    assert (logit[table(100, 2).label.numpy() == 0] < found.threshold).mean() >= 0.9
+    silent = fit.Fit(TrainConfig(epochs=1, bce=0.0), SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(None, False, lambda _: None)
+    assert silent.calibrated() is None

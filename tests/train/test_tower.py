@@ -210,3 +210,19 @@ def test_another_size_of_film(source: Path) -> None:
     from mtclip_edge.train.tables import resized
 
     assert resized(load_backbone("compact"), 96).preprocessing.size == 96
+
+
+def test_stochastic_depth_only_while_training_and_only_where_a_tower_has_a_place(random: np.random.Generator) -> None:
+    import timm
+
+    films = torch.from_numpy(random.integers(0, 256, (4, 64, 64), dtype=np.uint8))
+    torch.manual_seed(0)
+    tower = Tower(timm.create_model("tf_efficientnet_lite0", num_classes=0), HOW, drop_path=0.5)
+    assert tower.skips
+    assert torch.equal(tower.features(films), tower.features(films))
+    tower.train()
+    torch.manual_seed(1)
+    one = tower(films)
+    torch.manual_seed(2)
+    assert not torch.allclose(one, tower(films))
+    assert not Tower(Channels(), HOW, drop_path=0.5).skips
