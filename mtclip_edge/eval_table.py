@@ -9,7 +9,7 @@ from rich.text import Text
 
 from . import NOTICE
 from .errors import printable
-from .naming import group, title
+from .naming import RELEVANCE, constant_answer, group, title
 
 # The table is the short answer; metrics.json has every figure.
 _SHOWN = (
@@ -46,7 +46,11 @@ def eval_tables(document: Mapping[str, Any]) -> Iterator[Table]:
     models = document["models"]
     names = [f"{model['name']} {model['precision'] or ''}".strip() for model in models]
     for heading, rows in _grouped(models).items():
-        yield _table(heading, names, rows)
+        table = _table(heading, names, rows)
+        if heading == RELEVANCE:
+            table.caption = Text(constant_answer(document["data"]), style="dim", justify="left")
+            table.caption_justify = "left"
+        yield table
     for difference in document["differences"]:
         yield _difference(difference)
 

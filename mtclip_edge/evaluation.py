@@ -144,6 +144,7 @@ class Judged:
             by_class = {name: (np.where(label == code, value, np.nan), chance) for name, (code, chance) in parts.items()}
             for name, (values, chance) in by_class.items():
                 found.append(self._mean(f"precision@{k}.{name}", values, view, chance))
+            found.append(self._mean(f"precision@{k}.micro", value, view, np.where(label == 1, share, 1 - share)))
             normal, abnormal = by_class["normal"][0], by_class["abnormal"][0]
             figure = Figure(f"precision@{k}.macro", f"view {view}" if view else "all", None, chance=0.5, ceiling=1.0)
             figure = replace(figure, studies=self._studies(~np.isnan(value)))

@@ -10,8 +10,8 @@ import numpy as np
 from . import NOTICE
 from .bundle import Bundle
 from .calibration import Calibration
-from .cases import Cases
-from .device import choose
+from .cases import LABEL_CODES, Cases
+from .device import Device, choose
 from .embedding import embed_films
 from .encoder import FilmEncoder
 from .errors import SourceUnusable, TextTowerMissing, not_among
@@ -81,11 +81,6 @@ def bundle_models(
     """
     bundle, chosen = Bundle.open(path), choose(device)
     cases = Cases.of(studies, searched)
-    reports = None
-    try:
-        reports = open_text_encoder(bundle, chosen).encode(cases.texts, progress=progress) if cases.reports else None
-    except TextTowerMissing as missing:
-        say(str(missing))
     models: list[Model] = []
     for precision in bundle.precisions("image"):
         encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, chosen)
@@ -98,13 +93,24 @@ def bundle_models(
         embedded = Embedded(
             films.vectors,
             films.logits if manifest["abnormal_head"] else None,
-            reports,
+            _reports(bundle, precision, chosen, cases, silent if models else say, progress),
             Calibration.of(manifest["calibration"]),
             prefixes=tuple(manifest.get("prefixes", ())),
         )
         notes = (f"{precision} on {chosen.used}", _search_note(path, precision, films.vectors))
         models.append(Model(str(path), "bundle", cases.only(films.read), embedded, precision, notes))
     return models
+
+
+def _reports(bundle: Bundle, precision: str, device: Device, cases: Cases, say: Say, progress: Progress) -> np.ndarray | None:
+    """The reports by the text tower of the same precision; None where there are none, or no text tower."""
+    if not cases.reports:
+        return None
+    try:
+        return open_text_encoder(bundle, device, precision).encode(cases.texts, progress=progress)
+    except TextTowerMissing as missing:
+        say(str(missing))
+        return None
 
 
 def _search_note(path: Path, precision: str, films: np.ndarray) -> str:
@@ -132,7 +138,7 @@ def document(
 ) -> dict[str, Any]:
     """The evaluation as JSON, schema mtclip.eval/1. Every further model is compared with the first, on the same draws."""
     first = results[0]
-    codes = {"normal": 0, "abnormal": 1, "unknown": -1}
+    labels = {name: int((cases.labels == code).sum()) for name, code in LABEL_CODES.items()}
     return {
         "schema": SCHEMA,
         "notice": NOTICE,
@@ -144,7 +150,8 @@ def document(
             "studies": len({study.study_id for study in cases.studies}),
             "patients": len({study.patient_id for study in cases.studies}),
             "reports": len(cases.reports),
-            "labels": {name: int((cases.labels == code).sum()) for name, code in codes.items()},
+            "labels": labels,
+            "majority": max(("normal", "abnormal"), key=lambda name: labels[name]),
         },
         "intervals": {"draws": DRAWS, "seed": SEED, "unit": "patient"},
         "leaks": list(leaks),

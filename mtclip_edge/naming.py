@@ -1,5 +1,8 @@
 """What a person calls a figure: the one place that turns ``recall@10.film_to_report`` into words, for the page and the terminal."""
 
+from collections.abc import Mapping
+from typing import Any
+
 DIRECTIONS = "Both directions"
 ABNORMAL = "Both directions, abnormal studies alone"
 FRESH = "Both directions, without texts that stand verbatim in train"
@@ -24,6 +27,7 @@ _PARTS = {
     "film_to_report": ", film to report",
     "report_to_film": ", report to film",
     "macro": ", macro",
+    "micro": ", all films",
     "normal": ", normal films",
     "abnormal": ", abnormal films",
 }
@@ -67,6 +71,17 @@ def group(name: str, subset: str) -> str:
 def row(name: str, subset: str) -> str:
     """The title, and what tells apart the rows of a heading that holds several subsets."""
     return f"{title(name)}, {subset}" if group(name, subset) in (VIEWS, CUT, OTHER) else title(name)
+
+
+def constant_answer(data: Mapping[str, Any]) -> str:
+    """What answering every film with the more frequent label would have, from an evaluation's ``data``."""
+    label, labels = data["majority"], data["labels"]
+    known = labels["normal"] + labels["abnormal"]
+    if not known:
+        return "No film has a label."
+    other = "normal" if label == "abnormal" else "abnormal"
+    share = labels[label] / known
+    return f"Always answering {label!r} has P@K 1.000 for {label} films, 0.000 for {other} ones, 0.500 macro, {share:.3f} of all."
 
 
 def _split(name: str) -> tuple[str, str]:

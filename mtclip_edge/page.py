@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from .naming import ABNORMAL, CUT, DIRECTIONS, FINDINGS, FRESH, GROUPS, HEAD, RELEVANCE, VIEWS, group, row
+from .naming import ABNORMAL, CUT, DIRECTIONS, FINDINGS, FRESH, GROUPS, HEAD, RELEVANCE, VIEWS, constant_answer, group, row
 from .studies import LABELS
 
 MISSING = "not computed"
@@ -110,6 +110,7 @@ def _evaluated(document: Mapping[str, Any]) -> str:
         "searched": f"{data['reports']:,} distinct reports: {searched}",
         "intervals": f"95 %, {intervals['draws']:,} bootstrap draws by {intervals['unit']}, seed {intervals['seed']}",
     }
+    facts["a constant answer"] = constant_answer(data)
     rows = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts.items())
     return f"<section>\n<h2>What was evaluated</h2>\n<dl>{rows}</dl>\n</section>"
 

@@ -229,8 +229,8 @@ def open_film_encoder(bundle: Bundle, device: Device) -> FilmEncoder:
     return FilmEncoder.load(bundle.graph("image", bundle.precisions("image")[0]), bundle.preprocessing, device)
 
 
-def open_text_encoder(bundle: Bundle, device: Device) -> TextEncoder:
-    """The bundle's own text tower. Errors: TextTowerMissing, ArtefactDamaged."""
+def open_text_encoder(bundle: Bundle, device: Device, precision: str | None = None) -> TextEncoder:
+    """The bundle's own text tower, in the precision that ``auto`` takes or in another. Errors: TextTowerMissing, ArtefactDamaged."""
     if not bundle.precisions("text"):
         raise TextTowerMissing(
             f"{bundle.path}: this bundle has no text tower, so it cannot embed text",
@@ -238,7 +238,7 @@ def open_text_encoder(bundle: Bundle, device: Device) -> TextEncoder:
         )
     about = bundle.manifest["tokenizer"]
     tokenizer = Tokenizer.of(bundle.file(about["file"]), about)
-    return TextEncoder.load(bundle.graph("text", bundle.precisions("text")[0]), tokenizer, device)
+    return TextEncoder.load(bundle.graph("text", precision or bundle.precisions("text")[0]), tokenizer, device)
 
 
 class _Clock:

@@ -82,7 +82,11 @@ def document(*models: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         "schema": "mtclip.eval/1",
         "notice": "Research use only.",
-        "data": data | {"labels": {"normal": 500, "abnormal": 700, "unknown": 34}},
+        "data": data
+        | {
+            "labels": {"normal": 500, "abnormal": 700, "unknown": 34},
+            "majority": "abnormal",
+        },
         "intervals": {"draws": 1000, "seed": 7, "unit": "patient"},
         "leaks": [],
         "models": list(models),
@@ -163,7 +167,7 @@ def test_whatever_comes_from_a_document_is_escaped(where: str) -> None:
     one |= {"precision": evil.get("precision"), "kind": evil.get("kind", "run"), "notes": [evil.get("note", "n")]}
     made = document(one, notice=evil.get("notice", "n"), leaks=[evil.get("leak", "l")])
     made["data"] |= {"source": evil.get("source", "s"), "split": evil.get("split", "t"), "searched": evil.get("searched")}
-    made["data"]["labels"] = {evil.get("label", "normal"): 1}
+    made["data"]["labels"] = {"normal": 1, "abnormal": 1, evil.get("label", "normal"): 1}
     made["intervals"]["unit"] = evil.get("unit", "patient")
     made["differences"] = [{"model": evil.get("model", "one"), "against": evil.get("against", "two"), "figures": one["figures"]}]
     _assert_escaped(page(made))
