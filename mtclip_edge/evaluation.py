@@ -168,18 +168,23 @@ class Judged:
         return found
 
     def per_finding(self) -> list[Measure]:
-        """For each finding: of the first ten reports for a film that has it, the share that names it."""
+        """For each finding: of the first ten reports for a film that has it, the share that names it.
+
+        A finding that no report names (two sources rarely spell alike) has no figure.
+        """
         if self._score is None:
             return []
         found = []
         for column, name in enumerate(self.cases.findings):
             asked = self.cases.film_findings[:, column]
             carriers, allowed = self.cases.carriers(name), self.cases.foreign
+            count, there = (carriers & allowed).sum(axis=1), np.maximum(allowed.sum(axis=1), 1)
+            if not count[asked].any():
+                continue
             value = precision_at(self._score, np.where(asked, 1, -1), np.where(allowed, carriers, -1).astype(int), 10)
-            chance = np.divide(
-                (carriers & allowed).sum(axis=1), allowed.sum(axis=1), out=np.full(len(value), np.nan), where=allowed.any(axis=1)
-            )
-            found.append(self._mean(f"finding@10.{name}", value, None, chance))
+            measure = self._mean(f"finding@10.{name}", value, None, count / there)
+            ceiling = float((np.minimum(count, 10) / np.minimum(there, 10))[asked].mean())
+            found.append(replace(measure, figure=replace(measure.figure, ceiling=ceiling)))
         return found
 
     def recalls(self, subset: str) -> list[Measure]:

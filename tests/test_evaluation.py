@@ -279,3 +279,15 @@ def test_the_operating_point_comes_from_the_calibration(random: np.random.Genera
     assert figures["specificity", "all"].figure.value == pytest.approx((~called)[cases.labels == 0].mean())
     without = by_name(Judged(cases, Embedded(one.film, one.logit, one.report)).draw(1))
     assert not {("sensitivity", "all"), ("ece.calibrated", "all")} & without.keys()
+
+
+def test_a_finding_that_no_report_names_has_no_figure_and_few_carriers_have_a_ceiling() -> None:
+    asked = [study("a", "", "abnormal", findings=("Effusion",)), study("b", "", "abnormal", findings=("Mass",))]
+    searched = [study(f"r{i}", f"text {i}", "abnormal", films=0, findings=("Mass",) if i < 3 else ("Pleural Effusion",)) for i in range(12)]
+    cases = Cases.of(asked, searched)
+    report = unit(np.eye(12).tolist())
+    film = unit([[1.0] * 12, [1.0] * 3 + [0.0] * 9])
+    figures = by_name(Judged(cases, Embedded(film, None, report)).draw(1))
+    assert ("finding@10.Effusion", "all") not in figures
+    mass = figures["finding@10.Mass", "all"].figure
+    assert (mass.value, mass.ceiling, mass.chance) == pytest.approx((0.3, 0.3, 0.25))
