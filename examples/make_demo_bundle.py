@@ -36,7 +36,6 @@ CONFIG = TrainConfig(
     hidden=256,
     dropout=0.1,
     patience=10,
-    matryoshka=False,
     heads_first=False,
 )
 MOST_BYTES = 12_000_000

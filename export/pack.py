@@ -145,7 +145,7 @@ def _manifest(
         },
         "tokenizer": {"file": names.tokenizer, **backbone.tokenizer.about()},
         "calibration": run.record["calibration"],
-        "prefixes": [width for width in run.record["shape"]["prefixes"] if width < dim],
+        "prefixes": [width for width in run.space.shape.prefixes if width < dim],
         "metrics": {"split": "validation", **run.record["validation"]},
     }
 
@@ -233,11 +233,11 @@ def _reports(trained_on: Reading | MtclipError, source: str | None, say: Say) ->
 
 
 def _dim(run: Run, asked: int | None) -> int:
-    """The width to export: the run's, or one of those its embeddings were trained to be cut to. Errors: WrongOption."""
-    shape = run.space.shape
-    if asked is None or asked in shape.all_dims:
-        return asked or shape.dim
-    raise WrongOption(f"--dim {asked}", f"expected one of {', '.join(map(str, shape.all_dims))}: the run was trained for these")
+    """The width to export: the run's, or that of its first numbers. Errors: WrongOption."""
+    whole = run.space.shape.dim
+    if asked is not None and not 2 <= asked <= whole:
+        raise WrongOption(f"--dim {asked}", f"expected 2 to {whole}, the run's width")
+    return asked or whole
 
 
 def _check_precision(precision: Sequence[str]) -> None:

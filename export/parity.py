@@ -18,8 +18,7 @@ from mtclip_edge.images import read_film
 from mtclip_edge.preprocess import Preprocessing, model_input
 from mtclip_edge.studies import Study, distinct_reports
 from mtclip_edge.train.backbone import Backbone, text_features
-from mtclip_edge.train.losses import prefix
-from mtclip_edge.train.projector import SharedSpace
+from mtclip_edge.train.projector import SharedSpace, prefix
 
 BATCHES = (1, 2, 7)
 INPUTS = 21

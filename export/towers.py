@@ -19,8 +19,7 @@ from mtclip_edge.durable import replace_with
 from mtclip_edge.encoder import ABNORMAL_LOGIT, FILM_EMBEDDING, PIXELS, TEXT_EMBEDDING, TOKEN_IDS
 from mtclip_edge.errors import ExtraMissing, ParityFailed
 from mtclip_edge.train.backbone import Backbone
-from mtclip_edge.train.losses import prefix
-from mtclip_edge.train.projector import SharedSpace
+from mtclip_edge.train.projector import SharedSpace, prefix
 
 OPSET = 20
 # Two or more: torch.export takes a dimension of 1 for a constant. Unlike each other and any width, for the same reason.

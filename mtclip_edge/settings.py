@@ -33,7 +33,6 @@ class TrainConfig:
     clip: float = 1.0
     supcon_temperature: float = 0.1
     dim: int | None = None  # None: the backbone's width where its towers are aligned, else 256
-    matryoshka: bool = True  # the first 64, 128, 256 … numbers are trained to serve alone
     hidden: int = 512
     dropout: float = 0.5
     weight_decay: float = 0.05

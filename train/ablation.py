@@ -71,8 +71,7 @@ def _one(config: TrainConfig, backbone: Backbone, tables: Sequence[Table], known
     """One training and its figures on the third table."""
     train, validation, test = tables
     fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train, validation, test.label.device).run(None, False, silent)
-    calibration = fitted.calibrated()
-    fitted.space.load_state_dict(fitted.best)
+    calibration = fitted.finish()
     film, logit, report = embed(fitted.space, test)
     embedded = Embedded(film, logit if config.bce else None, report, calibration, prefixes=fitted.shape.prefixes)
     return Judged(test.cases, embedded, known).draw()

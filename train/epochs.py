@@ -27,7 +27,7 @@ from mtclip_edge.settings import TrainConfig
 
 from . import run as runs
 from .batches import epoch_order
-from .losses import abnormal_loss, clip_loss, prefix, supervised_contrastive_loss
+from .losses import abnormal_loss, clip_loss, supervised_contrastive_loss
 from .projector import ProjectorShape, SharedSpace
 from .tables import Table
 from .tower import Tower, forward_in_parts
@@ -121,13 +121,11 @@ class Fit:
         if bool(has_text.any()):
             text = text.index_copy(0, has_text.nonzero().squeeze(1), space.embed_texts(table.text[report[has_text]]))
         losses = {}
-        cuts = [(prefix(film, dim), prefix(text, dim)) for dim in self.shape.all_dims]
         if config.clip:
-            losses["clip"] = _over_dims([clip_loss(f, t, space.scale, report) for f, t in cuts])
+            losses["clip"] = clip_loss(film, text, space.scale, report)
         if config.supcon:
-            labels = torch.cat([label, label[has_text]])
-            parts = [supervised_contrastive_loss(torch.cat([f, t[has_text]]), labels, config.supcon_temperature) for f, t in cuts]
-            losses["supcon"] = _over_dims(parts)
+            both, labels = torch.cat([film, text[has_text]]), torch.cat([label, label[has_text]])
+            losses["supcon"] = supervised_contrastive_loss(both, labels, config.supcon_temperature)
         if config.bce:
             losses["bce"] = abnormal_loss(space.abnormal_logit(film), label)
         weights = {"clip": config.clip, "supcon": config.supcon, "bce": config.bce}
@@ -154,13 +152,19 @@ class Fit:
         seconds = time.perf_counter() - started
         self.history.append({"epoch": epoch, "train": losses, "validation": result, "selection": score, "seconds": seconds})
 
-    def calibrated(self) -> Calibration | None:
-        """Temperature and operating point of the best epoch's head, fitted on validation; None without a head or too few films."""
-        if not self.config.bce or not len(self.validation.label):
-            return None
+    def finish(self) -> Calibration | None:
+        """Turn the best epoch's space to its principal axes, by train, and fit the head's calibration, by validation.
+
+        None without a head or with too few films to calibrate it.
+        """
         self.space.load_state_dict(self.best)
         if self.tower:
             self.tower.tower.load_state_dict(self.best_tower)
+        film, _, report = embed(self.space, with_features(self.train_table, self.tower))
+        self.space.turn(torch.from_numpy(np.concatenate([film, report])).to(self.space.axes.device))
+        self.best = runs.cpu_copy(self.space.state_dict())
+        if not self.config.bce or not len(self.validation.label):
+            return None
         _, logit, _ = embed(self.space, with_features(self.validation, self.tower))
         return calibration.fit(self.validation.label.cpu().numpy(), logit)
 
@@ -269,9 +273,3 @@ class Trained(nn.Module):
 def _average(trained: Trained, decay: float) -> AveragedModel | None:
     """An exponential moving average of all weights (decay per step), which is what is judged and kept; None without one."""
     return AveragedModel(trained, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
-
-
-def _over_dims(values: list[Tensor]) -> Tensor:
-    """A loss of all widths: half of the weight to the whole (the last), the other half to its prefixes together."""
-    whole, prefixes = values[-1], values[:-1]
-    return (whole + torch.stack(prefixes).mean()) / 2 if prefixes else whole

@@ -63,6 +63,7 @@ def train(
     private_dir(out)
     shape = shape_for(config, backbone)
     fitted = Fit(config, shape, backbone.logit_scale, train_table, validation, device, tower, heads).run(out, resume, say)
+    calibration = fitted.finish()
     record = {
         "format": runs.FORMAT,
         "notice": NOTICE,
@@ -77,7 +78,7 @@ def train(
         "best_epoch": fitted.best_epoch,
         "epochs_run": len(fitted.history),
         "validation": fitted.history[fitted.best_epoch - 1]["validation"],
-        "calibration": calibration.to_dict() if (calibration := fitted.calibrated()) else None,
+        "calibration": calibration.to_dict() if calibration else None,
         "seconds": {"features": features_done - started, "fit": time.perf_counter() - features_done},
     }
     runs.write_run(out, record, fitted.best, fitted.best_tower)
@@ -100,8 +101,7 @@ def shape_for(config: TrainConfig, backbone: Backbone) -> ProjectorShape:
     """Residual projectors need towers that share a space, and its width."""
     dim = config.dim or (backbone.film_width if backbone.aligned else 256)
     residual = backbone.aligned and dim == backbone.film_width
-    prefixes = tuple(64 << i for i in range(10) if 64 << i < dim) if config.matryoshka else ()
-    return ProjectorShape(backbone.film_width, backbone.text_width, config.hidden, dim, residual, config.dropout, prefixes)
+    return ProjectorShape(backbone.film_width, backbone.text_width, config.hidden, dim, residual, config.dropout)
 
 
 def _heads(

@@ -39,11 +39,6 @@ def supervised_contrastive_loss(embedding: Tensor, label: Tensor, temperature: f
     return -(log_probability.sum(dim=1)[count > 0] / count[count > 0]).mean() if bool((count > 0).any()) else embedding.new_zeros(())
 
 
-def prefix(embedding: Tensor, dim: int) -> Tensor:
-    """The first ``dim`` numbers of unit vectors [batch, width] as unit vectors (Kusupati et al. 2022, Matryoshka)."""
-    return embedding if dim == embedding.shape[-1] else F.normalize(embedding[:, :dim], dim=-1)
-
-
 def abnormal_loss(logit: Tensor, label: Tensor) -> Tensor:
     """Binary cross-entropy, abnormal = 1. ``label`` as above; unknown rows are left out."""
     known = label >= 0

@@ -4,7 +4,6 @@ Where the backbone's towers share a space and the width is kept, a projector is 
 the backbone itself. Where they do not, it is a plain two-layer MLP.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,18 +22,14 @@ class ProjectorShape:
     dim: int
     residual: bool
     dropout: float
-    prefixes: tuple[int, ...] = ()  # widths below ``dim`` whose first numbers are trained to serve alone
 
     @property
-    def all_dims(self) -> tuple[int, ...]:
-        return (*self.prefixes, self.dim)
+    def prefixes(self) -> tuple[int, ...]:
+        """Widths to judge embeddings at that are cut to their first numbers: 64, 128, 256 …"""
+        return tuple(64 << i for i in range(10) if 64 << i < self.dim)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "prefixes": list(self.prefixes)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ProjectorShape":
-        return cls(**{**values, "prefixes": tuple(values["prefixes"])})
+        return asdict(self)
 
 
 class Projector(nn.Module):
@@ -57,7 +52,12 @@ class Projector(nn.Module):
 
 
 class SharedSpace(nn.Module):
-    """Both projectors, the abnormal head and the CLIP loss's learnable temperature."""
+    """Both projectors, the abnormal head and the CLIP loss's learnable temperature.
+
+    ``axes`` float32 [dim, dim] turns all embeddings alike, which changes no cosine; the identity while training.
+    """
+
+    axes: Tensor
 
     def __init__(self, shape: ProjectorShape, logit_scale: float):
         super().__init__()
@@ -65,21 +65,40 @@ class SharedSpace(nn.Module):
         self.film = Projector(shape.film_width, shape)
         self.text = Projector(shape.text_width, shape)
         self.abnormal = nn.Linear(shape.dim, 1)
+        self.register_buffer("axes", torch.eye(shape.dim))
         self.log_scale = nn.Parameter(torch.tensor(float(logit_scale)).log())
 
     def embed_films(self, features: Tensor) -> Tensor:
         """Film tower outputs to unit vectors [films, dim]."""
-        return F.normalize(self.film(features), dim=-1)
+        return F.normalize(self.film(features), dim=-1) @ self.axes
 
     def embed_texts(self, features: Tensor) -> Tensor:
         """Text tower outputs to unit vectors [texts, dim]."""
-        return F.normalize(self.text(features), dim=-1)
+        return F.normalize(self.text(features), dim=-1) @ self.axes
 
     def abnormal_logit(self, embedding: Tensor) -> Tensor:
         """Unit film embeddings to logits [films]. Scaled to unit variance, so that the head learns at the projectors' rate."""
         return self.abnormal(embedding * self.shape.dim**0.5).squeeze(-1)
 
+    def turn(self, embedding: Tensor) -> None:
+        """Turn the space so that its first numbers tell most of some embeddings, float32 [rows, dim], and the last ones least.
+
+        The axes are the eigenvectors of their second moments (no centring: it is cosines that count). An embedding cut to its first N
+        numbers then loses as little as any N directions can; whole, it is as it was, and so is the head.
+        """
+        _, vectors = torch.linalg.eigh(embedding.double().T @ embedding.double())
+        axes = vectors.flip(dims=[1])
+        axes = (axes * axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()).float()  # one sign on every machine
+        with torch.no_grad():
+            self.axes.copy_(self.axes @ axes)
+            self.abnormal.weight.copy_(self.abnormal.weight @ axes)
+
     @property
     def scale(self) -> Tensor:
         """The inverse temperature, at most 100 as in CLIP."""
         return self.log_scale.exp().clamp(max=100.0)
+
+
+def prefix(embedding: Tensor, dim: int) -> Tensor:
+    """The first ``dim`` numbers of unit vectors [batch, width] as unit vectors."""
+    return embedding if dim == embedding.shape[-1] else F.normalize(embedding[:, :dim], dim=-1)

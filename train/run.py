@@ -54,7 +54,7 @@ def load_run(path: Path) -> Run:
     for name, expected in ((WEIGHTS, record["weights_sha256"]), (TOWER, record["tower_sha256"])):
         if expected and (not (path / name).is_file() or sha256(path / name) != expected):
             raise ArtefactDamaged(f"{path / name}: not the weights that {RUN} names", hint="train again, or restore the folder from a copy")
-    space = SharedSpace(ProjectorShape.from_dict(record["shape"]), 1.0)
+    space = SharedSpace(ProjectorShape(**record["shape"]), 1.0)
     space.load_state_dict(load_tensors(path / WEIGHTS)[0])
     return Run(path, record, space.eval().requires_grad_(False))
 

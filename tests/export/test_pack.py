@@ -269,7 +269,8 @@ def test_embeddings_are_cut_and_the_head_still_reads_them_whole(wide_run: Path, 
     np.testing.assert_allclose(first, full[:64] / np.linalg.norm(full[:64]), atol=1e-5)
 
 
-def test_a_width_it_was_not_trained_for_is_refused(wide_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(WrongOption, match="--dim 100\nexpected one of 64, 128"):
-        pack.export(wide_run, tmp_path / "b", dim=100)
+@pytest.mark.parametrize("dim", [1, 129])
+def test_a_width_it_does_not_have_is_refused(wide_run: Path, tmp_path: Path, dim: int) -> None:
+    with pytest.raises(WrongOption, match=f"--dim {dim}\nexpected 2 to 128"):
+        pack.export(wide_run, tmp_path / "b", dim=dim)
     assert not (tmp_path / "b").exists()

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtclip_edge.train.losses import abnormal_loss, clip_loss, prefix, supervised_contrastive_loss
+from mtclip_edge.train.losses import abnormal_loss, clip_loss, supervised_contrastive_loss
 
 
 def unit(rows: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
@@ -107,11 +107,3 @@ def test_a_step_down_the_gradient_does_what_the_loss_is_for(name: str) -> None:
             if tensor.grad is not None:
                 tensor -= 0.05 * tensor.grad
     assert measure[name]().item() > before
-
-
-def test_a_prefix_is_a_unit_vector_of_the_first_numbers() -> None:
-    embedding = F.normalize(torch.randn(5, 16, generator=torch.Generator().manual_seed(0)), dim=1)
-    cut = prefix(embedding, 4)
-    assert torch.allclose(cut.norm(dim=1), torch.ones(5))
-    assert torch.allclose(cut, embedding[:, :4] / embedding[:, :4].norm(dim=1, keepdim=True))
-    assert prefix(embedding, 16) is embedding

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mtclip_edge.settings import TrainConfig
-from mtclip_edge.train.projector import ProjectorShape, SharedSpace
+from mtclip_edge.train.projector import ProjectorShape, SharedSpace, prefix
 
 
 def test_a_residual_projector_starts_as_the_identity() -> None:
@@ -53,3 +53,29 @@ def test_residual_where_towers_are_aligned_and_the_width_is_kept(backbone: type,
 
     shape = shape_for(TrainConfig(dim=dim), backbone())
     assert (shape.dim, shape.residual) == (width, residual)
+
+
+def test_a_prefix_is_a_unit_vector_of_the_first_numbers() -> None:
+    embedding = torch.nn.functional.normalize(torch.randn(5, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+    cut = prefix(embedding, 4)
+    assert torch.allclose(cut.norm(dim=1), torch.ones(5))
+    assert torch.allclose(cut, embedding[:, :4] / embedding[:, :4].norm(dim=1, keepdim=True))
+    assert prefix(embedding, 16) is embedding
+
+
+def test_turning_the_space_changes_no_cosine_and_no_logit() -> None:
+    torch.manual_seed(0)
+    space = SharedSpace(ProjectorShape(20, 12, 16, 8, residual=False, dropout=0.0), 10.0).eval()
+    films, texts = torch.randn(50, 20), torch.randn(30, 12)
+    before = space.embed_films(films), space.embed_texts(texts)
+    logit = space.abnormal_logit(before[0])
+    space.turn(torch.cat(before).detach())
+    after = space.embed_films(films), space.embed_texts(texts)
+    torch.testing.assert_close(after[0] @ after[1].T, before[0] @ before[1].T, atol=1e-5, rtol=0)
+    torch.testing.assert_close(space.abnormal_logit(after[0]), logit, atol=1e-5, rtol=0)
+    assert not torch.allclose(after[0], before[0], atol=0.01)
+    energy = torch.cat(after).square().sum(dim=0)
+    assert (energy[:-1] >= energy[1:] - 1e-5).all()  # what tells most comes first
+    again = space.axes.clone()
+    space.turn(torch.cat(after).detach())
+    torch.testing.assert_close(space.axes, again, atol=1e-4, rtol=0)  # turned already
