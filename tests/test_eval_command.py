@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from mtclip_edge.sources import open_source
@@ -156,6 +157,16 @@ def test_the_ablation_compares_each_combination_of_losses_with_clip_alone(
     assert ["auroc" in {name for name, _ in figures(m)} for m in document["models"]] == [False, True, False, True]
     assert any("standard deviation over seeds" in note for note in document["models"][0]["notes"])
     assert (tmp_path / "o" / "report.html").is_file()
+
+
+def test_an_interval_of_the_ablation_holds_the_spread_over_trainings() -> None:
+    """Two trainings that differ: an interval over patients alone would not know."""
+    from mtclip_edge.figures import Drawn, Figure
+    from mtclip_edge.train.ablation import _averaged
+
+    runs = [[Drawn(Figure("auroc", "all", value), np.full(1000, value))] for value in (0.6, 0.8)]
+    found = _averaged("x", runs).drawn[0].figure
+    assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.6, 0.8))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """``eval --ablate``: what each loss adds, on cached features: CLIP alone, + BCE, + SupCon, all three, several seeds each.
 
-A figure is its mean over the seeds, and its interval is that of the mean under the patient bootstrap: it says how far the test films
-carry, while the spread over seeds, which the notes give, says how far a training run does.
+A figure is its mean over the seeds. Each bootstrap draw takes patients and, besides, trainings with replacement (the same seeds for all
+combinations), so an interval says how far the result carries to other films and to another set of trainings.
 """
 
 import statistics
@@ -13,7 +13,7 @@ import numpy as np
 
 from mtclip_edge.cases import Cases
 from mtclip_edge.errors import LeakFound
-from mtclip_edge.evaluation import Embedded, Judged
+from mtclip_edge.evaluation import SEED, Embedded, Judged
 from mtclip_edge.figures import Drawn, interval
 from mtclip_edge.judging import Result, document, of_split
 from mtclip_edge.leaks import between_splits
@@ -78,13 +78,15 @@ def _one(config: TrainConfig, backbone: Backbone, tables: Sequence[Table], known
 
 
 def _averaged(name: str, runs: Sequence[Sequence[Drawn]]) -> Result:
-    """The mean over seeds of every figure and of every draw."""
+    """The mean over seeds of every figure; for every draw, the mean over seeds drawn with it."""
     keyed = [{(d.figure.name, d.figure.subset): d for d in run} for run in runs]
     found = []
     for key, first in keyed[0].items():
         same = [run[key] for run in keyed if key in run]
         values = [d.figure.value for d in same if d.figure.value is not None]
-        draws = np.mean([d.draws for d in same], axis=0)
+        table = np.stack([d.draws for d in same])  # [seeds, draws]
+        seeds = np.random.default_rng(SEED).integers(len(same), size=table.shape)
+        draws = np.take_along_axis(table, seeds, axis=0).mean(axis=0)
         low, high = interval(draws)
         found.append(Drawn(replace(first.figure, value=statistics.fmean(values) if values else None, low=low, high=high), draws))
     return Result(name, "ablation", None, _spread(keyed), tuple(found))
