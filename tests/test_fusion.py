@@ -87,7 +87,7 @@ def test_a_query_is_fused_as_the_evaluation_says(tiny_bundle: Path, source: Path
         vector = retriever._films.encode_films([read_film(film).grey])[0]
         owner = np.array([report for report, _ in store.films_of(range(index.reports))])
         expected = fused_scores(vector, index.vectors[: index.reports], index.vectors[index.reports :], owner, 0.5)[0]
-        best = np.argsort(-expected, kind="stable")[:8]
+        best = np.argsort(-expected, kind="stable")
     assert [h.score for h in after.hits] != pytest.approx([h.score for h in before.hits], abs=2e-4)
     assert [h.score for h in after.hits] == pytest.approx(expected[best], abs=2e-4)
     assert json.loads(json.dumps(after.to_dict()))["bundle"]["fuse"] == {"weight": 0.5, "why": "asked for"}
