@@ -27,6 +27,7 @@ _SHOWN = (
     "sensitivity",
 )
 _MOST_FINDINGS = 8
+_LABELS, _INTERVAL = 40, 29  # columns of a terminal that a row's head takes, and one model with its interval
 
 
 def print_eval(document: Mapping[str, Any], console: Console | None = None) -> None:
@@ -34,19 +35,21 @@ def print_eval(document: Mapping[str, Any], console: Console | None = None) -> N
     for leak in document["leaks"]:
         console.print(f"LEAK: {printable(leak)}", style="bold red")
     console.print(_corpus(document["data"]), style="dim")
-    for table in eval_tables(document):
+    wide = console.width >= _LABELS + _INTERVAL * len(document["models"])
+    for table in eval_tables(document, wide):
         console.print(table)
         console.print()
-    console.print(f"95 % intervals: {document['intervals']['draws']} bootstrap draws by patient.", style="dim")
+    draws = f"95 % intervals: {document['intervals']['draws']} bootstrap draws by patient."
+    console.print(draws if wide else f"{draws} Those of the single models are in metrics.json, or in a wider terminal.", style="dim")
     console.print(NOTICE, style="bold")
 
 
-def eval_tables(document: Mapping[str, Any]) -> Iterator[Table]:
-    """One table for each group of figures, then one for each model against the first."""
+def eval_tables(document: Mapping[str, Any], wide: bool = True) -> Iterator[Table]:
+    """One table for each group of figures, then one for each model against the first. Not ``wide``: without the models' intervals."""
     models = document["models"]
     names = [f"{model['name']} {model['precision'] or ''}".strip() for model in models]
     for heading, rows in _grouped(models).items():
-        table = _table(heading, names, rows)
+        table = _table(heading, names, rows, wide)
         if heading == RELEVANCE:
             table.caption = Text(constant_answer(document["data"]), style="dim", justify="left")
             table.caption_justify = "left"
@@ -78,7 +81,7 @@ def _grouped(models: list[Mapping[str, Any]]) -> dict[str, list[list[Mapping[str
     return found
 
 
-def _table(heading: str, names: list[str], rows: list[list[Mapping[str, Any] | None]]) -> Table:
+def _table(heading: str, names: list[str], rows: list[list[Mapping[str, Any] | None]], wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(heading, min_width=30)
     table.add_column("chance", justify="right", style="dim")
@@ -89,7 +92,7 @@ def _table(heading: str, names: list[str], rows: list[list[Mapping[str, Any] | N
         name = title(known["name"]) + (" (anecdote)" if known["anecdote"] else "")
         if known["subset"].startswith(("first", "view")):
             name += f", {known['subset']}"
-        table.add_row(name, _plain(known["chance"], known["name"]), *(_cell(figure) for figure in row))
+        table.add_row(name, _plain(known["chance"], known["name"]), *(_cell(figure, wide) for figure in row))
     return table
 
 
@@ -105,11 +108,11 @@ def _difference(difference: Mapping[str, Any]) -> Table:
     return table
 
 
-def _cell(figure: Mapping[str, Any] | None) -> str:
+def _cell(figure: Mapping[str, Any] | None, wide: bool) -> str:
     if figure is None or figure["value"] is None:
         return "not computed"
     lift = f" ×{figure['lift']:.1f}" if figure["lift"] is not None else ""
-    return f"{_interval(figure)}{lift}"
+    return f"{_interval(figure) if wide else _plain(figure['value'], figure['name'])}{lift}"
 
 
 def _interval(figure: Mapping[str, Any], sign: str = "") -> str:

@@ -70,6 +70,23 @@ def test_eval_as_a_table(mtclip, tiny_bundle: Path, source: Path, judged: Simple
     assert {p.name for p in tiny_bundle.iterdir()} == there  # a bundle is never written to
 
 
+def test_several_models_are_readable_in_a_narrow_terminal(judged: SimpleNamespace) -> None:
+    import io
+
+    from rich.console import Console
+
+    from mtclip_edge.eval_table import print_eval
+
+    shown = {}
+    for width in (80, 140):
+        out = io.StringIO()
+        print_eval(judged.document, Console(file=out, width=width, highlight=False, markup=False))
+        shown[width] = next(line for line in out.getvalue().splitlines() if line.startswith("AUROC"))
+    values = [figures(model)["auroc", "all"]["value"] for model in judged.document["models"]]
+    assert re.split(r"\s{2,}", shown[80].rstrip()) == ["AUROC", "0.500", *(f"{value:.3f}" for value in values)]
+    assert shown[140].count("[") == 2
+
+
 def leaking(source: Path, folder: Path) -> Path:
     """The same studies, with a train patient's film in the test split too."""
     with source.open(encoding="utf-8") as file:
