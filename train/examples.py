@@ -4,12 +4,12 @@ import io
 from pathlib import Path
 
 import numpy as np
-from mtclip_edge.page import Example, ExampleHit
 
 from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.images import read_film
 from mtclip_edge.judging import Model
 from mtclip_edge.metrics import top_k
+from mtclip_edge.page import Example, ExampleHit
 
 EACH, HITS, SIDE = 4, 3, 160  # examples of each kind, reports shown, pixels
 

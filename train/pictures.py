@@ -3,10 +3,10 @@
 from collections import Counter
 
 import numpy as np
-from mtclip_edge.page import Picture
 
 from mtclip_edge.calibration import sigmoid
 from mtclip_edge.judging import Model
+from mtclip_edge.page import Picture
 from mtclip_edge.reporting import Say
 
 from .plots import Cloud, clusters, loss_curves, reliability, silhouette, tsne
