@@ -27,7 +27,7 @@ _SHOWN = (
     "sensitivity",
 )
 _MOST_FINDINGS = 8
-_LABELS, _INTERVAL = 40, 29  # columns of a terminal that a row's head takes, and one model with its interval
+_LABELS, _INTERVAL, _VALUE = 40, 29, 13  # columns of a terminal: a row's head, a model with its interval, and without
 
 
 def print_eval(document: Mapping[str, Any], console: Console | None = None) -> None:
@@ -36,18 +36,20 @@ def print_eval(document: Mapping[str, Any], console: Console | None = None) -> N
         console.print(f"LEAK: {printable(leak)}", style="bold red")
     console.print(_corpus(document["data"]), style="dim")
     wide = console.width >= _LABELS + _INTERVAL * len(document["models"])
-    for table in eval_tables(document, wide):
-        console.print(table)
+    width = max(console.width, _LABELS + _VALUE * len(document["models"]))  # longer lines rather than lost columns
+    for table in eval_tables(document, width, wide):
+        console.print(table, width=width, crop=False)
         console.print()
     draws = f"95 % intervals: {document['intervals']['draws']} bootstrap draws by patient."
     console.print(draws if wide else f"{draws} Those of the single models are in metrics.json, or in a wider terminal.", style="dim")
     console.print(NOTICE, style="bold")
 
 
-def eval_tables(document: Mapping[str, Any], wide: bool = True) -> Iterator[Table]:
+def eval_tables(document: Mapping[str, Any], width: int, wide: bool) -> Iterator[Table]:
     """One table for each group of figures, then one for each model against the first. Not ``wide``: without the models' intervals."""
     models = document["models"]
-    names = [f"{model['name']} {model['precision'] or ''}".strip() for model in models]
+    room = (width - _LABELS) // len(models) - 2
+    names = [_end(printable(f"{model['name']} {model['precision'] or ''}".strip()), room) for model in models]
     for heading, rows in _grouped(models).items():
         table = _table(heading, names, rows, wide)
         if heading == RELEVANCE:
@@ -86,7 +88,7 @@ def _table(heading: str, names: list[str], rows: list[list[Mapping[str, Any] | N
     table.add_column(heading, min_width=30)
     table.add_column("chance", justify="right", style="dim")
     for name in names:
-        table.add_column(Text(printable(name)), justify="right", overflow="fold")
+        table.add_column(Text(name), justify="right")
     for row in rows:
         known = next(figure for figure in row if figure)
         name = title(known["name"]) + (" (anecdote)" if known["anecdote"] else "")
@@ -106,6 +108,11 @@ def _difference(difference: Mapping[str, Any]) -> Table:
             apart = figure["low"] is not None and (figure["low"] > 0 or figure["high"] < 0)
             table.add_row(title(figure["name"]), Text(_interval(figure, "+"), style="bold" if apart else ""))
     return table
+
+
+def _end(name: str, room: int) -> str:
+    """A name that fits: of a path its end tells more than its beginning."""
+    return name if len(name) <= room else "…" + name[1 - room :]
 
 
 def _cell(figure: Mapping[str, Any] | None, wide: bool) -> str:

@@ -4,7 +4,7 @@ torch is imported only where a run or a backbone is judged, matplotlib only wher
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,8 @@ def _models(asked: Asked, studies: Sequence[Study], searched: Sequence[Study] | 
 
             found.append(run_model(path, studies, searched, device=asked.device, say=say, progress=progress))
         else:
-            found += bundle_models(resolve(path)[0], studies, searched, device=asked.device, say=say, progress=progress)
+            models = bundle_models(resolve(path)[0], studies, searched, device=asked.device, say=say, progress=progress)
+            found += [replace(model, name=str(path)) for model in models]
     return found
 
 
