@@ -169,7 +169,8 @@ def test_intervals_hold_the_value_and_shrink_with_more_patients(random: np.rando
 def test_the_bootstrap_draws_patients_not_films(random: np.random.Generator) -> None:
     """Copies of a patient's film add no knowledge: the interval must not shrink as if they did."""
     once = many(random, 80)
-    copies = Cases(tuple(f for f in once.films for _ in range(6)), tuple(s for s in once.studies for _ in range(6)), once.reports)
+    films = tuple(Film(film.path, f"{film.name}, copy {i}") for film in once.films for i in range(6))
+    copies = Cases(films, tuple(s for s in once.studies for _ in range(6)), once.reports)
     logit = 0.7 * (once.labels - 0.5) + random.normal(size=80)
     film = unit(random.normal(size=(80, 4)).tolist())
     a, b = (
