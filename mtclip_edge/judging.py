@@ -85,10 +85,7 @@ def bundle_models(
     for precision in bundle.precisions("image"):
         encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, chosen)
         films = embed_films(encoder, [film.path for film in cases.films], bundle.manifest["dim"], progress)
-        for problem in films.problems if not models else ():
-            say(f"left out: {problem}")
-        if not len(films.read):
-            raise SourceUnusable("no film can be read")
+        name_unread(films.problems, len(films.read), silent if models else say)
         manifest = bundle.manifest
         embedded = Embedded(
             films.vectors,
@@ -100,6 +97,14 @@ def bundle_models(
         notes = (f"{precision} on {chosen.used}", _search_note(path, precision, films.vectors))
         models.append(Model(str(path), "bundle", cases.only(films.read), embedded, precision, notes))
     return models
+
+
+def name_unread(problems: Sequence[str], read: int, say: Say) -> None:
+    """Say which films are left out. Errors: SourceUnusable where none is left."""
+    for problem in problems:
+        say(f"left out: {problem}")
+    if not read:
+        raise SourceUnusable("no film can be read")
 
 
 def _reports(bundle: Bundle, precision: str, device: Device, cases: Cases, say: Say, progress: Progress) -> np.ndarray | None:

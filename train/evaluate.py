@@ -10,9 +10,9 @@ import torch.nn.functional as F
 
 from mtclip_edge.calibration import Calibration
 from mtclip_edge.cases import Cases
-from mtclip_edge.errors import BackboneUnusable, SourceUnusable
+from mtclip_edge.errors import BackboneUnusable
 from mtclip_edge.evaluation import Embedded
-from mtclip_edge.judging import Model
+from mtclip_edge.judging import Model, name_unread
 from mtclip_edge.reporting import Progress, Say, silent
 from mtclip_edge.studies import Study
 
@@ -82,10 +82,7 @@ def _tabulate(
     backbone: Backbone, studies: Sequence[Study], searched: Sequence[Study] | None, device: torch.device, say: Say, progress: Progress
 ) -> Table:
     table = tabulate(backbone, Cases.of(studies, searched), progress, device)
-    for problem in table.problems:
-        say(f"left out: {problem}")
-    if not len(table.label):
-        raise SourceUnusable("no film can be read")
+    name_unread(table.problems, len(table.label), say)
     return table
 
 
