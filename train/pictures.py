@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 
 from mtclip_edge.calibration import sigmoid
+from mtclip_edge.cases import LABEL_CODES
 from mtclip_edge.judging import Model
 from mtclip_edge.page import Picture
 from mtclip_edge.reporting import Say
@@ -39,8 +40,7 @@ def _clouds(model: Model) -> tuple[dict[str, Cloud], str]:
     """t-SNE of films and of reports, before (tower features) and after (the shared space), and what a number says of them."""
     cases = model.cases
     film, report = model.before if model.before else (None, None)
-    label_of = {"normal": 0, "abnormal": 1, "unknown": -1}
-    report_label = np.array([label_of[r.label] for r in cases.reports], int)
+    report_label = np.array([LABEL_CODES[r.label] for r in cases.reports], int)
     common = _frequent(model)
     film_finding = np.array([_first(common, study.finding_labels) for study in cases.studies])
     report_finding = np.array([_first(common, r.first.finding_labels) for r in cases.reports])
