@@ -1,12 +1,13 @@
 """Shared fixtures: small drawn films with reports, a tiny backbone in BiomedCLIP's layout, and a run and a bundle made from them.
 
-No test may open a network connection. What is expensive is made once a session; MTCLIP_TEST_KEEP names a folder to keep it in.
+No test may open a network connection. What is expensive is made once a session, by whichever worker comes first; MTCLIP_TEST_KEEP
+names a folder to keep it in.
 """
 
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn import write_manifest
+from filelock import FileLock
 
 REAL_DATA = Path(os.environ.get("MTCLIP_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SOAK = os.environ.get("MTCLIP_SOAK") == "1"
@@ -66,29 +68,38 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def keep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the session's run and bundle are made."""
-    if wanted := os.environ.get("MTCLIP_TEST_KEEP"):
-        folder = Path(wanted)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    return tmp_path_factory.mktemp("made")
+    """Where what the session's tests share is made: one folder for all workers."""
+    wanted = os.environ.get("MTCLIP_TEST_KEEP")
+    base = tmp_path_factory.getbasetemp()
+    folder = Path(wanted) if wanted else (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """``folder`` as made by the first worker that asks; the others wait for it. A failure is met again by each of them."""
+    with FileLock(f"{folder}.making"):
+        if not (done := folder.with_name(f"{folder.name}.made")).exists():
+            make(folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def source(keep: Path) -> Path:
     """A manifest of 140 drawn studies: normal, left and right opacities, twins, a study of two films, films and texts missing."""
-    return write_manifest(keep / "drawn", studies=140, seed=3)
+    return once(keep / "drawn", lambda folder: write_manifest(folder, studies=140, seed=3)) / "manifest.csv"
 
 
 @pytest.fixture(scope="session")
-def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_backbone(keep: Path) -> Path:
     """A ViT and a BERT with random weights in exactly BiomedCLIP's published layout, pickle and all."""
-    return make_biomedclip_layout(tmp_path_factory.mktemp("backbone") / "tiny-biomedclip")
+    return once(keep / "tiny-biomedclip", make_biomedclip_layout)
 
 
 @pytest.fixture(scope="session")
-def clip_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clip_layout(tmp_path_factory.mktemp("backbone") / "tiny-clip")
+def clip_backbone(keep: Path) -> Path:
+    return once(keep / "tiny-clip", make_clip_layout)
 
 
 @pytest.fixture(scope="session")
@@ -98,16 +109,14 @@ def tiny_run(source: Path, tiny_backbone: Path, keep: Path) -> Path:
     from mtclip_edge.train.fit import train
 
     config = TrainConfig(backbone=str(tiny_backbone), epochs=30, batch_size=32, lr=3e-3, dropout=0.1, patience=30)
-    train(config, [str(source)], keep / "run")
-    return keep / "run"
+    return once(keep / "run", lambda folder: train(config, [str(source)], folder))
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_run: Path, keep: Path) -> Path:
     from mtclip_edge.export.pack import export
 
-    export(tiny_run, keep / "bundle")
-    return keep / "bundle"
+    return once(keep / "bundle", lambda folder: export(tiny_run, folder))
 
 
 @pytest.fixture
