@@ -139,7 +139,13 @@ def export(
     reports: Annotated[
         str | None, typer.Option(help="The source whose reports are packed.", show_default="the run's train reports")
     ] = None,
-    precision: Annotated[str, typer.Option(help="Comma-separated: fp32, fp16w.")] = "fp32",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated: fp32, fp16w, fp16, int8, int8-dynamic, w8, w4.", show_default="fp32 and the fastest for a CPU"),
+    ] = None,
+    budget: Annotated[
+        list[str] | None, typer.Option(metavar="[RUNG.]NAME=VALUE", help="Change a limit of the gate, e.g. overlap=0.95. May repeat.")
+    ] = None,
     dim: Annotated[int | None, typer.Option(help="Keep the first numbers of each embedding only.", show_default="all")] = None,
     no_text: Annotated[
         bool, typer.Option("--no-text", help="Leave the text tower out: smaller, but no --text and no index build.")
@@ -150,12 +156,16 @@ def export(
     from mtclip_edge.extras import need_torch
 
     need_torch()
+    from mtclip_edge.export.ladder import PRECISIONS
+    from mtclip_edge.export.limits import parse_budget
     from mtclip_edge.export.pack import export as pack
     from mtclip_edge.terminal import ProgressBars
 
-    names = [name.strip() for name in precision.split(",")]
+    names = [name.strip() for name in precision.split(",")] if precision is not None else None
+    limits = parse_budget(budget or (), PRECISIONS)
+    options: dict[str, Any] = {"reports": reports, "precision": names, "budget": limits, "dim": dim, "text": not no_text}
     with ProgressBars() as bars:
-        pack(run, out, reports=reports, precision=names, dim=dim, text=not no_text, overwrite=overwrite, say=bars.say, progress=bars)
+        pack(run, out, **options, overwrite=overwrite, say=bars.say, progress=bars)
 
 
 @index_app.command("build", epilog="Example: mtclip index build bundle manifest:reports.csv")

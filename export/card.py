@@ -1,12 +1,15 @@
 """MODEL_CARD.md of a bundle: what it is made of, what was measured, what it is not for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mtclip_edge import NOTICE
 from mtclip_edge.train.run import Run
 
+from .limits import Row
 
-def model_card(run: Run, purpose: str) -> str:
+
+def model_card(run: Run, purpose: str, rows: Sequence[Row]) -> str:
     record = run.record
     demo = ["**DEMO BUNDLE: drawn films, invented reports.** It shows how the tool works and knows nothing of real films.", ""]
     return "\n".join(
@@ -28,6 +31,10 @@ def model_card(run: Run, purpose: str) -> str:
             "## Measured on the validation split",
             "",
             *[f"- {name}: {value}" for name, value in _figures(record["validation"])],
+            "",
+            "## The graphs against torch in fp32",
+            "",
+            *[f"- {row}" for row in rows],
             "",
             "## Limits",
             "",

@@ -1,9 +1,9 @@
 """A finished run to a bundle: export both towers, prove them, embed the reports with the bundle's own text tower, publish."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256 as sha256_of
 from pathlib import Path
@@ -15,11 +15,10 @@ from mtclip_edge import NOTICE, __version__
 from mtclip_edge.building import build
 from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, forget, name_in, next_generation, writing
 from mtclip_edge.cases import Cases
-from mtclip_edge.device import choose
 from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.embedding import embed_films
-from mtclip_edge.encoder import FilmEncoder, TextEncoder
-from mtclip_edge.errors import MtclipError, ParityFailed, Refused, SourceUnusable, WrongOption, not_among
+from mtclip_edge.encoder import FilmEncoder
+from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.fusion_tuning import tune
 from mtclip_edge.preprocess import Preprocessing
 from mtclip_edge.reporting import Progress, Say, silent
@@ -31,13 +30,14 @@ from mtclip_edge.train.backbone import Backbone
 from mtclip_edge.train.run import Run, backbone_of, load_run
 
 from .card import model_card
-from .parity import OVERLAP_FILMS, Parity, Probes, film_parity, overlap_at_10, readable, text_parity
-from .quantize import store_weights_in_fp16
+from .ladder import CPU_ORDER, PRECISIONS
+from .limits import Row
+from .proving import Proof
+from .quantize import tower_kind
 from .towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
 
-PRECISIONS = ("fp32", "fp16w")
 PURPOSES = ("research", "demo")
-Encoders = dict[str, tuple[FilmEncoder, TextEncoder]]  # by precision
+TOWERS = ("image", "text")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Names:
 
     @classmethod
     def of(cls, generation: int) -> "Names":
-        graphs = {(tower, p): name_in(generation, f"{tower}.{p}.onnx") for tower in ("image", "text") for p in PRECISIONS}
+        graphs = {(tower, p): name_in(generation, f"{tower}.{p}.onnx") for tower in TOWERS for p in PRECISIONS}
         return cls(graphs, name_in(generation, "tokenizer.json"), name_in(generation, "MODEL_CARD.md"))
 
     def all(self) -> list[str]:
@@ -62,7 +62,8 @@ def export(
     out: Path,
     *,
     reports: str | None = None,
-    precision: Sequence[str] = ("fp32",),
+    precision: Sequence[str] | None = None,
+    budget: Mapping[str, float] | None = None,
     dim: int | None = None,
     text: bool = True,
     purpose: str = "research",
@@ -70,9 +71,10 @@ def export(
     say: Say = silent,
     progress: Progress = silent,
 ) -> Bundle:
-    """Write a bundle; ``dim`` keeps the first numbers of each embedding only.
+    """Write a bundle; ``dim`` keeps the first numbers of each embedding only, ``budget`` changes the gate's limits (``limits_of``).
 
-    Nothing is published unless every graph passes its gate; on any error what was written is removed.
+    Every graph must pass the gate. Of the precisions named none may fail, or nothing is published. Without names, fp32 is packed and
+    what is fastest on a CPU; that is left out, with a line, where it fails. On any error what was written is removed.
 
     Errors: WrongOption, RunUnusable, BackboneUnusable, SourceUnusable, ParityFailed, Refused, ArtefactIncompatible.
     """
@@ -83,7 +85,6 @@ def export(
     _check_out(out, overwrite)
     trained_on = _sources(run)
     studies = _reports(trained_on, reports, say)
-    validation = [] if isinstance(trained_on, MtclipError) else trained_on.split("validation")
     backbone = backbone_of(run)
     with writing(out), ExitStack() as cleanup:
         _check_out(out, overwrite)
@@ -91,43 +92,53 @@ def export(
         names = Names.of(generation := next_generation(out))
         written = names.all()
         cleanup.callback(forget, out, written)
-        _graphs(run, backbone, dim, out, names, precision, say)
-        write_bytes(out / names.card, model_card(run, purpose).encode())
-        manifest = _manifest(run, backbone, dim, out, names, precision, text, purpose)
-        encoders = {p: _encoders(out, names, manifest, p) for p in dict.fromkeys(("fp32", *precision))}
-        parities = _prove(run, backbone, dim, encoders, Probes.of(validation))
-        built = build(out, generation, manifest["model_id"], *encoders["fp32"], studies, progress, written)
-        manifest["fuse"] = _fusion(manifest, encoders["fp32"][0], out, built.record, studies, validation)
-        parities = _with_overlap(parities, encoders, out, built.record, validation)
-        for parity in parities:
-            say(str(parity))
-        manifest["parity"] = [parity.to_dict() for parity in parities]
+        _graphs(run, backbone, dim, out, names, say)
+        manifest = _manifest(run, backbone, dim, out, names, text, purpose)
+        proof = Proof(
+            run,
+            backbone,
+            dim,
+            trained_on,
+            Preprocessing.from_dict(manifest["preprocessing"]),
+            Tokenizer.of(out / names.tokenizer, manifest["tokenizer"]),
+            budget or {},
+            say,
+        )
+        encoders = proof.reference(out / names.graphs["image", "fp32"], out / names.graphs["text", "fp32"])
+        built = build(out, generation, manifest["model_id"], *encoders, studies, progress, written)
+        manifest["fuse"] = _fusion(manifest, encoders[0], out, built.record, studies, proof.validation)
+        vectors = np.load(out / built.record["vectors"], mmap_mode="r", allow_pickle=False)
+        searched = np.asarray(vectors[: built.record["reports"]])
+        rows: dict[str, list[Row]] = {}
+        for tower in TOWERS if text else TOWERS[:1]:
+            paths = {p: out / names.graphs[tower, p] for p in PRECISIONS}
+            rows[tower] = proof.climb(tower, precision, paths, searched)
+            order = CPU_ORDER[tower_kind(paths["fp32"])]
+            packed = sorted((row.precision for row in rows[tower]), key=order.index)
+            manifest["graphs"][tower] = {p: names.graphs[tower, p] for p in packed}
+        manifest["parity"] = [row.to_dict() for tower in rows for row in rows[tower]]
+        write_bytes(out / names.card, model_card(run, purpose, [row for tower in rows for row in rows[tower]]).encode())
         for problem in built.problems:
             say(f"left out: {problem}")
-        packed = [names.graphs[tower, p] for tower in (("image", "text") if text else ("image",)) for p in precision]
-        kept = [*packed, names.card, *built.names, *([names.tokenizer] if text else [])]
+        graphs = [name for tower in manifest["graphs"].values() if tower for name in tower.values()]
+        kept = [*graphs, names.card, *built.names, *([names.tokenizer] if text else [])]
         bundle = commit(out, {**manifest, "generation": generation, "index": built.record}, kept)
         cleanup.pop_all()
     say(f"{out}: {built.record['reports']} distinct reports of {built.record['studies']} studies")
     return bundle
 
 
-def _graphs(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, precision: Sequence[str], say: Say) -> None:
-    """Export both towers in fp32, which is the reference of every other precision, then those asked for; copy the tokenizer."""
+def _graphs(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, say: Say) -> None:
+    """Export both towers in fp32, from which every other precision is made; copy the tokenizer."""
     say("exporting the film tower")
     export_film_tower(FilmGraph(backbone, run.space, dim), run.preprocessing.size, out / names.graphs["image", "fp32"])
     say("exporting the text tower")
     export_text_tower(TextGraph(backbone, run.space, dim), backbone, out / names.graphs["text", "fp32"])
-    if "fp16w" in precision:
-        for tower in ("image", "text"):
-            store_weights_in_fp16(out / names.graphs[tower, "fp32"], out / names.graphs[tower, "fp16w"])
     replace_with(out / names.tokenizer, lambda file: shutil.copyfile(backbone.tokenizer_file, file))
 
 
-def _manifest(
-    run: Run, backbone: Backbone, dim: int, out: Path, names: Names, precision: Sequence[str], text: bool, purpose: str
-) -> dict[str, Any]:
-    """The manifest without its parity, generation and index."""
+def _manifest(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, text: bool, purpose: str) -> dict[str, Any]:
+    """The manifest without its graphs, parity, generation and index."""
     return {
         "purpose": purpose,
         "notice": NOTICE,
@@ -139,10 +150,7 @@ def _manifest(
         "preprocessing": run.record["preprocessing"],
         "dim": dim,
         "abnormal_head": run.record["config"]["bce"] > 0,
-        "graphs": {
-            "image": {p: names.graphs["image", p] for p in precision},
-            "text": {p: names.graphs["text", p] for p in precision} if text else None,
-        },
+        "graphs": {"image": None, "text": None},
         "tokenizer": {"file": names.tokenizer, **backbone.tokenizer.about()},
         "calibration": run.record["calibration"],
         "prefixes": [width for width in run.space.shape.prefixes if width < dim],
@@ -150,37 +158,8 @@ def _manifest(
     }
 
 
-def _prove(run: Run, backbone: Backbone, dim: int, encoders: Encoders, probes: Probes) -> list[Parity]:
-    """Both towers in every precision (and fp32, the reference) against torch, by the files and numbers that will be published."""
-    found = []
-    for p, (films, texts) in encoders.items():
-        found.append(film_parity(backbone, run.space, dim, run.preprocessing, films, probes, p).require())
-        found.append(text_parity(backbone, run.space, dim, texts, probes, p).require())
-    return found
-
-
-def _with_overlap(parities: list[Parity], encoders: Encoders, out: Path, index: dict[str, Any], validation: list[Study]) -> list[Parity]:
-    """The same with the top-10 overlap of the film towers that are not fp32, on validation films against the index just built."""
-    if set(encoders) == {"fp32"}:
-        return parities
-    films = readable([film.path for study in validation for film in study.films], OVERLAP_FILMS)
-    if not films:
-        raise ParityFailed(
-            f"{', '.join(sorted(set(encoders) - {'fp32'}))}: its gate needs validation films, and those of the run cannot be read",
-            hint="export --precision fp32, or put the run's sources back",
-        )
-    reports = np.load(out / index["vectors"], mmap_mode="r", allow_pickle=False)[: index["reports"]]
-    vectors = {p: film_encoder.encode_films(films)[0] for p, (film_encoder, _) in encoders.items()}
-    return [
-        replace(row, overlap=overlap_at_10(vectors["fp32"], vectors[row.precision], reports)).require()
-        if row.tower == "film" and row.precision != "fp32"
-        else row
-        for row in parities
-    ]
-
-
 def _fusion(
-    manifest: dict[str, Any], films: FilmEncoder, out: Path, index: dict[str, Any], studies: Sequence[Study], validation: list[Study]
+    manifest: dict[str, Any], films: FilmEncoder, out: Path, index: dict[str, Any], studies: Sequence[Study], validation: Sequence[Study]
 ) -> dict[str, Any] | None:
     """The weight of ``query --fuse auto``, chosen on the run's validation films against the index just built; None without any."""
     cases = Cases.of(validation, studies)
@@ -191,13 +170,6 @@ def _fusion(
     with closing(ReportStore(out / index["store"], manifest["model_id"])) as store:
         owner = np.array([report for report, _ in store.films_of(range(index["reports"]))], np.int64)
     return tune(cases.only(asked.read), asked.vectors, vectors[: index["reports"]], vectors[index["reports"] :], owner).to_dict()
-
-
-def _encoders(out: Path, names: Names, manifest: dict[str, Any], precision: str) -> tuple[FilmEncoder, TextEncoder]:
-    device, about = choose("cpu"), manifest["tokenizer"]
-    films = FilmEncoder.load(out / names.graphs["image", precision], Preprocessing.from_dict(manifest["preprocessing"]), device)
-    tokenizer = Tokenizer.of(out / names.tokenizer, about)
-    return films, TextEncoder.load(out / names.graphs["text", precision], tokenizer, device)
 
 
 def _model_id(run: Run, backbone: Backbone, dim: int, out: Path, names: Names) -> str:
@@ -240,8 +212,8 @@ def _dim(run: Run, asked: int | None) -> int:
     return asked or whole
 
 
-def _check_precision(precision: Sequence[str]) -> None:
-    for name in precision:
+def _check_precision(precision: Sequence[str] | None) -> None:
+    for name in precision or ():
         if name not in PRECISIONS:
             raise not_among("precision", name, PRECISIONS)
 

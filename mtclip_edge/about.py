@@ -68,8 +68,18 @@ def _run_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _parity(row: dict[str, Any]) -> str:
-    overlap = "" if row.get("overlap") is None else f", top-10 overlap {row['overlap']:.3f}"
-    return f"{row['tower']} {row['precision']}: max abs {row['max_abs']:.1e}, cosine {row['min_cosine']:.7f}{overlap} ({row['inputs']})"
+    """A row of the gate's table; what was not asked is left out."""
+    said = [
+        ("cosine", row.get("cosine", row["min_cosine"]), ".6f"),
+        ("max abs", row["max_abs"], ".1e"),
+        ("top-10 overlap", row.get("overlap"), ".3f"),
+        ("macro P@10", row.get("precision_at_10"), "+.3f"),
+        ("Recall@10", row.get("recall_at_10"), "+.3f"),
+        ("decisions", row.get("decisions"), ".3f"),
+    ]
+    figures = ", ".join(f"{name} {value:{style}}" for name, value, style in said if value is not None)
+    made = f" ({row['how']})" if row.get("how") else ""
+    return f"{row['tower']} {row['precision']}{made}: {figures}; {row.get('count', '')} {row['inputs']}"
 
 
 def _figures(result: dict[str, Any]) -> list[tuple[str, str]]:

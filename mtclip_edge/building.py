@@ -14,9 +14,9 @@ from .embedding import embed_films
 from .encoder import FilmEncoder, TextEncoder
 from .errors import SourceUnusable
 from .index import build_graph
+from .opening import open_exact_encoders
 from .reporting import Progress, Say, silent
 from .reports import write_store
-from .retriever import open_film_encoder, open_text_encoder
 from .studies import Study, distinct_reports
 
 TEXT_BATCH = 64
@@ -41,7 +41,7 @@ def rebuild(path: Path, studies: Sequence[Study], *, device: str = "auto", progr
     with writing(path):
         bundle = Bundle.open(path)
         chosen = choose(device)
-        films, texts = open_film_encoder(bundle, chosen), open_text_encoder(bundle, chosen)
+        films, texts = open_exact_encoders(bundle, chosen)
         generation = next_generation(path)
         written: list[str] = []
         try:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .device import Device, open_session
+from .precision import ROW_BY_ROW
 from .preprocess import Preprocessing, model_input
 from .reporting import Progress, silent
 from .tokens import Tokenizer
@@ -24,16 +25,18 @@ class FilmEncoder:
     session: Any
     preprocessing: Preprocessing
     device: Device
+    row_by_row: bool = False
 
     @classmethod
-    def load(cls, graph: Path, preprocessing: Preprocessing, device: Device) -> "FilmEncoder":
+    def load(cls, graph: Path, preprocessing: Preprocessing, device: Device, precision: str = "fp32") -> "FilmEncoder":
         session, device = open_session(graph, device)
-        return cls(session, preprocessing, device)
+        return cls(session, preprocessing, device, precision in ROW_BY_ROW)
 
     def encode(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """float32 [films, 3, size, size] to unit vectors float32 [films, dim] and abnormal logits float32 [films]."""
-        vectors, logits = self.session.run([FILM_EMBEDDING, ABNORMAL_LOGIT], {PIXELS: pixels})
-        return vectors, logits
+        parts = np.split(pixels, len(pixels)) if self.row_by_row else [pixels]
+        found = [self.session.run([FILM_EMBEDDING, ABNORMAL_LOGIT], {PIXELS: part}) for part in parts]
+        return np.concatenate([vectors for vectors, _ in found]), np.concatenate([logits for _, logits in found])
 
     def prepare(self, grey: np.ndarray) -> np.ndarray:
         """One film, uint8 [height, width], as the tower's input float32 [3, size, size]."""
@@ -52,14 +55,16 @@ class TextEncoder:
 
     session: Any
     tokenizer: Tokenizer
+    row_by_row: bool = False
 
     @classmethod
-    def load(cls, graph: Path, tokenizer: Tokenizer, device: Device) -> "TextEncoder":
+    def load(cls, graph: Path, tokenizer: Tokenizer, device: Device, precision: str = "fp32") -> "TextEncoder":
         session, _ = open_session(graph, device)
-        return cls(session, tokenizer)
+        return cls(session, tokenizer, precision in ROW_BY_ROW)
 
     def encode(self, texts: Sequence[str], batch: int = 32, progress: Progress = silent) -> np.ndarray:
         """Texts to unit vectors float32 [texts, dim]; texts of like length share a batch, so little padding is computed."""
+        batch = 1 if self.row_by_row else batch
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors: list[np.ndarray | None] = [None] * len(texts)
         for start in range(0, len(order), batch):

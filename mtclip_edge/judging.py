@@ -17,8 +17,10 @@ from .encoder import FilmEncoder
 from .errors import SourceUnusable, TextTowerMissing, not_among
 from .evaluation import DRAWS, SEED, Embedded, Judged
 from .figures import Drawn, differences
+from .opening import open_text_encoder
+from .precision import GPU_ONLY
 from .reporting import Progress, Say, silent
-from .retriever import Retriever, open_text_encoder
+from .retriever import Retriever
 from .sources import Reading
 from .studies import SPLITS, Study
 
@@ -83,7 +85,10 @@ def bundle_models(
     cases = Cases.of(studies, searched)
     models: list[Model] = []
     for precision in bundle.precisions("image"):
-        encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, chosen)
+        if precision in GPU_ONLY and chosen.used == "cpu":
+            say(f"left out: {precision} is not for a CPU")
+            continue
+        encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, chosen, precision)
         films = embed_films(encoder, [film.path for film in cases.films], bundle.manifest["dim"], progress)
         name_unread(films.problems, len(films.read), silent if models else say)
         manifest = bundle.manifest

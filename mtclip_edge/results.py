@@ -8,6 +8,7 @@ from . import NOTICE
 from .device import Device
 from .fusion import Fusion
 from .index import Choice
+from .precision import Precision
 
 SCHEMA = "mtclip.query/1"
 
@@ -91,7 +92,7 @@ class BundleFacts:
     identity: str
     demo: bool
     backbone: str
-    precision: str
+    precision: Precision
     studies: int
     reports: int
     search: Choice
@@ -143,7 +144,8 @@ def _bundle(facts: BundleFacts) -> dict[str, Any]:
         "id": facts.identity,
         "demo": facts.demo,
         "backbone": facts.backbone,
-        "precision": facts.precision,
+        "precision": facts.precision.name,
+        "precision_why": facts.precision.why,
         "studies": facts.studies,
         "reports": facts.reports,
         "search": asdict(facts.search),

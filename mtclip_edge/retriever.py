@@ -8,24 +8,25 @@ with Retriever.open("bundle") as retriever:
 import math
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
 from .bundle import Bundle
-from .device import Device, choose, runtime
+from .device import Device, choose
 from .encoder import FilmEncoder, TextEncoder
-from .errors import ArtefactDamaged, ArtefactIncompatible, FilmUnreadable, MtclipError, TextTowerMissing, WrongOption, not_among
+from .errors import ArtefactDamaged, FilmUnreadable, MtclipError, WrongOption
 from .fusion import Fusion, choose_fusion
 from .images import Film, read_film
-from .index import Choice, Index, load_graph
+from .index import Choice, Index
+from .opening import likely_precision, open_film_encoder, open_index, open_text_encoder
 from .paths import user_path
+from .pipeline import batches
+from .precision import Precision
 from .reports import ReportStore
 from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit
-from .tokens import Tokenizer
 
 BATCH = 8
 
@@ -37,14 +38,15 @@ class Retriever:
         self,
         bundle: Bundle,
         device: Device,
-        precision: str,
+        precision: Precision,
         films: FilmEncoder,
         store: ReportStore,
         index: Index,
         load_ms: float,
         fusion: Fusion,
     ):
-        self.bundle, self.device, self.precision, self.fusion = bundle, device, precision, fusion
+        self.bundle, self.device, self.fusion = bundle, device, fusion
+        self._precision = precision
         self._films, self._store, self._index, self._load_ms = films, store, index, load_ms
         self._text: TextEncoder | None = None
 
@@ -72,17 +74,17 @@ class Retriever:
     def _open(cls, bundle: Bundle, device: str, precision: str, exact: bool, fuse: str) -> "Retriever":
         started = time.perf_counter()
         fusion = choose_fusion(fuse, bundle.manifest.get("fuse"))
-        precision = _precision(bundle, precision)
         with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
-            graph = pool.submit(bundle.graph, "image", precision)
+            graph = pool.submit(bundle.graph, "image", likely_precision(bundle, precision, device))
             store = pool.submit(bundle.file, bundle.index["store"])
             vectors = pool.submit(bundle.file, bundle.index["vectors"])
             hnsw = pool.submit(bundle.file, bundle.index["hnsw"]["file"]) if bundle.index["hnsw"] and not exact else None
-            runtime()
-            films = FilmEncoder.load(graph.result(), bundle.preprocessing, choose(device))
-            index = _index(bundle, vectors.result(), hnsw, exact)
+            chosen = choose(device)  # imports onnxruntime
+            graph.result()
+            films, used = open_film_encoder(bundle, chosen, precision)
+            index = open_index(bundle, vectors.result(), hnsw, exact)
             reports = ReportStore(store.result(), bundle.manifest["model_id"])
-        return cls(bundle, films.device, precision, films, reports, index, 1000 * (time.perf_counter() - started), fusion)
+        return cls(bundle, films.device, used, films, reports, index, 1000 * (time.perf_counter() - started), fusion)
 
     def query(self, film: str | Path | bytes, k: int = 5, *, name: str | None = None) -> QueryResult:
         """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
@@ -97,8 +99,7 @@ class Retriever:
         An error given in place of a film is handed through.
         """
         _check_k(k)
-        for batch in _batches(films, BATCH):
-            decoded = [self._decode(name, film) for name, film in batch]
+        for decoded in batches(films, lambda pair: self._decode(*pair), BATCH):
             good = [item for item in decoded if not isinstance(item, MtclipError)]
             answers = iter(self._answer(good, k) if good else ())
             for item in decoded:
@@ -120,6 +121,11 @@ class Retriever:
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]."""
         return self._index.search_reports(vector, k, self._store.report_ids).rows
+
+    @property
+    def precision(self) -> str:
+        """The precision that runs."""
+        return self._precision.name
 
     @property
     def fuse_note(self) -> str | None:
@@ -211,7 +217,7 @@ class Retriever:
             identity=self.bundle.identity,
             demo=self.bundle.demo,
             backbone=manifest["backbone"]["name"],
-            precision=self.precision,
+            precision=self._precision,
             studies=counts["studies"],
             reports=counts["reports"],
             search=self._index.choice,
@@ -222,23 +228,6 @@ class Retriever:
         if self._text is None:
             self._text = open_text_encoder(self.bundle, choose(self.device.used))
         return self._text
-
-
-def open_film_encoder(bundle: Bundle, device: Device) -> FilmEncoder:
-    """The bundle's film tower in the precision that ``auto`` takes. Errors: ArtefactDamaged, DeviceUnavailable."""
-    return FilmEncoder.load(bundle.graph("image", bundle.precisions("image")[0]), bundle.preprocessing, device)
-
-
-def open_text_encoder(bundle: Bundle, device: Device, precision: str | None = None) -> TextEncoder:
-    """The bundle's own text tower, in the precision that ``auto`` takes or in another. Errors: TextTowerMissing, ArtefactDamaged."""
-    if not bundle.precisions("text"):
-        raise TextTowerMissing(
-            f"{bundle.path}: this bundle has no text tower, so it cannot embed text",
-            hint="export the run without --no-text",
-        )
-    about = bundle.manifest["tokenizer"]
-    tokenizer = Tokenizer.of(bundle.file(about["file"]), about)
-    return TextEncoder.load(bundle.graph("text", precision or bundle.precisions("text")[0]), tokenizer, device)
 
 
 class _Clock:
@@ -261,43 +250,6 @@ class _Clock:
         return {stage: round(ms, 2) for stage, ms in {**laps, "total": sum(laps.values())}.items()}
 
 
-def _index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", exact: bool) -> Index:
-    about = bundle.index
-    array = np.load(vectors, mmap_mode="r", allow_pickle=False)
-    expected = (about["reports"] + about["films"], bundle.manifest["dim"])
-    if array.shape != expected or array.dtype != np.float32:
-        raise ArtefactIncompatible(f"{vectors}: {array.dtype} {array.shape}", f"expected float32 {expected}")
-    graph, choice = None, Choice("exact", "asked for")
-    if not exact:
-        graph, choice = _graph(bundle, hnsw)
-    return Index(np.asarray(array), about["reports"], graph, (about["hnsw"] or {}).get("ef", 0), choice)
-
-
-def _graph(bundle: Bundle, hnsw: "Future[Path] | None") -> tuple[Any, Choice]:
-    """The HNSW graph where it can be used, and the choice with its reason."""
-    about = bundle.index["hnsw"]
-    if hnsw is None:
-        return None, Choice("exact", "the bundle holds no HNSW index")
-    try:
-        graph = load_graph(hnsw.result(), bundle.manifest["dim"], bundle.index["reports"])
-    except ArtefactDamaged as damage:
-        return None, Choice("exact", f"the HNSW index is unusable: {damage.what}")
-    except ImportError:
-        return None, Choice("exact", "hnswlib is not installed")
-    except RuntimeError as error:
-        return None, Choice("exact", f"the HNSW index is unusable: {error}")
-    return graph, Choice("hnsw", f"recall@10 against exact search was {about['recall@10']} when it was built")
-
-
-def _precision(bundle: Bundle, requested: str) -> str:
-    packed = bundle.precisions("image")
-    if requested == "auto":
-        return packed[0]
-    if requested not in packed:
-        raise not_among("precision", requested, ("auto", *packed))
-    return requested
-
-
 def _check_k(k: int) -> None:
     if k < 1:
         raise WrongOption(f"-k {k}", "expected 1 or more")
@@ -305,14 +257,3 @@ def _check_k(k: int) -> None:
 
 def _name(film: str | Path | bytes) -> str:
     return "-" if isinstance(film, bytes) else str(film)
-
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

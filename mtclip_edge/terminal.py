@@ -114,7 +114,7 @@ def _film_table(hits: list[Any]) -> Table:
 
 def _provenance(result: QueryResult) -> str:
     facts = result.bundle
-    return f"{facts.reports} reports of {facts.studies} studies · {facts.search.used} · {facts.precision} on {result.device.used}"
+    return f"{facts.reports} reports of {facts.studies} studies · {facts.search.used} · {facts.precision.name} on {result.device.used}"
 
 
 def _cut(text: str, length: int) -> str:

@@ -116,7 +116,7 @@ def tiny_run(source: Path, tiny_backbone: Path, keep: Path) -> Path:
 def tiny_bundle(tiny_run: Path, keep: Path) -> Path:
     from mtclip_edge.export.pack import export
 
-    return once(keep / "bundle", lambda folder: export(tiny_run, folder))
+    return once(keep / "bundle", lambda folder: export(tiny_run, folder, precision=["fp32"]))
 
 
 @pytest.fixture

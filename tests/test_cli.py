@@ -112,7 +112,11 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
         (["query", "gone.png", "--bundle", BUNDLE], 1, "gone.png: no such file\n"),
         (["query", "x.png", "--bundle", "gone"], 1, "gone: no such directory\nmtclip export RUN --out BUNDLE makes one\n"),
         (["query", "x.png", "--bundle", BUNDLE, "-k", "0"], 2, "-k 0\nexpected 1 or more\n"),
-        (["query", "x.png", "--bundle", BUNDLE, "--device", "vulkan"], 2, "device 'vulkan'\nexpected one of auto, cpu, cuda\n"),
+        (
+            ["query", "x.png", "--bundle", BUNDLE, "--device", "vulkan"],
+            2,
+            "device 'vulkan'\nexpected one of auto, cpu, cuda, tensorrt, openvino\n",
+        ),
         (["query", "x.png", "--bundle", BUNDLE, "--format", "xml"], 2, "format 'xml'\nexpected one of table, json, jsonl, ids\n"),
         (["query", "--bundle", BUNDLE], 2, "query\nexpected films or --text, and not both\nmtclip query --help\n"),
         (["query", "x.png", "--text", "y", "--bundle", BUNDLE], 2, "query\nexpected films or --text, and not both\nmtclip query --help\n"),
@@ -127,7 +131,11 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
         (["eval", "gone", "--data", "gone.csv"], 1, "gone.csv: no such manifest\n"),
         (["eval", "gone", "--data", "gone.csv", "--format", "xml"], 2, "format 'xml'\nexpected one of table, json\n"),
         (["export", "gone", "--out", "b"], 1, "gone: not a run (no run.json)\nmtclip train --data SOURCE --out RUN makes one\n"),
-        (["export", "gone", "--out", "b", "--precision", "int3"], 2, "precision 'int3'\nexpected one of fp32, fp16w\n"),
+        (
+            ["export", "gone", "--out", "b", "--precision", "int3"],
+            2,
+            "precision 'int3'\nexpected one of fp32, fp16w, fp16, int8, int8-dynamic, w8, w4\ndid you mean int8?\n",
+        ),
         (
             ["query", "x.png", "--bundle", BUNDLE, "--format", "jsnl"],
             2,

@@ -51,7 +51,7 @@ def run(openi: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real_bundle(run: Path) -> Path:
     from mtclip_edge.export.pack import export
 
-    export(run, run.parent / "bundle")
+    export(run, run.parent / "bundle", precision=["fp32"])
     return run.parent / "bundle"
 
 

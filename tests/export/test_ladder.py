@@ -1,0 +1,257 @@
+"""Each rung of the ladder: how it is made, what it must not do, and what happens to one that fails."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+
+from mtclip_edge.bundle import Bundle
+from mtclip_edge.device import choose
+from mtclip_edge.encoder import FILM_EMBEDDING, PIXELS, FilmEncoder
+from mtclip_edge.errors import DeviceUnavailable, ParityFailed, WrongOption
+from mtclip_edge.export import ladder, limits, pack, quantize, smooth
+from mtclip_edge.export.static import Calibrated
+from mtclip_edge.retriever import Retriever
+
+pytestmark = pytest.mark.usefixtures("known_graphs")
+
+
+@pytest.fixture
+def graph(tiny_bundle: Path) -> Path:
+    return Bundle.open(tiny_bundle).graph("image", "fp32")
+
+
+def operators(graph: Path) -> Counter:
+    return Counter(node.op_type for node in onnx.load(graph).graph.node)
+
+
+def weights(graph: Path) -> dict[str, np.ndarray]:
+    return {w.name: numpy_helper.to_array(w) for w in onnx.load(graph).graph.initializer}
+
+
+def encoder(tiny_bundle: Path, graph: Path, precision: str = "fp32") -> FilmEncoder:
+    return FilmEncoder.load(graph, Bundle.open(tiny_bundle).preprocessing, choose("cpu"), precision)
+
+
+@pytest.fixture
+def pixels(tiny_bundle: Path) -> np.ndarray:
+    size = Bundle.open(tiny_bundle).preprocessing.size
+    return np.random.default_rng(0).normal(0, 1, (5, 3, size, size)).astype(np.float32)
+
+
+def test_by_default_a_transformer_gets_dynamic_int8_where_it_passes(tiny_run: Path, tmp_path: Path, film: Path) -> None:
+    said: list[str] = []
+    bundle = pack.export(tiny_run, tmp_path / "b", say=said.append, budget={"int8-dynamic.overlap": 0.5, "int8-dynamic.cosine": 0.5})
+    assert {tower: list(rungs) for tower, rungs in bundle.manifest["graphs"].items()} == {
+        "image": ["int8-dynamic", "fp32"],
+        "text": ["int8-dynamic", "fp32"],
+    }
+    with Retriever.open(bundle.path) as retriever:
+        answer = retriever.query(film).to_dict()
+        assert answer["bundle"]["precision"] == "int8-dynamic"
+        assert answer["bundle"]["precision_why"] == "the fastest on cpu of those that passed the export's gate"
+        assert retriever.query_text("opacity in the left lung").hits
+    assert "int8-dynamic" in (bundle.path / "MODEL_CARD.md").read_text()
+
+
+def test_a_default_that_fails_is_left_out_with_a_line(tiny_run: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    bundle = pack.export(tiny_run, tmp_path / "b", say=said.append, budget={"int8-dynamic.cosine": 1.1})
+    assert list(bundle.manifest["graphs"]["image"]) == ["fp32"]
+    assert {p.name for p in bundle.path.glob("*.onnx")} == {"image.fp32.onnx", "text.fp32.onnx"}
+    (line,) = [line for line in said if line.startswith("left out: film tower")]
+    assert "int8-dynamic: the graph differs from torch (cosine of the worst 1 %" in line
+
+
+def test_a_named_rung_that_fails_publishes_nothing(tiny_run: Path, tmp_path: Path, mtclip) -> None:
+    found = mtclip("export", tiny_run, "--out", tmp_path / "b", "--precision", "fp32,w4", "--budget", "w4.cosine=1.1")
+    assert (found.code, found.out) == (1, "")
+    assert "film tower, w4: the graph differs from torch\ncosine of the worst 1 %" in found.err
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_order_is_that_of_speed_and_fp16_is_never_for_a_cpu(tiny_run: Path, tmp_path: Path) -> None:
+    bundle = pack.export(
+        tiny_run, tmp_path / "b", precision=["fp16", "fp32", "fp16w"], budget={"fp16.cosine": 0.9, "fp16.overlap": 0.5}, text=False
+    )
+    assert list(bundle.manifest["graphs"]["image"]) == ["fp32", "fp16w", "fp16"]
+    (row,) = [row for row in bundle.manifest["parity"] if row["precision"] == "fp16"]
+    assert row["how"] == "judged on the CPU"
+    with Retriever.open(bundle.path) as retriever:
+        assert retriever.precision == "fp32"
+    with pytest.raises(DeviceUnavailable, match="precision fp16 is not for a CPU\n.*cast.*\nuse --precision auto"):
+        Retriever.open(bundle.path, precision="fp16")
+
+
+def test_fp16_keeps_norms_in_fp32(graph: Path, tmp_path: Path) -> None:
+    half = onnx.load(quantize.convert_to_fp16(graph, tmp_path / "h.onnx"))
+    kinds = {w.name: w.data_type for w in half.graph.initializer}
+    assert Counter(kinds.values())[TensorProto.FLOAT16] > 10
+    for node in half.graph.node:
+        if node.op_type == "LayerNormalization":
+            assert all(kinds.get(name) != TensorProto.FLOAT16 for name in node.input)
+    model = onnx.shape_inference.infer_shapes(half)
+    types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.value_info, *model.graph.output, *model.graph.input)}
+    (norm,) = [node for node in half.graph.node if node.op_type == "ReduceL2"]
+    assert types[norm.input[0]] == types[norm.output[0]] == TensorProto.FLOAT
+    assert {types[v.name] for v in (*half.graph.input, *half.graph.output)} == {TensorProto.FLOAT}
+
+
+def test_dynamic_int8_has_seven_bits_and_leaves_the_head_in_float(graph: Path, tmp_path: Path) -> None:
+    small = quantize.quantize_dynamically(graph, tmp_path / "d.onnx")
+    found = weights(small)
+    eight = {name: values for name, values in found.items() if values.dtype == np.int8 and values.ndim == 2}
+    assert eight and all(np.abs(values.astype(int)).max() <= 64 for values in eight.values())
+    assert all(values.dtype == np.float32 for name, values in found.items() if name.startswith("space."))
+    assert operators(small)["MatMulInteger"] == len(quantize.layers(graph))
+    assert small.stat().st_size < 0.6 * graph.stat().st_size
+
+
+def test_dynamic_int8_is_fed_row_by_row(tiny_bundle: Path, graph: Path, tmp_path: Path, pixels: np.ndarray) -> None:
+    small = quantize.quantize_dynamically(graph, tmp_path / "d.onnx")
+    pixels[0] *= 30  # a neighbour that would widen everybody's scale
+    right, wrong = encoder(tiny_bundle, small, "int8-dynamic"), encoder(tiny_bundle, small)
+    together, alone = right.encode(pixels)[0], right.encode(pixels[1:])[0]
+    np.testing.assert_array_equal(together[1:], alone)
+    assert np.abs(wrong.encode(pixels)[0][1:] - wrong.encode(pixels[1:])[0]).max() > 1e-3
+
+
+def test_layers_can_stay_in_float_the_worst_first(graph: Path, tmp_path: Path, pixels: np.ndarray) -> None:
+    feeds = [{PIXELS: row[None]} for row in pixels]
+    layers = quantize.layers(graph)
+
+    def make(file: Path, only) -> Path:
+        return quantize.quantize_dynamically(graph, file, only=only)
+
+    order = quantize.by_harm(graph, make, FILM_EMBEDDING, feeds, tmp_path)
+    assert sorted(order) == sorted(layers)
+    expected = quantize._answers(graph, FILM_EMBEDDING, feeds)
+    lost = [1 - (expected * quantize._answers(make(tmp_path / "x.onnx", [one]), FILM_EMBEDDING, feeds)).sum(1).mean() for one in order]
+    assert lost == sorted(lost, reverse=True)
+    left = quantize.quantize_dynamically(graph, tmp_path / "l.onnx", left_out=order[:2])
+    assert operators(left)["MatMulInteger"] == len(layers) - 2
+
+
+@pytest.mark.parametrize("method", ["MinMax", "Percentile", "Entropy"])
+def test_static_int8_has_seven_bits_and_one_scale_a_channel(graph: Path, tmp_path: Path, pixels: np.ndarray, method: str) -> None:
+    calibrated = Calibrated.of(graph, method, [{PIXELS: row[None]} for row in pixels], tmp_path)
+    small = calibrated.quantize(tmp_path / "q.onnx")
+    eight = {name: values for name, values in weights(small).items() if values.dtype == np.int8 and values.ndim == 2}
+    assert eight and all(np.abs(values.astype(int)).max() <= 64 for values in eight.values())
+    scales = [values for name, values in weights(small).items() if name.endswith("_scale") and values.size > 1]
+    assert len(scales) >= len(eight)
+    assert operators(small)["Softmax"] == operators(graph)["Softmax"] and operators(small)["LayerNormalization"] > 0
+    assert {n for n in weights(small) if n.startswith("space.film")} == {n for n in weights(graph) if n.startswith("space.film")}
+    fewer = calibrated.quantize(tmp_path / "f.onnx", left_out=quantize.layers(calibrated.source)[:3])
+    assert operators(fewer)["QuantizeLinear"] < operators(small)["QuantizeLinear"]
+
+
+def test_the_best_calibration_is_picked_and_named(tiny_run: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    loose = {"int8.cosine": 0.5, "int8.overlap": 0.3, "int8.precision": 0.5, "int8.recall": 1.0, "int8.decisions": 0.5}
+    bundle = pack.export(tiny_run, tmp_path / "b", precision=["int8"], budget=loose, text=False, say=said.append)
+    tried = {line.split(":")[0].removeprefix("int8 by ") for line in said if line.startswith("int8 by ")}
+    assert tried == {f"{method}{how}" for method in ("MinMax", "Percentile", "Entropy") for how in ("", ", smoothed")}
+    (row,) = bundle.manifest["parity"]
+    assert row["how"].split(", ")[0] in ("MinMax", "Percentile", "Entropy")
+    best = max(float(line.rpartition(" ")[2]) for line in said if line.startswith("int8 by "))
+    assert best == pytest.approx(max(best, 0))
+
+
+@pytest.mark.parametrize(("bits", "size"), [(8, 0.5), (4, 0.45)])
+def test_weight_only_rungs(tiny_bundle: Path, graph: Path, tmp_path: Path, pixels: np.ndarray, bits: int, size: float) -> None:
+    small = quantize.quantize_weights(graph, tmp_path / "w.onnx", bits)
+    assert operators(small)["MatMulNBits"] == len(quantize.layers(graph))
+    assert small.stat().st_size < size * graph.stat().st_size
+    whole, found = (encoder(tiny_bundle, path).encode(pixels)[0] for path in (graph, small))
+    assert (whole * found).sum(axis=1).min() > (0.999 if bits == 8 else 0.9)
+
+
+def convolutional(folder: Path) -> Path:
+    """Two convolutions and a projection, as a graph."""
+    from onnx import helper
+
+    random = np.random.default_rng(0)
+    shapes = {"a": (8, 3, 3, 3), "b": (16, 8, 3, 3), "space.p": (16, 4)}
+    values = [numpy_helper.from_array(random.normal(0, 1, shape).astype(np.float32), name) for name, shape in shapes.items()]
+    nodes = [
+        helper.make_node("Conv", ["pixels", "a"], ["x"], name="first"),
+        helper.make_node("Conv", ["x", "b"], ["y"], name="second"),
+        helper.make_node("GlobalAveragePool", ["y"], ["z"]),
+        helper.make_node("Flatten", ["z"], ["f"]),
+        helper.make_node("MatMul", ["f", "space.p"], ["out"], name="head"),
+    ]
+    ends = [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 16, 16])]
+    outs = [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 4])]
+    model = helper.make_model(helper.make_graph(nodes, "g", ends, outs, values), opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, folder / "cnn.onnx")
+    return folder / "cnn.onnx"
+
+
+def test_a_convolutional_tower_stores_its_weights_in_eight_bits(tmp_path: Path) -> None:
+    source = convolutional(tmp_path)
+    assert quantize.tower_kind(source) == "cnn" and quantize.layers(source) == ["first", "second"]
+    small = quantize.quantize_weights(source, tmp_path / "w.onnx", 8)
+    feeds = [{"pixels": np.random.default_rng(1).normal(0, 1, (2, 3, 16, 16)).astype(np.float32)}]
+    a, b = (quantize._answers(path, "out", feeds) for path in (source, small))
+    np.testing.assert_allclose(a, b, rtol=0.05, atol=0.05)
+    assert not np.array_equal(a, b)
+    with pytest.raises(ParityFailed, match="convolutions have no 4-bit form\nuse w8"):
+        quantize.quantize_weights(source, tmp_path / "w4.onnx", 4)
+    with pytest.raises(ParityFailed, match="nothing in this tower could be quantized"):
+        quantize.quantize_dynamically(source, tmp_path / "d.onnx")
+    assert {p.name for p in tmp_path.iterdir()} == {"cnn.onnx", "w.onnx"}
+
+
+def test_smoothing_is_the_same_function_with_evener_ranges(tiny_run: Path) -> None:
+    from mtclip_edge.train.run import backbone_of, load_run
+
+    tower = backbone_of(load_run(tiny_run)).film_tower
+    pixels = torch.rand(4, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    found = smooth.pairs(tower)
+    assert len(found) == 2 * len(tower.trunk.blocks)
+    with torch.no_grad():
+        found[0].norm.weight[3] *= 50  # an outlier channel, as trained transformers have
+    even = smooth.smoothed(tower, pixels)
+    with torch.inference_mode():
+        torch.testing.assert_close(even(pixels), tower(pixels), rtol=1e-3, atol=1e-4)
+    before, after = (smooth._largest(t, [smooth.pairs(t)[0].norm], pixels)[0] for t in (tower, even))
+    assert after.max() / after.median() < 0.5 * before.max() / before.median()
+    with torch.no_grad():
+        found[0].norm.weight[3] /= 50
+
+
+def test_a_text_tower_with_residuals_after_the_norm_is_not_smoothed(tiny_run: Path) -> None:
+    from mtclip_edge.train.run import backbone_of, load_run
+
+    assert smooth.pairs(backbone_of(load_run(tiny_run)).text_tower) == []
+
+
+def test_the_default_of_each_kind_is_a_rung_and_every_rung_has_its_place() -> None:
+    assert set(ladder.CPU_DEFAULT.values()) <= set(ladder.PRECISIONS)
+    for order in ladder.CPU_ORDER.values():
+        assert sorted(order) == sorted(ladder.PRECISIONS)
+    assert {limits.limits_of(p).cosine for p in ladder.PRECISIONS} == {0.99999, 0.999, 0.98}
+
+
+def test_an_unknown_budget_is_one_line(tiny_run: Path, tmp_path: Path, mtclip) -> None:
+    found = mtclip("export", tiny_run, "--out", tmp_path / "b", "--budget", "overlpa=0.9")
+    assert found.code == 2 and found.err.endswith("did you mean overlap?\n")
+
+
+def test_rows_are_kept_whole(tiny_bundle: Path) -> None:
+    (row, _) = Bundle.open(tiny_bundle).manifest["parity"]
+    assert set(row) == set(_row().to_dict())
+
+
+def _row() -> limits.Row:
+    return limits.Row("film", "fp32", "", 1, 0.0, 1.0, 1.0, 1.0)
+
+
+def test_wrong_names(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongOption, match="did you mean int8-dynamic"):
+        pack.export(tiny_run, tmp_path / "b", precision=["int8-dynamc"])
