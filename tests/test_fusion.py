@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mtclip_edge import Retriever
+from mtclip_edge.bundle import Bundle, commit
 from mtclip_edge.cases import Cases
 from mtclip_edge.demo import FOLDER
 from mtclip_edge.errors import WrongOption
@@ -107,7 +108,9 @@ def test_exact_search_and_hnsw_print_the_same() -> None:
 
 
 def test_auto_says_why_it_does_nothing(mtclip, bundle: Path, film: Path) -> None:
-    found = mtclip("query", film, "--bundle", "demo", "--fuse", "auto")
+    manifest = Bundle.open(bundle).manifest
+    commit(bundle, {**manifest, "fuse": None}, list(manifest["files"]))
+    found = mtclip("query", film, "--bundle", bundle, "--fuse", "auto")
     assert found.code == 0
     assert "without films: this bundle was exported without validation films" in found.err
     assert mtclip("query", film, "--bundle", bundle, "--fuse", "2").code == 2
