@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 folder, weights, vectors, film = sys.argv[1:5]
 config = json.load(open(folder + "/shape.json"))
 model = open_clip.create_model("local-dir:" + folder).eval()
-part = {k: v for k, v in load_file(weights).items() if k.startswith("film.")}
+part = load_file(weights)
 grey = Image.open(film).convert("L").resize((config["size"],) * 2, Image.Resampling.BICUBIC)
 x = torch.from_numpy(np.asarray(grey, np.float32) / 255)[None].repeat(3, 1, 1)
 x = ((x - torch.tensor(config["mean"])[:, None, None]) / torch.tensor(config["std"])[:, None, None])[None]
@@ -32,7 +32,7 @@ with torch.inference_mode():
     h = torch.nn.functional.layer_norm(f, f.shape[1:], part["film.norm.weight"], part["film.norm.bias"])
     h = torch.nn.functional.gelu(h @ part["film.hidden.weight"].T + part["film.hidden.bias"])
     z = h @ part["film.out.weight"].T + part["film.out.bias"]
-    z = torch.nn.functional.normalize(z + f if config["residual"] else z, dim=-1)
+    z = torch.nn.functional.normalize(z + f if config["residual"] else z, dim=-1) @ part["axes"]
 scores = np.load(vectors) @ z[0].numpy()
 print(json.dumps([[int(i), float(scores[i])] for i in np.argsort(-scores)[:5]]))
 """

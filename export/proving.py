@@ -140,8 +140,13 @@ class Proof:
         return [{PIXELS: model_input(grey, self._preprocessing)[None]} for grey in films]
 
     def text_feeds(self) -> list[Feed]:
-        """Reports spread over the train split, each by itself: padding would widen the ranges."""
-        return [{TOKEN_IDS: self._tokenizer([text])} for text in _spread([r.first.tower_text for r in distinct_reports(self._train)])]
+        """Reports spread over the train split, cut to their median length; shorter ones are left out.
+
+        One length, because histograms want one shape, and no padding, which would widen the ranges.
+        """
+        rows = [self._tokenizer([text]) for text in _spread([r.first.tower_text for r in distinct_reports(self._train)])]
+        length = int(np.median([row.shape[1] for row in rows]))
+        return [{TOKEN_IDS: row[:, :length]} for row in rows if row.shape[1] >= length]
 
     def _smooth(self, target: Path) -> Path | None:
         """The film tower with its activations evened out, as a graph; None for towers in which that is not exact."""

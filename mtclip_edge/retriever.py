@@ -14,6 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
+from . import images
 from .bundle import Bundle
 from .device import Device, choose
 from .encoder import FilmEncoder, TextEncoder
@@ -81,8 +82,10 @@ class Retriever:
             hnsw = pool.submit(bundle.file, bundle.index["hnsw"]["file"]) if bundle.index["hnsw"] and not exact else None
             chosen = choose(device)  # imports onnxruntime
             graph.result()
+            pool.submit(images.ready)  # onnxruntime lets go of the interpreter while it prepares the graph
+            searching = pool.submit(lambda: open_index(bundle, vectors.result(), hnsw, exact))
             films, used = open_film_encoder(bundle, chosen, precision)
-            index = open_index(bundle, vectors.result(), hnsw, exact)
+            index = searching.result()
             reports = ReportStore(store.result(), bundle.manifest["model_id"])
         return cls(bundle, films.device, used, films, reports, index, 1000 * (time.perf_counter() - started), fusion)
 
