@@ -19,7 +19,7 @@ app = typer.Typer(
 index_app = typer.Typer(help="The searchable part of a bundle: its reports, vectors and HNSW graph.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 
-DAMAGED, PARTIAL, INTERRUPTED = 3, 5, 130
+DAMAGED, INTERRUPTED = 3, 130
 
 
 def _version(asked: bool) -> None:
@@ -52,6 +52,9 @@ def query(
     precision: Annotated[str, typer.Option(envvar="MTCLIP_PRECISION", help="auto, or one that the bundle holds.")] = "auto",
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every report instead of the HNSW index.")] = False,
     fuse: Annotated[str, typer.Option(help="How much the reports' own films count: off, auto, or a weight up to 1.")] = "off",
+    watch: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False)
+    ] = None,
     recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = True,
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
@@ -60,8 +63,11 @@ def query(
     chosen = choose_format("json" if json_ and format is None else format)
     if json_ and chosen != "json":
         raise WrongOption("--json and --format", f"expected one of them, found --json and --format {format}")
-    if (text is None) == (not images and files_from is None):
-        raise WrongOption("query", "expected films or --text, and not both", "mtclip query --help")
+    if [bool(images) or files_from is not None, text is not None, watch is not None].count(True) != 1:
+        raise WrongOption("query", "expected one of films, --text and --watch", "mtclip query --help")
+    if watch is not None and chosen == "json":
+        raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
+    from mtclip_edge.answering import answer_arrivals, answer_films
     from mtclip_edge.demo import LOUD, resolve
     from mtclip_edge.inputs import expand
 
@@ -69,7 +75,7 @@ def query(
     if unasked:
         _say(LOUD)
 
-    films = expand(images or [], files_from=files_from, recursive=recursive) if text is None else []
+    films = expand(images or [], files_from=files_from, recursive=recursive)
     from mtclip_edge.retriever import Retriever
 
     with Retriever.open(path, device=device, precision=precision, exact=exact, fuse=fuse) as retriever:
@@ -79,23 +85,10 @@ def query(
         if text is not None:
             out.add(retriever.query_text(text, k))
             out.close()
-        else:
-            _answer_films(retriever, films, k, out)
-
-
-def _answer_films(retriever: Any, films: list[Any], k: int, out: Any) -> None:
-    failed = 0
-    for result in retriever.query_many(films, k):
-        if isinstance(result, MtclipError):
-            failed += 1
-            _say(str(result))
-        else:
-            out.add(result)
-    out.close()
-    if len(films) > 1:
-        _say(f"{len(films) - failed} films answered, {failed} could not be read")
-    if failed:
-        raise typer.Exit(1 if failed == len(films) else PARTIAL)
+        elif watch is not None:
+            answer_arrivals(retriever, watch, recursive, k, out, _say)
+        elif code := answer_films(retriever, films, k, out, _say):
+            raise typer.Exit(code)
 
 
 @app.command(epilog="Example: mtclip train --data openi/manifest.csv --out run")
@@ -263,6 +256,25 @@ def verify(bundle: Annotated[Path, typer.Argument(help="A bundle, or demo.")]) -
     if damaged:
         _say(f"{opened.path}: {damaged} of {len(opened.manifest['files'])} files are damaged")
         raise typer.Exit(DAMAGED)
+
+
+@app.command(epilog="Example: mtclip bench bundle")
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, or demo.")],
+    films: Annotated[Path | None, typer.Option(help="A folder of films.", show_default="drawn films")] = None,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Measure how fast a bundle answers here: cold and warm, by batch, each precision on each device."""
+    _table_or_json(format)
+    from mtclip_edge.bench import bench as measure
+    from mtclip_edge.bench import lines
+    from mtclip_edge.demo import resolve
+    from mtclip_edge.output import dumps
+    from mtclip_edge.terminal import ProgressBars, print_pairs
+
+    with ProgressBars() as bars:
+        found = measure(resolve(bundle)[0], films, say=bars.say)
+    print(dumps(found, 2)) if format == "json" else print_pairs(lines(found))
 
 
 @app.command(epilog="Example: mtclip doctor")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-COMMANDS = ("", "query", "train", "export", "eval", "info", "verify", "doctor", "index", "index build")
+COMMANDS = ("", "query", "train", "export", "eval", "info", "verify", "bench", "doctor", "index", "index build")
 
 
 def cli_markdown() -> str:

@@ -46,10 +46,10 @@ def examine() -> list[Check]:
 def _system() -> Iterator[Check]:
     yield Check("mtclip-edge", "ok", f"{__version__} at {Path(__file__).parent}")
     yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    yield Check("processors", "ok", f"{threads()} usable of {os.cpu_count()}; {_cpu_features()}")
+    yield Check("processors", "ok", f"{threads()} usable of {os.cpu_count()}; {cpu_features()}")
 
 
-def _cpu_features() -> str:
+def cpu_features() -> str:
     """What decides the speed of int8 and of a wheel compiled with -march=native; Linux only."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
