@@ -119,7 +119,11 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
         ),
         (["query", "x.png", "--bundle", BUNDLE, "--format", "xml"], 2, "format 'xml'\nexpected one of table, json, jsonl, ids\n"),
         (["query", "--bundle", BUNDLE], 2, "query\nexpected one of films, --text and --watch\nmtclip query --help\n"),
-        (["query", "x.png", "--text", "y", "--bundle", BUNDLE], 2, "query\nexpected one of films, --text and --watch\nmtclip query --help\n"),
+        (
+            ["query", "x.png", "--text", "y", "--bundle", BUNDLE],
+            2,
+            "query\nexpected one of films, --text and --watch\nmtclip query --help\n",
+        ),
         (["query", "*.nothing", "--bundle", BUNDLE], 1, "*.nothing: no file matches this pattern\n"),
         (
             ["query", "--files-from", "gone.txt", "--bundle", BUNDLE],

@@ -1,0 +1,119 @@
+"""The film tower with projector by every engine here: torch eager and compiled, onnxruntime in each packed precision, OpenVINO; and
+what fraction of this machine's peak each reaches.
+
+    python benchmarks/towers.py RUN BUNDLE [--rounds 15] [--batches 1,8]
+
+All take turns in one process, with the same threads and the same ready tensors. Printed per engine: median milliseconds, the ratio
+torch eager / engine (min, median, max over rounds), and multiply-adds a second over the rate of a large fp32 matrix product.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mtclip_edge.bundle import Bundle
+from mtclip_edge.device import choose, open_session, threads
+from mtclip_edge.encoder import FILM_EMBEDDING, PIXELS, FilmEncoder
+from mtclip_edge.export.towers import FilmGraph
+from mtclip_edge.train.run import backbone_of, load_run
+
+Engine = Callable[[np.ndarray], np.ndarray]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--batches", default="1,8")
+    options = parser.parse_args()
+    torch.set_num_threads(threads())
+    bundle, run = Bundle.open(options.bundle), load_run(options.run)
+    graph = FilmGraph(backbone_of(run), run.space, bundle.manifest["dim"]).eval()
+    size = bundle.preprocessing.size
+    for batch in map(int, options.batches.split(",")):
+        pixels = np.random.default_rng(0).normal(0, 1, (batch, 3, size, size)).astype(np.float32)
+        engines = {**torch_engines(graph), **onnxruntime_engines(bundle), **openvino_engine(bundle)}
+        expected = engines["torch eager"](pixels)
+        for name, engine in engines.items():
+            cosine = float((engine(pixels) * expected).sum(axis=1).min())
+            assert cosine > 0.85, f"{name} answers something else (cosine {cosine:.3f})"
+        report(batch, timed(engines, pixels, options.rounds), multiply_adds(graph, pixels), peak())
+
+
+def torch_engines(graph: FilmGraph) -> dict[str, Engine]:
+    def run(module: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> Engine:
+        def engine(pixels: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return module(torch.from_numpy(pixels))[0].numpy()
+
+        return engine
+
+    return {"torch eager": run(graph), "torch.compile": run(torch.compile(graph))}
+
+
+def onnxruntime_engines(bundle: Bundle) -> dict[str, Engine]:
+    found: dict[str, Engine] = {}
+    for precision in bundle.precisions("image"):
+        encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, choose("cpu"), precision)
+        found[f"ours, {precision}"] = lambda pixels, encoder=encoder: encoder.encode(pixels)[0]
+    session, _ = open_session(bundle.graph("image", "fp32"), choose("cpu"), spinning=True)
+    found["fp32, threads spinning"] = lambda pixels: session.run([FILM_EMBEDDING], {PIXELS: pixels})[0]
+    return found
+
+
+def openvino_engine(bundle: Bundle) -> dict[str, Engine]:
+    try:
+        import openvino
+    except ImportError:
+        return {}
+    settings = {"INFERENCE_NUM_THREADS": threads(), "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(str(bundle.graph("image", "fp32")), "CPU", settings)
+    return {"OpenVINO, fp32": lambda pixels: model({PIXELS: pixels})[FILM_EMBEDDING]}
+
+
+def timed(engines: dict[str, Engine], pixels: np.ndarray, rounds: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(rounds):
+        for name, engine in engines.items():
+            started = time.perf_counter()
+            engine(pixels)
+            times[name].append(time.perf_counter() - started)
+    return times
+
+
+def multiply_adds(graph: FilmGraph, pixels: np.ndarray) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        graph(torch.from_numpy(pixels))
+    return counter.get_total_flops() / 2
+
+
+def peak() -> float:
+    """Multiply-adds a second of a 2048 x 2048 x 2048 product in fp32, the best of ten."""
+    a = torch.rand(2048, 2048)
+    best = float("inf")
+    for _ in range(10):
+        started = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - started)
+    return 2048**3 / best
+
+
+def report(batch: int, times: dict[str, list[float]], work: float, most: float) -> None:
+    print(f"batch {batch}: {work / batch / 1e9:.2f} G multiply-adds a film; peak {most / 1e9:.0f} G/s; {threads()} threads")
+    for name, values in times.items():
+        ratios = sorted(base / value for base, value in zip(times["torch eager"], values, strict=True))
+        median = statistics.median(values)
+        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        print(f"  {name:24s} {1000 * median / batch:8.1f} ms a film   eager / it {spread:22s} {work / median / most:.0%} of peak")
+
+
+if __name__ == "__main__":
+    main()
