@@ -27,6 +27,9 @@ FIRST = (
     "tests/test_preprocess.py",
     "tests/train/test_fit.py",
     "tests/export/test_pack.py",
+    "tests/export/test_gate.py",
+    "tests/export/test_ladder.py",
+    "tests/test_device.py",
     "tests/test_retriever.py",
 )
 
@@ -54,9 +57,9 @@ def first_failure(patch: Path | None) -> str | None:
         if patch:
             apply(patch, copy)
         data = os.environ.get("MTCLIP_TEST_DATA", str(ROOT.parent / "shared" / "data"))
-        environment = {**os.environ, "PYTHONPATH": str(copy), "MTCLIP_TEST_DATA": data}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy), "MTCLIP_TEST_DATA": data}
         for chosen in (FIRST, ("tests",)):
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *chosen]
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", *chosen]
             found = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
             if found.returncode:
                 return _failed_test(found, patch.stem if patch else "no fault")
