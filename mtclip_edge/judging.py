@@ -117,7 +117,7 @@ def _reports(bundle: Bundle, precision: str, device: Device, cases: Cases, say: 
     if not cases.reports:
         return None
     try:
-        return open_text_encoder(bundle, device, precision).encode(cases.texts, progress=progress)
+        return open_text_encoder(bundle, device, precision)[0].encode(cases.texts, progress=progress)
     except TextTowerMissing as missing:
         say(str(missing))
         return None

@@ -39,8 +39,8 @@ def open_film_encoder(bundle: Bundle, device: Device, requested: str = "auto") -
     return FilmEncoder.load(bundle.graph("image", fallback.name), bundle.preprocessing, encoder.device, fallback.name), fallback
 
 
-def open_text_encoder(bundle: Bundle, device: Device, requested: str = "auto") -> TextEncoder:
-    """The bundle's own text tower; a precision that only the film tower has gives way to ``auto``.
+def open_text_encoder(bundle: Bundle, device: Device, requested: str = "auto") -> tuple[TextEncoder, Precision]:
+    """The bundle's own text tower and its precision; one that only the film tower has gives way to ``auto``.
 
     Errors: TextTowerMissing, ArtefactDamaged, DeviceUnavailable.
     """
@@ -50,15 +50,15 @@ def open_text_encoder(bundle: Bundle, device: Device, requested: str = "auto") -
             f"{bundle.path}: this bundle has no text tower, so it cannot embed text",
             hint="export the run without --no-text",
         )
-    precision = choose_precision(packed, requested if requested in packed else "auto", device.used).name
+    precision = choose_precision(packed, requested if requested in packed else "auto", device.used)
     about = bundle.manifest["tokenizer"]
     tokenizer = Tokenizer.of(bundle.file(about["file"]), about)
-    return TextEncoder.load(bundle.graph("text", precision), tokenizer, device, precision)
+    return TextEncoder.load(bundle.graph("text", precision.name), tokenizer, device, precision.name), precision
 
 
 def open_exact_encoders(bundle: Bundle, device: Device) -> tuple[FilmEncoder, TextEncoder]:
     """Both towers as near to the trained model as the bundle has them: what an index is built with."""
-    texts = open_text_encoder(bundle, device, most_exact(bundle.precisions("text") or ["fp32"]))
+    texts, _ = open_text_encoder(bundle, device, most_exact(bundle.precisions("text") or ["fp32"]))
     return open_film_encoder(bundle, device, most_exact(bundle.precisions("image")))[0], texts
 
 

@@ -12,6 +12,7 @@ GPU_ONLY = frozenset({"fp16"})
 # One scale serves the whole batch in dynamic quantization, so an embedding would depend on its neighbours.
 ROW_BY_ROW = frozenset({"int8-dynamic"})
 CUDA_ORDER = ("fp16", "fp32", "fp16w")
+ASKED = "asked for"
 MOST_EXACT = ("fp32", "fp16w", "w8")
 
 
@@ -37,7 +38,7 @@ def choose_precision(packed: Sequence[str], requested: str, device: str) -> Prec
                 "onnxruntime would cast around every operator and be slower than fp32",
                 f"use --precision auto, or --device cuda; this bundle has {', '.join(packed)}",
             )
-        return Precision(requested, "asked for")
+        return Precision(requested, ASKED)
     usable = [name for name in packed if device != "cpu" or name not in GPU_ONLY]
     if not usable:
         raise DeviceUnavailable(

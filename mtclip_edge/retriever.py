@@ -25,7 +25,7 @@ from .index import Choice, Index
 from .opening import likely_precision, open_film_encoder, open_index, open_text_encoder
 from .paths import user_path
 from .pipeline import batches
-from .precision import Precision
+from .precision import ASKED, Precision
 from .reports import ReportStore
 from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit
 
@@ -49,7 +49,7 @@ class Retriever:
         self.bundle, self.device, self.fusion = bundle, device, fusion
         self._precision = precision
         self._films, self._store, self._index, self._load_ms = films, store, index, load_ms
-        self._text: TextEncoder | None = None
+        self._text: tuple[TextEncoder, Precision] | None = None
 
     @classmethod
     def open(
@@ -111,7 +111,7 @@ class Retriever:
     def query_text(self, text: str, k: int = 5) -> QueryResult:
         """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption."""
         _check_k(k)
-        encoder = self._text_encoder()
+        encoder, precision = self._text_encoder()
         if not text.strip():
             raise WrongOption("--text is empty", "expected some words, e.g. 'right pleural effusion'")
         clock = _Clock()
@@ -119,7 +119,7 @@ class Retriever:
         clock.lap("encode")
         hits: tuple[Hit, ...] = (*self._report_hits(vector, k), *self._film_hits(vector, k))
         clock.lap("search")
-        return QueryResult("text", text, None, self.device, self._facts(), None, None, hits, clock.timings(self._load_ms))
+        return QueryResult("text", text, None, self.device, self._facts(precision), None, None, hits, clock.timings(self._load_ms))
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]."""
@@ -181,7 +181,7 @@ class Retriever:
                 value=name,
                 image=name,
                 device=self.device,
-                bundle=self._facts(),
+                bundle=self._facts(self._precision),
                 abnormal=self._abnormal(float(logit)),
                 input=Input(kind=film.kind),
                 hits=hits,
@@ -214,22 +214,23 @@ class Retriever:
             for rank, (score, film) in enumerate(zip(found.scores, self._store.films(found.rows), strict=True), 1)
         )
 
-    def _facts(self) -> BundleFacts:
+    def _facts(self, precision: Precision) -> BundleFacts:
         counts, manifest = self.bundle.index, self.bundle.manifest
         return BundleFacts(
             identity=self.bundle.identity,
             demo=self.bundle.demo,
             backbone=manifest["backbone"]["name"],
-            precision=self._precision,
+            precision=precision,
             studies=counts["studies"],
             reports=counts["reports"],
             search=self._index.choice,
             fuse=self.fusion,
         )
 
-    def _text_encoder(self) -> TextEncoder:
+    def _text_encoder(self) -> tuple[TextEncoder, Precision]:
         if self._text is None:
-            self._text = open_text_encoder(self.bundle, choose(self.device.used))
+            asked = self.precision if self._precision.why == ASKED else "auto"
+            self._text = open_text_encoder(self.bundle, choose(self.device.used), asked)
         return self._text
 
 

@@ -8,6 +8,7 @@ import torch
 
 from mtclip_edge import FilmHit, QueryResult, ReportHit, Retriever
 from mtclip_edge.bundle import Bundle
+from mtclip_edge.demo import FOLDER
 from mtclip_edge.errors import DeviceUnavailable, FilmUnreadable, TextTowerMissing, WrongOption
 from mtclip_edge.images import read_film
 from mtclip_edge.preprocess import model_input
@@ -212,3 +213,22 @@ def test_the_preprocessing_is_the_bundles(tiny_bundle: Path) -> None:
     numbers = Bundle.open(tiny_bundle).preprocessing
     assert numbers.mean == (0.48145466, 0.4578275, 0.40821073)
     assert numbers.size == 160
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
+def test_memory_does_not_grow_with_the_number_of_films(soak: bool) -> None:
+    """As a folder or a watched inbox is answered: 10,000 films in make soak."""
+    import resource
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    film = Path(__file__).parents[1] / "examples" / "effusion.png"
+    count, before = (10_000 if soak else 400), 0
+    with Retriever.open(FOLDER) as retriever:
+        for done, result in enumerate(retriever.query_many(("film", film) for _ in range(count))):
+            assert isinstance(result, QueryResult)
+            if done == count // 4:
+                before = resident()
+        assert resident() - before < 20_000_000

@@ -54,7 +54,11 @@ def test_by_default_a_transformer_gets_dynamic_int8_where_it_passes(tiny_run: Pa
         answer = retriever.query(film).to_dict()
         assert answer["bundle"]["precision"] == "int8-dynamic"
         assert answer["bundle"]["precision_why"] == "the fastest on cpu of those that passed the export's gate"
-        assert retriever.query_text("opacity in the left lung").hits
+        told = retriever.query_text("opacity in the left lung").bundle.precision
+    assert told.name == "int8-dynamic"
+    with Retriever.open(bundle.path, precision="fp32") as retriever:
+        told = retriever.query_text("opacity in the left lung").bundle.precision
+    assert (told.name, told.why) == ("fp32", "asked for")
     assert "int8-dynamic" in (bundle.path / "MODEL_CARD.md").read_text()
 
 
