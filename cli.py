@@ -154,7 +154,7 @@ def export(
     from mtclip_edge.export.pack import export as pack
     from mtclip_edge.terminal import ProgressBars
 
-    names = [name.strip() for name in precision.split(",")] if precision is not None else None
+    names = list(dict.fromkeys(name.strip() for name in precision.split(","))) if precision is not None else None
     limits = parse_budget(budget or (), PRECISIONS)
     options: dict[str, Any] = {"reports": reports, "precision": names, "budget": limits, "dim": dim, "text": not no_text}
     with ProgressBars() as bars:

@@ -137,6 +137,7 @@ class Proof:
                 films.append(read_film(path).grey)
             except FilmUnreadable:
                 continue
+        _need_some(films, "film")
         return [{PIXELS: model_input(grey, self._preprocessing)[None]} for grey in films]
 
     def text_feeds(self) -> list[Feed]:
@@ -145,6 +146,7 @@ class Proof:
         One length, because histograms want one shape, and no padding, which would widen the ranges.
         """
         rows = [self._tokenizer([text]) for text in _spread([r.first.tower_text for r in distinct_reports(self._train)])]
+        _need_some(rows, "report")
         length = int(np.median([row.shape[1] for row in rows]))
         return [{TOKEN_IDS: row[:, :length]} for row in rows if row.shape[1] >= length]
 
@@ -173,6 +175,11 @@ def _where(precision: str) -> str | None:
     if precision not in GPU_ONLY:
         return None
     return f"judged on the {choose('auto').used.upper()}"
+
+
+def _need_some(found: Sequence, what: str) -> None:
+    if not found:
+        raise ParityFailed(f"int8: no {what} of the run's train split can be read to measure ranges on")
 
 
 def _spread(items: Sequence) -> Sequence:

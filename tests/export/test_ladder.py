@@ -259,3 +259,29 @@ def _row() -> limits.Row:
 def test_wrong_names(tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongOption, match="did you mean int8-dynamic"):
         pack.export(tiny_run, tmp_path / "b", precision=["int8-dynamc"])
+
+
+def test_without_train_films_nothing_can_be_measured(moved_films: Path, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParityFailed, match="int8: no film of the run's train split can be read to measure ranges on"):
+        pack.export(moved_films, tmp_path / "b", precision=["int8"], text=False)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.fixture
+def moved_films(tiny_run: Path, source: Path, tmp_path: Path) -> Path:
+    """The run where the films of the train split are gone, and only those."""
+    import json
+    import shutil
+
+    from mtclip_edge.sources import open_source
+
+    folder = tmp_path / "films"
+    shutil.copytree(source.parent, folder)
+    for study in open_source(str(folder / "manifest.csv")).split("train"):
+        for film in study.films:
+            film.path.unlink()
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    record = json.loads((run / "run.json").read_text())
+    record["data"]["sources"] = [str(folder / "manifest.csv")]
+    (run / "run.json").write_text(json.dumps(record))
+    return run
