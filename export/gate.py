@@ -135,7 +135,7 @@ class Gate:
     def _judged(self, row: Row, found: Sequence[Drawn], direction: str) -> Row:
         lost = {figure.name: figure for figure in differences(self._reference_figures, found)}
         precision, recall = lost.get("precision@10.macro"), lost.get(f"recall@10.{direction}")
-        note = "torch itself finds no more than chance here: retrieval figures say little" if self.blind else None
+        note = "torch itself finds no more than chance here: P@10 and Recall@10 mean nothing and are not judged" if self.blind else None
         return replace(
             row,
             precision_at_10=precision.value if precision else None,

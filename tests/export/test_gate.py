@@ -189,10 +189,13 @@ def test_weights_that_find_nothing_are_said_to(tiny_backbone: Path, source: Path
     train(TrainConfig(backbone=str(tiny_backbone), epochs=1, lr=1e-9), [str(source)], tmp_path / "run")
     run = load_run(tmp_path / "run")
     blind = Gate(run, backbone_of(run), run.space.shape.dim, open_sources(run.sources).split("validation"))
-    encoder = FilmEncoder
     answers = Answers(blind.film_reference[0], (), blind.film_reference[1])
-    assert encoder and blind.blind
-    assert "no more than chance" in (blind.film_row("fp32", answers).note or "")
+    assert blind.blind
+    row = blind.film_row("fp32", answers)
+    assert "no more than chance" in (row.note or "")
+    by_chance = {"precision_at_10": 0.3, "recall_at_10": -0.3, "recall_interval": (-0.4, -0.2)}
+    assert replace(row, **by_chance).failures(limits_of("fp32")) == []
+    assert len(replace(row, **by_chance, note=None).failures(limits_of("fp32"))) == 2
 
 
 def test_overlap() -> None:
