@@ -29,6 +29,7 @@ TRAIN, REPORTS, UNSEEN_SEED, UNSEEN = "phantom:3000@11", "phantom:900@12", 13, 4
 CONFIG = TrainConfig(
     unfreeze="all",
     size=160,
+    via=0,
     epochs=10,
     lr=1e-3,
     batch_size=64,

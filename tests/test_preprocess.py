@@ -1,5 +1,6 @@
 """Preprocessing against an independent implementation and against numbers worked out by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,23 @@ def test_the_whole_film_is_squashed_nothing_is_cropped() -> None:
     assert values[0, :, -1].min() > 0.9
 
 
+def test_a_large_film_takes_the_way_of_its_copy(random: np.random.Generator) -> None:
+    """Squashed to 96 pixels by somebody else before, or by us now: the same numbers. Smaller films go straight."""
+    how = replace(CLIP_LIKE, via=96)
+    grey = random.integers(0, 256, (300, 200), dtype=np.uint8)
+    copy = np.asarray(Image.fromarray(grey).resize((96, 96), Image.Resampling.LANCZOS))
+    np.testing.assert_array_equal(model_input(grey, how), model_input(copy, how))
+    np.testing.assert_array_equal(model_input(copy, how), model_input(copy, CLIP_LIKE))
+    assert np.abs(model_input(grey, how) - model_input(grey, CLIP_LIKE)).max() > 0.01
+
+
 def test_it_survives_json() -> None:
     assert Preprocessing.from_dict(CLIP_LIKE.to_dict()) == CLIP_LIKE
+    before = {name: value for name, value in CLIP_LIKE.to_dict().items() if name != "via"}
+    assert Preprocessing.from_dict(before) == CLIP_LIKE
 
 
-@pytest.mark.parametrize("bad", [{"geometry": "round"}, {"interpolation": "nearest"}, {"size": 0}, {"std": [0.1, 0.0, 0.1]}])
+@pytest.mark.parametrize("bad", [{"geometry": "round"}, {"interpolation": "nearest"}, {"size": 0}, {"via": 63}, {"std": [0.1, 0.0, 0.1]}])
 def test_unknown_numbers_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ArtefactIncompatible):
         Preprocessing.from_dict({**CLIP_LIKE.to_dict(), **bad})

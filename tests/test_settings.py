@@ -25,6 +25,7 @@ def test_option_then_variable_then_file_then_default(tmp_path: Path, monkeypatch
     ("values", "message"),
     [
         ({"epochs": 0}, "epochs = 0"),
+        ({"via": -1}, "via = -1"),
         ({"lr": 0.0}, "lr = 0.0"),
         ({"supcon": -1.0}, "supcon = -1.0"),
         ({"bce": 0.0, "supcon": 0.0, "clip": 0.0}, "at least one loss"),

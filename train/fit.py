@@ -24,7 +24,7 @@ from . import run as runs
 from .backbone import Backbone, load_backbone
 from .epochs import Fit, epoch_line
 from .projector import ProjectorShape
-from .tables import Table, choose_device, resized, tabulate
+from .tables import Table, choose_device, prepared, tabulate
 from .tower import Tower
 
 
@@ -46,7 +46,7 @@ def train(
     reading = open_sources(sources)
     for line in reading.lines():
         say(line)
-    backbone = resized(load_backbone(config.backbone), config.size)
+    backbone = prepared(load_backbone(config.backbone), config.size, config.via)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
     splits = reading.split("train"), reading.split("validation")

