@@ -111,8 +111,8 @@ def check_same_answer(commands: dict[str, list[str]]) -> None:
     outputs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for command in commands.values()]
     ours = [hit["score"] for hit in json.loads(outputs[0])["hits"]]
     theirs = [score for _, score in json.loads(outputs[1])]
-    # fp32 agrees to four decimals; a bundle with weights stored in fp16 to about two.
-    assert all(abs(a - b) < 5e-3 for a, b in zip(ours, theirs, strict=True)), (ours, theirs)
+    # fp32 agrees to four decimals, weights stored in fp16 to about two, eight bits to 0.02.
+    assert all(abs(a - b) < 2e-2 for a, b in zip(ours, theirs, strict=True)), (ours, theirs)
 
 
 def report(times: dict[str, list[float]]) -> None:
