@@ -101,7 +101,8 @@ def test_the_command_answers_arrivals_until_it_is_interrupted(tmp_path: Path, fi
     import signal
 
     command = [sys.executable, "-m", "mtclip_edge", "query", "--watch", str(tmp_path), "--bundle", "demo", "--format", "jsonl"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    listen = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a shell's background job ignores Ctrl-C, and so would it
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     assert process.stdout and process.stderr
     try:
         assert process.stderr.readline().startswith(f"watching {tmp_path}; ")
