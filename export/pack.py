@@ -94,30 +94,14 @@ def export(
         cleanup.callback(forget, out, written)
         _graphs(run, backbone, dim, out, names, say)
         manifest = _manifest(run, backbone, dim, out, names, text, purpose)
-        proof = Proof(
-            run,
-            backbone,
-            dim,
-            trained_on,
-            Preprocessing.from_dict(manifest["preprocessing"]),
-            Tokenizer.of(out / names.tokenizer, manifest["tokenizer"]),
-            budget or {},
-            say,
-        )
-        encoders = proof.reference(out / names.graphs["image", "fp32"], out / names.graphs["text", "fp32"])
+        shaped, tokenizer = Preprocessing.from_dict(manifest["preprocessing"]), Tokenizer.of(out / names.tokenizer, manifest["tokenizer"])
+        proof = Proof(run, backbone, dim, trained_on, shaped, tokenizer, budget or {}, say)
+        encoders = proof.reference(*(out / names.graphs[tower, "fp32"] for tower in TOWERS))
         built = build(out, generation, manifest["model_id"], *encoders, studies, progress, written)
         manifest["fuse"] = _fusion(manifest, encoders[0], out, built.record, studies, proof.validation)
-        vectors = np.load(out / built.record["vectors"], mmap_mode="r", allow_pickle=False)
-        searched = np.asarray(vectors[: built.record["reports"]])
-        rows: dict[str, list[Row]] = {}
-        for tower in TOWERS if text else TOWERS[:1]:
-            paths = {p: out / names.graphs[tower, p] for p in PRECISIONS}
-            rows[tower] = proof.climb(tower, precision, paths, searched)
-            order = CPU_ORDER[tower_kind(paths["fp32"])]
-            packed = sorted((row.precision for row in rows[tower]), key=order.index)
-            manifest["graphs"][tower] = {p: names.graphs[tower, p] for p in packed}
-        manifest["parity"] = [row.to_dict() for tower in rows for row in rows[tower]]
-        write_bytes(out / names.card, model_card(run, purpose, [row for tower in rows for row in rows[tower]]).encode())
+        manifest["graphs"], rows = _climb(proof, names, out, built.record, precision, TOWERS if text else TOWERS[:1])
+        manifest["parity"] = [row.to_dict() for row in rows]
+        write_bytes(out / names.card, model_card(run, purpose, rows).encode())
         for problem in built.problems:
             say(f"left out: {problem}")
         graphs = [name for tower in manifest["graphs"].values() if tower for name in tower.values()]
@@ -137,6 +121,22 @@ def _graphs(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, say
     replace_with(out / names.tokenizer, lambda file: shutil.copyfile(backbone.tokenizer_file, file))
 
 
+def _climb(
+    proof: Proof, names: Names, out: Path, index: dict[str, Any], precision: Sequence[str] | None, towers: Sequence[str]
+) -> tuple[dict[str, dict[str, str] | None], list[Row]]:
+    """The files of each tower's precisions that are packed, the fastest on a CPU first, and the gate's row of each."""
+    reports = np.asarray(np.load(out / index["vectors"], mmap_mode="r", allow_pickle=False)[: index["reports"]])
+    graphs: dict[str, dict[str, str] | None] = dict.fromkeys(TOWERS)
+    rows: list[Row] = []
+    for tower in towers:
+        paths = {p: out / names.graphs[tower, p] for p in PRECISIONS}
+        found = proof.climb(tower, precision, paths, reports)
+        packed = sorted((row.precision for row in found), key=CPU_ORDER[tower_kind(paths["fp32"])].index)
+        graphs[tower] = {p: names.graphs[tower, p] for p in packed}
+        rows += found
+    return graphs, rows
+
+
 def _manifest(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, text: bool, purpose: str) -> dict[str, Any]:
     """The manifest without its graphs, parity, generation and index."""
     return {
@@ -150,7 +150,7 @@ def _manifest(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, t
         "preprocessing": run.record["preprocessing"],
         "dim": dim,
         "abnormal_head": run.record["config"]["bce"] > 0,
-        "graphs": {"image": None, "text": None},
+        "graphs": {},
         "tokenizer": {"file": names.tokenizer, **backbone.tokenizer.about()},
         "calibration": run.record["calibration"],
         "prefixes": [width for width in run.space.shape.prefixes if width < dim],

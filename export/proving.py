@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from .quantize import Feed, tower_kind
 from .smooth import pairs, smoothed
 from .towers import FilmGraph, export_film_tower
 
+Item = TypeVar("Item")
 CALIBRATED_ON = 128  # films, and reports, of the train split
 LOOKED_AT = 48  # inputs that choose between candidates; the gate itself asks all
 
@@ -78,7 +80,7 @@ class Proof:
 
     def rung(self, tower: str, precision: str, paths: Mapping[str, Path], reports: np.ndarray) -> Row:
         """Make one precision of a tower and compare it with torch; the row may fail. Errors: ParityFailed where it cannot be made."""
-        part = self._film_tower(paths["fp32"], reports) if tower == "image" else self._text_tower(paths["fp32"], reports)
+        part = self._tower(tower, paths["fp32"], reports)
         if precision == "fp32":
             return part.compare("fp32", part.ask(paths["fp32"], "fp32"), None)
         self._need_films(precision)
@@ -97,37 +99,27 @@ class Proof:
                 hint="export --precision fp32, or put the run's sources back",
             )
 
-    def _film_tower(self, fp32: Path, reports: np.ndarray) -> Tower:
-        gate = self.gate
+    def _tower(self, name: str, fp32: Path, reports: np.ndarray) -> Tower:
+        """A tower, ``image`` or ``text``, as the ladder needs it."""
+        gate, film = self.gate, name == "image"
 
-        def ask(graph: Path, precision: str) -> Answers:
-            return gate.ask_films(self._film_encoder(graph, precision))
+        def ask(graph: Path, precision: str, most: int | None = None) -> Answers:
+            if film:
+                return gate.ask_films(self._film_encoder(graph, precision), most)
+            return gate.ask_texts(self._text_encoder(graph, precision), most)
 
         def look(graph: Path, precision: str) -> tuple[float, float]:
-            vectors = gate.ask_films(self._film_encoder(graph, precision), LOOKED_AT).vectors
-            expected = gate.film_reference[0][: len(vectors)]
+            vectors = ask(graph, precision, LOOKED_AT).vectors
+            expected = (gate.film_reference[0] if film else gate.text_reference)[: len(vectors)]
             return worst_cosine(expected, vectors), overlap_at_10(expected, vectors, reports)
 
         def compare(precision: str, answers: Answers, how: str | None) -> Row:
-            return gate.film_row(precision, answers, reports, how or _where(precision))
+            return (gate.film_row if film else gate.text_row)(precision, answers, reports, how or _where(precision))
 
-        return Tower(fp32, tower_kind(fp32), FILM_EMBEDDING, self.film_feeds, ask, compare, look, self._smooth)
-
-    def _text_tower(self, fp32: Path, reports: np.ndarray) -> Tower:
-        gate = self.gate
-
-        def ask(graph: Path, precision: str) -> Answers:
-            return gate.ask_texts(self._text_encoder(graph, precision))
-
-        def look(graph: Path, precision: str) -> tuple[float, float]:
-            vectors = gate.ask_texts(self._text_encoder(graph, precision), LOOKED_AT).vectors
-            expected = gate.text_reference[: len(vectors)]
-            return worst_cosine(expected, vectors), overlap_at_10(expected, vectors, reports)
-
-        def compare(precision: str, answers: Answers, how: str | None) -> Row:
-            return gate.text_row(precision, answers, reports, how or _where(precision))
-
-        return Tower(fp32, tower_kind(fp32), TEXT_EMBEDDING, self.text_feeds, ask, compare, look, lambda _: None)
+        kind = tower_kind(fp32)
+        if film:
+            return Tower(fp32, kind, FILM_EMBEDDING, self.film_feeds, ask, compare, look, self._smooth)
+        return Tower(fp32, kind, TEXT_EMBEDDING, self.text_feeds, ask, compare, look, lambda _: None)
 
     def film_feeds(self) -> list[Feed]:
         """Films spread over the train split, through the preprocessing that will be published."""
@@ -172,16 +164,17 @@ def _device(precision: str) -> str:
 
 
 def _where(precision: str) -> str | None:
+    """Where a precision that is not for the CPU was judged."""
     if precision not in GPU_ONLY:
         return None
     return f"judged on the {choose('auto').used.upper()}"
 
 
-def _need_some(found: Sequence, what: str) -> None:
+def _need_some(found: Sequence[object], what: str) -> None:
     if not found:
         raise ParityFailed(f"int8: no {what} of the run's train split can be read to measure ranges on")
 
 
-def _spread(items: Sequence) -> Sequence:
+def _spread(items: Sequence[Item]) -> list[Item]:
     """At most CALIBRATED_ON of the items, at even distances."""
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(CALIBRATED_ON, len(items))).astype(int))]
