@@ -40,6 +40,7 @@ CONFIG = TrainConfig(
     heads_first=False,
 )
 MOST_BYTES = 12_000_000
+LEAST_OVERLAP = 0.95
 EXAMPLES = {"normal": (), "effusion": ("effusion",), "nodule": ("nodule",), "cardiomegaly": ("cardiomegaly",)}
 
 
@@ -59,6 +60,7 @@ def main() -> None:
             options.work / "bundle",
             reports=REPORTS,
             precision=["fp16w"],
+            budget={"overlap": LEAST_OVERLAP},
             text=False,
             purpose="demo",
             say=bars.say,
