@@ -128,13 +128,22 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def known_graphs(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def known_graphs(known_text: None, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports of ``tiny_run`` take the graphs made for the session: the same run gives the same bytes (tested), eight seconds later."""
     import shutil
 
     from mtclip_edge.export import pack
 
     monkeypatch.setattr(pack, "export_film_tower", lambda graph, size, target: shutil.copy(tiny_bundle / "image.fp32.onnx", target))
+
+
+@pytest.fixture
+def known_text(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text tower alone is not exported again."""
+    import shutil
+
+    from mtclip_edge.export import pack
+
     monkeypatch.setattr(pack, "export_text_tower", lambda graph, backbone, target: shutil.copy(tiny_bundle / "text.fp32.onnx", target))
 
 

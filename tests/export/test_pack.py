@@ -44,6 +44,7 @@ class NegatedLogit(towers.FilmGraph):
         return embedding, -logit
 
 
+@pytest.mark.usefixtures("known_text")
 @pytest.mark.parametrize(("graph", "figure"), [(WithoutProjector, "cosine"), (NegatedLogit, "abnormal logit difference")])
 def test_a_broken_graph_is_never_published(tiny_run: Path, tmp_path: Path, monkeypatch, graph: type, figure: str) -> None:
     monkeypatch.setattr(pack, "FilmGraph", graph)

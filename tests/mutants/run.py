@@ -59,7 +59,7 @@ def first_failure(patch: Path | None) -> str | None:
         data = os.environ.get("MTCLIP_TEST_DATA", str(ROOT.parent / "shared" / "data"))
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy), "MTCLIP_TEST_DATA": data}
         for chosen in (FIRST, ("tests",)):
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", *chosen]
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "worksteal", *chosen]
             found = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
             if found.returncode:
                 return _failed_test(found, patch.stem if patch else "no fault")

@@ -119,47 +119,61 @@ def test_a_seed_gives_the_same_weights_and_another_others(tmp_path: Path) -> Non
 
 
 KILLABLE = """
-import sys
+import os, sys
 sys.path.insert(0, {folder!r})
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from test_fit import CPU, SHAPE, fit, table, TrainConfig
-config = TrainConfig(epochs=40, batch_size=16, lr=5e-3, patience=40)
-print("ready", flush=True)
-fit.Fit(config, SHAPE, 14.0, table(400, 1), table(60, 2), CPU).run(Path({out!r}), True, lambda line: print(line, flush=True))
-print("finished", flush=True)
+config = TrainConfig(epochs=24, batch_size=16, lr=5e-3, patience=24)
+parts = (config, SHAPE, 14.0, table(400, 1), table(60, 2), CPU)
+for out in map(str.strip, sys.stdin):
+    if (child := os.fork()) == 0:
+        fit.Fit(*parts).run(Path(out), True, lambda _: None)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def killable(out: Path) -> subprocess.Popen:
-    out.mkdir(exist_ok=True)
-    code = KILLABLE.format(folder=str(Path(__file__).parent), out=str(out))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+class Killable:
+    """A process that runs or resumes a training in each folder named to it, in a child of its own: torch is imported once."""
+
+    def __enter__(self) -> "Killable":
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+        code = KILLABLE.format(folder=str(Path(__file__).parent))
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, env=environment)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
+
+    def run(self, out: Path, seconds: float | None = None) -> bool:
+        """Train into ``out`` for ``seconds``, then SIGKILL; whether it had ended by then."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        out.mkdir(exist_ok=True)
+        self.process.stdin.write(f"{out}\n")
+        self.process.stdin.flush()
+        child = int(self.process.stdout.readline())
+        if seconds is not None:
+            time.sleep(seconds)
+            os.kill(child, signal.SIGKILL)  # its parent waits: until then a child that ended keeps its number
+        return int(self.process.stdout.readline()) == 0
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_times_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path, soak: bool) -> None:
     """SIGKILL in mid-epoch and in mid-save: an epoch takes some tens of milliseconds here, of which saving is a part."""
-    started = time.monotonic()
-    with killable(tmp_path / "unbroken") as unbroken:
-        assert unbroken.communicate(timeout=300)[0].endswith("finished\n")
-    whole = time.monotonic() - started
-    random, kills, finished = stdlib_random.Random(5), 0, False  # noqa: S311
-    while not finished:
-        with killable(tmp_path / "broken") as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            try:
-                process.wait(random.uniform(0.05, 0.25 if kills < (40 if soak else 5) else 2 * whole + 60))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-            finished = process.stdout.read().endswith("finished\n")
+    random, kills = stdlib_random.Random(5), 0  # noqa: S311
+    with Killable() as killable:
+        assert killable.run(tmp_path / "unbroken")
+        for _ in range(60 if soak else 12):
+            kills += not killable.run(tmp_path / "broken", random.uniform(0.05, 0.25))
+        assert killable.run(tmp_path / "broken")
     assert kills >= 3
     a, b = (load_checkpoint(tmp_path / name) for name in ("unbroken", "broken"))
-    assert a[1]["history"][-1]["epoch"] == 40
+    assert a[1]["history"][-1]["epoch"] == 24
     assert set(a[0]) == set(b[0])
     assert all(torch.equal(a[0][name], b[0][name]) for name in a[0])
     assert [e["selection"] for e in a[1]["history"]] == [e["selection"] for e in b[1]["history"]]
