@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mtclip_edge.errors import MtclipError, WrongOption, not_among
+from mtclip_edge.index_commands import index_app
 
 app = typer.Typer(
     name="mtclip",
@@ -16,7 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-index_app = typer.Typer(help="The searchable part of a bundle: its reports, vectors and HNSW graph.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 
 DAMAGED, INTERRUPTED = 3, 130
@@ -52,6 +52,14 @@ def query(
     precision: Annotated[str, typer.Option(envvar="MTCLIP_PRECISION", help="auto, or one that the bundle holds.")] = "auto",
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every report instead of the HNSW index.")] = False,
     fuse: Annotated[str, typer.Option(help="How much the reports' own films count: off, auto, or a weight up to 1.")] = "off",
+    view: Annotated[str | None, typer.Option(help="Only reports with a film of this view: PA, AP, frontal, lateral.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only normal, abnormal or unknown reports.")] = None,
+    finding: Annotated[str | None, typer.Option(help="Only reports with this finding.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only studies of this source, as index stats names it.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="DATE", help="Only studies from this day, month or year on.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="DATE", help="Only studies up to this day, month or year.")] = None,
+    match: Annotated[str | None, typer.Option(metavar="WORDS", help="Only reports with these words: effusion NOT left.")] = None,
+    exclude_patient: Annotated[list[str] | None, typer.Option(metavar="ID", help="No study of this patient. May repeat.")] = None,
     watch: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False)
     ] = None,
@@ -69,7 +77,10 @@ def query(
         raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
     from mtclip_edge.answering import answer_arrivals, answer_films
     from mtclip_edge.demo import LOUD, resolve
+    from mtclip_edge.filters import Filters
     from mtclip_edge.inputs import expand
+
+    filters = Filters(view, label, finding, source, since, until, tuple(exclude_patient or ()), match)
 
     path, unasked = resolve(bundle)
     if unasked:
@@ -78,8 +89,10 @@ def query(
     films = expand(images or [], files_from=files_from, recursive=recursive)
     from mtclip_edge.retriever import Retriever
 
-    with Retriever.open(path, device=device, precision=precision, exact=exact, fuse=fuse) as retriever:
-        for note in filter(None, (retriever.search_note, retriever.fuse_note)):
+    how: dict[str, Any] = {"device": device, "precision": precision, "exact": exact or None, "fuse": fuse, "filters": filters}
+    queries = None if watch is not None else max(1, len(films))
+    with Retriever.open(path, **how, queries=queries) as retriever:
+        for note in filter(None, (retriever.search_note, retriever.fuse_note, retriever.filter_note)):
             _say(note)
         out = writer(chosen, many=len(films) > 1)
         if text is not None:
@@ -159,29 +172,6 @@ def export(
     options: dict[str, Any] = {"reports": reports, "precision": names, "budget": limits, "dim": dim, "text": not no_text}
     with ProgressBars() as bars:
         pack(run, out, **options, overwrite=overwrite, say=bars.say, progress=bars)
-
-
-@index_app.command("build", epilog="Example: mtclip index build bundle manifest:reports.csv")
-def index_build(
-    bundle: Annotated[Path, typer.Argument(help="A bundle with a text tower.")],
-    source: Annotated[str, typer.Argument(help="The source whose reports and films replace the bundle's.")],
-    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "all",
-    device: Annotated[str, typer.Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")] = "auto",
-) -> None:
-    """Replace a bundle's reports by those of a source, embedded by the bundle's own text tower."""
-    from mtclip_edge.building import rebuild
-    from mtclip_edge.sources import open_source
-    from mtclip_edge.studies import SPLITS
-    from mtclip_edge.terminal import ProgressBars
-
-    if split not in (*SPLITS, "all"):
-        raise not_among("split", split, (*SPLITS, "all"))
-    reading = open_source(source)
-    with ProgressBars() as bars:
-        for line in reading.lines():
-            bars.say(line)
-        built = rebuild(bundle, reading.studies if split == "all" else reading.split(split), device=device, progress=bars, say=bars.say)
-        bars.say(f"{bundle}: {built.index['reports']} distinct reports, generation {built.generation}")
 
 
 @app.command("eval", epilog="Example: mtclip eval run bundle --data openi/manifest.csv")

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-COMMANDS = ("", "query", "train", "export", "eval", "info", "verify", "bench", "doctor", "index", "index build")
+INDEX = tuple(f"index {name}" for name in ("build", "add", "remove", "merge", "rebuild", "stats", "export"))
+COMMANDS = ("", "query", "train", "export", "eval", "info", "verify", "bench", "doctor", "index", *INDEX)
 
 
 def cli_markdown() -> str:

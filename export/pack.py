@@ -16,6 +16,7 @@ from mtclip_edge.building import build
 from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, forget, name_in, next_generation, writing
 from mtclip_edge.cases import Cases
 from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
+from mtclip_edge.embedder import Embedder
 from mtclip_edge.embedding import embed_films
 from mtclip_edge.encoder import FilmEncoder
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
@@ -97,7 +98,8 @@ def export(
         shaped, tokenizer = Preprocessing.from_dict(manifest["preprocessing"]), Tokenizer.of(out / names.tokenizer, manifest["tokenizer"])
         proof = Proof(run, backbone, dim, trained_on, shaped, tokenizer, budget or {}, say)
         encoders = proof.reference(*(out / names.graphs[tower, "fp32"] for tower in TOWERS))
-        built = build(out, generation, manifest["model_id"], *encoders, studies, progress, written)
+        embedder = Embedder(*encoders, dim=dim, progress=progress)
+        built = build(out, generation, manifest["model_id"], embedder, studies, written)
         manifest["fuse"] = _fusion(manifest, encoders[0], out, built.record, studies, proof.validation)
         manifest["graphs"], rows = _climb(proof, names, out, built.record, precision, TOWERS if text else TOWERS[:1])
         manifest["parity"] = [row.to_dict() for row in rows]

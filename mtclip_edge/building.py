@@ -1,6 +1,7 @@
-"""Studies to the searchable part of a bundle: store, vectors and HNSW graph of one generation. Needs the bundle's own encoders only."""
+"""Studies to the searchable part of a bundle: store, words, vectors, HNSW graph of one generation. Needs the bundle's own towers only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,15 @@ from typing import Any
 import numpy as np
 
 from .bundle import Bundle, commit, forget, next_generation, writing
-from .device import choose
 from .durable import replace_with
-from .embedding import embed_films
-from .encoder import FilmEncoder, TextEncoder
+from .embedder import Embedder, forget_embedded, resuming
 from .errors import SourceUnusable
-from .index import build_graph
-from .opening import open_exact_encoders
+from .graph import build_graph
 from .reporting import Progress, Say, silent
-from .reports import write_store
-from .studies import Study, distinct_reports
+from .store import write_store, write_terms
+from .studies import Film, Study, distinct_reports
 
-TEXT_BATCH = 64
+ROWS = 65_536  # copied at a time: 64 MB of 256 numbers
 MOST_RECALL_QUERIES = 500
 
 
@@ -32,79 +30,119 @@ class Built:
     problems: tuple[str, ...]
 
 
-def rebuild(path: Path, studies: Sequence[Study], *, device: str = "auto", progress: Progress = silent, say: Say = silent) -> Bundle:
-    """Replace a bundle's reports and films by those of ``studies``, as a new generation.
+class Change:
+    """One new generation of the searchable part of a bundle, under its lock. Everything written is forgotten where it fails."""
 
-    Errors: NotABundle, ArtefactDamaged, TextTowerMissing, SourceUnusable (no report), Refused (another writer).
-    """
+    def __init__(self, path: Path, generation: int, written: list[str]):
+        self.path, self.generation, self._written = path, generation, written
+
+    def file(self, kind: str) -> Path:
+        """The path of this generation's ``store``, ``terms``, ``vectors`` or ``graph``."""
+        name = {
+            "store": f"reports-{self.generation}.sqlite",
+            "terms": f"terms-{self.generation}.sqlite",
+            "vectors": f"vectors-{self.generation}.npy",
+            "graph": f"index-{self.generation}.hnsw",
+        }[kind]
+        if name not in self._written:
+            self._written.append(name)
+        return self.path / name
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[tuple[Bundle, Change]]:
+    """The bundle and its next generation, for one writer. Errors: NotABundle, ArtefactDamaged, Refused (another writer)."""
     Bundle.open(path)  # before the lock: a wrong path must not leave folders and a lock behind
     with writing(path):
         bundle = Bundle.open(path)
-        chosen = choose(device)
-        films, texts = open_exact_encoders(bundle, chosen)
-        generation = next_generation(path)
         written: list[str] = []
         try:
-            built = build(path, generation, bundle.manifest["model_id"], films, texts, studies, progress, written)
-            for problem in built.problems:
-                say(f"left out: {problem}")
-            kept = set(bundle.manifest["files"]) - index_files(bundle.index)
-            manifest = {**bundle.manifest, "generation": generation, "index": built.record}
-            return commit(path, manifest, [*kept, *built.names])
+            yield bundle, Change(path, next_generation(path), written)
         except BaseException:
             forget(path, written)
             raise
 
 
-def build(
-    path: Path,
-    generation: int,
-    model_id: str,
-    films: FilmEncoder,
-    texts: TextEncoder,
-    studies: Sequence[Study],
-    progress: Progress,
-    written: list[str],
-) -> Built:
-    """Write the three files of a generation into ``path``; their names are added to ``written`` before each is begun."""
+def publish(bundle: Bundle, change: Change, record: dict[str, Any], *, strictly: bool = False) -> Bundle:
+    """Commit a change of a bundle's searchable part. ``strictly``: what it replaces must be gone (Refused, and published all the same)."""
+    kept = set(bundle.manifest["files"]) - index_files(bundle.index)
+    manifest = {**bundle.manifest, "generation": change.generation, "index": record}
+    return commit(bundle.path, manifest, [*kept, *index_files(record)], known=bundle.manifest["files"], strictly=strictly)
+
+
+def rebuild(path: Path, studies: Sequence[Study], *, device: str = "auto", progress: Progress = silent, say: Say = silent) -> Bundle:
+    """Replace a bundle's reports and films by those of ``studies``, as a new generation.
+
+    Errors: NotABundle, ArtefactDamaged, TextTowerMissing, SourceUnusable (no report), Refused (another writer).
+    """
+    with changing(path) as (bundle, change):
+        with resuming(bundle, device, progress) as embedder:
+            built = _written(change, bundle.manifest["model_id"], embedder, studies)
+        for problem in built.problems:
+            say(f"left out: {problem}")
+        done = publish(bundle, change, built.record)
+    forget_embedded(path)
+    return done
+
+
+def build(path: Path, generation: int, model_id: str, embedder: Embedder, studies: Sequence[Study], written: list[str]) -> Built:
+    """Write the files of a generation into ``path``; their names are added to ``written`` before each is begun."""
+    return _written(Change(path, generation, written), model_id, embedder, studies)
+
+
+def _written(change: Change, model_id: str, embedder: Embedder, studies: Sequence[Study]) -> Built:
     reports = distinct_reports(studies)
     if not reports:
         raise SourceUnusable("no study has a report, so there is nothing to retrieve")
-    report_vectors = texts.encode([report.first.tower_text for report in reports], TEXT_BATCH, progress)
-    wanted = [(film, study) for study in studies if study.report_id for film in study.films]
-    found = embed_films(films, [film.path for film, _ in wanted], report_vectors.shape[1], progress)
-    pairs = [wanted[row] for row in found.read]
-    store, vectors, graph = (f"reports-{generation}.sqlite", f"vectors-{generation}.npy", f"index-{generation}.hnsw")
-    written += [store, vectors, graph]
-    write_store(path / store, model_id, reports, pairs)
-    table = np.concatenate([report_vectors, found.vectors])
-    replace_with(path / vectors, lambda file: _save_array(file, table))
-    hnsw = build_graph(path / graph, report_vectors, _recall_queries(report_vectors, found.vectors))
-    record = {
-        "reports": len(reports),
-        "films": len(pairs),
-        "studies": len({s.study_id for r in reports for s in r.studies} | {study.study_id for _, study in pairs}),
-        "store": store,
-        "vectors": vectors,
-        "hnsw": hnsw,
-    }
-    return Built((store, vectors, *([graph] if hnsw else [])), record, found.problems)
+    report_vectors = embedder.embed_texts([report.first.tower_text for report in reports])
+    wanted = films_of(studies)
+    found = embedder.embed_films([film.path for film, _ in wanted])
+    films = [wanted[row] for row in found.read]
+    ordered = [study for report in reports for study in report.studies]
+    write_store(change.file("store"), model_id, ordered, films)
+    write_terms(change.file("terms"), change.file("store"))
+    write_vectors(change.file("vectors"), report_vectors.shape[1], [report_vectors], [found.vectors])
+    hnsw = build_graph(change.file("graph"), report_vectors, recall_queries(report_vectors, found.vectors))
+    built = record(change, len(reports), len(films), len(ordered), hnsw)
+    return Built(tuple(sorted(index_files(built))), built, found.problems)
+
+
+def films_of(studies: Iterable[Study]) -> list[tuple[Film, Study]]:
+    """The films that an index holds: those of studies with a report."""
+    return [(film, study) for study in studies if study.report_id for film in study.films]
+
+
+def record(change: Change, reports: int, films: int, studies: int, hnsw: dict[str, Any] | None) -> dict[str, Any]:
+    """The manifest's ``index`` entry of a generation whose files are written."""
+    names = {kind: change.file(kind).name for kind in ("store", "terms", "vectors")}
+    return {"reports": reports, "films": films, "studies": studies, **names, "hnsw": hnsw}
 
 
 def index_files(record: Any) -> set[str]:
-    """The file names of a manifest's ``index`` entry."""
-    return {record["store"], record["vectors"], *([record["hnsw"]["file"]] if record["hnsw"] else [])}
+    """The file names of a manifest's ``index`` entry; bundles of before full-text search have no ``terms``."""
+    named = {record["store"], record["vectors"], record.get("terms"), record["hnsw"] and record["hnsw"]["file"]}
+    return {name for name in named if name}
 
 
-def _recall_queries(reports: np.ndarray, films: np.ndarray) -> np.ndarray:
+def recall_queries(reports: np.ndarray, films: np.ndarray) -> np.ndarray:
     """Films are what will be asked; without any, the reports themselves, shifted so that none finds itself at distance zero."""
     if len(films):
-        return films[:: max(1, len(films) // MOST_RECALL_QUERIES)][:MOST_RECALL_QUERIES]
+        return np.asarray(films[:: max(1, len(films) // MOST_RECALL_QUERIES)][:MOST_RECALL_QUERIES])
     some = reports[:: max(1, len(reports) // MOST_RECALL_QUERIES)][:MOST_RECALL_QUERIES]
     noise = np.random.default_rng(0).normal(0, 0.3 / reports.shape[1] ** 0.5, some.shape)
     return (some + noise).astype(np.float32)
 
 
-def _save_array(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:  # np.save adds a suffix to a path, not to a file
-        np.save(file, array, allow_pickle=False)
+def write_vectors(path: Path, dim: int, reports: Sequence[np.ndarray], films: Sequence[np.ndarray]) -> Path:
+    """The vector array, float32 [reports + films, dim], from parts [n, dim] that may be larger than memory (mapped files)."""
+    parts = [part for part in (*reports, *films) if len(part)]
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (sum(map(len, parts)), dim)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in parts:
+                for start in range(0, len(part), ROWS):
+                    file.write(np.ascontiguousarray(part[start : start + ROWS], "<f4").data)
+
+    return replace_with(path, write)

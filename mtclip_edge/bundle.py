@@ -2,7 +2,8 @@
 
 Data files never change and carry their generation in their name. A change writes new files and then renames a new manifest.json into
 place: that rename is the one commit point, so a reader sees the old or the new state. The manifest holds size and SHA-256 of every
-file and a hash of itself; a file is hashed before any parser sees a byte of it. Writers take the lock beside the directory.
+file (of a large one, of the SHA-256 of its parts: they are computed on all cores) and a hash of itself; a file is hashed before any
+parser sees a byte of it. Writers take the lock beside the directory.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .durable import private_dir, sha256, write_bytes
+from .durable import PART, parts_sha256, private_dir, sha256, write_bytes
 from .errors import ArtefactDamaged, ArtefactIncompatible, MtclipError, NotABundle, Refused
 from .preprocess import Preprocessing
 
@@ -36,7 +37,7 @@ _REQUIRED: dict[str, type] = {
 # What a writer may remove when no manifest names it any more: our own names, nothing else.
 _OURS = re.compile(
     r"(image|text)\.[a-z0-9-]+(\.\d+)?\.onnx|tokenizer(\.\d+)?\.json|MODEL_CARD(\.\d+)?\.md"
-    r"|reports-\d+\.sqlite|vectors-\d+\.npy|index-\d+\.hnsw|manifest\.json|\..*\.tmp"
+    r"|(reports|terms)-\d+\.sqlite|vectors-\d+\.npy|index-\d+\.hnsw|manifest\.json|\..*\.tmp"
 )
 
 
@@ -101,7 +102,7 @@ class Bundle:
         path, expected = self.path / name, self.manifest["files"][name]
         try:
             size = path.stat().st_size
-            digest = sha256(path) if size == expected["size"] else f"{size} bytes"
+            digest = _digest(path, "parts" in expected) if size == expected["size"] else f"{size} bytes"
         except OSError as error:
             raise ArtefactDamaged(f"{path}: cannot be read ({error.strerror})", hint=_REPAIR) from None
         if digest != expected["sha256"]:
@@ -113,8 +114,13 @@ _REPAIR = "restore the bundle from a copy, or export it again"
 
 
 def file_record(path: Path) -> dict[str, Any]:
-    """Size and hash as the manifest holds them."""
-    return {"size": path.stat().st_size, "sha256": sha256(path)}
+    """Size and hash as the manifest holds them; ``parts`` is the size of the parts of a file that is hashed in parts."""
+    parts = path.stat().st_size > PART
+    return {"size": path.stat().st_size, "sha256": _digest(path, parts), **({"parts": PART} if parts else {})}
+
+
+def _digest(path: Path, in_parts: bool) -> str:
+    return parts_sha256(path) if in_parts else sha256(path)
 
 
 @contextmanager
@@ -131,16 +137,38 @@ def writing(path: Path) -> Iterator[None]:
         raise Refused(f"{path}: another process is writing to this bundle", hint="wait until it is done") from None
 
 
-def commit(path: Path, manifest: Mapping[str, Any], names: list[str]) -> Bundle:
-    """Publish a generation whose files lie in ``path`` already, then remove what no manifest names. Call it under ``writing``."""
-    content = {**manifest, "format": FORMAT, "files": {name: file_record(path / name) for name in sorted(names)}}
+def commit(
+    path: Path, manifest: Mapping[str, Any], names: list[str], *, known: Mapping[str, Any] | None = None, strictly: bool = False
+) -> Bundle:
+    """Publish a generation whose files lie in ``path`` already, then remove what no manifest names. Call it under ``writing``.
+
+    ``known`` holds the records of files that were published before, which never change. What cannot be removed now is removed by the
+    next writer; ``strictly`` it is named (Refused) although the generation is published.
+    """
+    known = known or {}
+    files = {name: known.get(name) or file_record(path / name) for name in sorted(names)}
+    content = {**manifest, "format": FORMAT, "files": files}
     content["self_sha256"] = _self_hash(content)
     write_bytes(path / MANIFEST, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-    for leftover in path.iterdir():
-        if leftover.name not in content["files"] and leftover.name != MANIFEST and _OURS.fullmatch(leftover.name):
-            with suppress(OSError):  # published already: what cannot be removed now is removed by the next writer
-                leftover.unlink()
+    held = [name for name in _leftovers(path, files) if not _removed(path / name)]
+    if held and strictly:
+        raise Refused(
+            f"{path / held[0]}: published without it, but this file of before cannot be removed",
+            "what was taken out of the bundle is still in it",
+            "close what holds it, then delete it or run the command again",
+        )
     return Bundle.open(path)
+
+
+def _leftovers(path: Path, files: Mapping[str, Any]) -> list[str]:
+    """Our own files that the manifest does not name."""
+    return [p.name for p in path.iterdir() if p.name not in files and p.name != MANIFEST and _OURS.fullmatch(p.name)]
+
+
+def _removed(path: Path) -> bool:
+    with suppress(OSError):
+        path.unlink()
+    return not path.exists()
 
 
 def forget(path: Path, names: Iterable[str]) -> None:

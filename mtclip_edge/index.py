@@ -1,40 +1,49 @@
-"""Nearest reports: an HNSW graph proposes, the stored vectors decide.
+"""Nearest reports: an HNSW graph proposes, or all are compared; the stored vectors decide.
 
 Scores are recomputed from the vectors and rounded to four decimals, ties broken by report id, so exact search and HNSW print the
-same. The HNSW file is derived: where it or hnswlib is missing or damaged, search is exact and says why. hnswlib saves neither
-checksum, dimension nor metric, and damaged bytes crash the process, so it is given a file only after its hash was checked.
+same. Which of them searches is chosen with a reason; where the graph is missing or damaged, search is exact and says why.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .durable import replace_with
 from .errors import ZeroQuery
 
 DECIMALS = 4
-TARGET_RECALL = 0.99
-_M, _EF_CONSTRUCTION, _EF_START, _EF_MOST = 16, 200, 64, 1024
-_SEED = 100
+# docs/results.md, "A million reports": to compare one number takes 0.35 ns, to hash and load it with its graph 2.5 ns.
+EXACT_NUMBERS = 12_800_000  # 50,000 reports of 256 numbers: compared in under 5 ms
+WORTH_LOADING = 10  # queries in one process from which on the graph of a larger index pays
+_FETCHED_MOST = 4096  # candidates of a filtered search before all that pass are compared instead
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What searched, ``hnsw`` or ``exact``, and why."""
+    """What searched, ``hnsw`` or ``exact``, and why; ``fallback``: the other was wanted and could not be had."""
 
     used: str
     why: str
+    fallback: bool = False
+
+
+def choose_search(reports: int, dim: int, queries: int | None) -> Choice:
+    """How to search a whole index with a graph, for a number of queries (None: not known, many)."""
+    if reports * dim <= EXACT_NUMBERS:
+        return Choice("exact", f"comparing all of {reports} reports takes some milliseconds and misses none")
+    if queries is not None and queries < WORTH_LOADING:
+        return Choice("exact", f"comparing all of {reports} reports takes less than loading their graph for so few queries")
+    return Choice("hnsw", "")
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Rows of the vector array and their scores (rounded cosines), best first."""
+    """Rows of the vector array and their scores (rounded cosines), best first, and what found them."""
 
     rows: tuple[int, ...]
     scores: tuple[float, ...]
+    choice: Choice
 
 
 @dataclass(frozen=True)
@@ -47,13 +56,41 @@ class Index:
     ef: int
     choice: Choice
 
-    def search_reports(self, query: np.ndarray, k: int, names: Callable[[Sequence[int]], dict[int, str]]) -> Hits:
-        """The k nearest distinct reports of a unit vector [dim]; ``names`` gives the report ids of rows, which break ties."""
-        query, k = _checked(query), min(k, self.reports)
+    def search_reports(
+        self, query: np.ndarray, k: int, names: Callable[[Sequence[int]], dict[int, str]], only: np.ndarray | None = None
+    ) -> Hits:
+        """The k nearest distinct reports of a unit vector [dim], of all or of the rows ``only`` (ascending).
+
+        ``names`` gives the report ids of rows, which break ties.
+        """
+        query, k = _checked(query), min(k, self.reports if only is None else len(only))
         if k < 1:
-            return Hits((), ())
-        candidates = _exact(self.vectors[: self.reports], query, k) if self.graph is None else self._proposed(query, k)
-        return _ranked(self.vectors, candidates, query, k, names)
+            return Hits((), (), self.choice)
+        candidates, choice = self._candidates(query, k, only)
+        return _ranked(self.vectors, candidates, query, k, names, choice)
+
+    def _candidates(self, query: np.ndarray, k: int, only: np.ndarray | None) -> tuple[np.ndarray, Choice]:
+        reports = self.vectors[: self.reports]
+        if only is None:
+            return (self._proposed(query, k) if self.graph is not None else _exact(reports, query, k)), self.choice
+        why = f"{len(only)} of {self.reports} reports pass the filter"
+        if self.graph is None:
+            return _exact(reports, query, k, only), replace(self.choice, why=f"{self.choice.why}; {why}")
+        if len(only) * self.vectors.shape[1] <= EXACT_NUMBERS:
+            return _exact(reports, query, k, only), Choice("exact", f"{why}: all of them are compared")
+        if (found := self._filtered(query, k, only)) is not None:
+            return found, replace(self.choice, why=f"{self.choice.why}; {why}")
+        return _exact(reports, query, k, only), Choice("exact", f"{why}, and too few of them are among the nearest of all")
+
+    def _filtered(self, query: np.ndarray, k: int, only: np.ndarray) -> np.ndarray | None:
+        """Candidates from the graph that pass, a margin more than k; None where it would take too many to find them."""
+        wanted = int((k + 32) * 1.5 * self.reports / len(only))
+        if wanted > min(_FETCHED_MOST, self.reports):
+            return None
+        passing = np.intersect1d(self._nearest(query, wanted), only)
+        if len(passing) <= k or self._tied(query, passing, k):
+            return None
+        return passing
 
     def fused(
         self,
@@ -62,90 +99,43 @@ class Index:
         names: Callable[[Sequence[int]], dict[int, str]],
         films_of: Callable[[Sequence[int]], list[tuple[int, int]]],
         weight: float,
+        only: np.ndarray | None = None,
     ) -> Hits:
         """The k best reports by report and film together, of the best 200 by report alone, which are always found exactly."""
         from .fusion import CANDIDATES, fused, most_similar
 
-        first = replace(self, graph=None).search_reports(query, CANDIDATES, names)
+        first = replace(self, graph=None).search_reports(query, CANDIDATES, names, only)
         pairs = np.array(films_of(first.rows), np.int64).reshape(-1, 2)
-        likeness = (self.vectors[pairs[:, 1]].astype(np.float64) * query.astype(np.float64)).sum(axis=1)
+        likeness = (self.vectors[self.reports + pairs[:, 1]].astype(np.float64) * query.astype(np.float64)).sum(axis=1)
         film = most_similar(first.rows, pairs[:, 0], likeness)
         scores = np.round(fused(np.array(first.scores), film, weight), DECIMALS)
         name_of = names(first.rows)
         order = sorted(range(len(first.rows)), key=lambda i: (-scores[i], name_of[first.rows[i]]))[:k]
-        return Hits(tuple(first.rows[i] for i in order), tuple(float(scores[i]) + 0.0 for i in order))
+        return Hits(tuple(first.rows[i] for i in order), tuple(float(scores[i]) + 0.0 for i in order), first.choice)
 
     def _proposed(self, query: np.ndarray, k: int) -> np.ndarray:
         """The graph's candidates, a margin more than k for ties at the k-th place; all rows within reach if the ties go on."""
-        wanted = min(self.reports, k + 32)
-        self.graph.set_ef(max(self.ef, wanted))
-        found = self.graph.knn_query(query, wanted, num_threads=1)[0][0].astype(np.int64)
-        scores = np.sort(self.vectors[found] @ query)
-        if wanted < self.reports and scores[0] >= scores[-k] - 2 * 10.0**-DECIMALS:
+        found = self._nearest(query, min(self.reports, k + 32))
+        if len(found) < self.reports and self._tied(query, found, k):
             return _exact(self.vectors[: self.reports], query, k)
         return found
 
-    def search_films(self, query: np.ndarray, k: int) -> Hits:
-        """The k nearest films; always exact."""
-        query, films = _checked(query), len(self.vectors) - self.reports
-        if min(k, films) < 1:
-            return Hits((), ())
-        candidates = self.reports + _exact(self.vectors[self.reports :], query, min(k, films))
-        return _ranked(self.vectors, candidates, query, k, lambda rows: {row: f"{row:012d}" for row in rows})
+    def _nearest(self, query: np.ndarray, wanted: int) -> np.ndarray:
+        self.graph.set_ef(max(self.ef, wanted))
+        return np.asarray(self.graph.knn_query(query, wanted, num_threads=1)[0][0].astype(np.int64))
 
+    def _tied(self, query: np.ndarray, found: np.ndarray, k: int) -> bool:
+        """Whether the last of the candidates may, once rounded, be as good as the k-th: then others that were not found may be too."""
+        scores = np.sort(self.vectors[found] @ query)
+        return bool(scores[0] >= scores[-k] - 2 * 10.0**-DECIMALS)
 
-def load_graph(path: Path, dim: int, reports: int) -> Any:
-    """An hnswlib index from a file whose hash was checked. Errors: ImportError, RuntimeError."""
-    import hnswlib
-
-    graph = hnswlib.Index("ip", dim)
-    graph.load_index(str(path), max_elements=reports)
-    if graph.get_current_count() != reports:
-        raise RuntimeError(f"{graph.get_current_count()} entries, expected {reports}")
-    return graph
-
-
-def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray) -> dict[str, Any] | None:
-    """Build and save the HNSW graph of distinct reports [reports, dim], and measure it against exact search.
-
-    ``ef`` is doubled until recall@10 on ``queries`` [n, dim] reaches 0.99. Returns what the manifest stores, None without hnswlib.
-    """
-    try:
-        import hnswlib
-    except ImportError:
-        return None
-    graph = hnswlib.Index("ip", vectors.shape[1])
-    graph.init_index(len(vectors), ef_construction=_EF_CONSTRUCTION, M=_M, random_seed=_SEED)
-    graph.add_items(vectors, np.arange(len(vectors)), num_threads=1)  # one thread: the same vectors give the same file
-    ef, recall = _EF_START, _recall(graph, vectors, queries, _EF_START)
-    while recall < TARGET_RECALL and ef < _EF_MOST:
-        ef *= 2
-        recall = _recall(graph, vectors, queries, ef)
-    replace_with(path, lambda file: _save(graph, file))
-    return {
-        "file": path.name,
-        "M": _M,
-        "ef_construction": _EF_CONSTRUCTION,
-        "ef": ef,
-        "recall@10": round(recall, 4),
-        "queries": len(queries),
-    }
-
-
-def _save(graph: Any, path: Path) -> None:
-    graph.save_index(str(path))
-    if path.stat().st_size != graph.index_file_size():  # hnswlib does not look whether its writes succeeded
-        raise OSError(28, "the index was not written completely", str(path))
-
-
-def _recall(graph: Any, vectors: np.ndarray, queries: np.ndarray, ef: int) -> float:
-    """Share of the exact first ten that the graph finds too; ties at the tenth place count as found."""
-    k = min(10, len(vectors))
-    graph.set_ef(max(ef, k))
-    found = graph.knn_query(queries, k, num_threads=1)[0].astype(np.int64)
-    scores = queries @ vectors.T
-    tenth = np.sort(scores, axis=1)[:, -k]
-    return float((np.take_along_axis(scores, found, axis=1) >= tenth[:, None] - 1e-6).mean())
+    def search_films(self, query: np.ndarray, k: int, only: np.ndarray | None = None) -> Hits:
+        """The k nearest films, of all or of the film rows ``only``; always exact. Rows are rows among the films."""
+        query, films = _checked(query), self.vectors[self.reports :]
+        k, choice = min(k, len(films) if only is None else len(only)), Choice("exact", "films are always all compared")
+        if k < 1:
+            return Hits((), (), choice)
+        return _ranked(films, _exact(films, query, k, only), query, k, lambda rows: {row: f"{row:012d}" for row in rows}, choice)
 
 
 def _checked(query: np.ndarray) -> np.ndarray:
@@ -155,19 +145,29 @@ def _checked(query: np.ndarray) -> np.ndarray:
     return np.asarray(query, np.float32)
 
 
-def _exact(vectors: np.ndarray, query: np.ndarray, k: int) -> np.ndarray:
-    """Rows that may be among the k best once rounded: all within a rounding step of the k-th."""
-    scores = vectors @ query
-    threshold = np.partition(scores, -k)[-k] - 2 * 10.0**-DECIMALS
-    return np.flatnonzero(scores >= threshold)
+def _exact(vectors: np.ndarray, query: np.ndarray, k: int, only: np.ndarray | None = None) -> np.ndarray:
+    """Rows that may be among the k best once rounded: all within a rounding step of the k-th; of all rows or of some."""
+    if only is None:
+        scores = vectors @ query
+    elif len(only) * 8 < len(vectors):
+        scores = vectors[only] @ query
+    else:  # to compare all is faster than to gather many, and needs no copy
+        scores = (vectors @ query)[only]
+    passing = np.flatnonzero(scores >= np.partition(scores, -k)[-k] - 2 * 10.0**-DECIMALS)
+    return passing if only is None else only[passing]
 
 
 def _ranked(
-    vectors: np.ndarray, candidates: np.ndarray, query: np.ndarray, k: int, names: Callable[[Sequence[int]], dict[int, str]]
+    vectors: np.ndarray,
+    candidates: np.ndarray,
+    query: np.ndarray,
+    k: int,
+    names: Callable[[Sequence[int]], dict[int, str]],
+    choice: Choice,
 ) -> Hits:
     """Score in double precision, row by row, so that a row's score does not depend on which others were candidates."""
     rows = np.sort(candidates)
     scores = np.round((vectors[rows].astype(np.float64) * query.astype(np.float64)).sum(axis=1), DECIMALS)
     name_of = names([int(row) for row in rows])
     order = sorted(range(len(rows)), key=lambda i: (-scores[i], name_of[int(rows[i])]))[:k]
-    return Hits(tuple(int(rows[i]) for i in order), tuple(float(scores[i]) + 0.0 for i in order))
+    return Hits(tuple(int(rows[i]) for i in order), tuple(float(scores[i]) + 0.0 for i in order), choice)

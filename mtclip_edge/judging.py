@@ -125,7 +125,7 @@ def _reports(bundle: Bundle, precision: str, device: Device, cases: Cases, say: 
 
 def _search_note(path: Path, precision: str, films: np.ndarray) -> str:
     """How often the bundle's own search of its own reports finds for these films what comparing with every report finds."""
-    with Retriever.open(path, precision=precision) as quick, Retriever.open(path, precision=precision, exact=True) as exact:
+    with Retriever.open(path, precision=precision, exact=False) as quick, Retriever.open(path, precision=precision, exact=True) as exact:
         if quick.search.used == "exact":
             return f"exact search: {quick.search.why}"
         found = [(set(quick.nearest(film, 10)), set(exact.nearest(film, 10))) for film in films]

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from . import index
 from .bundle import Bundle
 from .device import Device
 from .encoder import FilmEncoder, TextEncoder
 from .errors import ArtefactDamaged, ArtefactIncompatible, TextTowerMissing
-from .index import Choice, Index, load_graph
+from .graph import load_graph
+from .index import Choice, Index, choose_search
 from .precision import Precision, choose_precision, most_exact
 from .tokens import Tokenizer
 
@@ -62,29 +64,52 @@ def open_exact_encoders(bundle: Bundle, device: Device) -> tuple[FilmEncoder, Te
     return open_film_encoder(bundle, device, most_exact(bundle.precisions("image")))[0], texts
 
 
-def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", exact: bool) -> Index:
+def choose_index_search(bundle: Bundle, exact: bool | None, queries: int | None) -> Choice:
+    """Whether the graph is wanted, known before any file is read; ``exact`` None leaves it to the sizes."""
+    if exact:
+        return Choice("exact", "asked for")
+    if not bundle.index["hnsw"]:
+        return Choice("exact", "the bundle holds no HNSW index", fallback=not compares_all(bundle))
+    if exact is False:
+        return Choice("hnsw", "asked for")
+    return choose_search(bundle.index["reports"], bundle.manifest["dim"], queries)
+
+
+def compares_all(bundle: Bundle) -> bool:
+    """Whether the bundle is so small that all reports are compared; its graph is checked all the same, to tell of damage early."""
+    return bool(bundle.index["reports"] * bundle.manifest["dim"] <= index.EXACT_NUMBERS)
+
+
+def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wanted: Choice) -> Index:
+    """The mapped vectors and, where ``wanted``, the graph; ``hnsw`` gives its checked file. Errors: ArtefactIncompatible."""
+    array = open_vectors(bundle, vectors)
+    graph, choice = None, wanted
+    if hnsw is not None:
+        try:
+            checked = hnsw.result()
+            graph = _load(bundle, checked) if wanted.used == "hnsw" else None
+        except (ArtefactDamaged, ImportError, RuntimeError) as error:
+            graph, choice = None, Choice("exact", _why_not(error), fallback=True)
+    if graph is not None:
+        choice = Choice("hnsw", f"recall@10 against exact search was {bundle.index['hnsw']['recall@10']} when it was last measured")
+    return Index(array, bundle.index["reports"], graph, (bundle.index["hnsw"] or {}).get("ef", 0), choice)
+
+
+def _load(bundle: Bundle, path: Path) -> Any:
+    return load_graph(path, bundle.manifest["dim"], bundle.index["reports"])
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return "hnswlib is not installed"
+    return f"the HNSW index is unusable: {error.what if isinstance(error, ArtefactDamaged) else error}"
+
+
+def open_vectors(bundle: Bundle, path: Path) -> np.ndarray:
+    """A bundle's vectors from their checked file, mapped. Errors: ArtefactIncompatible."""
     about = bundle.index
-    array = np.load(vectors, mmap_mode="r", allow_pickle=False)
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
     expected = (about["reports"] + about["films"], bundle.manifest["dim"])
     if array.shape != expected or array.dtype != np.float32:
-        raise ArtefactIncompatible(f"{vectors}: {array.dtype} {array.shape}", f"expected float32 {expected}")
-    graph, choice = None, Choice("exact", "asked for")
-    if not exact:
-        graph, choice = _graph(bundle, hnsw)
-    return Index(np.asarray(array), about["reports"], graph, (about["hnsw"] or {}).get("ef", 0), choice)
-
-
-def _graph(bundle: Bundle, hnsw: "Future[Path] | None") -> tuple[Any, Choice]:
-    """The HNSW graph where it can be used, and the choice with its reason."""
-    about = bundle.index["hnsw"]
-    if hnsw is None:
-        return None, Choice("exact", "the bundle holds no HNSW index")
-    try:
-        graph = load_graph(hnsw.result(), bundle.manifest["dim"], bundle.index["reports"])
-    except ArtefactDamaged as damage:
-        return None, Choice("exact", f"the HNSW index is unusable: {damage.what}")
-    except ImportError:
-        return None, Choice("exact", "hnswlib is not installed")
-    except RuntimeError as error:
-        return None, Choice("exact", f"the HNSW index is unusable: {error}")
-    return graph, Choice("hnsw", f"recall@10 against exact search was {about['recall@10']} when it was built")
+        raise ArtefactIncompatible(f"{path}: {array.dtype} {array.shape}", f"expected float32 {expected}")
+    return np.asarray(array)

@@ -1,9 +1,8 @@
-"""The report store: studies and distinct reports in one immutable SQLite file. Row numbers are rows of the vector array.
+"""Reading the report store: studies and distinct reports in one immutable SQLite file, from a read-only medium too.
 
-Reports have rows 0..R-1, films R..R+F-1. The file is written once and read with ``immutable=1``, from a read-only medium too.
+Report row r is row r of the vector array, film row f is row R + f.
 """
 
-import errno
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -11,28 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .durable import replace_with
-from .errors import ArtefactDamaged, ArtefactIncompatible
-from .studies import DistinctReport, Film, Study
+from .errors import ArtefactDamaged, ArtefactIncompatible, Refused
+from .filters import ALL, Allowed, Filters, Where, allowed
+from .store import open_store
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-PRAGMA foreign_keys = ON;
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE report (
-    row INTEGER PRIMARY KEY, report_id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, findings TEXT NOT NULL, impression TEXT NOT NULL,
-    label TEXT NOT NULL, normal INTEGER NOT NULL, abnormal INTEGER NOT NULL, unknown INTEGER NOT NULL
-);
-CREATE TABLE study (
-    study_id TEXT PRIMARY KEY, patient_id TEXT NOT NULL, report_row INTEGER REFERENCES report(row), label TEXT NOT NULL,
-    source TEXT NOT NULL, split TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE film (row INTEGER PRIMARY KEY, study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL, view TEXT NOT NULL);
-CREATE TABLE finding (study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL);
-CREATE INDEX film_by_study ON film(study_id);
-CREATE INDEX study_by_report ON study(report_row);
-CREATE INDEX finding_by_study ON finding(study_id);
-"""
 STUDY_IDS_SHOWN = 10
 
 
@@ -59,68 +40,15 @@ class StoredFilm:
     label: str
 
 
-def write_store(path: Path, model_id: str, reports: Sequence[DistinctReport], films: Sequence[tuple[Film, Study]]) -> Path:
-    """Write a store: distinct reports in the order of their rows, then the films in the order of theirs."""
-    return replace_with(path, lambda file: _write(file, model_id, reports, films))
-
-
-def _write(path: Path, model_id: str, reports: Sequence[DistinctReport], films: Sequence[tuple[Film, Study]]) -> None:
-    path.unlink(missing_ok=True)
-    db = sqlite3.connect(path)
-    try:
-        # Nobody reads this file before it is renamed into place, so a journal would protect nothing.
-        db.execute("PRAGMA journal_mode = OFF")
-        db.execute("PRAGMA synchronous = OFF")
-        db.executescript(_SCHEMA)
-        with db:
-            db.executemany("INSERT INTO meta VALUES (?, ?)", [("schema_version", str(SCHEMA_VERSION)), ("model_id", model_id)])
-            db.executemany("INSERT INTO report VALUES (?,?,?,?,?,?,?,?,?)", _report_rows(reports))
-            row_of = {report.report_id: row for row, report in enumerate(reports)}
-            studies = {s.study_id: s for report in reports for s in report.studies} | {s.study_id: s for _, s in films}
-            db.executemany("INSERT INTO study VALUES (?,?,?,?,?,?)", [_study_row(s, row_of) for s in studies.values()])
-            db.executemany(
-                "INSERT INTO film VALUES (?,?,?,?)",
-                [(len(reports) + i, study.study_id, film.name, film.view) for i, (film, study) in enumerate(films)],
-            )
-            db.executemany("INSERT INTO finding VALUES (?,?)", [(s.study_id, name) for s in studies.values() for name in s.finding_labels])
-    except sqlite3.OperationalError as error:  # a full disk comes as this
-        raise OSError(errno.ENOSPC, str(error), str(path)) from None
-    finally:
-        db.close()
-
-
-def _report_rows(reports: Sequence[DistinctReport]) -> Iterable[tuple[Any, ...]]:
-    for row, report in enumerate(reports):
-        first, counts = report.first, report.counts
-        yield (
-            row,
-            report.report_id,
-            first.text,
-            first.findings,
-            first.impression,
-            report.label,
-            counts["normal"],
-            counts["abnormal"],
-            counts["unknown"],
-        )
-
-
-def _study_row(study: Study, row_of: dict[str, int]) -> tuple[Any, ...]:
-    report_row = row_of.get(study.report_id) if study.report_id else None
-    return study.study_id, study.patient_id, report_row, study.label, study.source, study.split
-
-
 class ReportStore:
     """Read access to a store file. Any thread may use it, or be the one in which a forgotten store is collected."""
 
     def __init__(self, path: Path, model_id: str):
         self._path = path
-        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
-        meta = dict(self._rows("SELECT key, value FROM meta"))
-        if int(meta["schema_version"]) > SCHEMA_VERSION:
-            raise ArtefactIncompatible(f"{path}: report store version {meta['schema_version']}", hint="pip install --upgrade mtclip-edge")
-        if meta["model_id"] != model_id:
-            raise ArtefactIncompatible(f"{path}: made for another model", f"expected {model_id[:23]}…, found {meta['model_id'][:23]}…")
+        self._db = open_store(path)
+        ((made_for,),) = self._rows("SELECT value FROM meta WHERE key = 'model_id'")
+        if made_for != model_id:
+            raise ArtefactIncompatible(f"{path}: made for another model", f"expected {model_id[:23]}…, found {made_for[:23]}…")
 
     def counts(self) -> tuple[int, int, int]:
         """Studies, distinct reports, films."""
@@ -129,14 +57,11 @@ class ReportStore:
     def report_ids(self, rows: Sequence[int]) -> dict[int, str]:
         return dict(self._of_rows("SELECT row, report_id FROM report WHERE row IN (SELECT value FROM json_each(?))", rows))
 
-    def reports(self, rows: Sequence[int]) -> list[StoredReport]:
-        """Reports in the order of ``rows``."""
-        query = (
-            "SELECT row, report_id, text, findings, impression, label, normal + abnormal + unknown FROM report"
-            " WHERE row IN (SELECT value FROM json_each(?))"
-        )
+    def reports(self, rows: Sequence[int], where: Where = ALL) -> list[StoredReport]:
+        """Reports in the order of ``rows``; of their studies those that pass a filter are counted and named."""
+        query = "SELECT row, report_id, text, findings, impression, label FROM report WHERE row IN (SELECT value FROM json_each(?))"
         found: dict[int, tuple[Any, ...]] = {values[0]: tuple(values) for values in self._of_rows(query, rows)}
-        return [StoredReport(*(*found[row], self._study_ids(row))) for row in rows]
+        return [StoredReport(*(*found[row], *self._studies(row, where))) for row in rows]
 
     def films(self, rows: Sequence[int]) -> list[StoredFilm]:
         """Films in the order of ``rows``."""
@@ -155,6 +80,66 @@ class ReportStore:
         )
         return [(report, film) for report, film in self._of_rows(query, reports)]
 
+    def allowed(self, filters: Filters, terms: Path | None) -> Allowed:
+        """The rows that pass. Errors: WrongOption for a value that nothing in the bundle has."""
+        return allowed(self._rows, filters, terms)
+
+    def known(self, study_ids: Iterable[str]) -> dict[str, tuple[str | None, str]]:
+        """Of some studies those that are here: the report id and the patient of each."""
+        query = (
+            "SELECT study_id, report_id, patient_id FROM study LEFT JOIN report ON report.row = report_row"
+            " WHERE study_id IN (SELECT value FROM json_each(?))"
+        )
+        return {study: (report, patient) for study, report, patient in self._rows(query, (json.dumps(list(study_ids)),))}
+
+    def row_of(self, report_ids: Iterable[str]) -> dict[str, int]:
+        """Of some reports those that are here, with their rows."""
+        query = "SELECT report_id, row FROM report WHERE report_id IN (SELECT value FROM json_each(?))"
+        return dict(self._rows(query, (json.dumps(list(report_ids)),)))
+
+    def film_rows(self) -> dict[tuple[str, str], int]:
+        """The row of each film by its study and name."""
+        return {(study, name): row for study, name, row in self._rows("SELECT study_id, name, row FROM film")}
+
+    def named(self, studies: Sequence[str], patients: Sequence[str], sources: Sequence[str]) -> list[str]:
+        """The ids of the studies that some names mean. Errors: Refused for a name that nothing here has."""
+        found: dict[str, None] = {}
+        for kind, column, names in (("study", "study_id", studies), ("patient", "patient_id", patients), ("source", "source", sources)):
+            for name in names:
+                ids = self._rows(f"SELECT study_id FROM study WHERE {column} = ?", (name,))
+                if not ids:
+                    raise Refused(f"{self._path.parent}: no {kind} {name!r} in this bundle", "nothing was removed")
+                found |= dict.fromkeys(study_id for (study_id,) in ids)
+        return list(found)
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts of everything; what is counted by name, the most frequent first."""
+        studies, reports, films = self.counts()
+        ((patients, with_report, first, last, without),) = self._rows(
+            "SELECT count(DISTINCT patient_id), count(report_row), min(nullif(date, '')), max(nullif(date, '')), sum(date = '') FROM study"
+        )
+        return {
+            "studies": studies,
+            "reports": reports,
+            "films": films,
+            "patients": patients,
+            "with_report": with_report,
+            "labels": self._counted("SELECT label, count(*) FROM report GROUP BY label ORDER BY 2 DESC, 1"),
+            "views": self._counted("SELECT view, count(*) FROM film GROUP BY view ORDER BY 2 DESC, 1"),
+            "sources": self._counted("SELECT source, count(*) FROM study GROUP BY source ORDER BY 2 DESC, 1"),
+            "findings": self._counted("SELECT name, count(DISTINCT study_id) FROM finding GROUP BY name ORDER BY 2 DESC, 1"),
+            "dates": {"first": first, "last": last, "without": without or 0},
+        }
+
+    def _counted(self, query: str) -> dict[str, int]:
+        return dict(self._rows(query))
+
+    def __enter__(self) -> "ReportStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self._db.close()
 
@@ -163,9 +148,11 @@ class ReportStore:
         if hasattr(self, "_db"):
             self._db.close()
 
-    def _study_ids(self, row: int) -> tuple[str, ...]:
-        query = "SELECT study_id FROM study WHERE report_row = ? ORDER BY study_id LIMIT ?"
-        return tuple(study_id for (study_id,) in self._rows(query, (row, STUDY_IDS_SHOWN)))
+    def _studies(self, row: int, where: Where) -> tuple[int, tuple[str, ...]]:
+        """How many studies have a report, and the first ten."""
+        query = f"SELECT study_id, count(*) OVER () FROM study WHERE report_row = ? AND {where.sql} ORDER BY study_id LIMIT ?"
+        found = self._rows(query, (row, *where.values, STUDY_IDS_SHOWN))
+        return (found[0][1] if found else 0), tuple(study_id for study_id, _ in found)
 
     def _of_rows(self, query: str, rows: Sequence[int]) -> list[Any]:
         return self._rows(query, (json.dumps([int(row) for row in rows]),))  # one value, however many rows

@@ -101,10 +101,11 @@ class BundleFacts:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """The answer to one film or one text. ``image`` is the path as given, None for a text."""
+    """The answer to one film or one text. ``image`` is the path as given, None for a text; ``filters`` what was asked for, maybe empty."""
 
     kind: str
     value: str
+    filters: Mapping[str, Any]
     image: str | None
     device: Device
     bundle: BundleFacts
@@ -127,7 +128,7 @@ class QueryResult:
         """JSON of schema mtclip.query/1."""
         return {
             "schema": SCHEMA,
-            "query": {"type": self.kind, "value": self.value},
+            "query": {"type": self.kind, "value": self.value, "filter": dict(self.filters) or None},
             "image": self.image,
             "notice": NOTICE,
             "device": asdict(self.device),
@@ -148,6 +149,6 @@ def _bundle(facts: BundleFacts) -> dict[str, Any]:
         "precision_why": facts.precision.why,
         "studies": facts.studies,
         "reports": facts.reports,
-        "search": asdict(facts.search),
+        "search": {"used": facts.search.used, "why": facts.search.why},
         "fuse": facts.fuse.to_dict(),
     }

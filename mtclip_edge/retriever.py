@@ -19,10 +19,11 @@ from .bundle import Bundle
 from .device import Device, choose
 from .encoder import FilmEncoder, TextEncoder
 from .errors import ArtefactDamaged, FilmUnreadable, MtclipError, WrongOption
+from .filters import Allowed, Filters
 from .fusion import Fusion, choose_fusion
 from .images import Film, read_film
-from .index import Choice, Index
-from .opening import likely_precision, open_film_encoder, open_index, open_text_encoder
+from .index import Choice, Hits, Index
+from .opening import choose_index_search, compares_all, likely_precision, open_film_encoder, open_index, open_text_encoder
 from .paths import user_path
 from .pipeline import batches
 from .precision import ASKED, Precision
@@ -30,6 +31,7 @@ from .reports import ReportStore
 from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit
 
 BATCH = 8
+NO_FILTERS = Filters()
 
 
 class Retriever:
@@ -45,19 +47,32 @@ class Retriever:
         index: Index,
         load_ms: float,
         fusion: Fusion,
+        filters: Filters = NO_FILTERS,
+        passing: Allowed | None = None,
     ):
         self.bundle, self.device, self.fusion = bundle, device, fusion
+        self.filters, self._passing = filters, passing
         self._precision = precision
         self._films, self._store, self._index, self._load_ms = films, store, index, load_ms
         self._text: tuple[TextEncoder, Precision] | None = None
 
     @classmethod
     def open(
-        cls, bundle: str | Path, *, device: str = "auto", precision: str = "auto", exact: bool = False, fuse: str = "off"
+        cls,
+        bundle: str | Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        exact: bool | None = None,
+        fuse: str = "off",
+        filters: Filters | None = None,
+        queries: int | None = None,
     ) -> "Retriever":
         """Open a bundle for queries. Every file read is hashed first.
 
-        ``fuse``: off, auto (the weight chosen when the bundle was exported) or a weight; how much the films of reports count.
+        ``exact``: compare with every report (True), use the graph (False), or what is better (None). ``filters`` hold for every query;
+        ``queries`` tells how many there will be, where that is known: a large graph is not loaded for
+        one. ``fuse``: off, auto (the weight chosen when the bundle was exported) or a weight; how much the films of reports count.
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, ExtraMissing.
         """
@@ -65,29 +80,35 @@ class Retriever:
         while True:
             opened = Bundle.open(path)
             try:
-                return cls._open(opened, device, precision, exact, fuse)
+                return cls._open(opened, device, precision, exact, fuse, filters or Filters(), queries)
             except ArtefactDamaged:
                 # A writer may have published the next generation in between and removed ours.
                 if Bundle.open(path).identity == opened.identity:
                     raise
 
     @classmethod
-    def _open(cls, bundle: Bundle, device: str, precision: str, exact: bool, fuse: str) -> "Retriever":
+    def _open(
+        cls, bundle: Bundle, device: str, precision: str, exact: bool | None, fuse: str, filters: Filters, queries: int | None
+    ) -> "Retriever":
         started = time.perf_counter()
         fusion = choose_fusion(fuse, bundle.manifest.get("fuse"))
         with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
             graph = pool.submit(bundle.graph, "image", likely_precision(bundle, precision, device))
             store = pool.submit(bundle.file, bundle.index["store"])
             vectors = pool.submit(bundle.file, bundle.index["vectors"])
-            hnsw = pool.submit(bundle.file, bundle.index["hnsw"]["file"]) if bundle.index["hnsw"] and not exact else None
+            wanted = choose_index_search(bundle, exact, queries)
+            graph_read = bundle.index["hnsw"] and not exact and (wanted.used == "hnsw" or compares_all(bundle))
+            hnsw = pool.submit(bundle.file, bundle.index["hnsw"]["file"]) if graph_read else None
+            terms = pool.submit(bundle.file, bundle.index["terms"]) if filters.match is not None and bundle.index.get("terms") else None
             chosen = choose(device)  # imports onnxruntime
             graph.result()
             pool.submit(images.ready)  # onnxruntime lets go of the interpreter while it prepares the graph
-            searching = pool.submit(lambda: open_index(bundle, vectors.result(), hnsw, exact))
+            searching = pool.submit(lambda: open_index(bundle, vectors.result(), hnsw, wanted))
             films, used = open_film_encoder(bundle, chosen, precision)
             index = searching.result()
             reports = ReportStore(store.result(), bundle.manifest["model_id"])
-        return cls(bundle, films.device, used, films, reports, index, 1000 * (time.perf_counter() - started), fusion)
+            passing = reports.allowed(filters, terms.result() if terms else None) if filters else None
+        return cls(bundle, films.device, used, films, reports, index, 1000 * (time.perf_counter() - started), fusion, filters, passing)
 
     def query(self, film: str | Path | bytes, k: int = 5, *, name: str | None = None) -> QueryResult:
         """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
@@ -117,9 +138,21 @@ class Retriever:
         clock = _Clock()
         vector = encoder.encode([text])[0]
         clock.lap("encode")
-        hits: tuple[Hit, ...] = (*self._report_hits(vector, k), *self._film_hits(vector, k))
+        reports, choice = self._report_hits(vector, k)
+        hits: tuple[Hit, ...] = (*reports, *self._film_hits(vector, k))
         clock.lap("search")
-        return QueryResult("text", text, None, self.device, self._facts(precision), None, None, hits, clock.timings(self._load_ms))
+        return QueryResult(
+            kind="text",
+            value=text,
+            filters=self.filters.to_dict(),
+            image=None,
+            device=self.device,
+            bundle=self._facts(precision, choice),
+            abnormal=None,
+            input=None,
+            hits=hits,
+            timings_ms=clock.timings(self._load_ms),
+        )
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]."""
@@ -142,9 +175,14 @@ class Retriever:
 
     @property
     def search_note(self) -> str | None:
-        """One line where search is exact though nobody asked for that."""
+        """One line where search is exact because the graph cannot be used."""
         choice = self._index.choice
-        return f"searching exactly: {choice.why}" if choice.used == "exact" and choice.why != "asked for" else None
+        return f"searching exactly: {choice.why}" if choice.fallback else None
+
+    @property
+    def filter_note(self) -> str | None:
+        """One line where a filter leaves nothing to find."""
+        return "no report of this bundle passes the filter" if self._passing and not len(self._passing.reports) else None
 
     def close(self) -> None:
         self._store.close()
@@ -174,14 +212,15 @@ class Retriever:
         encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
         for (name, film, _, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
             clock.note("encode", encode_ms)
-            hits = self._report_hits(vector, k, self.fusion.weight)
+            hits, choice = self._report_hits(vector, k, self.fusion.weight)
             clock.lap("search")
             yield QueryResult(
                 kind="film",
                 value=name,
+                filters=self.filters.to_dict(),
                 image=name,
                 device=self.device,
-                bundle=self._facts(self._precision),
+                bundle=self._facts(self._precision, choice),
                 abnormal=self._abnormal(float(logit)),
                 input=Input(kind=film.kind),
                 hits=hits,
@@ -196,25 +235,29 @@ class Retriever:
         logit = logit / calibration["temperature"] if calibration else logit
         return Abnormal(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)
 
-    def _report_hits(self, vector: np.ndarray, k: int, weight: float = 0.0) -> tuple[ReportHit, ...]:
-        names = self._store.report_ids
+    def _report_hits(self, vector: np.ndarray, k: int, weight: float = 0.0) -> tuple[tuple[ReportHit, ...], Choice]:
+        names, only = self._store.report_ids, self._passing.reports if self._passing else None
         if weight:
-            found = self._index.fused(vector, k, names, self._store.films_of, weight)
+            found = self._index.fused(vector, k, names, self._store.films_of, weight, only)
         else:
-            found = self._index.search_reports(vector, k, names)
+            found = self._index.search_reports(vector, k, names, only)
+        return self._shown(found), found.choice
+
+    def _shown(self, found: Hits) -> tuple[ReportHit, ...]:
+        stored = self._store.reports(found.rows, self.filters.where())
         return tuple(
             ReportHit(rank, score, r.report_id, r.label, r.studies, r.study_ids, r.findings, r.impression, r.text)
-            for rank, (score, r) in enumerate(zip(found.scores, self._store.reports(found.rows), strict=True), 1)
+            for rank, (score, r) in enumerate(zip(found.scores, stored, strict=True), 1)
         )
 
     def _film_hits(self, vector: np.ndarray, k: int) -> tuple[FilmHit, ...]:
-        found = self._index.search_films(vector, k)
+        found = self._index.search_films(vector, k, self._passing.films if self._passing else None)
         return tuple(
             FilmHit(rank, score, film.study_id, film.name, film.label)
             for rank, (score, film) in enumerate(zip(found.scores, self._store.films(found.rows), strict=True), 1)
         )
 
-    def _facts(self, precision: Precision) -> BundleFacts:
+    def _facts(self, precision: Precision, choice: Choice) -> BundleFacts:
         counts, manifest = self.bundle.index, self.bundle.manifest
         return BundleFacts(
             identity=self.bundle.identity,
@@ -223,7 +266,7 @@ class Retriever:
             precision=precision,
             studies=counts["studies"],
             reports=counts["reports"],
-            search=self._index.choice,
+            search=choice,
             fuse=self.fusion,
         )
 

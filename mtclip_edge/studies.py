@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Study:
-    """One examination of one patient: 0..n films, 0..1 report (at least one of the two), a label."""
+    """One examination of one patient: 0..n films, 0..1 report (at least one of the two), a label; ``date`` is YYYY-MM-DD or empty."""
 
     study_id: str
     patient_id: str
@@ -56,6 +57,7 @@ class Study:
     finding_labels: tuple[str, ...] = ()
     split: str = "train"
     source: str = ""
+    date: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -130,6 +132,14 @@ def split_of(patient_id: str) -> str:
 def view_of(word: str) -> str:
     """The view a source's word means; a word we do not know is ``other``, an empty one ``unknown``."""
     return _VIEW_WORDS.get(word.strip().lower(), "other")
+
+
+def date_of(word: str) -> str:
+    """``2024-03-05``, ``20240305`` or ``2024-03-05 10:12`` as ``2024-03-05``; empty stays empty. Errors: ValueError."""
+    word = word.strip()
+    if re.fullmatch(r"\d{8}", word):
+        word = f"{word[:4]}-{word[4:6]}-{word[6:]}"
+    return date.fromisoformat(re.split(r"[ T]", word)[0]).isoformat() if word else ""
 
 
 def is_view(view: str, wanted: str) -> bool:

@@ -34,6 +34,7 @@ def test_the_manifest_says_what_is_in_it(tiny_bundle: Path) -> None:
         "MODEL_CARD.md",
         "reports-1.sqlite",
         "vectors-1.npy",
+        "terms-1.sqlite",
         "index-1.hnsw",
     }
     assert set(manifest["files"]) | {MANIFEST} == {p.name for p in tiny_bundle.iterdir()}

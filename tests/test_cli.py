@@ -175,7 +175,7 @@ def test_errors_are_three_plain_lines_and_their_own_code(mtclip, tiny_bundle, tm
         (["querry"], "No such command 'querry'. Did you mean 'query'?\nmtclip --help\n"),
         (["train"], "Missing option '--data'"),
         (["query", "-k", "many"], "Invalid value for '-k'"),
-        (["index", "biuld"], "No such command 'biuld'. Did you mean 'build'?\nmtclip index --help\n"),
+        (["index", "biuld"], "No such command 'biuld'. Did you mean 'build', 'rebuild'?\nmtclip index --help\n"),
     ],
 )
 def test_wrong_usage_is_exit_2(mtclip, words: list[str], message: str) -> None:

@@ -6,8 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mtclip_edge import graph as graph_module
+from mtclip_edge import index
 from mtclip_edge.errors import ZeroQuery
-from mtclip_edge.index import Choice, Index, build_graph, load_graph
+from mtclip_edge.graph import build_graph, grow_graph, load_graph
+from mtclip_edge.index import Choice, Hits, Index
+
+
+def same(a: Hits, b: Hits) -> bool:
+    return (a.rows, a.scores) == (b.rows, b.scores)
 
 
 def names(rows: Sequence[int]) -> dict[int, str]:
@@ -41,7 +48,7 @@ def test_both_ways_give_the_same(vectors: np.ndarray, tmp_path: Path) -> None:
     hnsw, exact, record = indexes(vectors, 1000, tmp_path)
     assert record["recall@10"] >= 0.99
     for query in vectors[1000:1100]:
-        assert hnsw.search_reports(query, 10, names) == exact.search_reports(query, 10, names)
+        assert same(hnsw.search_reports(query, 10, names), exact.search_reports(query, 10, names))
 
 
 def test_exact_search_is_what_numpy_says(vectors: np.ndarray, tmp_path: Path) -> None:
@@ -61,27 +68,27 @@ def test_ties_are_broken_by_report_id_in_both_ways(tmp_path: Path, random: np.ra
     hnsw, exact, _ = indexes(vectors, 250, tmp_path)
     expected = sorted(range(250), key=lambda row: names([row])[row])[:5]
     assert list(exact.search_reports(base[0], 5, names).rows) == expected
-    assert hnsw.search_reports(base[0], 5, names) == exact.search_reports(base[0], 5, names)
+    assert same(hnsw.search_reports(base[0], 5, names), exact.search_reports(base[0], 5, names))
 
 
 def test_k_is_clamped(vectors: np.ndarray, tmp_path: Path) -> None:
     hnsw, exact, _ = indexes(vectors[:30], 20, tmp_path)
-    for index in (hnsw, exact):
-        assert len(index.search_reports(vectors[0], 500, names).rows) == 20
-        assert sorted(index.search_films(vectors[0], 500).rows) == list(range(20, 30))
+    for found in (hnsw, exact):
+        assert len(found.search_reports(vectors[0], 500, names).rows) == 20
+        assert sorted(found.search_films(vectors[0], 500).rows) == list(range(10))
 
 
 def test_films_are_searched_among_films(vectors: np.ndarray, tmp_path: Path) -> None:
     hnsw, _, _ = indexes(vectors, 1000, tmp_path)
-    assert hnsw.search_films(vectors[1050], 1).rows == (1050,)
+    assert hnsw.search_films(vectors[1050], 1).rows == (50,)
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
 def test_a_query_without_a_direction_is_refused(vectors: np.ndarray, tmp_path: Path, value: float) -> None:
     hnsw, exact, _ = indexes(vectors, 1000, tmp_path)
-    for index in (hnsw, exact):
+    for found in (hnsw, exact):
         with pytest.raises(ZeroQuery):
-            index.search_reports(np.full(32, value, np.float32), 3, names)
+            found.search_reports(np.full(32, value, np.float32), 3, names)
 
 
 def test_the_same_vectors_give_the_same_file(vectors: np.ndarray, tmp_path: Path) -> None:
@@ -98,3 +105,80 @@ def test_ef_is_raised_until_recall_is_reached(tmp_path: Path, random: np.random.
     assert record is not None
     assert record["ef"] > 64
     assert record["recall@10"] >= 0.95
+
+
+def test_a_filtered_search_equals_exact_filtered_search(
+    vectors: np.ndarray, tmp_path: Path, random: np.random.Generator, monkeypatch
+) -> None:
+    """From one report in a hundred to all of them, however it is found."""
+    hnsw, exact, _ = indexes(vectors, 1000, tmp_path)
+    used = set()
+    for exact_up_to in (0, 10**9):
+        monkeypatch.setattr(index, "EXACT_NUMBERS", exact_up_to)
+        for share in (0.01, 0.1, 0.5, 0.9, 1.0):
+            only = np.flatnonzero(random.random(1000) < share)
+            for query in vectors[1000:1040]:
+                found = hnsw.search_reports(query, 10, names, only)
+                assert same(found, exact.search_reports(query, 10, names, only))
+                assert len(found.rows) == min(10, len(only)) and set(found.rows) <= set(only.tolist())
+                used.add((exact_up_to, found.choice.used, "too few" in found.choice.why))
+    assert used == {(0, "hnsw", False), (0, "exact", True), (10**9, "exact", False)}
+
+
+def test_a_filter_that_nothing_passes_finds_nothing(vectors: np.ndarray, tmp_path: Path) -> None:
+    hnsw, exact, _ = indexes(vectors, 1000, tmp_path)
+    for found in (hnsw, exact):
+        assert found.search_reports(vectors[0], 5, names, np.zeros(0, np.int64)).rows == ()
+        assert found.search_films(vectors[0], 5, np.zeros(0, np.int64)).rows == ()
+
+
+def test_films_are_filtered_too(vectors: np.ndarray, tmp_path: Path) -> None:
+    _, exact, _ = indexes(vectors, 1000, tmp_path)
+    only = np.array([3, 70, 120, 199])
+    best = only[np.argmax(vectors[1000 + only] @ vectors[5])]
+    assert exact.search_films(vectors[5], 1, only).rows == (best,)
+
+
+@pytest.mark.parametrize(
+    ("reports", "queries", "used", "why"),
+    [
+        (50_000, None, "exact", "misses none"),
+        (50_001, None, "hnsw", ""),
+        (50_001, 1, "exact", "so few queries"),
+        (50_001, 10, "hnsw", ""),
+    ],
+)
+def test_how_to_search_is_chosen_with_a_reason(reports: int, queries: int | None, used: str, why: str) -> None:
+    choice = index.choose_search(reports, 256, queries)
+    assert choice.used == used and why in choice.why and not choice.fallback
+
+
+def test_a_graph_grows_and_is_measured_again(vectors: np.ndarray, tmp_path: Path) -> None:
+    record = build_graph(tmp_path / "old", vectors[:800], vectors[1000:])
+    grown = grow_graph(tmp_path / "new", tmp_path / "old", record, vectors[:1000], 800, vectors[1000:])
+    assert grown["recall@10"] >= 0.99 and grown["file"] == "new"
+    graph = load_graph(tmp_path / "new", vectors.shape[1], 1000)
+    found = Index(vectors, 1000, graph, grown["ef"], Choice("hnsw", ""))
+    hits = [found.search_reports(query, 1, names).rows[0] for query in vectors[800:1000]]
+    assert np.mean(np.array(hits) == np.arange(800, 1000)) >= 0.99
+
+
+def test_a_graph_that_grew_too_poor_is_built_anew(vectors: np.ndarray, tmp_path: Path, monkeypatch) -> None:
+    record = build_graph(tmp_path / "old", vectors[:800], vectors[1000:])
+    tuned, seen = graph_module._tuned, []
+
+    def poor_at_first(*parts):
+        seen.append(tuned(*parts))
+        return (64, 0.5) if len(seen) == 1 else seen[-1]
+
+    monkeypatch.setattr(graph_module, "_tuned", poor_at_first)
+    grown = grow_graph(tmp_path / "new", tmp_path / "old", record, vectors[:1000], 800, vectors[1000:])
+    build_graph(tmp_path / "anew", vectors[:1000], vectors[1000:])
+    assert grown["recall@10"] >= 0.99
+    assert (tmp_path / "new").read_bytes() == (tmp_path / "anew").read_bytes()
+
+
+def test_the_tenth_score_is_found_in_blocks(random: np.random.Generator) -> None:
+    vectors, queries = clustered(random, 70_000, 8), clustered(random, 5, 8)
+    expected = np.sort(queries @ vectors.T, axis=1)[:, -10]
+    np.testing.assert_allclose(graph_module._nearest(vectors, queries), expected, atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtclip_edge import FilmHit, QueryResult, ReportHit, Retriever
+from mtclip_edge import FilmHit, QueryResult, ReportHit, Retriever, index
 from mtclip_edge.bundle import Bundle
 from mtclip_edge.demo import FOLDER
 from mtclip_edge.errors import DeviceUnavailable, FilmUnreadable, TextTowerMissing, WrongOption
@@ -77,9 +77,9 @@ def test_the_result_is_documented_json(retriever: Retriever, film: Path) -> None
     ]
     assert document["schema"] == "mtclip.query/1"
     assert document["notice"] == "Research use only. Retrieved prior reports, not a diagnosis."
-    assert document["query"] == {"type": "film", "value": str(film)}
+    assert document["query"] == {"type": "film", "value": str(film), "filter": None}
     assert document["device"]["used"] == "cpu" and document["device"]["why"]
-    assert document["bundle"]["id"].startswith("sha256:") and document["bundle"]["search"]["used"] == "hnsw"
+    assert document["bundle"]["id"].startswith("sha256:") and document["bundle"]["search"]["used"] == "exact"
     assert document["abnormal"]["calibrated"] is False
     assert document["input"] == {"kind": "png", "verdict": None, "reasons": []}
     hit = document["hits"][0]
@@ -131,7 +131,7 @@ def test_a_text_finds_reports_and_films(retriever: Retriever) -> None:
     result = retriever.query_text("The lungs are clear.", k=3)
     assert [type(hit) for hit in result.hits] == [ReportHit] * 3 + [FilmHit] * 3
     assert result.image is None and result.abnormal is None and result.input is None
-    assert result.to_dict()["query"] == {"type": "text", "value": "The lungs are clear."}
+    assert result.to_dict()["query"] == {"type": "text", "value": "The lungs are clear.", "filter": None}
     film = result.hits[3].to_dict()
     assert list(film) == ["rank", "kind", "score", "study_id", "film", "label"]
     assert film["film"].startswith("images/")
@@ -182,6 +182,7 @@ def test_a_cuda_session_that_became_a_cpu_session_is_an_error_or_said(tiny_bundl
 def test_without_hnswlib_search_is_exact_and_says_so(tiny_bundle: Path, retriever: Retriever, film: Path, monkeypatch) -> None:
     import sys
 
+    monkeypatch.setattr(index, "EXACT_NUMBERS", 0)
     monkeypatch.setitem(sys.modules, "hnswlib", None)
     with Retriever.open(tiny_bundle) as without:
         assert without.search_note == "searching exactly: hnswlib is not installed"

@@ -1,6 +1,6 @@
 """The manifest: a CSV (or TAB-separated) table, one row for each film, or one without a film for a study that has none.
 
-Columns: study_id, patient_id, image_path, view, findings, impression, report, label, finding_labels, split. Only ``study_id`` and
+Columns: study_id, patient_id, image_path, view, findings, impression, report, label, finding_labels, split, date. Only ``study_id`` and
 one film or text column are required. Rows of one study are joined: their films add up, everything else must agree. Paths are
 relative to the manifest. Unknown columns are kept in ``Study.extra``.
 """
@@ -14,11 +14,11 @@ from typing import TextIO
 
 from ..errors import SourceUnusable
 from ..paths import user_path
-from ..studies import LABELS, SPLITS, Film, Study, folded, split_of, view_of
+from ..studies import LABELS, SPLITS, Film, Study, date_of, folded, split_of, view_of
 from . import Problem, Reading
 
 TEXT_COLUMNS = ("report", "findings", "impression")
-COLUMNS = ("study_id", "patient_id", "image_path", "view", *TEXT_COLUMNS, "label", "finding_labels", "split")
+COLUMNS = ("study_id", "patient_id", "image_path", "view", *TEXT_COLUMNS, "label", "finding_labels", "split", "date")
 _SPLIT_WORDS = {"val": "validation", "validate": "validation", "valid": "validation", "dev": "validation"}
 # What the rows of one study must agree on.
 _SHARED = ("patient_id", "report", "findings", "impression", "label", "finding_labels", "split")
@@ -47,6 +47,8 @@ def read(rest: str, spec: str) -> Reading:
                     studies[study.study_id] = _join(studies.get(study.study_id), study, film_problem)
                     if film_problem:
                         problems.append(Problem(line, film_problem, lost="film"))
+                    if (word := row.get("date", "")) and not study.date:
+                        problems.append(Problem(line, f"date {word[:40]!r}, expected YYYY-MM-DD", lost="date"))
                 except _BadRow as bad:
                     problems.append(Problem(line, str(bad)))
     except FileNotFoundError:
@@ -112,6 +114,7 @@ def _study(row: dict[str, str], folder: Path, source: str) -> tuple[Study, str |
         finding_labels=tuple(part.strip() for part in row.get("finding_labels", "").split("|") if part.strip()),
         split=_split(row.get("split", "")) or split_of(row.get("patient_id") or row["study_id"]),
         source=source,
+        date=_date(row.get("date", "")),
         extra={name: value for name, value in row.items() if name not in COLUMNS},
     )
     if not films and not folded(study.text):
@@ -134,6 +137,14 @@ def _label(word: str) -> str:
     if label not in LABELS:
         raise _BadRow(f"label {word!r}, expected {', '.join(LABELS)} or empty")
     return label
+
+
+def _date(word: str) -> str:
+    """A date no one can read costs no report: it is left out, and said."""
+    try:
+        return date_of(word)
+    except ValueError:
+        return ""
 
 
 def _split(word: str) -> str:
