@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import Bundle, commit, forget, next_generation, writing
+from .bundle import Bundle, commit, forget, next_generation, sweep, writing
 from .durable import replace_with
 from .embedder import Embedder, forget_embedded, resuming
 from .errors import SourceUnusable
@@ -55,6 +55,9 @@ def changing(path: Path) -> Iterator[tuple[Bundle, Change]]:
     Bundle.open(path)  # before the lock: a wrong path must not leave folders and a lock behind
     with writing(path):
         bundle = Bundle.open(path)
+        sweep(
+            path, bundle.manifest["files"]
+        )  # a writer killed after its commit left what it had replaced, a removed patient's texts perhaps
         written: list[str] = []
         try:
             yield bundle, Change(path, next_generation(path), written)

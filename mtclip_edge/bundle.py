@@ -150,7 +150,7 @@ def commit(
     content = {**manifest, "format": FORMAT, "files": files}
     content["self_sha256"] = _self_hash(content)
     write_bytes(path / MANIFEST, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-    held = [name for name in _leftovers(path, files) if not _removed(path / name)]
+    held = sweep(path, files)
     if held and strictly:
         raise Refused(
             f"{path / held[0]}: published without it, but this file of before cannot be removed",
@@ -160,9 +160,10 @@ def commit(
     return Bundle.open(path)
 
 
-def _leftovers(path: Path, files: Mapping[str, Any]) -> list[str]:
-    """Our own files that the manifest does not name."""
-    return [p.name for p in path.iterdir() if p.name not in files and p.name != MANIFEST and _OURS.fullmatch(p.name)]
+def sweep(path: Path, files: Mapping[str, Any]) -> list[str]:
+    """Remove our own files that the manifest does not name: an earlier generation's, or a killed writer's. Returns what cannot be."""
+    leftovers = [p for p in path.iterdir() if p.name not in files and p.name != MANIFEST and _OURS.fullmatch(p.name)]
+    return [leftover.name for leftover in leftovers if not _removed(leftover)]
 
 
 def _removed(path: Path) -> bool:

@@ -56,6 +56,7 @@ def add(path: Path, studies: Sequence[Study], *, device: str = "auto", progress:
         new = _new(bundle, old, studies, say)
         if not new:
             say("nothing to add")
+            forget_embedded(path)
             return bundle
         with resuming(bundle, device, progress) as embedder:
             done = _extended(bundle, change, old, new, lambda reports, films: _embed(embedder, reports, films, say))

@@ -89,6 +89,8 @@ def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wante
             checked = hnsw.result()
             graph = _load(bundle, checked) if wanted.used == "hnsw" else None
         except (ArtefactDamaged, ImportError, RuntimeError) as error:
+            if not isinstance(error, ImportError) and Bundle.open(bundle.path).identity != bundle.identity:
+                raise  # not damaged, but removed by a writer
             graph, choice = None, Choice("exact", _why_not(error), fallback=True)
     if graph is not None:
         choice = Choice("hnsw", f"recall@10 against exact search was {bundle.index['hnsw']['recall@10']} when it was last measured")

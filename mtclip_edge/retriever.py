@@ -18,7 +18,7 @@ from . import images
 from .bundle import Bundle
 from .device import Device, choose
 from .encoder import FilmEncoder, TextEncoder
-from .errors import ArtefactDamaged, FilmUnreadable, MtclipError, WrongOption
+from .errors import FilmUnreadable, MtclipError, WrongOption
 from .filters import Allowed, Filters
 from .fusion import Fusion, choose_fusion
 from .images import Film, read_film
@@ -81,8 +81,8 @@ class Retriever:
             opened = Bundle.open(path)
             try:
                 return cls._open(opened, device, precision, exact, fuse, filters or Filters(), queries)
-            except ArtefactDamaged:
-                # A writer may have published the next generation in between and removed ours.
+            except Exception:
+                # A writer may have published the next generation in between and removed ours, before or after its hash was checked.
                 if Bundle.open(path).identity == opened.identity:
                     raise
 

@@ -61,7 +61,10 @@ def open_store(path: Path) -> sqlite3.Connection:
 
     Any thread may use it. Errors: ArtefactDamaged, ArtefactIncompatible.
     """
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise ArtefactDamaged(f"{path}: {error}") from None
     try:
         version = int(dict(db.execute("SELECT key, value FROM meta"))["schema_version"])
         if version > SCHEMA_VERSION:
