@@ -149,7 +149,7 @@ def commit(
     files = {name: known.get(name) or file_record(path / name) for name in sorted(names)}
     content = {**manifest, "format": FORMAT, "files": files}
     content["self_sha256"] = _self_hash(content)
-    write_bytes(path / MANIFEST, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(path / MANIFEST, _serialized(content))
     held = sweep(path, files)
     if held and strictly:
         raise Refused(
@@ -220,7 +220,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(raw)
         newer = manifest["format"] > FORMAT
-        whole = manifest.get("self_sha256") == _self_hash(manifest)
+        # The second: a blank more or less changes no meaning, and is damage all the same.
+        whole = manifest.get("self_sha256") == _self_hash(manifest) and raw == _serialized(manifest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ArtefactDamaged(f"{file}: damaged (not a manifest)", hint=_REPAIR) from None
     if newer:
@@ -233,6 +234,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if missing := [name for name, kind in _REQUIRED.items() if not isinstance(manifest.get(name), kind) or manifest[name] == {}]:
         raise ArtefactDamaged(f"{file}: damaged (no {missing[0]})", hint=_REPAIR)
     return manifest
+
+
+def _serialized(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _self_hash(manifest: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from .opening import open_exact_encoders
 from .reporting import Progress, silent
 
 TEXT_BATCH = 64
+_HINT = "what is embedded is kept beside the bundle until it is added: make room there"
 KEPT_TEXTS, KEPT_FILMS = 512, 128  # lost at most when the process is killed
 
 
@@ -84,7 +85,7 @@ def resuming(bundle: Bundle, device: str, progress: Progress) -> Iterator[Embedd
     """
     films, texts = open_exact_encoders(bundle, choose(device))
     dim = bundle.manifest["dim"]
-    with closing(FeatureCache(_kept(bundle.path, bundle.manifest["model_id"]), dim)) as cache:
+    with closing(FeatureCache(_kept(bundle.path, bundle.manifest["model_id"]), dim, _HINT)) as cache:
         yield Embedder(films, texts, dim, cache, progress)
 
 

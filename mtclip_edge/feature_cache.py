@@ -16,10 +16,13 @@ from .errors import CacheUnusable
 
 
 class FeatureCache:
-    """The file of one backbone and preprocessing; keys are SHA-256 digests, values raw float32 with a CRC-32 behind them."""
+    """The file of one backbone and preprocessing; keys are SHA-256 digests, values raw float32 with a CRC-32 behind them.
 
-    def __init__(self, path: Path, width: int):
-        self.width = width
+    ``hint`` says what to do where it cannot be written.
+    """
+
+    def __init__(self, path: Path, width: int, hint: str):
+        self.width, self._path, self._hint = width, path, hint
         try:
             private_dir(path.parent)
             try:
@@ -30,7 +33,7 @@ class FeatureCache:
                 path.unlink()
                 self.db = _opened(path)
         except (OSError, sqlite3.OperationalError) as error:
-            raise CacheUnusable(f"{path}: cannot be written ({error})", hint="set MTCLIP_HOME to a folder of yours") from None
+            raise CacheUnusable(f"{path}: cannot be written ({error})", hint=hint) from None
 
     def get(self, key: bytes) -> np.ndarray | None:
         try:
@@ -47,9 +50,7 @@ class FeatureCache:
             with self.db:
                 self.db.executemany("INSERT OR REPLACE INTO feature VALUES (?, ?)", values)
         except sqlite3.DatabaseError as error:
-            raise CacheUnusable(
-                f"the feature cache cannot be written ({error})", hint="make room, or delete the folder cache/features"
-            ) from None
+            raise CacheUnusable(f"{self._path}: cannot be written ({error})", hint=self._hint) from None
 
     def close(self) -> None:
         self.db.close()

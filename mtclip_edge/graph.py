@@ -4,6 +4,7 @@ hnswlib saves neither checksum, dimension nor metric, and damaged bytes crash th
 was checked; it does not look whether its writes succeeded, so the size of what it saved is.
 """
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -110,4 +111,4 @@ def _saved(path: Path, graph: Any, m: int, ef: int, recall: float, queries: int)
 def _save(graph: Any, path: Path) -> None:
     graph.save_index(str(path))
     if path.stat().st_size != graph.index_file_size():
-        raise OSError(28, "the index was not written completely", str(path))
+        raise OSError(errno.ENOSPC, "No space left on device (the graph was not written whole)", str(path))

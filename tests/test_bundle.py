@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mtclip_edge.building import rebuild
-from mtclip_edge.bundle import MANIFEST, Bundle, _self_hash, commit, foreign_files, name_in, writing
+from mtclip_edge.bundle import MANIFEST, Bundle, _self_hash, _serialized, commit, foreign_files, name_in, writing
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, NotABundle, Refused, SourceUnusable
 from mtclip_edge.reports import ReportStore
 from mtclip_edge.retriever import Retriever
@@ -20,7 +20,7 @@ def rewrite(bundle: Path, **changes: object) -> None:
     """Change the manifest and make its own hash right again, as a newer or another version would write it."""
     manifest = {**json.loads((bundle / MANIFEST).read_text()), **changes}
     manifest["self_sha256"] = _self_hash(manifest)
-    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    (bundle / MANIFEST).write_bytes(_serialized(manifest))
 
 
 def test_the_manifest_says_what_is_in_it(tiny_bundle: Path) -> None:

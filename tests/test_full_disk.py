@@ -63,6 +63,43 @@ def test_index_build(on_small_disk, bundle: Path, source: Path, film: Path, tmp_
     assert "-2." not in found.stdout and ".tmp" not in found.stdout
 
 
+CHANGES = {
+    "add": "index add $DISK/bundle phantom:60@4",
+    "remove": "index remove $DISK/bundle --study {study}",
+    "rebuild": "index rebuild $DISK/bundle",
+    "merge": "index merge $DISK/bundle {other}",
+    "export": "index export $DISK/bundle --to $DISK/out",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", CHANGES)
+def test_index_changes(change: str, on_small_disk, bundle: Path, source: Path, film: Path, tmp_path: Path, soak: bool) -> None:
+    """It fills while the store, the words, the vectors, the graph or the manifest is written: what stood before still answers."""
+    from mtclip_edge.building import rebuild
+    from mtclip_edge.sources import open_source
+
+    if change not in ("add", "remove") and not soak:
+        pytest.skip("two of the five are enough outside make soak")
+    other = Path(shutil.copytree(bundle, tmp_path / "other"))
+    rebuild(other, open_source("phantom:60@5").studies)
+    study = next(s.study_id for s in open_source(str(source)).split("train") if s.report_id)
+    words = CHANGES[change].format(other=other, study=study)
+    rooms = (8, 20, 28) if change == "export" else (8, 40, 72, 88, 104)
+    for room in rooms if soak else (60,):
+        script = (
+            f"cp -r {bundle} $DISK/bundle; $MTCLIP {words}; echo code $?\n"
+            f"$MTCLIP verify $DISK/bundle >/dev/null && $MTCLIP query {film} --bundle $DISK/bundle --format ids -k 1 && echo still answers\n"
+            f"cp $DISK/bundle/manifest.json {tmp_path}; ls -A $DISK/bundle $DISK"
+        )
+        found = on_small_disk(kilobytes(bundle) + room, script)
+        assert "code 1" in found.stdout and "still answers" in found.stdout, (room, found)
+        assert "internal error" not in found.stderr and "Traceback" not in found.stderr
+        assert any(words in found.stderr for words in ("No space left", "is full", "disk I/O error")), found.stderr
+        assert (tmp_path / "manifest.json").read_bytes() == (bundle / "manifest.json").read_bytes()
+        assert "-2." not in found.stdout and ".tmp" not in found.stdout and "out" not in found.stdout.split()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("room", [100, 900])
 def test_export_over_a_bundle(on_small_disk, bundle: Path, tiny_run: Path, film: Path, room: int, soak: bool) -> None:

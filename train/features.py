@@ -24,6 +24,7 @@ from mtclip_edge.reporting import Progress
 from .backbone import Backbone, text_features
 
 BATCH = 32
+_HINT = "make room, delete the folder cache/features, or set MTCLIP_HOME to a folder of yours"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class FilmFeatures:
 
 
 def _cache(backbone: Backbone, width: int) -> FeatureCache:
-    return FeatureCache(cache_dir() / "features" / f"{cache_key(backbone.identity, backbone.preprocessing)}.sqlite", width)
+    return FeatureCache(cache_dir() / "features" / f"{cache_key(backbone.identity, backbone.preprocessing)}.sqlite", width, _HINT)
 
 
 def cache_key(identity: str, preprocessing: Preprocessing) -> str:

@@ -143,5 +143,5 @@ def test_a_cache_that_is_no_database_is_begun_anew(backbone: Backbone, films: li
 
 def test_a_cache_folder_that_cannot_be_made_is_one_line(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.raises(CacheUnusable, match="cannot be written.*\nset MTCLIP_HOME"):
+    with pytest.raises(CacheUnusable, match="cannot be written.*\nmake room, delete"):
         features.film_features(backbone, films[:1], quiet, CPU)
