@@ -22,6 +22,7 @@ from mtclip_edge.encoder import FilmEncoder
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.fusion_tuning import tune
 from mtclip_edge.preprocess import Preprocessing
+from mtclip_edge.privacy import warning
 from mtclip_edge.reporting import Progress, Say, silent
 from mtclip_edge.reports import ReportStore
 from mtclip_edge.sources import Reading, open_source, open_sources
@@ -86,6 +87,8 @@ def export(
     _check_out(out, overwrite)
     trained_on = _sources(run)
     studies = _reports(trained_on, reports, say)
+    for line in warning(studies):
+        say(line)
     backbone = backbone_of(run)
     with writing(out), ExitStack() as cleanup:
         _check_out(out, overwrite)

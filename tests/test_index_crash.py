@@ -154,6 +154,8 @@ def states(bundle: Path, source: Path, tmp_path: Path) -> dict[str, dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_killed_in_every_phase(command: str, bundle: Path, states: dict, changes: Changes, tmp_path: Path, soak: bool) -> None:
+    if command in ("rebuild", "merge") and not soak:
+        pytest.skip("four of the six are enough outside make soak")
     random, log = stdlib_random.Random(f"kill {command}"), Counter()  # noqa: S311
     finished = {"bundle": Path(shutil.copytree(bundle, tmp_path / "finished")), "other": tmp_path / "other", "out": tmp_path / "o" / "out"}
     started = time.monotonic()
@@ -209,7 +211,7 @@ def test_a_query_meanwhile_sees_one_state_or_the_other(bundle: Path, source: Pat
     studies = [s for s in open_source(str(source)).studies if s.report_id]
     rebuild(bundle, studies[: len(studies) // 2])
     add(bundle, studies)
-    counts, stop = {Bundle.open(bundle).index["reports"]: 0}, time.monotonic() + (60 if soak else 6)
+    counts, stop = {Bundle.open(bundle).index["reports"]: 0}, time.monotonic() + (60 if soak else 3)
     case, turn = {"bundle": bundle, "other": bundle, "out": bundle.parent / "x"}, 0
     while time.monotonic() < stop:
         command = ("remove", "rebuild", "add")[turn % 3]
