@@ -140,7 +140,10 @@ def _recall_line(hnsw: dict[str, Any] | None) -> str:
 
 def _new(bundle: Bundle, old: Searchable, studies: Iterable[Study], say: Say) -> list[Study]:
     """The studies with a report that the bundle does not hold. Errors: Refused where one of them is there with another report."""
+    studies = list(studies)
     wanted = [study for study in studies if study.report_id]
+    if len(wanted) < len(studies):
+        say(f"{len(studies) - len(wanted)} studies without a report are left out: there is nothing to find of them")
     known: dict[str, tuple[str | None, str]] = {}
     with ReportStore(old.store, bundle.manifest["model_id"]) as store:
         for start in range(0, len(wanted), _ASKED_AT_ONCE):

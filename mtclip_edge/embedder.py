@@ -1,5 +1,6 @@
 """A bundle's two towers as one embedder, which can keep what it computed: a killed ``index add`` goes on where it was."""
 
+import glob
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -91,7 +92,7 @@ def resuming(bundle: Bundle, device: str, progress: Progress) -> Iterator[Embedd
 
 def forget_embedded(path: Path) -> None:
     """Remove what ``resuming`` kept for the bundle at ``path``, of whatever model. Errors: OSError."""
-    for file in path.parent.glob(f"{_stem(path)}.*"):
+    for file in path.parent.glob(f"{glob.escape(_stem(path))}.*"):
         file.unlink(missing_ok=True)
 
 

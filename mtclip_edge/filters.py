@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +149,8 @@ def _check_known(rows: Rows, filters: Filters) -> None:
             continue
         known = {value.lower(): value for (value,) in rows(query, ())}
         if wanted.lower() not in known or (name == "source" and wanted not in known.values()):
+            from difflib import get_close_matches  # 2 ms, and only a mistake needs it
+
             close = get_close_matches(wanted.lower(), known, 3, 0.5)
             shown = [known[word] for word in close] or sorted(known.values())[:5]
             raise WrongOption(f"--{name} {wanted!r}: no study of this bundle has it", f"among them are {', '.join(shown)}"[:200])

@@ -103,8 +103,11 @@ def test_what_is_there_stays_as_it_is(half: Path, studies: list[Study]) -> None:
     add(half, studies[:30], say=said.append)
     assert said == ["30 of 30 studies are there already", "nothing to add"]
     assert (half / "manifest.json").read_bytes() == before
-    add(half, [*studies[:30], SECRET], say=said.append)
-    assert said[2:] == ["30 of 31 studies are there already"]
+    add(half, [*studies[:30], SECRET, replace(SECRET, study_id="mute", report="")], say=said.append)
+    assert said[2:] == [
+        "1 studies without a report are left out: there is nothing to find of them",
+        "30 of 31 studies are there already",
+    ]
     assert Bundle.open(half).index["studies"] == len(studies) // 2 + 1
 
 
