@@ -71,10 +71,7 @@ def query(
     chosen = choose_format("json" if json_ and format is None else format)
     if json_ and chosen != "json":
         raise WrongOption("--json and --format", f"expected one of them, found --json and --format {format}")
-    if [bool(images) or files_from is not None, text is not None, watch is not None].count(True) != 1:
-        raise WrongOption("query", "expected one of films, --text and --watch", "mtclip query --help")
-    if watch is not None and chosen == "json":
-        raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
+    _one_kind_of_query(bool(images) or files_from is not None, text is not None, watch is not None, chosen)
     from mtclip_edge.answering import answer_arrivals, answer_films
     from mtclip_edge.demo import LOUD, resolve
     from mtclip_edge.filters import Filters
@@ -102,6 +99,13 @@ def query(
             answer_arrivals(retriever, watch, recursive, k, out, _say)
         elif code := answer_films(retriever, films, k, out, _say):
             raise typer.Exit(code)
+
+
+def _one_kind_of_query(films: bool, text: bool, watch: bool, format: str) -> None:
+    if films + text + watch != 1:
+        raise WrongOption("query", "expected one of films, --text and --watch", "mtclip query --help")
+    if watch and format == "json":
+        raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
 
 
 @app.command(epilog="Example: mtclip train --data openi/manifest.csv --out run")

@@ -1,7 +1,7 @@
 """``mtclip index …``: parse, call one function, print; like cli.py, of which it is a part."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,11 +30,8 @@ def build(
 ) -> None:
     """Replace a bundle's reports by those of a source, embedded by the bundle's own text tower."""
     from mtclip_edge.building import rebuild
-    from mtclip_edge.terminal import ProgressBars
 
-    with ProgressBars() as bars:
-        studies = _studies(source, split, bars)
-        _done(bars, rebuild(bundle, studies, device=device, progress=bars, say=bars.say))
+    _embedded(rebuild, bundle, source, split, device)
 
 
 @index_app.command("add", epilog="Example: mtclip index add bundle manifest:march.csv")
@@ -46,11 +43,8 @@ def add(
 ) -> None:
     """Add a source's reports and films. What is there already stays; a killed one goes on where it was when run again."""
     from mtclip_edge.changing import add as add_to
-    from mtclip_edge.terminal import ProgressBars
 
-    with ProgressBars() as bars:
-        studies = _studies(source, split, bars)
-        _done(bars, add_to(bundle, studies, device=device, progress=bars, say=bars.say))
+    _embedded(add_to, bundle, source, split, device)
 
 
 @index_app.command("remove", epilog="Example: mtclip index remove bundle --patient 4711")
@@ -125,6 +119,15 @@ def export(
 
     for line in export_parquet(resolve(bundle)[0], to):
         print(line, file=sys.stderr)
+
+
+def _embedded(change: "Callable[..., Opened]", bundle: Path, source: str, split: str, device: str) -> None:
+    """A change that embeds the studies of a source."""
+    from mtclip_edge.terminal import ProgressBars
+
+    with ProgressBars() as bars:
+        studies = _studies(source, split, bars)
+        _done(bars, change(bundle, studies, device=device, progress=bars, say=bars.say))
 
 
 def _studies(source: str, split: str, bars: "Bars") -> "Sequence[Study]":
