@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mtclip_edge import NOTICE, __version__
-from mtclip_edge.building import build
+from mtclip_edge.building import Change, build
 from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, forget, name_in, next_generation, writing
 from mtclip_edge.cases import Cases
 from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
@@ -102,7 +102,7 @@ def export(
         proof = Proof(run, backbone, dim, trained_on, shaped, tokenizer, budget or {}, say)
         encoders = proof.reference(*(out / names.graphs[tower, "fp32"] for tower in TOWERS))
         embedder = Embedder(*encoders, dim=dim, progress=progress)
-        built = build(out, generation, manifest["model_id"], embedder, studies, written)
+        built = build(Change(out, generation, written), manifest["model_id"], embedder, studies)
         manifest["fuse"] = _fusion(manifest, encoders[0], out, built.record, studies, proof.validation)
         manifest["graphs"], rows = _climb(proof, names, out, built.record, precision, TOWERS if text else TOWERS[:1])
         manifest["parity"] = [row.to_dict() for row in rows]

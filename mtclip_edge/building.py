@@ -55,9 +55,8 @@ def changing(path: Path) -> Iterator[tuple[Bundle, Change]]:
     Bundle.open(path)  # before the lock: a wrong path must not leave folders and a lock behind
     with writing(path):
         bundle = Bundle.open(path)
-        sweep(
-            path, bundle.manifest["files"]
-        )  # a writer killed after its commit left what it had replaced, a removed patient's texts perhaps
+        # A writer killed after its commit left what it had replaced, a removed patient's texts perhaps.
+        sweep(path, bundle.manifest["files"])
         written: list[str] = []
         try:
             yield bundle, Change(path, next_generation(path), written)
@@ -80,7 +79,7 @@ def rebuild(path: Path, studies: Sequence[Study], *, device: str = "auto", progr
     """
     with changing(path) as (bundle, change):
         with resuming(bundle, device, progress) as embedder:
-            built = _written(change, bundle.manifest["model_id"], embedder, studies)
+            built = build(change, bundle.manifest["model_id"], embedder, studies)
         for problem in built.problems:
             say(f"left out: {problem}")
         done = publish(bundle, change, built.record)
@@ -88,12 +87,8 @@ def rebuild(path: Path, studies: Sequence[Study], *, device: str = "auto", progr
     return done
 
 
-def build(path: Path, generation: int, model_id: str, embedder: Embedder, studies: Sequence[Study], written: list[str]) -> Built:
-    """Write the files of a generation into ``path``; their names are added to ``written`` before each is begun."""
-    return _written(Change(path, generation, written), model_id, embedder, studies)
-
-
-def _written(change: Change, model_id: str, embedder: Embedder, studies: Sequence[Study]) -> Built:
+def build(change: Change, model_id: str, embedder: Embedder, studies: Sequence[Study]) -> Built:
+    """Write the files of a generation. Errors: SourceUnusable (no report)."""
     reports = distinct_reports(studies)
     if not reports:
         raise SourceUnusable("no study has a report, so there is nothing to retrieve")
