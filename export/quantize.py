@@ -6,8 +6,10 @@ cost next to nothing and decide the neighbours.
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -92,9 +94,10 @@ def quantize_dynamically(source: Path, target: Path, left_out: Sequence[str] = (
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     def work(file: Path) -> None:
-        with quietly():
+        with quietly(), TemporaryDirectory() as scratch:
+            # onnxruntime writes a graph of its own beside the one it reads, and that may be a bundle which others are reading.
             quantize_dynamic(
-                source,
+                shutil.copyfile(source, Path(scratch) / source.name),
                 file,
                 op_types_to_quantize=["MatMul", "Gemm"],
                 per_channel=True,

@@ -116,6 +116,19 @@ def test_dynamic_int8_has_seven_bits_and_leaves_the_head_in_float(graph: Path, t
     assert small.stat().st_size < 0.6 * graph.stat().st_size
 
 
+def test_nothing_is_written_beside_the_graph_that_is_read(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may lie in a bundle that others read; onnxruntime leaves a graph of its own beside its input for a moment."""
+    real, places = onnx.shape_inference.infer_shapes_path, []
+
+    def infer(source, target, *rest):
+        places.append(Path(target).parent)
+        return real(source, target, *rest)
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes_path", infer)
+    quantize.quantize_dynamically(graph, tmp_path / "d.onnx")
+    assert places and graph.parent not in places and tmp_path not in places
+
+
 def test_dynamic_int8_is_fed_row_by_row(tiny_bundle: Path, graph: Path, tmp_path: Path, pixels: np.ndarray) -> None:
     small = quantize.quantize_dynamically(graph, tmp_path / "d.onnx")
     pixels[0] *= 30  # a neighbour that would widen everybody's scale

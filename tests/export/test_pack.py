@@ -167,16 +167,6 @@ def test_the_model_card_says_what_it_is_not_for(tiny_bundle: Path) -> None:
     assert "AUROC: 1.000" in card or "AUROC: 0." in card
 
 
-def test_a_head_that_was_never_trained_gives_no_probability(source: Path, tiny_backbone: Path, tmp_path: Path, film: Path) -> None:
-    from mtclip_edge.settings import TrainConfig
-    from mtclip_edge.train.fit import train
-
-    train(TrainConfig(backbone=str(tiny_backbone), epochs=2, bce=0.0), [str(source)], tmp_path / "run")
-    pack.export(tmp_path / "run", tmp_path / "b", precision=FP32)
-    with Retriever.open(tmp_path / "b") as retriever:
-        assert retriever.query(film).to_dict()["abnormal"] is None
-
-
 @pytest.mark.usefixtures("known_graphs")
 def test_an_interrupted_export_leaves_nothing(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
@@ -238,17 +228,27 @@ def test_a_bundle_with_a_damaged_manifest_can_be_exported_again(tiny_run: Path, 
 
 @pytest.fixture(scope="module")
 def wide_run(source: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """128 numbers, and a head that no loss ever trained."""
     from mtclip_edge.settings import TrainConfig
     from mtclip_edge.train.fit import train
 
     folder = tmp_path_factory.mktemp("wide") / "run"
-    train(TrainConfig(backbone=str(tiny_backbone), epochs=2, dim=128), [str(source)], folder)
+    train(TrainConfig(backbone=str(tiny_backbone), epochs=2, dim=128, bce=0.0), [str(source)], folder)
     return folder
 
 
+@pytest.fixture(scope="module")
+def cut(wide_run: Path) -> Bundle:
+    return pack.export(wide_run, wide_run.parent / "cut", dim=64, precision=FP32)
+
+
+def test_a_head_that_was_never_trained_gives_no_probability(cut: Bundle, film: Path) -> None:
+    with Retriever.open(cut.path) as retriever:
+        assert retriever.query(film).to_dict()["abnormal"] is None
+
+
 @torch.inference_mode()
-def test_embeddings_are_cut_and_the_head_still_reads_them_whole(wide_run: Path, tmp_path: Path, film: Path) -> None:
-    cut = pack.export(wide_run, tmp_path / "cut", dim=64, precision=FP32)
+def test_embeddings_are_cut_and_the_head_still_reads_them_whole(wide_run: Path, cut: Bundle, film: Path) -> None:
     run = load_run(wide_run)
     backbone = backbone_of(run)
     assert (run.space.shape.dim, run.space.shape.prefixes) == (128, (64,))
