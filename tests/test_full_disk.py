@@ -79,8 +79,8 @@ def test_index_changes(change: str, on_small_disk, bundle: Path, source: Path, f
     from mtclip_edge.building import rebuild
     from mtclip_edge.sources import open_source
 
-    if change not in ("add", "remove") and not soak:
-        pytest.skip("two of the five are enough outside make soak")
+    if change != "remove" and not soak:
+        pytest.skip("with the build above one of the five is enough outside make soak")
     other = Path(shutil.copytree(bundle, tmp_path / "other"))
     rebuild(other, open_source("phantom:60@5").studies)
     study = next(s.study_id for s in open_source(str(source)).split("train") if s.report_id)
