@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import FilmUnreadable
+from .header import Header
 
 if TYPE_CHECKING:
     from PIL import Image
 
 MAX_PIXELS = 200_000_000  # the largest plain radiograph detectors give about 30 million; a bomb header claims billions
+COLOURED = 24  # of 255: chroma subsampling of a grey JPEG stays far below
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"RIFF")
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -25,10 +27,17 @@ _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 @dataclass(frozen=True)
 class Film:
-    """Decoded pixels: ``grey`` is uint8 [height, width]; ``kind`` is the file format in lower case."""
+    """Decoded pixels: ``grey`` is uint8 [height, width]; ``kind`` is the file format in lower case.
+
+    ``notes`` say what a reader should know of how it was decoded. ``header`` is a DICOM file's, None for a picture; ``coloured`` tells
+    whether a picture had colours that grey loses.
+    """
 
     grey: np.ndarray
     kind: str
+    notes: tuple[str, ...] = ()
+    header: Header | None = None
+    coloured: bool = False
 
 
 def ready() -> None:
@@ -62,7 +71,7 @@ def read_film(source: Path | bytes, name: str | None = None) -> Film:
             warnings.simplefilter("ignore")  # Pillow's bomb and EXIF warnings: the checks here are ours
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check(image, name)
-                return Film(_grey(image), (image.format or "unknown").lower())
+                return Film(_grey(image), (image.format or "unknown").lower(), coloured=_coloured(image))
     except FilmUnreadable:
         raise
     except MemoryError:
@@ -108,6 +117,14 @@ def _grey(image: Any) -> np.ndarray:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return np.asarray(image.convert("L"))
+
+
+def _coloured(image: Any) -> bool:
+    """Whether a picture has colours: its channels differ by more than JPEG's rounding, seen on 64 x 64 of it."""
+    if image.mode in ("L", "1", "LA", "La", *_WIDE_MODES):
+        return False
+    small = np.asarray(image.convert("RGB").resize((64, 64))).astype(np.int16)
+    return bool((small.max(axis=2) - small.min(axis=2)).max() > COLOURED)
 
 
 def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:
