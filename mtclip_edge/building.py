@@ -31,10 +31,13 @@ class Built:
 
 
 class Change:
-    """One new generation of the searchable part of a bundle, under its lock. Everything written is forgotten where it fails."""
+    """One new generation of the searchable part of a bundle, under its lock. Everything written is forgotten where it fails.
 
-    def __init__(self, path: Path, generation: int, written: list[str]):
-        self.path, self.generation, self._written = path, generation, written
+    ``progress`` hears of the graph, whose building takes half an hour at a million reports.
+    """
+
+    def __init__(self, path: Path, generation: int, written: list[str], progress: Progress = silent):
+        self.path, self.generation, self.progress, self._written = path, generation, progress, written
 
     def file(self, kind: str) -> Path:
         """The path of this generation's ``store``, ``terms``, ``vectors`` or ``graph``."""
@@ -50,7 +53,7 @@ class Change:
 
 
 @contextmanager
-def changing(path: Path) -> Iterator[tuple[Bundle, Change]]:
+def changing(path: Path, progress: Progress = silent) -> Iterator[tuple[Bundle, Change]]:
     """The bundle and its next generation, for one writer. Errors: NotABundle, ArtefactDamaged, Refused (another writer)."""
     Bundle.open(path)  # before the lock: a wrong path must not leave folders and a lock behind
     with writing(path):
@@ -59,7 +62,7 @@ def changing(path: Path) -> Iterator[tuple[Bundle, Change]]:
         sweep(path, bundle.manifest["files"])
         written: list[str] = []
         try:
-            yield bundle, Change(path, next_generation(path), written)
+            yield bundle, Change(path, next_generation(path), written, progress)
         except BaseException:
             forget(path, written)
             raise
@@ -77,7 +80,7 @@ def rebuild(path: Path, studies: Sequence[Study], *, device: str = "auto", progr
 
     Errors: NotABundle, ArtefactDamaged, TextTowerMissing, SourceUnusable (no report), Refused (another writer).
     """
-    with changing(path) as (bundle, change):
+    with changing(path, progress) as (bundle, change):
         with resuming(bundle, device, progress) as embedder:
             built = build(change, bundle.manifest["model_id"], embedder, studies)
         for problem in built.problems:
@@ -100,7 +103,7 @@ def build(change: Change, model_id: str, embedder: Embedder, studies: Sequence[S
     write_store(change.file("store"), model_id, ordered, films)
     write_terms(change.file("terms"), change.file("store"))
     write_vectors(change.file("vectors"), report_vectors.shape[1], [report_vectors], [found.vectors])
-    hnsw = build_graph(change.file("graph"), report_vectors, recall_queries(report_vectors, found.vectors))
+    hnsw = build_graph(change.file("graph"), report_vectors, recall_queries(report_vectors, found.vectors), change.progress)
     built = record(change, len(reports), len(films), len(ordered), hnsw)
     return Built(tuple(sorted(index_files(built))), built, found.problems)
 

@@ -51,7 +51,7 @@ def add(path: Path, studies: Sequence[Study], *, device: str = "auto", progress:
 
     Errors: NotABundle, ArtefactDamaged, TextTowerMissing, Refused (a study is there with another report; another writer).
     """
-    with changing(path) as (bundle, change):
+    with changing(path, progress) as (bundle, change):
         old = Searchable.of(bundle)
         new = _new(bundle, old, studies, say)
         if not new:
@@ -64,13 +64,13 @@ def add(path: Path, studies: Sequence[Study], *, device: str = "auto", progress:
     return done
 
 
-def merge(path: Path, other: Path, *, say: Say = silent) -> Bundle:
+def merge(path: Path, other: Path, *, progress: Progress = silent, say: Say = silent) -> Bundle:
     """Add the studies of another bundle of the same model, with their vectors: nothing is embedded.
 
     Errors: as ``add``, and ArtefactIncompatible for vectors of another model.
     """
     theirs = Bundle.open(other)
-    with changing(path) as (bundle, change):
+    with changing(path, progress) as (bundle, change):
         if theirs.manifest["model_id"] != bundle.manifest["model_id"]:
             found, expected = theirs.manifest["model_id"], bundle.manifest["model_id"]
             raise ArtefactIncompatible(f"{other}: made with another model", f"expected {expected[:23]}…, found {found[:23]}…")
@@ -90,6 +90,7 @@ def remove(
     patients: Sequence[str] = (),
     sources: Sequence[str] = (),
     device: str = "auto",
+    progress: Progress = silent,
     say: Say = silent,
 ) -> Bundle:
     """Take studies out for good: their texts, words, vectors and graph are in no file when this returns.
@@ -97,7 +98,7 @@ def remove(
     Errors: NotABundle, ArtefactDamaged, Refused: nothing matches, nothing would be left, another writer, or a file of the state
     before cannot be removed (published all the same).
     """
-    with changing(path) as (bundle, change):
+    with changing(path, progress) as (bundle, change):
         old = Searchable.of(bundle)
         with ReportStore(old.store, bundle.manifest["model_id"]) as store:
             gone = store.named(studies, patients, sources)
@@ -108,26 +109,26 @@ def remove(
         kept = [old.report_vectors[reports], old.film_vectors[films]]
         _embed_again(bundle, change, kept[0], changed, device, say)
         write_vectors(change.file("vectors"), kept[0].shape[1], kept[:1], kept[1:])
-        hnsw = build_graph(change.file("graph"), kept[0], recall_queries(*kept))
+        hnsw = build_graph(change.file("graph"), kept[0], recall_queries(*kept), change.progress)
         left = bundle.index["studies"] - len(gone)
         say(f"{len(gone)} studies removed, {bundle.index['reports'] - len(reports)} reports, {bundle.index['films'] - len(films)} films")
         forget_embedded(path)
         return publish(bundle, change, record(change, len(reports), len(films), left, hnsw), strictly=True)
 
 
-def rebuild_index(path: Path, *, say: Say = silent) -> Bundle:
+def rebuild_index(path: Path, *, progress: Progress = silent, say: Say = silent) -> Bundle:
     """Write the derived files anew, the graph and the words, from store and vectors, which stay as they are (in today's schema).
 
     Errors: NotABundle, ArtefactDamaged, Refused (another writer).
     """
-    with changing(path) as (bundle, change):
+    with changing(path, progress) as (bundle, change):
         about = bundle.index
         store = extend_store(change.file("store"), bundle.file(about["store"]), (), ())
         write_terms(change.file("terms"), store)
         vectors = open_vectors(bundle, bundle.file(about["vectors"]))
         reports, films = vectors[: about["reports"]], vectors[about["reports"] :]
         write_vectors(change.file("vectors"), vectors.shape[1], [reports], [films])
-        hnsw = build_graph(change.file("graph"), reports, recall_queries(reports, films))
+        hnsw = build_graph(change.file("graph"), reports, recall_queries(reports, films), change.progress)
         say(_recall_line(hnsw))
         return publish(bundle, change, record(change, about["reports"], about["films"], about["studies"], hnsw))
 
@@ -190,10 +191,10 @@ def _grown(bundle: Bundle, change: Change, reports: np.ndarray, known: int, film
     before, queries = bundle.index["hnsw"], recall_queries(reports, films)
     if before:
         try:
-            return grow_graph(change.file("graph"), bundle.file(before["file"]), before, reports, known, queries)
+            return grow_graph(change.file("graph"), bundle.file(before["file"]), before, reports, known, queries, change.progress)
         except (ArtefactDamaged, RuntimeError):
             pass
-    return build_graph(change.file("graph"), reports, queries)
+    return build_graph(change.file("graph"), reports, queries, change.progress)
 
 
 def _embed(embedder: Embedder, reports: Sequence[Study], films: Sequence[tuple[Film, Study]], say: Say) -> Vectors:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from .durable import replace_with
+from .reporting import Progress, silent
 
 TARGET_RECALL = 0.99
 EF_CONSTRUCTION, EF_START, EF_MOST = 200, 64, 512
+_BLOCK = 10_000  # entries between two looks at the progress
 MS = (16, 32, 48)  # links of each entry; more only where the widest search among fewer does not reach the recall
 _SEED = 100
 
@@ -29,7 +31,7 @@ def load_graph(path: Path, dim: int, reports: int, room: int = 0) -> Any:
     return graph
 
 
-def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray) -> dict[str, Any] | None:
+def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray, progress: Progress = silent) -> dict[str, Any] | None:
     """Build and save the graph of distinct reports [reports, dim], and measure it against exact search.
 
     ``ef`` is doubled, then M raised, until recall@10 on ``queries`` [n, dim] reaches 0.99. Returns what the manifest stores, None
@@ -43,7 +45,7 @@ def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray) -> dict[st
     for m in MS:
         graph = hnswlib.Index("ip", vectors.shape[1])
         graph.init_index(len(vectors), ef_construction=EF_CONSTRUCTION, M=m, random_seed=_SEED)
-        graph.add_items(vectors, np.arange(len(vectors)), num_threads=1)  # one thread: the same vectors give the same file
+        _insert(graph, vectors, 0, progress)
         ef, recall = _tuned(graph, vectors, queries, truth, EF_START)
         if recall >= TARGET_RECALL:
             break
@@ -51,7 +53,7 @@ def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray) -> dict[st
 
 
 def grow_graph(
-    path: Path, old: Path, record: dict[str, Any], vectors: np.ndarray, known: int, queries: np.ndarray
+    path: Path, old: Path, record: dict[str, Any], vectors: np.ndarray, known: int, queries: np.ndarray, progress: Progress = silent
 ) -> dict[str, Any] | None:
     """The saved graph of the first ``known`` vectors with the others added, measured again; built anew where that is not enough.
 
@@ -62,11 +64,19 @@ def grow_graph(
     except ImportError:
         return None
     graph.set_ef(record["ef"])
-    graph.add_items(vectors[known:], np.arange(known, len(vectors)), num_threads=1)
+    _insert(graph, vectors, known, progress)
     ef, recall = _tuned(graph, vectors, queries, _nearest(vectors, queries), record["ef"])
     if recall < TARGET_RECALL:
-        return build_graph(path, vectors, queries)
+        return build_graph(path, vectors, queries, progress)
     return _saved(path, graph, record["M"], ef, recall, len(queries))
+
+
+def _insert(graph: Any, vectors: np.ndarray, known: int, progress: Progress) -> None:
+    """The rows from ``known`` on; by one thread, so that the same vectors give the same file."""
+    for start in range(known, len(vectors), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(vectors)))
+        graph.add_items(vectors[rows[0] : rows[-1] + 1], rows, num_threads=1)
+        progress("graph", int(rows[-1]) + 1, len(vectors))
 
 
 def _tuned(graph: Any, vectors: np.ndarray, queries: np.ndarray, truth: np.ndarray, ef: int) -> tuple[int, float]:

@@ -64,7 +64,9 @@ def remove(
     from mtclip_edge.terminal import ProgressBars
 
     with ProgressBars() as bars:
-        done = remove_from(bundle, studies=study or (), patients=patient or (), sources=source or (), device=device, say=bars.say)
+        done = remove_from(
+            bundle, studies=study or (), patients=patient or (), sources=source or (), device=device, progress=bars, say=bars.say
+        )
         _done(bars, done)
 
 
@@ -78,7 +80,7 @@ def merge(
     from mtclip_edge.terminal import ProgressBars
 
     with ProgressBars() as bars:
-        _done(bars, merge_into(bundle, other, say=bars.say))
+        _done(bars, merge_into(bundle, other, progress=bars, say=bars.say))
 
 
 @index_app.command("rebuild", epilog="Example: mtclip index rebuild bundle")
@@ -88,7 +90,7 @@ def rebuild(bundle: Bundle) -> None:
     from mtclip_edge.terminal import ProgressBars
 
     with ProgressBars() as bars:
-        _done(bars, rebuild_index(bundle, say=bars.say))
+        _done(bars, rebuild_index(bundle, progress=bars, say=bars.say))
 
 
 @index_app.command("stats", epilog="Example: mtclip index stats bundle")

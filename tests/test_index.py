@@ -182,3 +182,25 @@ def test_the_tenth_score_is_found_in_blocks(random: np.random.Generator) -> None
     vectors, queries = clustered(random, 70_000, 8), clustered(random, 5, 8)
     expected = np.sort(queries @ vectors.T, axis=1)[:, -10]
     np.testing.assert_allclose(graph_module._nearest(vectors, queries), expected, atol=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells how much of a mapping is held")
+def test_a_graphs_queries_do_not_gather_the_mapped_vectors(tmp_path: Path, random: np.random.Generator) -> None:
+    vectors = clustered(random, 20_000)
+    np.save(tmp_path / "v.npy", vectors)
+    mapped = np.asarray(np.load(tmp_path / "v.npy", mmap_mode="r"))
+    build_graph(tmp_path / "g", vectors[:500], vectors[:9])
+
+    def held() -> int:
+        lines = Path("/proc/self/smaps").read_text().splitlines()
+        at = next(i for i, line in enumerate(lines) if line.endswith("v.npy"))
+        return next(int(line.split()[1]) for line in lines[at:] if line.startswith("Rss:"))
+
+    def ask(choice: Choice) -> int:
+        graph = load_graph(tmp_path / "g", 32, 500) if choice.used == "hnsw" else None
+        Index(mapped, 500, graph, 64, choice).search_reports(vectors[7], 5, names)
+        return held()
+
+    assert float(mapped.sum()) != 0 and held() > 2000  # kilobytes: all of it was touched
+    assert ask(Choice("exact", "")) > 2000
+    assert ask(Choice("hnsw", "")) == 0
