@@ -101,7 +101,8 @@ class Gate:
         with torch.inference_mode():
             for start in range(0, len(self.films), 8):
                 pixels = np.stack([model_input(grey, self.run.preprocessing) for grey in self.films[start : start + 8]])
-                embedding = space.embed_films(self.backbone.film_tower(torch.from_numpy(pixels)))
+                pixels_last = torch.from_numpy(pixels).contiguous(memory_format=torch.channels_last)  # half the time for a CNN
+                embedding = space.embed_films(self.backbone.film_tower(pixels_last))
                 vectors.append(prefix(embedding, self.dim).numpy())
                 logits.append(space.abnormal_logit(embedding).numpy())
         return np.concatenate(vectors), np.concatenate(logits)
