@@ -73,14 +73,15 @@ def remove(
 @index_app.command("merge", epilog="Example: mtclip index merge bundle other-bundle")
 def merge(
     bundle: Annotated[Path, typer.Argument(help="The bundle that grows.")],
-    other: Annotated[Path, typer.Argument(help="A bundle of the same model, which stays as it is.")],
+    other: Annotated[Path, typer.Argument(help="A bundle of the same model, or demo; it stays as it is.")],
 ) -> None:
     """Add the reports and films of another bundle of the same model; nothing is embedded."""
     from mtclip_edge.changing import merge as merge_into
+    from mtclip_edge.demo import resolve
     from mtclip_edge.terminal import ProgressBars
 
     with ProgressBars() as bars:
-        _done(bars, merge_into(bundle, other, progress=bars, say=bars.say))
+        _done(bars, merge_into(bundle, resolve(other)[0], progress=bars, say=bars.say))
 
 
 @index_app.command("rebuild", epilog="Example: mtclip index rebuild bundle")

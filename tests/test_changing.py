@@ -372,3 +372,9 @@ def test_adding_a_few_to_many_does_not_build_the_graph_again(half: Path, monkeyp
     monkeypatch.setattr(changing, "build_graph", None)
     add(half, [SECRET])
     assert Bundle.open(half).index["hnsw"]["recall@10"] >= 0.99
+
+
+def test_merge_knows_the_demo_bundle_by_name(tmp_path: Path, mtclip) -> None:
+    shutil.copytree(FOLDER, tmp_path / "own")
+    answer = mtclip("index", "merge", tmp_path / "own", "demo")
+    assert answer.code == 0 and "nothing to add" in answer.err
