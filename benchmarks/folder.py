@@ -60,7 +60,7 @@ def main() -> None:
 def bare_session(bundle: Path, films: list[Path]) -> Callable[[], object]:
     """The tower alone: tensors lie ready, in batches of the same size."""
     encoder = _encoder(bundle)
-    ready = np.stack([encoder.prepare(read_film(path).grey) for path in films])
+    ready = np.stack([encoder.prepare(read_film(path, render=encoder.preprocessing.render).grey) for path in films])
     return lambda: [encoder.encode(ready[start : start + BATCH]) for start in range(0, len(ready), BATCH)]
 
 

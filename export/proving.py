@@ -126,7 +126,7 @@ class Proof:
         films = []
         for path in _spread([film.path for study in self._train for film in study.films]):
             try:
-                films.append(read_film(path).grey)
+                films.append(read_film(path, render=self._preprocessing.render).grey)
             except FilmUnreadable:
                 continue
         _need_some(films, "film")

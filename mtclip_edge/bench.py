@@ -162,7 +162,7 @@ def _variant(bundle: Bundle, path: Path, films: Sequence[Path], device: str, pre
 
 def _rates(encoder: FilmEncoder, films: Sequence[Path]) -> Iterator[tuple[int, float]]:
     """Films a second through the tower alone, by batch."""
-    ready = [encoder.prepare(read_film(path).grey) for path in films]
+    ready = [encoder.prepare(read_film(path, render=encoder.preprocessing.render).grey) for path in films]
     for size in BATCHES:
         pixels = np.stack([ready[i % len(ready)] for i in range(size)])
         yield size, 1000 * size / statistics.median(_repeated(lambda pixels=pixels: encoder.encode(pixels)))  # type: ignore[misc]

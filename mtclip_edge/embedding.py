@@ -45,6 +45,6 @@ def embed_films(encoder: FilmEncoder, paths: Sequence[Path], dim: int, progress:
 
 def _input(encoder: FilmEncoder, path: Path) -> np.ndarray | str:
     try:
-        return encoder.prepare(read_film(path).grey)
+        return encoder.prepare(read_film(path, render=encoder.preprocessing.render).grey)
     except FilmUnreadable as error:
         return str(error)

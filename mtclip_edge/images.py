@@ -1,11 +1,11 @@
 """A film file as 8-bit grey pixels. Content decides what a file is, never its suffix.
 
-Knows PNG, JPEG, TIFF, BMP and WebP through Pillow. Grey deeper than 8 bits is scaled between its smallest and largest value, never
+Knows DICOM (see ``dicom``), and PNG, JPEG, TIFF, BMP and WebP through Pillow. Grey deeper than 8 bits is scaled between its smallest and largest value, never
 clipped. Colour is converted to luma, transparency is laid on black, an EXIF rotation is applied.
 """
 
 import io
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ import numpy as np
 
 from .errors import FilmUnreadable
 from .header import Header
+from .quiet import quiet
+from .sniff import HEAD, head_of, is_dicom, is_film
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 200_000_000  # the largest plain radiograph detectors give about 30 million; a bomb header claims billions
 COLOURED = 24  # of 255: chroma subsampling of a grey JPEG stays far below
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"RIFF")
+Source = Path | bytes | Callable[[], bytes]  # the last reads a member of an archive, and raises FilmUnreadable
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -48,30 +50,37 @@ def ready() -> None:
 
 
 def looks_like_film(path: Path) -> bool:
-    """Whether a file's first bytes are those of a picture we read; used to pick films out of a folder.
+    """Whether a file's first bytes are those of a film we read; used to pick films out of a folder.
 
     A file that cannot be opened may be one: it is not passed over in silence.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(12)
+        return is_film(head_of(path))
     except OSError:
         return True
-    return head.startswith(_SIGNATURES) and not (head.startswith(b"RIFF") and head[8:] != b"WEBP")
 
 
-def read_film(source: Path | bytes, name: str | None = None) -> Film:
-    """Decode one film from a path or from its bytes. Errors: FilmUnreadable, one line that names the file."""
+def read_film(source: Source, name: str | None = None, render: str = "voi") -> Film:
+    """Decode one film from a path or from its bytes; ``render`` is how a DICOM file's stored values become grey (``preprocess.RENDERS``).
+
+    Errors: FilmUnreadable, one line that names the file.
+    """
     name = name or (str(source) if isinstance(source, Path) else "<bytes>")
     data = _bytes(source, name)
+    if is_dicom(data[:HEAD]):
+        from .dicom import read_dicom
+
+        return read_dicom(data, name, render, bare=data[128:132] != b"DICM")
+    return _read_picture(data, name)
+
+
+def _read_picture(data: bytes, name: str) -> Film:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's bomb and EXIF warnings: the checks here are ours
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check(image, name)
-                return Film(_grey(image), (image.format or "unknown").lower(), coloured=_coloured(image))
+        with quiet(), Image.open(io.BytesIO(data), formats=FORMATS) as image:  # Pillow's bomb and EXIF warnings: the checks here are ours
+            _check(image, name)
+            return Film(_grey(image), (image.format or "unknown").lower(), coloured=_coloured(image))
     except FilmUnreadable:
         raise
     except MemoryError:
@@ -84,7 +93,9 @@ def read_film(source: Path | bytes, name: str | None = None) -> Film:
         raise FilmUnreadable(f"{name}: damaged picture ({_reason(error)})") from None
 
 
-def _bytes(source: Path | bytes, name: str) -> bytes:
+def _bytes(source: Source, name: str) -> bytes:
+    if callable(source):
+        source = source()
     if isinstance(source, Path):
         try:
             source = source.read_bytes()
@@ -127,6 +138,14 @@ def _coloured(image: Any) -> bool:
     return bool((small.max(axis=2) - small.min(axis=2)).max() > COLOURED)
 
 
+def luma(colours: np.ndarray) -> tuple[np.ndarray, bool]:
+    """RGB uint8 [height, width, 3] as grey [height, width], and whether it had colours."""
+    from PIL import Image
+
+    image = Image.fromarray(colours)
+    return np.asarray(image.convert("L")), _coloured(image)
+
+
 def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:
     """Numbers of any depth [height, width] to uint8, smallest to 0 and largest to 255; a uniform picture becomes black."""
     values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
@@ -137,8 +156,8 @@ def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _guess(data: bytes) -> str:
-    if data[128:132] == b"DICM":
-        return "it is DICOM, which this version does not read"
+    if data.startswith(b"PK"):
+        return "it is a zip; give it as a file of its own"
     if data.startswith((b"GIF87a", b"GIF89a")):
         return "it is a GIF; films are " + ", ".join(FORMATS)
     if b"\0" not in data[:512]:

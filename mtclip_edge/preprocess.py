@@ -4,6 +4,8 @@ Geometry ``squash`` scales the whole film to a square: a centre crop would cut o
 squashed already. ``crop`` is what open_clip does (shorter side scaled, centre cropped) and serves zero-shot baselines. The resize is
 Pillow's (8-bit, antialiased), so the same file gives the same numbers everywhere.
 
+``render`` says how a DICOM film's stored values became grey before (``grey_values``); pictures have no choice there.
+
 ``via``: training copies have often been squashed to 256 px already (Lanczos, as Open-I's here). A film of full size that takes the same way
 embeds like its copy: cosine 0.991 at least on four pairs of a trained model, 0.977 without (docs/results.md).
 """
@@ -19,6 +21,7 @@ from .errors import ArtefactIncompatible
 
 GEOMETRIES = ("squash", "crop")
 INTERPOLATIONS = ("bicubic", "bilinear")
+RENDERS = ("voi", "percentile", "minmax")
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,17 @@ class Preprocessing:
     interpolation: str = "bicubic"
     geometry: str = "squash"
     via: int = 0
+    render: str = "voi"
 
     def __post_init__(self) -> None:
-        if self.interpolation not in INTERPOLATIONS or self.geometry not in GEOMETRIES:
-            raise ArtefactIncompatible(f"preprocessing {self.interpolation}/{self.geometry} is not known to this version")
+        if self.interpolation not in INTERPOLATIONS or self.geometry not in GEOMETRIES or self.render not in RENDERS:
+            asked = f"{self.interpolation}/{self.geometry}/{self.render}"
+            raise ArtefactIncompatible(f"preprocessing {asked} is not known to this version")
         if self.size < 1 or (self.via and self.via < self.size) or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ArtefactIncompatible(f"preprocessing makes no sense: {self}")
 
     def to_dict(self) -> dict[str, Any]:
+        """As in a manifest. The default ``render`` is left out: what was made before it could be chosen keeps its identity."""
         return {
             "size": self.size,
             "mean": list(self.mean),
@@ -48,6 +54,7 @@ class Preprocessing:
             "interpolation": self.interpolation,
             "geometry": self.geometry,
             "via": self.via,
+            **({"render": self.render} if self.render != RENDERS[0] else {}),
         }
 
     @classmethod

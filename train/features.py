@@ -101,7 +101,7 @@ def _film_keys(paths: Sequence[Path]) -> tuple[dict[Path, bytes], list[str]]:
 
 def _input_or_problem(path: Path, how: Preprocessing) -> np.ndarray | str:
     try:
-        return model_input(read_film(path).grey, how)
+        return model_input(read_film(path, render=how.render).grey, how)
     except FilmUnreadable as error:
         return str(error)
 

@@ -199,6 +199,6 @@ def augmented(light: Tensor) -> Tensor:
 
 def _squashed(path: Path, how: Preprocessing) -> np.ndarray | str:
     try:
-        return squash(read_film(path).grey, how)
+        return squash(read_film(path, render=how.render).grey, how)
     except FilmUnreadable as error:
         return str(error)

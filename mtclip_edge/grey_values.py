@@ -1,0 +1,158 @@
+"""Stored DICOM values to 8-bit grey: modality LUT, VOI LUT or window, presentation, in the order and by the formulas of PS3.3 C.11.
+
+A stored value has at most 16 bits, so the whole way is computed once for each value that can occur, in float64, and looked up: the same
+film gives the same pixels everywhere, and no array of floats as large as a film is made.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+MOST = 1e9  # no film's numbers are larger; beyond it they are a damaged header's
+LOW, HIGH = 0.005, 0.995  # robust percentiles: a label or a collimator's edge is less
+_ROWS = 256  # of a film counted at once
+
+
+@dataclass(frozen=True)
+class Lut:
+    """``entries`` int64 [n] for the values from ``first`` on; below it stands the first entry, above the last. ``bits`` of its output."""
+
+    first: int
+    entries: np.ndarray
+    bits: int
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        place = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
+        return self.entries[place].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Centre and width in the values behind the modality LUT. Formulas: PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+
+    center: float
+    width: float
+    function: str = "LINEAR"
+
+    @property
+    def usable(self) -> bool:
+        narrowest = 1 if self.function == "LINEAR" else 1 / MOST
+        return self.function in FUNCTIONS and abs(self.center) <= MOST and narrowest <= self.width <= MOST
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """Values at and below the first are all black, above the second all white; a sigmoid is nearly so."""
+        if self.function == "LINEAR":
+            return self.center - 0.5 - (self.width - 1) / 2, self.center - 0.5 + (self.width - 1) / 2
+        return self.center - self.width / 2, self.center + self.width / 2
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Float64 values to 0..1."""
+        if self.function == "SIGMOID":
+            return 1 / (1 + np.exp(np.clip(-4 * (values - self.center) / self.width, -700, 700)))
+        low, high = self.edges
+        if high == low:
+            return (values > low).astype(np.float64)
+        return np.clip((values - low) / (high - low), 0, 1)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How a film's stored values are to be shown. ``bits`` and ``signed`` say which can occur; ``padding`` are those that are none."""
+
+    bits: int
+    signed: bool = False
+    slope: float = 1.0
+    intercept: float = 0.0
+    modality: Lut | None = None
+    voi: Lut | None = None
+    window: Window | None = None
+    inverse: bool = False
+    padding: tuple[int, int] | None = None
+
+    @property
+    def low(self) -> int:
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    def domain(self) -> np.ndarray:
+        """Every stored value that can occur, int64 [2**bits]."""
+        return np.arange(self.low, self.low + (1 << self.bits))
+
+
+def to_grey(stored: np.ndarray, how: Rendering, mode: str = "voi") -> tuple[np.ndarray, tuple[str, ...]]:
+    """Integers [height, width] to uint8 of the same shape, and what a reader should know of it. Padding becomes black."""
+    domain = how.domain()
+    count, padded, notes = _counted(stored, how, domain)
+    values = _modality(domain, how)
+    shown, note = _shown(values, count, how, mode)
+    grey = np.rint(255 * shown).astype(np.uint8)
+    if how.inverse:
+        grey = 255 - grey
+    grey[padded] = 0
+    return np.take(grey, stored.astype(np.int32) - how.low), (*notes, *note)
+
+
+def _counted(stored: np.ndarray, how: Rendering, domain: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """How often each stored value occurs, padding left out; which are padding; a note where all of it would be."""
+    count = np.zeros(len(domain), np.int64)
+    for start in range(0, len(stored), _ROWS):
+        count += np.bincount(stored[start : start + _ROWS].ravel().astype(np.int64) - how.low, minlength=len(domain))
+    padded = np.zeros(len(domain), bool)
+    if how.padding is not None:
+        first, last = sorted(how.padding)
+        padded = (domain >= first) & (domain <= last)
+        if not count[~padded].any():
+            return count, np.zeros(len(domain), bool), ("every pixel is padding by the header; padding ignored",)
+        count[padded] = 0
+    return count, padded, ()
+
+
+def _modality(domain: np.ndarray, how: Rendering) -> np.ndarray:
+    if how.modality is not None:
+        return how.modality(domain)
+    return domain * how.slope + how.intercept
+
+
+def _shown(values: np.ndarray, count: np.ndarray, how: Rendering, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What each value looks like, 0..1 before any inversion."""
+    if mode == "minmax":
+        return _between(values, *_extremes(values, count)), ()
+    if mode == "voi":
+        if how.voi is not None:
+            return np.clip(how.voi(values) / (2**how.voi.bits - 1), 0, 1), ()
+        if how.window is not None and not (problem := _problem(how.window, *_extremes(values, count))):
+            return how.window(values), ()
+        if how.window is not None:
+            return _by_percentiles(values, count), (problem,)
+    return _by_percentiles(values, count), ()
+
+
+def _problem(window: Window, smallest: float, largest: float) -> str:
+    """Why a window cannot serve; empty where it can."""
+    named = f"window {window.center:g} ± {window.width:g}/2"
+    if not window.usable:
+        return f"{named} makes no sense; percentiles instead"
+    low, high = window.edges
+    if largest <= low < high or smallest > high > low or (low == high and not smallest <= low < largest):
+        return f"{named} lies outside the film's values {smallest:g} to {largest:g}; percentiles instead"
+    return ""
+
+
+def _extremes(values: np.ndarray, count: np.ndarray) -> tuple[float, float]:
+    occurring = values[count > 0]
+    return float(occurring.min()), float(occurring.max())
+
+
+def _by_percentiles(values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Black to white between two robust percentiles; where these are one, between the extremes."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(count[order])
+    low, high = (float(values[order[np.searchsorted(reached, share * reached[-1])]]) for share in (LOW, HIGH))
+    return _between(values, low, high) if high > low else _between(values, *_extremes(values, count))
+
+
+def _between(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    if high <= low:
+        return np.zeros(values.shape)
+    return np.clip((values - low) / (high - low), 0, 1)
