@@ -64,6 +64,11 @@ def query(
         Path | None, typer.Option(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False)
     ] = None,
     recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = True,
+    by: Annotated[str, typer.Option(help="film, or study: one answer for the frontal films of each DICOM study.")] = "film",
+    render: Annotated[
+        str | None, typer.Option(help="Grey values of DICOM films: voi, percentile or minmax.", show_default="the bundle's")
+    ] = None,
+    show_ids: Annotated[bool, typer.Option("--show-ids", help="Say whose film it is: the ids, name and date of a DICOM header.")] = False,
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
     from mtclip_edge.output import choose_format, writer
@@ -72,10 +77,11 @@ def query(
     if json_ and chosen != "json":
         raise WrongOption("--json and --format", f"expected one of them, found --json and --format {format}")
     _one_kind_of_query(bool(images) or files_from is not None, text is not None, watch is not None, chosen)
-    from mtclip_edge.answering import answer_arrivals, answer_films
+    _films_or_studies(by, bool(images) or files_from is not None)
+    from mtclip_edge.answering import answer_arrivals, answer_films, answer_studies
     from mtclip_edge.demo import LOUD, resolve
     from mtclip_edge.filters import Filters
-    from mtclip_edge.inputs import expand
+    from mtclip_edge.inputs import expand, without_dicom
 
     filters = Filters(view, label, finding, source, since, until, tuple(exclude_patient or ()), match)
 
@@ -84,9 +90,11 @@ def query(
         _say(LOUD)
 
     films = expand(images or [], files_from=files_from, recursive=recursive)
+    films = without_dicom(films) if unasked else films
     from mtclip_edge.retriever import Retriever
 
     how: dict[str, Any] = {"device": device, "precision": precision, "exact": exact or None, "fuse": fuse, "filters": filters}
+    how |= {"render": render, "show_ids": show_ids}
     queries = None if watch is not None else max(1, len(films))
     with Retriever.open(path, **how, queries=queries) as retriever:
         for note in filter(None, (retriever.search_note, retriever.fuse_note, retriever.filter_note)):
@@ -96,8 +104,8 @@ def query(
             out.add(retriever.query_text(text, k))
             out.close()
         elif watch is not None:
-            answer_arrivals(retriever, watch, recursive, k, out, _say)
-        elif code := answer_films(retriever, films, k, out, _say):
+            answer_arrivals(retriever, watch, recursive, k, out, _say, without_dicom if unasked else list)
+        elif code := (answer_studies if by == "study" else answer_films)(retriever, films, k, out, _say):
             raise typer.Exit(code)
 
 
@@ -106,6 +114,13 @@ def _one_kind_of_query(films: bool, text: bool, watch: bool, format: str) -> Non
         raise WrongOption("query", "expected one of films, --text and --watch", "mtclip query --help")
     if watch and format == "json":
         raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
+
+
+def _films_or_studies(by: str, films: bool) -> None:
+    if by not in ("film", "study"):
+        raise not_among("by", by, ("film", "study"))
+    if by == "study" and not films:
+        raise WrongOption("--by study", "it groups films that are given by name", "mtclip query FOLDER --by study")
 
 
 @app.command(epilog="Example: mtclip train --data openi/manifest.csv --out run")

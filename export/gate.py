@@ -58,7 +58,7 @@ class Gate:
 
     def __init__(self, run: Run, backbone: Backbone, dim: int, validation: Sequence[Study]):
         self.run, self.backbone, self.dim = run, backbone, dim
-        films, self.cases = _readable(Cases.of(validation))
+        films, self.cases = _readable(Cases.of(validation), run.preprocessing.render)
         self.real = len(films) >= FEWEST
         self.films: Sequence[Array] = films if self.real else _drawn()
         self.film_inputs = "validation films" if self.real else DRAWN.format(FEWEST)
@@ -206,7 +206,7 @@ def _worst(a: Array, b: Array) -> float:
     return difference if np.isfinite(difference) else float("inf")
 
 
-def _readable(cases: Cases) -> tuple[list[Array], Cases]:
+def _readable(cases: Cases, render: str) -> tuple[list[Array], Cases]:
     """The first films that can be read, uint8 [height, width] each, and the cases of these."""
     films: list[Array] = []
     rows: list[int] = []
@@ -214,7 +214,7 @@ def _readable(cases: Cases) -> tuple[list[Array], Cases]:
         if len(films) == MOST_FILMS:
             break
         try:
-            films.append(read_film(film.path).grey)
+            films.append(read_film(film.path, render=render).grey)
         except FilmUnreadable:
             continue
         rows.append(row)

@@ -1,7 +1,7 @@
 """Films answered one after the other: those that are named, or those that arrive in a folder."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,14 +31,38 @@ def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writ
     return 0 if not failed else FAILED if failed == len(films) else PARTIAL
 
 
-def answer_arrivals(retriever: Retriever, folder: Path, recursive: bool, k: int, out: Writer, say: Say) -> None:
-    """Answer films as they come into a folder, for ever. Errors: NoFilms."""
+def answer_studies(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
+    """Write one answer for the films of each study; what cannot be answered is a line. Gives the exit code."""
+    answered = failed = 0
+    for result in retriever.query_studies(films, k):
+        if isinstance(result, MtclipError):
+            failed += 1
+            say(str(result))
+        else:
+            answered += 1
+            out.add(result)
+    out.close()
+    if len(films) > 1:
+        say(f"{answered} studies of {len(films)} films answered, {failed} could not be")
+    return 0 if not failed else PARTIAL if answered else FAILED
+
+
+def answer_arrivals(
+    retriever: Retriever,
+    folder: Path,
+    recursive: bool,
+    k: int,
+    out: Writer,
+    say: Say,
+    allowed: Callable[[Iterable[Named]], Iterable[Named]] = list,
+) -> None:
+    """Answer films as they come into a folder, for ever; ``allowed`` may put an error in a film's place. Errors: NoFilms."""
     from .watch import arrivals
 
     looks = arrivals(folder, recursive)
     say(f"watching {folder}; what lies there already is not answered; Ctrl-C ends")
     for films in looks:
-        for result in retriever.query_many([(str(path), path) for path in films], k):
+        for result in retriever.query_many(allowed([(str(path), path) for path in films]), k):
             if isinstance(result, MtclipError):
                 say(str(result))
             else:

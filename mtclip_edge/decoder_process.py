@@ -7,11 +7,12 @@ little endian, or a line with -1.
 
 import json
 import sys
+from typing import Any
 
 MEMORY = 6 << 30  # bytes of address space: far more than the largest film needs
 
 
-def jpeg(frame: bytes, task: dict) -> bytes:  # type: ignore[type-arg]
+def jpeg(frame: bytes, task: dict[str, Any]) -> bytes:
     """JPEG lossless and 12-bit JPEG by GDCM, told the stream's own precision."""
     import gdcm
 
@@ -35,13 +36,13 @@ def jpeg(frame: bytes, task: dict) -> bytes:  # type: ignore[type-arg]
     return image.GetBuffer().encode("utf-8", "surrogateescape")
 
 
-def jpeg_ls(frame: bytes, task: dict) -> bytes:  # type: ignore[type-arg]
+def jpeg_ls(frame: bytes, _: dict[str, Any]) -> bytes:
     import jpeg_ls as charls
 
     return bytes(charls.decode_pixel_data(frame)[0])
 
 
-def jpeg_2000(frame: bytes, task: dict) -> bytes:  # type: ignore[type-arg]
+def jpeg_2000(frame: bytes, _: dict[str, Any]) -> bytes:
     import openjpeg
 
     return bytes(openjpeg.decode_pixel_data(frame, version=2))

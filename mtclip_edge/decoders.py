@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ class _Process:
             killer.cancel()
 
     def _asked(self, task: Mapping[str, Any], frame: bytes) -> bytes | None:
-        assert self._child.stdin and self._child.stdout
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
         self._child.stdin.write(json.dumps({**task, "length": len(frame)}).encode() + b"\n")
         self._child.stdin.write(frame)
         self._child.stdin.flush()
@@ -106,10 +108,8 @@ class _Process:
             self._child.kill()
         for pipe in (self._child.stdin, self._child.stdout):
             assert pipe
-            try:
+            with suppress(OSError):  # what was not yet written has no reader any more
                 pipe.close()
-            except OSError:  # what was not yet written has no reader any more
-                pass
         if self._owner == os.getpid():
             self._child.wait()
 

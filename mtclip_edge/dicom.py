@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dicom_pixels import _DECODERS, DEFLATED, NATIVE, RLE, Layout, check_inflated, stored_values
+from .dicom_pixels import DEFLATED, READ, Layout, check_inflated, stored_values
 from .errors import FilmUnreadable
 from .grey_values import MOST, Lut, Rendering, Window, to_grey
 from .header import Header, Ids
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"[A-Z0-9 _./-]{0,32}")  # what a code string may hold, and slashes; anything else is no fact of ours
 _SALT = os.urandom(16)  # keys of studies mean something within this process only
-_TAGS = """SOPClassUID Modality BodyPartExamined ViewPosition ViewCodeSequence PresentationIntentType BurnedInAnnotation NumberOfFrames
-SamplesPerPixel PhotometricInterpretation PlanarConfiguration Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation
-PixelPaddingValue PixelPaddingRangeLimit RescaleSlope RescaleIntercept ModalityLUTSequence VOILUTSequence WindowCenter WindowWidth
-VOILUTFunction PresentationLUTShape PixelData StudyInstanceUID PatientID PatientName AccessionNumber StudyDate""".split()
+_TAGS = [
+    *("SOPClassUID", "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PresentationIntentType", "BurnedInAnnotation"),
+    *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated"),
+    *("BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),
+    *("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape", "PixelData"),
+    *("StudyInstanceUID", "PatientID", "PatientName", "AccessionNumber", "StudyDate"),
+]
 # CID 4010, in SNOMED RT and CT, as View Position spells the same.
 _VIEWS = {"R-10206": "AP", "399348003": "AP", "R-10214": "PA", "272479007": "PA", "R-10236": "LL", "399173006": "LL"}
 _VIEWS |= {"R-10232": "RL", "399198007": "RL", "R-102CD": "LATERAL", "399067008": "LATERAL"}
@@ -71,7 +74,7 @@ def _parsed(data: bytes, name: str, bare: bool) -> "Dataset":
     if b"\x02\x00\x10\x00UI\x16\x00" + DEFLATED.encode() in data[:1024]:
         check_inflated(data, name)
     try:
-        return dcmread(io.BytesIO(data), force=bare, specific_tags=_TAGS)  # type: ignore[arg-type]
+        return dcmread(io.BytesIO(data), force=bare, specific_tags=_TAGS)
     except MemoryError:
         raise
     except Exception:
@@ -122,7 +125,7 @@ def _syntax(dataset: "Dataset", name: str) -> tuple[str, str]:
         implicit, little = dataset.original_encoding
         uid = str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
         dataset.file_meta.TransferSyntaxUID = UID(uid)
-    if uid in (*NATIVE, RLE, *_DECODERS, "1.2.840.10008.1.2.4.50"):
+    if uid in READ:
         return uid, UID(uid).name.split(",")[0].split(" (")[0]
     if not re.fullmatch(r"[0-9.]{1,64}", uid) or not uid.startswith("1.2.840.10008."):
         raise FilmUnreadable(f"{name}: damaged DICOM (an unknown transfer syntax)")
@@ -147,8 +150,9 @@ def _header(dataset: "Dataset", layout: Layout) -> Header:
 
 
 def _ids(dataset: "Dataset", study: str) -> Ids:
-    fields = ("PatientID", "PatientName", "AccessionNumber", "StudyDate")
-    return Ids(*(str(_safe(lambda field=field: dataset.get(field)) or "").strip() for field in fields), study)  # type: ignore[misc]
+    who = ("PatientID", "PatientName", "AccessionNumber", "StudyDate")
+    found = [str(_safe(lambda field=field: dataset.get(field)) or "").strip() for field in who]  # type: ignore[misc]
+    return Ids(found[0], found[1], found[2], found[3], study)
 
 
 def _view_code(dataset: "Dataset") -> str:
@@ -255,7 +259,7 @@ def _safe(read: Callable[[], Any]) -> Any:
 def _word(dataset: "Dataset", field: str) -> str:
     """A code string in capitals; empty where it is absent or no code."""
     value = _safe(lambda: dataset.get(field))
-    first = value[0] if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue" and value else value
+    first = value[0] if isinstance(value, list | tuple) or (type(value).__name__ == "MultiValue" and value) else value
     word = str(first or "").strip("\0 ").upper()
     return word if _WORD.fullmatch(word) else ""
 

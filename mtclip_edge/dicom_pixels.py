@@ -21,7 +21,9 @@ _LOSSLESS_JPEG = (f"{_ROOT}.4.57", f"{_ROOT}.4.70")
 _JPEG_LS = (f"{_ROOT}.4.80", f"{_ROOT}.4.81")
 _JPEG_2000 = tuple(f"{_ROOT}.4.{number}" for number in (90, 91, 201, 202, 203))  # the last three: HTJ2K
 _LOSSY = (_BASELINE, _EXTENDED, _JPEG_LS[1], _JPEG_2000[1], _JPEG_2000[4])
-_DECODERS = {uid: "jpeg" for uid in (_EXTENDED, *_LOSSLESS_JPEG)} | {u: "jpeg_ls" for u in _JPEG_LS} | {u: "jpeg_2000" for u in _JPEG_2000}
+_BY_DECODER = {"jpeg": (_EXTENDED, *_LOSSLESS_JPEG), "jpeg_ls": _JPEG_LS, "jpeg_2000": _JPEG_2000}
+_DECODERS = {uid: decoder for decoder, uids in _BY_DECODER.items() for uid in uids}
+READ = (*NATIVE, RLE, _BASELINE, *_DECODERS)
 _MOST_INFLATED = 1 << 30  # bytes: deflate makes a thousand of one
 
 

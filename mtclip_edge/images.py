@@ -1,7 +1,7 @@
 """A film file as 8-bit grey pixels. Content decides what a file is, never its suffix.
 
-Knows DICOM (see ``dicom``), and PNG, JPEG, TIFF, BMP and WebP through Pillow. Grey deeper than 8 bits is scaled between its smallest and largest value, never
-clipped. Colour is converted to luma, transparency is laid on black, an EXIF rotation is applied.
+Knows DICOM (see ``dicom``), and PNG, JPEG, TIFF, BMP and WebP through Pillow. A picture's grey deeper than 8 bits is scaled between its
+smallest and largest value, never clipped. Colour is converted to luma, transparency is laid on black, an EXIF rotation is applied.
 """
 
 import io

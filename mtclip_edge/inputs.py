@@ -1,15 +1,16 @@
-"""What the words on a command line mean as films: paths, folders, patterns, standard input, lists of paths."""
+"""What the words on a command line mean as films: paths, folders, patterns, archives, standard input, lists of paths."""
 
 import glob
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import FilmUnreadable, MtclipError, NoFilms, WrongOption
-from .images import looks_like_film
+from .images import Source, looks_like_film
 from .paths import user_path
+from .sniff import HEAD, head_of, is_dicom, is_directory, is_zip
 
-Named = tuple[str, Path | bytes | MtclipError]  # the name to show; the path, the bytes, or why there is no film
+Named = tuple[str, Source | MtclipError]  # the name to show; the path, the bytes, how to read them, or why there is no film
 
 
 def expand(words: Sequence[str], *, files_from: str | None = None, recursive: bool = True) -> list[Named]:
@@ -25,7 +26,10 @@ def expand(words: Sequence[str], *, files_from: str | None = None, recursive: bo
 
 
 def _one(word: str, recursive: bool) -> list[Named]:
-    return [("-", sys.stdin.buffer.read())] if word == "-" else _found(word, recursive)
+    if word != "-":
+        return _found(word, recursive)
+    data = sys.stdin.buffer.read()
+    return _zipped(data, "-") if is_zip(data[:4]) else [("-", data)]
 
 
 def _found(word: str, recursive: bool) -> list[Named]:
@@ -37,9 +41,32 @@ def _found(word: str, recursive: bool) -> list[Named]:
             return _folder(path, recursive)
         if not path.exists() and glob.has_magic(word):
             return _matches(word, path, recursive)
+        if path.is_file():
+            return _file(path, word)
     except OSError as error:  # a name too long, a folder we may not enter
         return [(word, FilmUnreadable(f"{word}: cannot be read ({error.strerror})"))]
     return [(word, path)]
+
+
+def _file(path: Path, word: str) -> list[Named]:
+    """A film, or the films in a zip or DICOMDIR."""
+    try:
+        head = head_of(path)
+    except OSError:  # reading it as a film says why
+        return [(word, path)]
+    if is_zip(head):
+        return _zipped(path, word)
+    if is_directory(head):
+        from .containers import directory_films
+
+        return directory_films(path, word)
+    return [(word, path)]
+
+
+def _zipped(archive: Path | bytes, name: str) -> list[Named]:
+    from .containers import zip_films
+
+    return zip_films(archive, name)
 
 
 def _matches(word: str, pattern: Path, recursive: bool) -> list[Named]:
@@ -70,3 +97,21 @@ def _listed(source: str) -> list[str]:
     if not names:
         raise NoFilms(f"{source}: the list of files is empty")
     return names
+
+
+def without_dicom(films: Iterable[Named]) -> list[Named]:
+    """Films for a demo bundle that nobody named: a DICOM file comes from a patient, and invented reports are no answer to it."""
+    return [(name, _refusal(name) if _holds_dicom(film) else film) for name, film in films]
+
+
+def _refusal(name: str) -> FilmUnreadable:
+    return FilmUnreadable(f"{name}: DICOM, and no bundle was named", hint="use --bundle DIR, or --bundle demo for invented reports")
+
+
+def _holds_dicom(film: Source | MtclipError) -> bool:
+    try:
+        if isinstance(film, Path):
+            return is_dicom(head_of(film))
+        return not isinstance(film, MtclipError) and is_dicom((film if isinstance(film, bytes) else film())[:HEAD])
+    except (OSError, ValueError, MtclipError):  # reading it as a film says why
+        return False

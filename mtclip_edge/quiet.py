@@ -14,7 +14,7 @@ _saved: "tuple[warnings.catch_warnings[None], list[int]] | None" = None
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence for as long as any thread is inside: warning filters and log levels belong to the process, so the last one out restores them."""
+    """Silence for as long as any thread is inside. Filters and log levels belong to the process: the last one out restores them."""
     _enter()
     try:
         yield

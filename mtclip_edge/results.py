@@ -7,6 +7,7 @@ from typing import Any
 from . import NOTICE
 from .device import Device
 from .fusion import Fusion
+from .header import Ids
 from .index import Choice
 from .precision import Precision
 
@@ -78,11 +79,16 @@ class Abnormal:
 
 @dataclass(frozen=True)
 class Input:
-    """What the film is. ``verdict`` is None while nothing has judged it."""
+    """What the film is. ``verdict`` is None while nothing has judged it; ``ids`` (whose it is) only where they were asked for."""
 
     kind: str
     verdict: str | None = None
     reasons: tuple[str, ...] = ()
+    ids: Ids | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        found = {"kind": self.kind, "verdict": self.verdict, "reasons": list(self.reasons)}
+        return found if self.ids is None else {**found, "ids": asdict(self.ids)}
 
 
 @dataclass(frozen=True)
@@ -100,8 +106,20 @@ class BundleFacts:
 
 
 @dataclass(frozen=True)
+class StudyFilm:
+    """A film of a study that was answered as one; ``reason`` says why it does not count in the mean."""
+
+    image: str
+    counted: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class QueryResult:
-    """The answer to one film or one text. ``image`` is the path as given, None for a text; ``filters`` what was asked for, maybe empty."""
+    """The answer to one film, study or text. ``image`` is the film's path as given, of a study its first that counts, None for a text.
+
+    ``filters`` are what was asked for, maybe empty; ``study`` holds a study's films, None where films are answered one by one.
+    """
 
     kind: str
     value: str
@@ -113,6 +131,7 @@ class QueryResult:
     input: Input | None
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float]
+    study: tuple[StudyFilm, ...] | None = None
 
     @property
     def reports(self) -> list[ReportHit]:
@@ -134,7 +153,8 @@ class QueryResult:
             "device": asdict(self.device),
             "bundle": _bundle(self.bundle),
             "abnormal": self.abnormal and asdict(self.abnormal),
-            "input": self.input and {**asdict(self.input), "reasons": list(self.input.reasons)},
+            "input": self.input and self.input.to_dict(),
+            **({} if self.study is None else {"films": [asdict(film) for film in self.study]}),
             "hits": [hit.to_dict() for hit in self.hits],
             "timings_ms": dict(self.timings_ms),
         }

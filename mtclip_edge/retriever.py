@@ -16,17 +16,19 @@ import numpy as np
 
 from . import images
 from .bundle import Bundle
+from .by_study import Seen, Study, grouped
 from .device import Device, choose
 from .encoder import FilmEncoder, TextEncoder
-from .errors import FilmUnreadable, MtclipError, WrongOption
+from .errors import FilmUnreadable, MtclipError, WrongOption, not_among
 from .filters import Allowed, Filters
 from .fusion import Fusion, choose_fusion
-from .images import Film, read_film
+from .images import Film, Source, read_film
 from .index import Choice, Hits, Index
 from .opening import choose_index_search, compares_all, likely_precision, open_film_encoder, open_index, open_text_encoder
 from .paths import user_path
 from .pipeline import batches
 from .precision import ASKED, Precision
+from .preprocess import RENDERS
 from .reports import ReportStore
 from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit
 
@@ -55,6 +57,7 @@ class Retriever:
         self._precision = precision
         self._films, self._store, self._index, self._load_ms = films, store, index, load_ms
         self._text: tuple[TextEncoder, Precision] | None = None
+        self.render, self._show_ids = films.preprocessing.render, False
 
     @classmethod
     def open(
@@ -67,24 +70,33 @@ class Retriever:
         fuse: str = "off",
         filters: Filters | None = None,
         queries: int | None = None,
+        render: str | None = None,
+        show_ids: bool = False,
     ) -> "Retriever":
         """Open a bundle for queries. Every file read is hashed first.
 
         ``exact``: compare with every report (True), use the graph (False), or what is better (None). ``filters`` hold for every query;
         ``queries`` tells how many there will be, where that is known: a large graph is not loaded for
         one. ``fuse``: off, auto (the weight chosen when the bundle was exported) or a weight; how much the films of reports count.
+        ``render``: how DICOM films become grey (voi, percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose
+        film it was.
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, ExtraMissing.
         """
+        if render is not None and render not in RENDERS:
+            raise not_among("render", render, RENDERS)
         path = user_path(bundle)
         while True:
             opened = Bundle.open(path)
             try:
-                return cls._open(opened, device, precision, exact, fuse, filters or Filters(), queries)
+                found = cls._open(opened, device, precision, exact, fuse, filters or Filters(), queries)
             except Exception:
                 # A writer may have published the next generation in between and removed ours, before or after its hash was checked.
                 if Bundle.open(path).identity == opened.identity:
                     raise
+            else:
+                found.render, found._show_ids = render or found.render, show_ids
+                return found
 
     @classmethod
     def _open(
@@ -110,14 +122,14 @@ class Retriever:
             passing = reports.allowed(filters, terms.result() if terms else None) if filters else None
         return cls(bundle, films.device, used, films, reports, index, 1000 * (time.perf_counter() - started), fusion, filters, passing)
 
-    def query(self, film: str | Path | bytes, k: int = 5, *, name: str | None = None) -> QueryResult:
+    def query(self, film: str | Source, k: int = 5, *, name: str | None = None) -> QueryResult:
         """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
         result = next(self.query_many([(name or _name(film), film)], k))
         if isinstance(result, MtclipError):
             raise result
         return result
 
-    def query_many(self, films: Iterable[tuple[str, str | Path | bytes | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
+    def query_many(self, films: Iterable[tuple[str, str | Source | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
         """Many films, each with the name it is shown under, in order; one that cannot be read gives its error in its place.
 
         An error given in place of a film is handed through.
@@ -128,6 +140,19 @@ class Retriever:
             answers = iter(self._answer(good, k) if good else ())
             for item in decoded:
                 yield item if isinstance(item, MtclipError) else next(answers)
+
+    def query_studies(self, films: Iterable[tuple[str, str | Source | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
+        """The films of each study answered as one (``by_study``), in the order of their first films.
+
+        Films that cannot be read give their errors before; a study without a frontal film gives an error.
+        """
+        _check_k(k)
+        seen: list[Seen] = []
+        for decoded in batches(films, lambda pair: self._decode(*pair), BATCH):
+            yield from (item for item in decoded if isinstance(item, MtclipError))
+            seen += self._seen([item for item in decoded if not isinstance(item, MtclipError)])
+        for study in grouped(seen):
+            yield self._answer_study(study, k)
 
     def query_text(self, text: str, k: int = 5) -> QueryResult:
         """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption."""
@@ -193,12 +218,22 @@ class Retriever:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _decode(self, name: str, film: str | Path | bytes | MtclipError) -> "tuple[str, Film, np.ndarray, _Clock] | MtclipError":
+    def _read(self, film: str | Source, name: str) -> Film:
+        """A film, rendered as this retriever does. Errors: FilmUnreadable."""
+        return read_film(Path(film) if isinstance(film, str) else film, name, self.render)
+
+    def _input(self, film: Film) -> Input:
+        own, reasons = self._films.preprocessing.render, film.notes
+        if film.kind == "dicom" and self.render != own:
+            reasons = (*reasons, f"rendered by {self.render}; the bundle's own films are by {own}")
+        return Input(film.kind, reasons=reasons, ids=film.header.ids if self._show_ids and film.header else None)
+
+    def _decode(self, name: str, film: str | Source | MtclipError) -> "tuple[str, Film, np.ndarray, _Clock] | MtclipError":
         if isinstance(film, MtclipError):
             return film
         clock = _Clock()
         try:
-            decoded = read_film(film if isinstance(film, bytes) else Path(film), name)
+            decoded = self._read(film, name)
         except FilmUnreadable as error:
             return error
         clock.lap("decode")
@@ -222,10 +257,42 @@ class Retriever:
                 device=self.device,
                 bundle=self._facts(self._precision, choice),
                 abnormal=self._abnormal(float(logit)),
-                input=Input(kind=film.kind),
+                input=self._input(film),
                 hits=hits,
                 timings_ms=clock.timings(self._load_ms),
             )
+
+    def _seen(self, decoded: "list[tuple[str, Film, np.ndarray, _Clock]]") -> Iterator[Seen]:
+        if not decoded:
+            return
+        started = time.perf_counter()
+        vectors, logits = self._films.encode(np.stack([pixels for _, _, pixels, _ in decoded]))
+        encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
+        for (name, film, _, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
+            clock.note("encode", encode_ms)
+            yield Seen(name, self._input(film), film.header, vector, float(logit), clock.laps)
+
+    def _answer_study(self, study: Study, k: int) -> QueryResult | MtclipError:
+        if not study.frontal:
+            first = study.films[0].name
+            return FilmUnreadable(f"{first}: no frontal film in its study of {len(study.films)}", study.to_films()[0].reason)
+        clock = _Clock(study.timings)
+        hits, choice = self._report_hits(study.vector, k, self.fusion.weight)
+        clock.lap("search")
+        name = study.frontal[0].name
+        return QueryResult(
+            kind="study",
+            value=name,
+            filters=self.filters.to_dict(),
+            image=name,
+            device=self.device,
+            bundle=self._facts(self._precision, choice),
+            abnormal=self._abnormal(study.logit),
+            input=study.input,
+            hits=hits,
+            timings_ms=clock.timings(self._load_ms),
+            study=study.to_films(),
+        )
 
     def _abnormal(self, logit: float) -> Abnormal | None:
         """None where the head was never trained."""
@@ -280,20 +347,20 @@ class Retriever:
 class _Clock:
     """Milliseconds of each stage of one answer."""
 
-    def __init__(self) -> None:
-        self._laps: dict[str, float] = {}
+    def __init__(self, laps: dict[str, float] | None = None) -> None:
+        self.laps: dict[str, float] = laps or {}
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         self.note(stage, 1000 * (time.perf_counter() - self._last))
 
     def note(self, stage: str, milliseconds: float) -> None:
-        self._laps[stage] = milliseconds
+        self.laps[stage] = milliseconds
         self._last = time.perf_counter()
 
     def timings(self, load_ms: float) -> dict[str, float]:
         """``load`` happened once for the process; ``total`` is this answer with it."""
-        laps = {"load": load_ms, **self._laps}
+        laps = {"load": load_ms, **self.laps}
         return {stage: round(ms, 2) for stage, ms in {**laps, "total": sum(laps.values())}.items()}
 
 
@@ -302,5 +369,5 @@ def _check_k(k: int) -> None:
         raise WrongOption(f"-k {k}", "expected 1 or more")
 
 
-def _name(film: str | Path | bytes) -> str:
-    return "-" if isinstance(film, bytes) else str(film)
+def _name(film: str | Source) -> str:
+    return str(film) if isinstance(film, str | Path) else "-"

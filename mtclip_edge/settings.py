@@ -24,6 +24,7 @@ class TrainConfig:
     unfreeze: str = "0"  # the film tower's last N blocks, or "all" of it, are trained too
     size: int | None = None  # pixels of the film tower's input; None: the backbone's
     via: int = 256  # pixels: larger films are squashed to it first, as public training copies are; 0: never, nor where size is larger
+    render: str = "voi"  # how a DICOM film's stored values become grey: voi, percentile or minmax
     epochs: int = 40
     seed: int = 0
     lr: float = 3e-4
@@ -56,6 +57,7 @@ class TrainConfig:
         for name in ("lr", "tower_lr"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(self.via >= 0, "via", self.via, "0 or more")
+        _require(self.render in ("voi", "percentile", "minmax"), "render", self.render, "voi, percentile or minmax")
         _require(self.size is None or self.size >= 32, "size", self.size, "at least 32")
         _require(self.supcon_temperature > 0, "supcon_temperature", self.supcon_temperature, "above 0")
         _require(0 <= self.drop_path < 1, "drop_path", self.drop_path, "0 or more and below 1")

@@ -1,6 +1,7 @@
 """What a person sees: tables on stdout, progress on stderr, both through rich and readable at 80 columns."""
 
 import sys
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +30,8 @@ class TableWriter:
         if result.bundle.demo:
             self._console.print(DEMO, style="bold reverse")
         self._console.print(_headline(result, self._console.width))
+        for line in _whose(result):
+            self._console.print(line, overflow="fold")
         self._console.print(_report_table(result.reports))
         if found := result.films:
             self._console.print(_film_table(found))
@@ -82,6 +85,17 @@ def _headline(result: QueryResult, width: int) -> Text:
         note = "" if result.abnormal.calibrated else " (not calibrated)"
         line.append(f"\nabnormal {100 * result.abnormal.probability:.0f} %{note}", style="not bold")
     return line
+
+
+def _whose(result: QueryResult) -> list[str]:
+    """A line for a study's films, one for a patient's ids where they were asked for."""
+    lines = []
+    if result.study is not None and len(result.study) > 1:
+        left = [f"{printable(film.image.rsplit('/', 1)[-1])} ({film.reason})" for film in result.study if not film.counted]
+        lines.append(f"study of {len(result.study)} films" + (f", without {', '.join(left)}" if left else ""))
+    if result.input is not None and (ids := result.input.ids) is not None:
+        lines.append(printable("  ".join(f"{name.replace('_', ' ')} {value or 'not given'}" for name, value in asdict(ids).items())))
+    return lines
 
 
 def _report_table(hits: list[ReportHit]) -> Table:

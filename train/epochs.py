@@ -211,6 +211,8 @@ class Fit:
     def fingerprint(self) -> str:
         """What a checkpoint belongs to: configuration (but the device), shapes, and every row trained and validated on."""
         config = {k: v for k, v in self.config.to_dict().items() if k not in ("device", "backbone")}
+        if config["render"] == "voi":  # checkpoints of before it could be chosen stay good
+            del config["render"]
         digest = sha256(json.dumps([config, self.shape.to_dict()], sort_keys=True).encode())
         for table in (self.train_table, self.validation):
             for tensor in (table.film, table.text, table.report, table.label):

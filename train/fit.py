@@ -46,7 +46,7 @@ def train(
     reading = open_sources(sources)
     for line in reading.lines():
         say(line)
-    backbone = prepared(load_backbone(config.backbone), config.size, config.via)
+    backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
     splits = reading.split("train"), reading.split("validation")

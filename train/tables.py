@@ -31,12 +31,15 @@ class Table:
     problems: tuple[str, ...]
 
 
-def prepared(backbone: Backbone, size: int | None, via: int) -> Backbone:
-    """The backbone with films of another size (a CNN takes any; None: its own), which larger films reach by way of ``via`` pixels."""
+def prepared(backbone: Backbone, size: int | None, via: int, render: str = "voi") -> Backbone:
+    """The backbone with films of another size (a CNN takes any; None: its own), which larger films reach by way of ``via`` pixels.
+
+    ``render``: how DICOM films become grey before.
+    """
     if size is not None:
         _try(backbone, size)
     size = size or backbone.preprocessing.size
-    return replace(backbone, preprocessing=replace(backbone.preprocessing, size=size, via=via if via >= size else 0))
+    return replace(backbone, preprocessing=replace(backbone.preprocessing, size=size, via=via if via >= size else 0, render=render))
 
 
 def _try(backbone: Backbone, size: int) -> None:
