@@ -89,11 +89,23 @@ def _listed(path: Path) -> list[tuple[str, ...]]:
 
     from .quiet import quiet
 
+    data = path.read_bytes()
+    if not _whole(data):
+        raise EOFError
     with quiet():
-        records = dcmread(path, specific_tags=["DirectoryRecordSequence"]).DirectoryRecordSequence
+        records = dcmread(io.BytesIO(data), specific_tags=["DirectoryRecordSequence"]).DirectoryRecordSequence
         images = [record for record in records if record.get("DirectoryRecordType") == "IMAGE" and record.get("ReferencedFileID")]
         ids = [record.ReferencedFileID for record in images]
     return [(one,) if isinstance(one, str) else tuple(str(part) for part in one) for one in ids]
+
+
+def _whole(data: bytes) -> bool:
+    """Whether the records end where they say. pydicom reads a list that was cut off as a shorter one."""
+    at = data.find(b"\x04\x00\x20\x12SQ\0\0")
+    length = int.from_bytes(data[at + 8 : at + 12], "little")
+    if at < 0:
+        return True
+    return data.rstrip(b"\0").endswith(b"\xfe\xff\xdd\xe0") if length == 0xFFFFFFFF else at + 12 + length <= len(data)
 
 
 def _referenced(folder: Path, parts: tuple[str, ...], name: str) -> tuple[str, Source | MtclipError] | None:

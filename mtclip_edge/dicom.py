@@ -110,10 +110,9 @@ def _need_pixels(dataset: "Dataset", name: str) -> None:
     if "PixelData" in dataset:
         return
     what = UID(str(_safe(lambda: dataset.SOPClassUID) or "")).name
-    if "Rows" in dataset or "Image" in what:
-        raise FilmUnreadable(f"{name}: damaged DICOM (it ends before its pixel data)")
-    known = what if re.fullmatch(r"[A-Z][A-Za-z0-9 /-]+", what) else "an unknown kind"
-    raise FilmUnreadable(f"{name}: DICOM without a picture ({known})")
+    if re.fullmatch(r"[A-Z][A-Za-z0-9 /-]+", what) and "Image" not in what and "Rows" not in dataset:
+        raise FilmUnreadable(f"{name}: DICOM without a picture ({what})")
+    raise FilmUnreadable(f"{name}: damaged DICOM (no pixel data; it may have been cut off)")
 
 
 def _syntax(dataset: "Dataset", name: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """The stored values of a DICOM film: what its transfer syntax says, checked before a decoder sees it. Needs pydicom, within ``quiet()``."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +67,7 @@ def check_inflated(data: bytes, name: str) -> None:
 def stored_values(dataset: "Dataset", layout: Layout, name: str) -> np.ndarray:
     """The first frame: int32 or smaller [rows, columns], or colours uint8 [rows, columns, 3]. Errors: FilmUnreadable, MemoryError."""
     if layout.syntax in NATIVE:
-        if len(dataset.PixelData) < layout.bytes * layout.frames:
+        if layout.samples == 1 and len(dataset.PixelData) < layout.bytes * layout.frames:
             raise _damaged(name, f"its pixel data end early: {len(dataset.PixelData)} of {layout.bytes * layout.frames} bytes")
         return _true_values(_by_pydicom(dataset, layout, name, ""), layout)
     frame = _frame(dataset, layout, name)
@@ -126,6 +126,8 @@ def _checked(stream: Stream | None, layout: Layout, name: str) -> Stream:
         raise _damaged(name, f"its stream has {stream.samples} samples of {stream.precision} bits in {stream.tiles} tiles")
     if not stream.complete:
         raise _damaged(name, f"its {layout.syntax_name} data end early")
+    if layout.syntax == _EXTENDED and stream.precision > 8:
+        return replace(stream, precision=12)  # the process knows 8 and 12 bits; a common writer says 16 and codes 12
     return stream
 
 

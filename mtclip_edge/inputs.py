@@ -105,7 +105,7 @@ def without_dicom(films: Iterable[Named]) -> list[Named]:
 
 
 def _refusal(name: str) -> FilmUnreadable:
-    return FilmUnreadable(f"{name}: DICOM, and no bundle was named", hint="use --bundle DIR, or --bundle demo for invented reports")
+    return FilmUnreadable(f"{name}: DICOM needs --bundle DIR, or --bundle demo for invented reports")
 
 
 def _holds_dicom(film: Source | MtclipError) -> bool:
