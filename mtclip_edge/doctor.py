@@ -115,9 +115,8 @@ def _dicom() -> Iterator[Check]:
     from .decoders import NEEDS, missing
 
     lacking = sorted({package for decoder in NEEDS if (package := missing(decoder))})
-    yield Check(
-        "DICOM", "note" if lacking else "ok", f"pip install {' '.join(lacking)} to read all" if lacking else "all decoders are here"
-    )
+    found = f"pip install {' '.join(lacking)} to read all" if lacking else "all decoders are here"
+    yield Check("DICOM", "note" if lacking else "ok", found)
 
 
 def _switches() -> Iterator[Check]:

@@ -10,6 +10,9 @@ import numpy as np
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 MOST = 1e9  # no film's numbers are larger; beyond it they are a damaged header's
+# Eight plain bits that use half of their range were rendered before: stretched once more, a film finds other neighbours than the same
+# film as PNG (docs/results.md).
+RENDERED = 128
 LOW, HIGH = 0.005, 0.995  # robust percentiles: a label or a collimator's edge is less
 _ROWS = 256  # of a film counted at once
 
@@ -75,6 +78,11 @@ class Rendering:
     def low(self) -> int:
         return -(1 << (self.bits - 1)) if self.signed else 0
 
+    @property
+    def is_plain(self) -> bool:
+        """Eight bits that mean grey as they are."""
+        return self.bits == 8 and not self.signed and self.modality is None and (self.slope, self.intercept) == (1, 0)
+
     def domain(self) -> np.ndarray:
         """Every stored value that can occur, int64 [2**bits]."""
         return np.arange(self.low, self.low + (1 << self.bits))
@@ -125,6 +133,8 @@ def _shown(values: np.ndarray, count: np.ndarray, how: Rendering, mode: str) -> 
             return how.window(values), ()
         if how.window is not None:
             return _by_percentiles(values, count), (problem,)
+        if how.is_plain and _robust_range(values, count) >= RENDERED:
+            return values / 255, ()
     return _by_percentiles(values, count), ()
 
 
@@ -146,10 +156,20 @@ def _extremes(values: np.ndarray, count: np.ndarray) -> tuple[float, float]:
 
 def _by_percentiles(values: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Black to white between two robust percentiles; where these are one, between the extremes."""
+    low, high = _percentiles(values, count)
+    return _between(values, low, high) if high > low else _between(values, *_extremes(values, count))
+
+
+def _percentiles(values: np.ndarray, count: np.ndarray) -> tuple[float, float]:
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(count[order])
     low, high = (float(values[order[np.searchsorted(reached, share * reached[-1])]]) for share in (LOW, HIGH))
-    return _between(values, low, high) if high > low else _between(values, *_extremes(values, count))
+    return low, high
+
+
+def _robust_range(values: np.ndarray, count: np.ndarray) -> float:
+    low, high = _percentiles(values, count)
+    return high - low
 
 
 def _between(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -364,6 +364,7 @@ def test_the_same_film_as_png_and_dicom_finds_the_same_reports(tiny_bundle: Path
             for kind, stored in (("MONOCHROME2", pixels), ("MONOCHROME1", 255 - pixels)):
                 windowed = cr(stored, PhotometricInterpretation=kind, WindowCenter=128, WindowWidth=256)
                 assert retriever.query(written(windowed)).hits == png.hits
+                assert retriever.query(written(cr(stored, PhotometricInterpretation=kind))).hits == png.hits
                 deep = np.rint(stored * (4095 / 255)).astype(np.uint16)
                 deeper = cr(deep, 12, PhotometricInterpretation=kind, WindowCenter=2048, WindowWidth=4096)
                 assert retriever.query(written(deeper, dicoms.JPEG_LS)).hits == png.hits

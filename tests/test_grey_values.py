@@ -95,6 +95,15 @@ def test_without_a_window_percentiles_serve() -> None:
     np.testing.assert_array_equal(to_grey(stored, Rendering(12))[0], to_grey(stored, Rendering(12), "percentile")[0])
 
 
+def test_eight_bits_that_were_rendered_before_are_taken_as_they_are() -> None:
+    rendered = [0, 3, 60, 128, 200]
+    assert greys(rendered, Rendering(8)) == rendered
+    assert greys(rendered, Rendering(8, inverse=True)) == [255 - value for value in rendered]
+    assert greys(rendered, Rendering(8), "percentile") == [0, 4, 76, 163, 255]
+    assert greys([50, 60, 70], Rendering(8)) == [0, 128, 255]  # a tenth of the range: not rendered for anybody's eyes
+    assert greys(rendered, Rendering(8, slope=2)) == greys(rendered, Rendering(9)) == [0, 4, 76, 163, 255]
+
+
 @pytest.mark.parametrize(
     ("window", "note"),
     [
