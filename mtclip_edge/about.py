@@ -43,7 +43,10 @@ def _bundle_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("model", about["model_id"]),
         ("made", f"{about['created']} by mtclip-edge {about['made_by']['mtclip_edge']}, generation {about['generation']}"),
         ("backbone", f"{about['backbone']['name']}, licence: {about['backbone']['licence'] or 'not stated'}"),
-        ("input", f"{about['preprocessing']['size']} px, {about['preprocessing']['geometry']}"),
+        (
+            "input",
+            _input(about["preprocessing"]),
+        ),
         ("graphs", "; ".join(graphs)),
         ("reports", f"{index['reports']} distinct, of {index['studies']} studies; {index['films']} films; {about['dim']} dimensions"),
         ("index", f"HNSW, recall@10 {hnsw['recall@10']}" if hnsw else "none: exact search"),
@@ -90,3 +93,7 @@ def _figures(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("Recall@10", forth and forth["recall@10"]["value"]),
     ]
     return [(f"{name} (validation)", "not computed" if value is None else f"{value:.3f}") for name, value in values]
+
+
+def _input(how: dict[str, Any]) -> str:
+    return f"{how['size']} px, {how['geometry']}, DICOM by {how.get('render', 'voi')}"

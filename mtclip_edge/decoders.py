@@ -37,7 +37,10 @@ def missing(decoder: str) -> str | None:
 
 def decode(decoder: str, frame: bytes, task: Mapping[str, Any]) -> bytes:
     """A frame's pixels, little endian, 8 or 16 bits a sample by the stream's precision. Errors: DecodeFailed, MemoryError."""
-    process = _take()
+    try:
+        process = _take()
+    except OSError as error:
+        raise DecodeFailed(f"its process cannot be started, {error.strerror}") from None
     try:
         pixels = process.ask({**task, "decoder": decoder}, frame)
     except BaseException:
@@ -76,14 +79,15 @@ class _Process:
     def ask(self, task: Mapping[str, Any], frame: bytes) -> bytes | None:
         """The pixels; None where the decoder refuses. Errors: DecodeFailed."""
         seconds = SECONDS + SECONDS_A_MEGAPIXEL * task["rows"] * task["columns"] / 1e6
-        killer = threading.Timer(seconds, self._child.kill)
+        late = threading.Event()
+        killer = threading.Timer(seconds, self._end_late, [late])
         killer.daemon = True
         killer.start()
         try:
             return self._asked(task, frame)
         except (OSError, EOFError):
-            late = not killer.is_alive()
-            raise DecodeFailed(f"the decoder did not end within {seconds:.0f} s" if late else "the decoder crashed on it") from None
+            why = f"the decoder did not end within {seconds:.0f} s" if late.is_set() else "the decoder crashed on it"
+            raise DecodeFailed(why) from None
         finally:
             killer.cancel()
 
@@ -102,6 +106,10 @@ class _Process:
         if len(pixels) != length:
             raise EOFError
         return pixels
+
+    def _end_late(self, late: threading.Event) -> None:
+        late.set()
+        self._child.kill()
 
     def end(self) -> None:
         if self._owner == os.getpid():

@@ -77,7 +77,8 @@ def stored_values(dataset: "Dataset", layout: Layout, name: str) -> np.ndarray:
         return _true_values(_by_pydicom(dataset, layout, name, "pydicom"), layout)
     stream = _checked(describe(frame), layout, name)
     if stream.precision == 8 and layout.syntax in (_BASELINE, _EXTENDED):
-        return _by_pydicom(dataset, layout, name, "pillow")
+        values = _by_pydicom(dataset, layout, name, "pillow")
+        return values if layout.samples > 1 else _of_stream(values, stream, layout)
     return _by_process(frame, stream, layout, name)
 
 
@@ -153,9 +154,11 @@ def _by_process(frame: bytes, stream: Stream, layout: Layout, name: str) -> np.n
 
 def _of_stream(values: np.ndarray, stream: Stream, layout: Layout) -> np.ndarray:
     """Decoded samples as stored values. A lossy stream may go a little beyond the bits stored: that is cut, not wrapped round."""
+    values = values.view(f"u{values.dtype.itemsize}")
     if layout.syntax in _LOSSY:
         low = -(1 << (layout.bits - 1)) if layout.signed else 0
-        return np.clip(_signed(values, stream.precision) if layout.signed else values, low, low + (1 << layout.bits) - 1)
+        values = _signed(values, stream.precision) if layout.signed else values.astype(np.int32)
+        return np.clip(values, low, low + (1 << layout.bits) - 1)
     bits = min(stream.precision, layout.bits)
     values = values & ((1 << bits) - 1)
     return _signed(values, bits) if layout.signed else values

@@ -70,6 +70,14 @@ def test_lossy_encodings_come_near(deep: np.ndarray, syntax: str) -> None:
     assert np.abs(found - grey(written(cr(pixels, bits, **window))).astype(int)).max() <= 8
 
 
+def test_eight_bit_jpeg_under_a_header_of_seven(deep: np.ndarray) -> None:
+    dataset = pydicom.dcmread(io.BytesIO(written(cr((deep >> 4).astype(np.uint8)), dicoms.BASELINE)))
+    dataset.BitsStored, dataset.HighBit, dataset.WindowCenter, dataset.WindowWidth = 7, 6, 64, 128
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    assert (grey(buffer.getvalue())[deep > 140 * 16] == 255).all()
+
+
 def test_a_lossy_stream_that_overshoots_is_cut_not_wrapped(deep: np.ndarray) -> None:
     """A stream of 12 bits under a header that says 11: what is above 2047 stays white."""
     high = deep.max()
