@@ -1,8 +1,8 @@
 """Compressed frames through their decoders, each in a process of its own that a damaged file may bring down.
 
-CharLS (pyjpegls) was busy for more than 20 seconds with 2 kB of a damaged stream; GDCM writes to standard error. So all compiled decoders of
-DICOM's own compressions run in ``decoder_process``, with limits of time and memory; it stays alive for the next film. One decoder for
-each compression, never a choice by what happens to be installed: lossy ones may differ in the last bit.
+CharLS (pyjpegls) was busy for more than 20 seconds with 2 kB of a damaged stream; GDCM writes to standard error. So all compiled
+decoders of DICOM's own compressions run in ``decoder_process``, with limits of time and memory; it stays alive for the next film. One
+decoder for each compression, never a choice by what happens to be installed: lossy ones may differ in the last bit.
 """
 
 import atexit
