@@ -69,6 +69,10 @@ def query(
         str | None, typer.Option(help="Grey values of DICOM films: voi, percentile or minmax.", show_default="the bundle's")
     ] = None,
     show_ids: Annotated[bool, typer.Option("--show-ids", help="Say whose film it is: the ids, name and date of a DICOM header.")] = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="HTML", help="Write the answers with their evidence to one page.", show_default=False)
+    ] = None,
+    no_film: Annotated[bool, typer.Option("--no-film", help="With --save: leave the films out of the page.")] = False,
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
     from mtclip_edge.output import choose_format, writer
@@ -91,15 +95,24 @@ def query(
 
     films = expand(images or [], files_from=files_from, recursive=recursive)
     films = without_dicom(films) if unasked else films
+    if save is not None:
+        from mtclip_edge.saving import check_save
+
+        check_save(save, None if watch is not None else len(films))
     from mtclip_edge.retriever import Retriever
 
     how: dict[str, Any] = {"device": device, "precision": precision, "exact": exact or None, "fuse": fuse, "filters": filters}
     how |= {"render": render, "show_ids": show_ids}
+    how |= {"evidence": chosen != "ids" or save is not None, "keep_films": save is not None and not no_film}
     queries = None if watch is not None else max(1, len(films))
     with Retriever.open(path, **how, queries=queries) as retriever:
         for note in filter(None, (retriever.search_note, retriever.fuse_note, retriever.filter_note)):
             _say(note)
         out = writer(chosen, many=len(films) > 1)
+        if save is not None:
+            from mtclip_edge.saving import PageWriter
+
+            out = PageWriter(out, save, retriever, films=not no_film)
         if text is not None:
             out.add(retriever.query_text(text, k))
             out.close()

@@ -13,11 +13,12 @@ import numpy as np
 
 from mtclip_edge import NOTICE, __version__
 from mtclip_edge.building import Change, build
-from mtclip_edge.bundle import MANIFEST, Bundle, commit, foreign_files, forget, name_in, next_generation, writing
+from mtclip_edge.bundle import MANIFEST, Bundle, commit, file_record, foreign_files, forget, name_in, next_generation, writing
+from mtclip_edge.calibration import Calibration
 from mtclip_edge.cases import Cases
 from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.embedder import Embedder
-from mtclip_edge.embedding import embed_films
+from mtclip_edge.embedding import FilmVectors, embed_films
 from mtclip_edge.encoder import FilmEncoder
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.fusion_tuning import tune
@@ -30,6 +31,7 @@ from mtclip_edge.studies import Study
 from mtclip_edge.tokens import Tokenizer
 from mtclip_edge.train.backbone import Backbone
 from mtclip_edge.train.run import Run, backbone_of, load_run
+from mtclip_edge.trust_fitting import measure
 
 from .card import model_card
 from .ladder import CPU_ORDER, PRECISIONS
@@ -103,7 +105,9 @@ def export(
         encoders = proof.reference(*(out / names.graphs[tower, "fp32"] for tower in TOWERS))
         embedder = Embedder(*encoders, dim=dim, progress=progress)
         built = build(Change(out, generation, written), manifest["model_id"], embedder, studies)
-        manifest["fuse"] = _fusion(manifest, encoders[0], out, built.record, studies, proof.validation)
+        held_out = _held_out(encoders[0], dim, studies, proof.validation)
+        manifest["fuse"] = _fusion(manifest, *held_out, out, built.record)
+        manifest["evidence"] = _evidence(manifest, *held_out, out, built.record)
         manifest["graphs"], rows = _climb(proof, names, out, built.record, precision, TOWERS if text else TOWERS[:1])
         manifest["parity"] = [row.to_dict() for row in rows]
         write_bytes(out / names.card, model_card(run, purpose, rows).encode())
@@ -163,18 +167,29 @@ def _manifest(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, t
     }
 
 
-def _fusion(
-    manifest: dict[str, Any], films: FilmEncoder, out: Path, index: dict[str, Any], studies: Sequence[Study], validation: Sequence[Study]
-) -> dict[str, Any] | None:
-    """The weight of ``query --fuse auto``, chosen on the run's validation films against the index just built; None without any."""
+def _held_out(films: FilmEncoder, dim: int, studies: Sequence[Study], validation: Sequence[Study]) -> tuple[Cases, FilmVectors]:
+    """The run's validation films that can be read, against the reports that are packed: what is chosen for a query is chosen on them."""
     cases = Cases.of(validation, studies)
-    asked = embed_films(films, [film.path for film in cases.films], manifest["dim"], silent)
+    asked = embed_films(films, [film.path for film in cases.films], dim, silent)
+    return cases.only(asked.read), asked
+
+
+def _evidence(manifest: dict[str, Any], cases: Cases, asked: FilmVectors, out: Path, index: dict[str, Any]) -> dict[str, Any]:
+    """What a film's evidence is measured by: what the validation films got in the index just built."""
+    reports = np.load(out / index["vectors"], mmap_mode="r", allow_pickle=False)[: index["reports"]]
+    logits = asked.logits if manifest["abnormal_head"] else None
+    calibration = Calibration.of(manifest["calibration"])
+    return measure(cases, asked.vectors, logits, reports, calibration, file_record(out / index["vectors"])["sha256"])
+
+
+def _fusion(manifest: dict[str, Any], cases: Cases, asked: FilmVectors, out: Path, index: dict[str, Any]) -> dict[str, Any] | None:
+    """The weight of ``query --fuse auto``, chosen on the run's validation films against the index just built; None without any."""
     if not len(asked.read):
         return None
     vectors = np.load(out / index["vectors"], mmap_mode="r", allow_pickle=False)
     with closing(ReportStore(out / index["store"], manifest["model_id"])) as store:
         owner = np.array([report for report, _ in store.films_of(range(index["reports"]))], np.int64)
-    return tune(cases.only(asked.read), asked.vectors, vectors[: index["reports"]], vectors[index["reports"] :], owner).to_dict()
+    return tune(cases, asked.vectors, vectors[: index["reports"]], vectors[index["reports"] :], owner).to_dict()
 
 
 def _model_id(run: Run, backbone: Backbone, dim: int, out: Path, names: Names) -> str:

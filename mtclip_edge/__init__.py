@@ -21,25 +21,37 @@ NOTICE = "Research use only. Retrieved prior reports, not a diagnosis."
 
 # Where each public name lives. They are imported when first used, so that `mtclip --help` loads neither numpy nor onnxruntime.
 _HOMES = {
+    "Agreement": "evidence",
     "Bundle": "bundle",
+    "Contrast": "evidence",
     "Device": "device",
+    "Evidence": "evidence",
     "FilmHit": "results",
+    "FindingVote": "evidence",
+    "Judgement": "trust",
     "MtclipError": "errors",
     "QueryResult": "results",
     "ReportHit": "results",
     "Retriever": "retriever",
+    "SimilarityFacts": "evidence",
     "Study": "studies",
     "open_source": "sources",
 }
 __all__ = [
     "NOTICE",
+    "Agreement",
     "Bundle",
+    "Contrast",
     "Device",
+    "Evidence",
     "FilmHit",
+    "FindingVote",
+    "Judgement",
     "MtclipError",
     "QueryResult",
     "ReportHit",
     "Retriever",
+    "SimilarityFacts",
     "Study",
     "__version__",
     "open_source",
@@ -49,10 +61,12 @@ if TYPE_CHECKING:
     from .bundle import Bundle
     from .device import Device
     from .errors import MtclipError
+    from .evidence import Agreement, Contrast, Evidence, FindingVote, SimilarityFacts
     from .results import FilmHit, QueryResult, ReportHit
     from .retriever import Retriever
     from .sources import open_source
     from .studies import Study
+    from .trust import Judgement
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ LATERAL = ("LL", "RL", "LATERAL", "LAT", "L LAT", "R LAT", "LLO", "RLO", "LLD", 
 
 @dataclass(frozen=True)
 class Seen:
-    """An embedded film: unit vector float32 [dim], logit, what its header says, milliseconds of each stage."""
+    """An embedded film: unit vector float32 [dim], logit, what its header says, milliseconds of each stage; its pixels where kept."""
 
     name: str
     input: Input
@@ -27,6 +27,7 @@ class Seen:
     vector: np.ndarray
     logit: float
     timings: dict[str, float]
+    grey: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ _SHOWN = (
     "auprc",
     "ece",
     "sensitivity",
+    "risk.",
+    "coverage.",
+    "aurc.",
 )
 _MOST_FINDINGS = 8
 _LABELS, _INTERVAL, _VALUE = 40, 29, 13  # columns of a terminal: a row's head, a model with its interval, and without

@@ -27,6 +27,8 @@ from .metrics import (
     weighted_mean,
     weighted_median,
 )
+from .selective import Decisions
+from .trust import Trusted
 
 Array = np.ndarray
 KS = (1, 5, 10)
@@ -47,6 +49,7 @@ class Embedded:
     calibration: Calibration | None = None
     score: Array | None = None  # float [films, reports] instead of the cosines
     prefixes: tuple[int, ...] = ()  # widths whose first numbers serve alone
+    trusted: Trusted | None = None  # what a bundle says of each film
 
     def first(self, dim: int) -> "Embedded":
         """The same with the first numbers of each vector only, without the head, which reads them all."""
@@ -88,7 +91,8 @@ class Judged:
     def measures(self) -> list[Measure]:
         recalls = [measure for subset in ("all", "abnormal", "fresh") for measure in self.recalls(subset)]
         views = [measure for view in self._views for measure in (*self.head(view), *self.precisions((10,), view))]
-        return [*self.head(), *self.precisions(), *self.gradings(), *recalls, *self.prefixes(), *views, *self.per_finding()]
+        decisions = self.selective()
+        return [*self.head(), *decisions, *self.precisions(), *self.gradings(), *recalls, *self.prefixes(), *views, *self.per_finding()]
 
     def prefixes(self) -> list[Measure]:
         """Macro P@10 and Recall@10 of embeddings cut to their first numbers."""
@@ -128,6 +132,24 @@ class Judged:
                 of("sensitivity", lambda f: weighted_mean(sick, f), ceiling=1.0),
                 of("specificity", lambda f: weighted_mean(well, f), ceiling=1.0),
             ]
+        return found
+
+    @cached_property
+    def decisions(self) -> Decisions | None:
+        """The abnormal head's; None where it was not trained, or no film has a label."""
+        logit, labels = self.embedded.logit, self.cases.labels
+        return Decisions(labels, logit, self.embedded.trusted) if logit is not None and (labels >= 0).any() else None
+
+    def selective(self) -> list[Measure]:
+        """Risk against coverage, and what each verdict is worth."""
+        if (decisions := self.decisions) is None:
+            return []
+        found = [self._mean(name, values) for name, values in decisions.means()]
+        found = [replace(m, figure=replace(m.figure, ceiling=0.0 if m.figure.name.startswith("risk") else None)) for m in found]
+        chance, ceiling = decisions.bounds()
+        for name in decisions.orders:
+            figure = Figure(f"aurc.{name}", "all", None, chance=chance, ceiling=ceiling, studies=self._studies(decisions.known))
+            found.append(Measure(figure, lambda f, _, order=name: decisions.area(order, f)))  # type: ignore[misc]
         return found
 
     def precisions(self, ks: Sequence[int] = KS, view: str | None = None) -> list[Measure]:

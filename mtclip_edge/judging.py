@@ -23,6 +23,7 @@ from .reporting import Progress, Say, silent
 from .retriever import Retriever
 from .sources import Reading
 from .studies import SPLITS, Study
+from .trusting import trusted
 
 SCHEMA = "mtclip.eval/1"
 
@@ -56,16 +57,25 @@ class Result:
     precision: str | None
     notes: tuple[str, ...]
     drawn: tuple[Drawn, ...]
+    curve: Mapping[str, list[float]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         figures = [drawn.figure.to_dict() for drawn in self.drawn]
-        return {"name": self.name, "kind": self.kind, "precision": self.precision, "notes": list(self.notes), "figures": figures}
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "precision": self.precision,
+            "notes": list(self.notes),
+            "figures": figures,
+            "risk_coverage": self.curve,
+        }
 
 
 def judge(model: Model, known: frozenset[str]) -> Result:
     """All figures of a model; ``known`` are the ids of reports that stand verbatim in train."""
-    drawn = tuple(Judged(model.cases, model.embedded, known).draw())
-    return Result(model.name, model.kind, model.precision, model.notes, drawn)
+    judged = Judged(model.cases, model.embedded, known)
+    curves = judged.decisions.curves() if judged.decisions else None
+    return Result(model.name, model.kind, model.precision, model.notes, tuple(judged.draw()), curves)
 
 
 def bundle_models(
@@ -91,16 +101,19 @@ def bundle_models(
         encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, chosen, precision)
         films = embed_films(encoder, [film.path for film in cases.films], bundle.manifest["dim"], progress)
         name_unread(films.problems, len(films.read), silent if models else say)
-        manifest = bundle.manifest
+        manifest, read = bundle.manifest, cases.only(films.read)
+        logits = films.logits if manifest["abnormal_head"] else None
+        patients = [study.patient_id for study in read.studies]
         embedded = Embedded(
             films.vectors,
-            films.logits if manifest["abnormal_head"] else None,
+            logits,
             _reports(bundle, precision, chosen, cases, silent if models else say, progress),
             Calibration.of(manifest["calibration"]),
             prefixes=tuple(manifest.get("prefixes", ())),
+            trusted=trusted(bundle, films.vectors, logits, patients) if logits is not None else None,
         )
         notes = (f"{precision} on {chosen.used}", _search_note(path, precision, films.vectors))
-        models.append(Model(str(path), "bundle", cases.only(films.read), embedded, precision, notes))
+        models.append(Model(str(path), "bundle", read, embedded, precision, notes))
     return models
 
 

@@ -73,6 +73,60 @@ def weighted_median(value: Array, weight: Array) -> Array:
     return np.where(weight.sum(axis=1) > 0, value[np.argmax(reached, axis=1)], np.nan)
 
 
+def weighted_aurc(trust: Array, wrong: Array, weight: Array) -> Array:
+    """Area under the risk-coverage curve (Geifman et al. 2019): the share of wrong decisions, averaged over every coverage.
+
+    ``trust`` float [cases], the most trusted first; ``wrong`` float [cases], 0 or 1 (NaN is left out); ``weight`` float [draws, cases].
+    Equal trust is one step of the curve, so a constant trust has the risk of all. Small is good.
+    """
+    wrong, weight, ends = _by_trust(trust, wrong, weight)
+    risk = _curve(wrong, weight, ends)
+    step = np.diff(np.cumsum(weight, axis=1)[:, ends], axis=1, prepend=0.0)
+    return _ratio((np.nan_to_num(risk) * step).sum(axis=1), weight.sum(axis=1))
+
+
+def risk_coverage(trust: Array, wrong: Array) -> tuple[Array, Array]:
+    """The risk-coverage curve: coverage (0 to 1] and the share of wrong decisions among the most trusted, float [steps] each."""
+    weight = np.ones((1, len(trust)))
+    wrong, weight, ends = _by_trust(trust, wrong, weight)
+    return np.cumsum(weight, axis=1)[0, ends] / max(weight.sum(), 1), _curve(wrong, weight, ends)[0]
+
+
+def best_aurc(wrong: Array) -> float | None:
+    """The AURC of a trust that knows which decisions are wrong: all of them come last."""
+    known = np.sort(wrong[~np.isnan(wrong)])
+    return float((np.cumsum(known) / np.arange(1, len(known) + 1)).mean()) if len(known) else None
+
+
+def isotonic(value: Array, key: Array) -> Array:
+    """The rising function of ``key`` nearest to ``value`` by squares, float [n] each, ``key`` rising (pool adjacent violators)."""
+    blocks: list[tuple[float, int]] = []  # sum and count
+    ends = np.flatnonzero(np.append(key[1:] != key[:-1], True)) + 1
+    if not len(key):
+        return np.zeros(0)
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        total, count = float(value[start:end].sum()), int(end - start)
+        while blocks and blocks[-1][0] * count >= total * blocks[-1][1]:
+            before = blocks.pop()
+            total, count = total + before[0], count + before[1]
+        blocks.append((total, count))
+    return np.repeat([total / count for total, count in blocks], [count for _, count in blocks])
+
+
+def _by_trust(trust: Array, wrong: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Decisions and weights by falling trust, and where each group of equal trust ends."""
+    known = ~np.isnan(wrong)
+    trust, wrong, weight = np.asarray(trust, np.float64)[known], wrong[known], weight[:, known]
+    order = np.argsort(-trust, kind="stable")
+    trust, wrong, weight = trust[order], wrong[order], weight[:, order]
+    return wrong, weight, np.flatnonzero(np.append(trust[1:] != trust[:-1], True)) if len(trust) else np.zeros(0, int)
+
+
+def _curve(wrong: Array, weight: Array, ends: Array) -> Array:
+    """Risk among the cases up to each end, float [draws, steps], NaN where none has any weight."""
+    return _ratio(np.cumsum(weight * wrong, axis=1)[:, ends], np.cumsum(weight, axis=1)[:, ends])
+
+
 def _sorted_counts(label: Array, score: Array, weight: Array) -> tuple[Array, Array, Array]:
     """Weights of normal and of abnormal cases by rising score, float [draws, cases], and where each group of equal scores ends."""
     known = (label == 0) | (label == 1)

@@ -8,11 +8,12 @@ ABNORMAL = "Both directions, abnormal studies alone"
 FRESH = "Both directions, without texts that stand verbatim in train"
 RELEVANCE = "Clinical relevance"
 HEAD = "The abnormal head"
+TRUST = "How far to trust a decision"
 CUT = "Embeddings cut to their first numbers"
 VIEWS = "By view"
 FINDINGS = "Per finding"
 OTHER = "Other"
-GROUPS = (DIRECTIONS, ABNORMAL, FRESH, RELEVANCE, HEAD, CUT, VIEWS, FINDINGS, OTHER)  # in the order a person reads them
+GROUPS = (DIRECTIONS, ABNORMAL, FRESH, RELEVANCE, HEAD, TRUST, CUT, VIEWS, FINDINGS, OTHER)  # in the order a person reads them
 
 _WHOLE = {
     "auroc": "AUROC",
@@ -21,6 +22,15 @@ _WHOLE = {
     "ece.calibrated": "ECE, calibrated",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
+}
+_DECISIONS = {
+    "risk.all": "Wrong decisions",
+    "risk.decided": "Wrong, without abstentions",
+    "risk.confident": "Wrong, confident alone",
+    "coverage.decided": "Not abstained",
+    "coverage.confident": "Confident",
+    "aurc.head": "AURC, head alone",
+    "aurc.trust": "AURC, trust",
 }
 _STEMS = {"recall": "Recall", "precision": "P", "map": "mAP", "ndcg": "nDCG", "balance_gap": "Balance gap", "median_rank": "Median rank"}
 _PARTS = {
@@ -45,8 +55,8 @@ _BY_STEM = {
 
 def title(name: str) -> str:
     """A figure's name for a person, at most 30 characters; of a finding its own name as the data spell it, an unknown name unchanged."""
-    if name in _WHOLE:
-        return _WHOLE[name]
+    if found := _WHOLE.get(name) or _DECISIONS.get(name):
+        return found
     stem, part = _split(name)
     if stem.startswith("finding@"):
         return part
@@ -64,6 +74,8 @@ def group(name: str, subset: str) -> str:
         return CUT
     if name in _WHOLE:
         return HEAD
+    if name in _DECISIONS:
+        return TRUST
     found = _BY_STEM.get(_split(name)[0].partition("@")[0], OTHER)
     return found or _BY_SUBSET.get(subset, OTHER)
 

@@ -4,15 +4,12 @@ Everything that comes from data is escaped. The one exception is the text of a p
 escapes what it writes. A content security policy in the page forbids scripts and the network all the same.
 """
 
-import base64
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-from .naming import ABNORMAL, CUT, DIRECTIONS, FINDINGS, FRESH, GROUPS, HEAD, RELEVANCE, VIEWS, constant_answer, group, row
-from .studies import LABELS
+from .markup import chip, picture, text, whole_page
+from .naming import ABNORMAL, CUT, DIRECTIONS, FINDINGS, FRESH, GROUPS, HEAD, RELEVANCE, TRUST, VIEWS, constant_answer, group, row
 
 MISSING = "not computed"
 _NOTES = {
@@ -24,6 +21,8 @@ _NOTES = {
     RELEVANCE: "P@K: the share of the first K reports, without the patient's own, that have the film's label; macro is the mean of both "
     "labels. A constant answer has a macro precision of 0.5. mAP@10 goes by label too, nDCG@10 by the likeness of finding sets.",
     HEAD: "Calibration and operating point come from validation. ECE, the expected calibration error, is better small.",
+    TRUST: "A decision is abnormal from a probability of one half on. Trust and thresholds come from validation. AURC, the area under the "
+    "risk-coverage curve, is the share of wrong decisions averaged over every coverage, the least trusted left out first; small is good.",
     CUT: "The same with the first numbers of each embedding only.",
     VIEWS: "The same for the films of one view: where a view goes with a label, a figure of all films may measure the view.",
     FINDINGS: "Of the first ten reports for a film that has the finding, the share that names it. Fewer than 20 studies are an anecdote.",
@@ -66,35 +65,25 @@ def page(document: Mapping[str, Any], pictures: Sequence[Picture] = (), examples
     data, models = document["data"], document["models"]
     title = f"Evaluation of {data['source']}, {data['split']}"
     parts = (
-        f'<p class="notice">{_text(document["notice"])}</p>',
+        f'<p class="notice">{text(document["notice"])}</p>',
         _leaks(document["leaks"]),
         _evaluated(document),
         _models(models),
         *_figures(models),
         *(_difference(difference) for difference in document["differences"]),
-        *(_picture(picture) for picture in pictures),
+        *(_picture(shown) for shown in pictures),
         _examples(examples),
-        f'<p class="notice">{_text(document["notice"])}</p>',
+        f'<p class="notice">{text(document["notice"])}</p>',
     )
     body = "\n".join(part for part in parts if part)
-    return f"{_head(title)}<body>\n<main>\n<h1>{_text(title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
-
-
-def _head(title: str) -> str:
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="light dark">\n'
-        f"<title>{_text(title)}</title>\n<style>{_CSS}</style>\n</head>\n"
-    )
+    return whole_page(title, _CSS, body)
 
 
 def _leaks(leaks: Sequence[str]) -> str:
     """Loud, and above every figure."""
     if not leaks:
         return ""
-    lines = "".join(f"<li>{_text(leak)}</li>" for leak in leaks)
+    lines = "".join(f"<li>{text(leak)}</li>" for leak in leaks)
     return f'<section class="leaks" role="alert">\n<h2>Leak: every figure below is too good</h2>\n<ul>{lines}</ul>\n</section>'
 
 
@@ -111,15 +100,15 @@ def _evaluated(document: Mapping[str, Any]) -> str:
         "intervals": f"95 %, {intervals['draws']:,} bootstrap draws by {intervals['unit']}, seed {intervals['seed']}",
     }
     facts["a constant answer"] = constant_answer(data)
-    rows = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts.items())
+    rows = "".join(f"<dt>{name}</dt><dd>{text(value)}</dd>" for name, value in facts.items())
     return f"<section>\n<h2>What was evaluated</h2>\n<dl>{rows}</dl>\n</section>"
 
 
 def _models(models: Sequence[Mapping[str, Any]]) -> str:
     found = []
     for model in models:
-        notes = "".join(f"<li>{_text(note)}</li>" for note in model["notes"])
-        found.append(f"<dt>{_text(_model(model))}</dt><dd>{_text(model['kind'])}" + (f"<ul>{notes}</ul>" if notes else "") + "</dd>")
+        notes = "".join(f"<li>{text(note)}</li>" for note in model["notes"])
+        found.append(f"<dt>{text(_model(model))}</dt><dd>{text(model['kind'])}" + (f"<ul>{notes}</ul>" if notes else "") + "</dd>")
     return f"<section>\n<h2>Models</h2>\n<dl>{''.join(found)}</dl>\n</section>"
 
 
@@ -131,10 +120,10 @@ def _figures(models: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A table for each heading: a row for each figure that any model has, a column for each model."""
     columns = [{(f["name"], f["subset"]): f for f in model["figures"]} for model in models]
     found = [[column.get(key) for column in columns] for key in dict.fromkeys(key for column in columns for key in column)]
-    heads = "".join(f'<th scope="col" class="model">{_text(_model(model))}</th>' for model in models)
+    heads = "".join(f'<th scope="col" class="model">{text(_model(model))}</th>' for model in models)
     for heading, rows in _grouped(found):
         body = "\n".join(_row(cells) for cells in rows)
-        note = f"<p>{_text(_NOTES[heading])}</p>\n" if heading in _NOTES else ""
+        note = f"<p>{text(_NOTES[heading])}</p>\n" if heading in _NOTES else ""
         fixed = "".join(f'<th scope="col">{name}</th>' for name in ("figure", "studies", "chance", "ceiling"))
         yield (
             f'<section>\n<h2>{heading}</h2>\n{note}<div class="wide"><table>\n<thead><tr>{fixed}{heads}</tr></thead>\n'
@@ -169,7 +158,7 @@ def _named(figure: Mapping[str, Any], sure: bool = False) -> str:
     kinds = [kind for kind, holds in (("sure", sure), ("anecdote", figure["anecdote"])) if holds]
     mark = ' <span class="mark">anecdote</span>' if figure["anecdote"] else ""
     begin = f'<tr class="{" ".join(kinds)}">' if kinds else "<tr>"
-    return f'{begin}<th scope="row">{_text(row(figure["name"], figure["subset"]))}{mark}</th><td>{figure["studies"]:,}</td>'
+    return f'{begin}<th scope="row">{text(row(figure["name"], figure["subset"]))}{mark}</th><td>{figure["studies"]:,}</td>'
 
 
 def _value(figure: Mapping[str, Any] | None, sign: str = "") -> str:
@@ -200,7 +189,7 @@ def _difference(difference: Mapping[str, Any]) -> str:
     if not body:
         return ""
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("figure", "studies", "difference"))
-    title = f"{_text(difference['model'])} less {_text(difference['against'])}"
+    title = f"{text(difference['model'])} less {text(difference['against'])}"
     note = "<p>Of the same cases and the same draws of patients. Bold: the interval excludes 0.</p>"
     table = f"<table>\n<thead><tr>{heads}</tr></thead>\n{''.join(body)}\n</table>"
     return f'<section>\n<h2>{title}</h2>\n{note}\n<div class="wide">{table}</div>\n</section>'
@@ -211,10 +200,10 @@ def _difference_row(figure: Mapping[str, Any]) -> str:
     return f"{_named(figure, sure)}<td>{_value(figure, '+')}</td></tr>"
 
 
-def _picture(picture: Picture) -> str:
-    title = _text(picture.title)
-    drawn = f'<div class="wide picture" role="img" aria-label="{title}">{picture.svg}</div>'
-    return f"<section>\n<h2>{title}</h2>\n<figure>{drawn}<figcaption>{_text(picture.caption)}</figcaption></figure>\n</section>"
+def _picture(shown: Picture) -> str:
+    title = text(shown.title)
+    drawn = f'<div class="wide picture" role="img" aria-label="{title}">{shown.svg}</div>'
+    return f"<section>\n<h2>{title}</h2>\n<figure>{drawn}<figcaption>{text(shown.caption)}</figcaption></figure>\n</section>"
 
 
 def _examples(examples: Sequence[Example]) -> str:
@@ -228,65 +217,36 @@ def _examples(examples: Sequence[Example]) -> str:
 def _example(example: Example) -> str:
     verdict = "right" if example.verdict == "right" else "wrong"
     hits = "\n".join(_hit(hit) for hit in example.hits)
-    own = _text(example.own_text) or "no report of its own"
+    own = text(example.own_text) or "no report of its own"
     return (
         f'<article class="example {verdict}">\n<div class="film">{_film(example)}</div>\n<div>\n'
-        f'<h3><span class="verdict">{verdict}</span> {_text(example.name)}</h3>\n<p>{_text(example.why)}</p>\n'
-        f'<p class="own">{_chip(example.label)} {own}</p>\n<ol>{hits}</ol>\n</div>\n</article>'
+        f'<h3><span class="verdict">{verdict}</span> {text(example.name)}</h3>\n<p>{text(example.why)}</p>\n'
+        f'<p class="own">{chip(example.label)} {own}</p>\n<ol>{hits}</ol>\n</div>\n</article>'
     )
 
 
 def _film(example: Example) -> str:
     if example.image_png is None:
         return '<span class="missing">the film cannot be shown</span>'
-    data = base64.b64encode(example.image_png).decode()
-    return f'<img alt="film {_text(example.name)}" src="data:image/png;base64,{data}">'
+    return picture(example.image_png, f"film {example.name}")
 
 
 def _hit(hit: ExampleHit) -> str:
     own = ' <span class="mark">its own report</span>' if hit.is_own else ""
     kind = ' class="is-own"' if hit.is_own else ""
-    return f'<li value="{hit.rank:d}"{kind}>{_chip(hit.label)} <span class="interval">{hit.score:.3f}</span>{own} {_text(hit.text)}</li>'
-
-
-def _chip(label: str) -> str:
-    return f'<span class="chip {label if label in LABELS else "unknown"}">{_text(label)}</span>'
-
-
-# What HTML cannot hold, or UTF-8 cannot write: a report may hold a NUL, a file name half a character.
-_NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-
-
-def _text(value: object) -> str:
-    return escape(_NOT_TEXT.sub("\ufffd", str(value)))
+    return f'<li value="{hit.rank:d}"{kind}>{chip(hit.label)} <span class="interval">{hit.score:.3f}</span>{own} {text(hit.text)}</li>'
 
 
 _CSS = """
-:root { --ink: #1b1f24; --soft: #5d6670; --line: #d5dae0; --ground: #fff; --card: #f5f7f9;
-  --normal: #0072b2; --abnormal: #c04f00; --unknown: #6b7480; --bad: #b00020; }
 @media screen and (prefers-color-scheme: dark) {
   :root { --ink: #e4e8ec; --soft: #a2abb5; --line: #3a424b; --ground: #14171a; --card: #1d2226; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-main { max-width: 75rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; }
-h3 { font-size: 1rem; margin: 0 0 .3rem; }
-p { max-width: 60rem; margin: .3rem 0 .6rem; }
 section > p, figcaption { color: var(--soft); font-size: .9rem; }
-.notice { font-weight: 600; }
 .leaks { background: var(--bad); color: #fff; border: 4px solid #ff5b6e; border-radius: 6px; padding: .8rem 1.2rem; margin: 1rem 0; }
 .leaks h2 { margin: 0; font-size: 1.4rem; }
-dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .2rem 1.2rem; margin: 0; }
-dt { color: var(--soft); } dd { margin: 0; } dd ul { margin: 0; padding-left: 1.1rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid var(--line); vertical-align: baseline; white-space: nowrap; }
-th:first-child { text-align: left; padding-left: 0; } tbody th { font-weight: normal; }
 th.model { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
 tr.heading th { font-weight: 600; padding-top: .8rem; } tr.sure th, tr.sure td { font-weight: 700; }
-tr.anecdote th, tr.anecdote td, .interval, .missing { color: var(--soft); }
-.missing { font-style: italic; }
+tr.anecdote th, tr.anecdote td, .interval { color: var(--soft); }
 .mark { border: 1px solid currentColor; border-radius: 3px; padding: 0 .3rem; font-size: .75rem; white-space: nowrap; }
 figure { margin: 0; } .picture svg { display: block; max-width: 100%; min-width: 34rem; height: auto; }
 .example { display: grid; grid-template-columns: 10rem 1fr; gap: 1rem; background: var(--card); border-left: 4px solid var(--normal);
@@ -294,14 +254,11 @@ figure { margin: 0; } .picture svg { display: block; max-width: 100%; min-width:
 .example.wrong { border-color: var(--abnormal); }
 .film img { max-width: 100%; height: auto; background: #000; } .verdict { text-transform: uppercase; font-size: .8rem; }
 .own, .example li { white-space: pre-line; } .example ol { margin: 0; padding-left: 1.6rem; } .is-own { font-weight: 600; }
-.chip { color: #fff; border-radius: 3px; padding: 0 .4rem; font-size: .78rem; font-weight: 600; }
-.chip.normal { background: var(--normal); }
-.chip.abnormal { background: var(--abnormal); } .chip.unknown { background: var(--unknown); }
 @media (max-width: 40rem) { .example, dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } th, td { padding: .25rem .4rem; }
   th:first-child { position: sticky; left: 0; background: var(--ground); white-space: normal; min-width: 7rem; } }
 @media print {
   main { max-width: none; padding: 0; } body { font-size: 10pt; } .wide { overflow: visible; }
   table { font-size: 8pt; } td { white-space: normal; } th, td { padding: .1rem .35rem; }
   .picture svg { min-width: 0; } tr, figure, .example, .leaks { break-inside: avoid; } h2 { break-after: avoid; }
-  .leaks, .chip, .film img { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+  .leaks { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """

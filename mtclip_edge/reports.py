@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .errors import ArtefactDamaged, ArtefactIncompatible, Refused
 from .filters import ALL, Allowed, Filters, Where, allowed
 from .store import open_store
+from .studies import LABELS
 
 STUDY_IDS_SHOWN = 10
 
@@ -62,6 +65,43 @@ class ReportStore:
         query = "SELECT row, report_id, text, findings, impression, label FROM report WHERE row IN (SELECT value FROM json_each(?))"
         found: dict[int, tuple[Any, ...]] = {values[0]: tuple(values) for values in self._of_rows(query, rows)}
         return [StoredReport(*(*found[row], *self._studies(row, where))) for row in rows]
+
+    def labels(self, rows: Sequence[int]) -> dict[int, str]:
+        """The label of some reports."""
+        return dict(self._of_rows("SELECT row, label FROM report WHERE row IN (SELECT value FROM json_each(?))", rows))
+
+    def labelled(self, label: str) -> np.ndarray:
+        """The rows of all reports with a label, ascending, int64."""
+        return np.fromiter((row for (row,) in self._rows("SELECT row FROM report WHERE label = ? ORDER BY row", (label,))), np.int64)
+
+    def only_of(self, patient: str) -> np.ndarray:
+        """The rows of reports that no other patient has, ascending, int64."""
+        query = (
+            "SELECT report_row FROM study WHERE report_row IN (SELECT report_row FROM study WHERE patient_id = ?)"
+            " GROUP BY report_row HAVING sum(patient_id != ?) = 0 ORDER BY report_row"
+        )
+        return np.fromiter((row for (row,) in self._rows(query, (patient, patient))), np.int64)
+
+    def abnormal_share(self) -> float:
+        """The share of abnormal among the labelled distinct reports; half where none is."""
+        normal, abnormal = (self._rows("SELECT count(*) FROM report WHERE label = ?", (label,))[0][0] for label in LABELS[:2])
+        return abnormal / (normal + abnormal) if normal + abnormal else 0.5
+
+    def findings(self, rows: Sequence[int], where: Where = ALL) -> list[tuple[int, str]]:
+        """Row and name of every finding of some reports: what a study of theirs names that passes a filter and is not normal."""
+        query = (
+            "SELECT DISTINCT report_row, name FROM study JOIN finding USING (study_id)"
+            f" WHERE report_row IN (SELECT value FROM json_each(?)) AND label != 'normal' AND {where.sql} ORDER BY report_row, name"
+        )
+        return self._rows(query, (json.dumps([int(row) for row in rows]), *where.values))
+
+    def naming(self, finding: str, where: Where = ALL) -> np.ndarray:
+        """The rows of all reports that ``findings`` would name a finding of, in capitals or not, ascending, int64."""
+        query = (
+            "SELECT DISTINCT report_row FROM study WHERE report_row IS NOT NULL AND label != 'normal'"
+            f" AND study_id IN (SELECT study_id FROM finding WHERE name = ? COLLATE NOCASE) AND {where.sql} ORDER BY report_row"
+        )
+        return np.fromiter((row for (row,) in self._rows(query, (finding, *where.values))), np.int64)
 
     def films(self, rows: Sequence[int]) -> list[StoredFilm]:
         """Films in the order of ``rows``."""

@@ -1,8 +1,10 @@
 """What a query gives: frozen dataclasses, each with the exact JSON of docs/json.md as ``to_dict``. None means not computed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from . import NOTICE
 from .device import Device
@@ -11,12 +13,18 @@ from .header import Ids
 from .index import Choice
 from .precision import Precision
 
-SCHEMA = "mtclip.query/1"
+if TYPE_CHECKING:
+    from .evidence import Evidence
+
+SCHEMA = "mtclip.query/2"
 
 
 @dataclass(frozen=True)
 class ReportHit:
-    """A distinct report. ``score`` is the cosine of the embeddings; ``studies`` counts the twins that share the text."""
+    """A distinct report. ``score`` is the cosine of the embeddings; ``studies`` counts the twins that share the text.
+
+    ``percentile``: how many of a hundred validation films had a best report that was less like them.
+    """
 
     rank: int
     score: float
@@ -119,6 +127,7 @@ class QueryResult:
     """The answer to one film, study or text. ``image`` is the film's path as given, of a study its first that counts, None for a text.
 
     ``filters`` are what was asked for, maybe empty; ``study`` holds a study's films, None where films are answered one by one.
+    ``grey`` is the pixels of that film, uint8 [height, width], where they were to be kept.
     """
 
     kind: str
@@ -132,6 +141,8 @@ class QueryResult:
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float]
     study: tuple[StudyFilm, ...] | None = None
+    evidence: "Evidence | None" = None
+    grey: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def reports(self) -> list[ReportHit]:
@@ -144,7 +155,7 @@ class QueryResult:
         return [hit for hit in self.hits if isinstance(hit, FilmHit)]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON of schema mtclip.query/1."""
+        """JSON of schema mtclip.query/2."""
         return {
             "schema": SCHEMA,
             "query": {"type": self.kind, "value": self.value, "filter": dict(self.filters) or None},
@@ -155,6 +166,7 @@ class QueryResult:
             "abnormal": self.abnormal and asdict(self.abnormal),
             "input": self.input and self.input.to_dict(),
             **({} if self.study is None else {"films": [asdict(film) for film in self.study]}),
+            "evidence": self.evidence and self.evidence.to_dict(),
             "hits": [hit.to_dict() for hit in self.hits],
             "timings_ms": dict(self.timings_ms),
         }

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +23,7 @@ from .encoder import FilmEncoder, TextEncoder
 from .errors import FilmUnreadable, MtclipError, WrongOption, not_among
 from .filters import Allowed, Filters
 from .fusion import Fusion, choose_fusion
+from .gathering import Gatherer
 from .images import Film, Source, read_film
 from .index import Choice, Hits, Index
 from .opening import choose_index_search, compares_all, likely_precision, open_film_encoder, open_index, open_text_encoder
@@ -30,7 +32,8 @@ from .pipeline import batches
 from .precision import ASKED, Precision
 from .preprocess import RENDERS
 from .reports import ReportStore
-from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit
+from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit, StudyFilm
+from .standards import Standards
 
 BATCH = 8
 NO_FILTERS = Filters()
@@ -58,6 +61,9 @@ class Retriever:
         self._films, self._store, self._index, self._load_ms = films, store, index, load_ms
         self._text: tuple[TextEncoder, Precision] | None = None
         self.render, self._show_ids = films.preprocessing.render, False
+        standards = Standards.of(bundle.manifest)
+        self._gatherer: Gatherer | None = Gatherer(index, store, standards, filters, passing, bool(fusion.weight), self._shown)
+        self._keep_films = False
 
     @classmethod
     def open(
@@ -72,6 +78,8 @@ class Retriever:
         queries: int | None = None,
         render: str | None = None,
         show_ids: bool = False,
+        evidence: bool = True,
+        keep_films: bool = False,
     ) -> "Retriever":
         """Open a bundle for queries. Every file read is hashed first.
 
@@ -80,6 +88,7 @@ class Retriever:
         one. ``fuse``: off, auto (the weight chosen when the bundle was exported) or a weight; how much the films of reports count.
         ``render``: how DICOM films become grey (voi, percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose
         film it was.
+        ``evidence``: gather what an answer rests on; ``keep_films``: keep each film's pixels with its answer.
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, ExtraMissing.
         """
@@ -96,6 +105,7 @@ class Retriever:
                     raise
             else:
                 found.render, found._show_ids = render or found.render, show_ids
+                found._gatherer, found._keep_films = found._gatherer if evidence else None, keep_films
                 return found
 
     @classmethod
@@ -163,20 +173,24 @@ class Retriever:
         clock = _Clock()
         vector = encoder.encode([text])[0]
         clock.lap("encode")
-        reports, choice = self._report_hits(vector, k)
+        found = self._found(vector, k)
+        reports = self._shown(found)
         hits: tuple[Hit, ...] = (*reports, *self._film_hits(vector, k))
         clock.lap("search")
+        evidence = self._gatherer.of_text(vector, found.rows, reports) if self._gatherer else None
+        clock.lap("evidence")
         return QueryResult(
             kind="text",
             value=text,
             filters=self.filters.to_dict(),
             image=None,
             device=self.device,
-            bundle=self._facts(precision, choice),
+            bundle=self._facts(precision, found.choice),
             abnormal=None,
             input=None,
             hits=hits,
             timings_ms=clock.timings(self._load_ms),
+            evidence=evidence,
         )
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
@@ -247,20 +261,42 @@ class Retriever:
         encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
         for (name, film, _, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
             clock.note("encode", encode_ms)
-            hits, choice = self._report_hits(vector, k, self.fusion.weight)
-            clock.lap("search")
-            yield QueryResult(
-                kind="film",
-                value=name,
-                filters=self.filters.to_dict(),
-                image=name,
-                device=self.device,
-                bundle=self._facts(self._precision, choice),
-                abnormal=self._abnormal(float(logit)),
-                input=self._input(film),
-                hits=hits,
-                timings_ms=clock.timings(self._load_ms),
-            )
+            grey = film.grey if self._keep_films else None
+            yield self._answered("film", name, vector, float(logit), self._input(film), clock, k, grey)
+
+    def _answered(
+        self,
+        kind: str,
+        name: str,
+        vector: np.ndarray,
+        logit: float,
+        read: Input,
+        clock: "_Clock",
+        k: int,
+        grey: np.ndarray | None,
+        study: tuple[StudyFilm, ...] | None = None,
+    ) -> QueryResult:
+        """The answer to an embedded film, or to a study's mean."""
+        found = self._found(vector, k, self.fusion.weight)
+        hits, abnormal = self._shown(found), self._abnormal(logit)
+        clock.lap("search")
+        evidence = self._gatherer.of_film(vector, found.rows, hits, abnormal, read.verdict) if self._gatherer else None
+        clock.lap("evidence")
+        return QueryResult(
+            kind=kind,
+            value=name,
+            filters=self.filters.to_dict(),
+            image=name,
+            device=self.device,
+            bundle=self._facts(self._precision, found.choice),
+            abnormal=abnormal,
+            input=read,
+            hits=self._compared(hits),
+            timings_ms=clock.timings(self._load_ms),
+            study=study,
+            evidence=evidence,
+            grey=grey,
+        )
 
     def _seen(self, decoded: "list[tuple[str, Film, np.ndarray, _Clock]]") -> Iterator[Seen]:
         if not decoded:
@@ -270,29 +306,15 @@ class Retriever:
         encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
         for (name, film, _, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
             clock.note("encode", encode_ms)
-            yield Seen(name, self._input(film), film.header, vector, float(logit), clock.laps)
+            grey = film.grey if self._keep_films else None
+            yield Seen(name, self._input(film), film.header, vector, float(logit), clock.laps, grey)
 
     def _answer_study(self, study: Study, k: int) -> QueryResult | MtclipError:
         if not study.frontal:
-            first = study.films[0].name
-            return FilmUnreadable(f"{first}: no frontal film in its study of {len(study.films)}", study.to_films()[0].reason)
+            return FilmUnreadable(f"{study.films[0].name}: no frontal film in its study of {len(study.films)}", study.to_films()[0].reason)
+        first = study.frontal[0]
         clock = _Clock(study.timings)
-        hits, choice = self._report_hits(study.vector, k, self.fusion.weight)
-        clock.lap("search")
-        name = study.frontal[0].name
-        return QueryResult(
-            kind="study",
-            value=name,
-            filters=self.filters.to_dict(),
-            image=name,
-            device=self.device,
-            bundle=self._facts(self._precision, choice),
-            abnormal=self._abnormal(study.logit),
-            input=study.input,
-            hits=hits,
-            timings_ms=clock.timings(self._load_ms),
-            study=study.to_films(),
-        )
+        return self._answered("study", first.name, study.vector, study.logit, study.input, clock, k, first.grey, study.to_films())
 
     def _abnormal(self, logit: float) -> Abnormal | None:
         """None where the head was never trained."""
@@ -302,13 +324,16 @@ class Retriever:
         logit = logit / calibration["temperature"] if calibration else logit
         return Abnormal(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)
 
-    def _report_hits(self, vector: np.ndarray, k: int, weight: float = 0.0) -> tuple[tuple[ReportHit, ...], Choice]:
+    def _found(self, vector: np.ndarray, k: int, weight: float = 0.0) -> Hits:
         names, only = self._store.report_ids, self._passing.reports if self._passing else None
         if weight:
-            found = self._index.fused(vector, k, names, self._store.films_of, weight, only)
-        else:
-            found = self._index.search_reports(vector, k, names, only)
-        return self._shown(found), found.choice
+            return self._index.fused(vector, k, names, self._store.films_of, weight, only)
+        return self._index.search_reports(vector, k, names, only)
+
+    def _compared(self, hits: tuple[ReportHit, ...]) -> tuple[ReportHit, ...]:
+        """A film's hits with their percentiles among what validation films got."""
+        gatherer = self._gatherer
+        return tuple(replace(hit, percentile=gatherer.percentile(hit.score)) for hit in hits) if gatherer else hits
 
     def _shown(self, found: Hits) -> tuple[ReportHit, ...]:
         stored = self._store.reports(found.rows, self.filters.where())

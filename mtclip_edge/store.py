@@ -37,6 +37,7 @@ CREATE TABLE finding (study_id TEXT NOT NULL REFERENCES study(study_id), name TE
 """
 INDEXES = """
 CREATE INDEX IF NOT EXISTS film_by_study ON film(study_id);
+CREATE INDEX IF NOT EXISTS report_by_label ON report(label);
 CREATE INDEX IF NOT EXISTS study_by_report ON study(report_row);
 CREATE INDEX IF NOT EXISTS study_by_patient ON study(patient_id);
 CREATE INDEX IF NOT EXISTS finding_by_study ON finding(study_id);

@@ -12,10 +12,14 @@ from rich.text import Text
 
 from . import NOTICE
 from .errors import printable
+from .evidence import Evidence
 from .results import QueryResult, ReportHit
+from .wording import abnormal_words, film_words, margin_words, provenance_words, verdict_words, vote_rows
 
 _STYLES = {"abnormal": "bold red", "normal": "green", "unknown": "dim"}
-_TEXT_LENGTH = 220  # of a report in a table: three or four lines at 80 columns
+_VERDICTS = {"confident": "not bold green", "uncertain": "not bold yellow", "abstain": "not bold red"}
+_HIT_LINES, _MOST_LINES = 14, 4  # for the texts of all hits together, and of one
+_FINDINGS, _SHARE = 3, 9  # findings in the table of votes, columns of one of its numbers
 DEMO = "DEMO BUNDLE: drawn films, invented reports"
 
 
@@ -32,11 +36,21 @@ class TableWriter:
         self._console.print(_headline(result, self._console.width))
         for line in _whose(result):
             self._console.print(line, overflow="fold")
-        self._console.print(_report_table(result.reports))
+        self._console.print(_report_table(result.reports, self._console))
         if found := result.films:
             self._console.print(_film_table(found))
-        self._console.print(_provenance(result), style="dim")
+        if evidence := result.evidence:
+            self._evidence(evidence)
+        self._console.print(provenance_words(result), style="dim", overflow="ellipsis", no_wrap=True)
         self._results += 1
+
+    def _evidence(self, evidence: Evidence) -> None:
+        if evidence.agreement:
+            self._console.print(_agreement_table(evidence, self._console.width))
+        if evidence.contrast.abnormal or evidence.contrast.normal:
+            self._console.print(_contrast(evidence, self._console))
+        if words := margin_words(evidence):
+            self._console.print(words, style="dim")
 
     def close(self) -> None:
         if self._results:
@@ -78,12 +92,16 @@ class ProgressBars:
 
 
 def _headline(result: QueryResult, width: int) -> Text:
-    """The film or text on one line, cut at its front (a path's end tells more), and what the abnormal head says."""
+    """The film or text on one line, cut at its front (a path's end tells more); what the head says and how far to trust it."""
     name = printable(result.value)
     line = Text(name if len(name) <= width else "…" + name[1 - width :], style="bold")
     if result.abnormal is not None:
-        note = "" if result.abnormal.calibrated else " (not calibrated)"
-        line.append(f"\nabnormal {100 * result.abnormal.probability:.0f} %{note}", style="not bold")
+        line.append(f"\n{abnormal_words(result.abnormal)}", style="not bold")
+    if result.abnormal is not None and result.evidence is not None:
+        verdict = result.evidence.judgement.verdict
+        line.append(f"\n{_cut(verdict_words(result.evidence), width)}", style=_VERDICTS.get(verdict or "", "not bold dim"))
+    if result.input is not None and (words := film_words(result.input)):
+        line.append(f"\n{_cut(words, width)}", style="not bold yellow")
     return line
 
 
@@ -98,27 +116,77 @@ def _whose(result: QueryResult) -> list[str]:
     return lines
 
 
-def _report_table(hits: list[ReportHit]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True, header_style="dim")
-    table.add_column("#", justify="right")
-    table.add_column("similarity", justify="right")
-    table.add_column("studies", justify="right")
-    table.add_column("label")
-    table.add_column("report", ratio=1, overflow="fold")
-    for hit in hits:
-        label = Text(hit.label, style=_STYLES[hit.label])
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", f"×{hit.studies}", label, _report_text(hit))
+def _report_table(hits: list[ReportHit], console: Console) -> Table:
+    """A few lines for each report, fewer the more there are: with five, and all that stands beside them, 30 lines are enough."""
+    compared = any(hit.percentile is not None for hit in hits)
+    columns = ["#", "similarity", *(["percentile"] if compared else []), "studies", "label"]
+    cells = [
+        [Text(str(h.rank)), Text(f"{h.score:.3f}"), *([_percentile(h)] if compared else []), Text(f"×{h.studies}"), _label(h.label)]
+        for h in hits
+    ]
+    table = _plain_table()
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
+        table.columns[place].width = max([len(name), *(len(row[place]) for row in cells)])
+    room = console.width - sum(column.width or 0 for column in table.columns) - 2 * len(columns)
+    table.add_column("report", width=max(room, 10))
+    lines = min(_MOST_LINES, max(1, _HIT_LINES // max(1, len(hits))))
+    for hit, row in zip(hits, cells, strict=True):
+        table.add_row(*row, _lines(_report_text(hit), console, max(room, 10), lines))
     return table
 
 
+def _percentile(hit: ReportHit) -> Text:
+    return Text("" if hit.percentile is None else f"{hit.percentile:.0f}")
+
+
+def _label(label: str) -> Text:
+    return Text(label, style=_STYLES[label])
+
+
 def _report_text(hit: ReportHit) -> Text:
-    """Impression first, then findings, cut to a few lines."""
-    first = hit.impression or hit.text
-    rest = hit.findings if hit.impression else ""
-    text = Text(_cut(first, _TEXT_LENGTH))
-    if rest and len(first) < _TEXT_LENGTH - 20:
-        text.append("  " + _cut(rest, _TEXT_LENGTH - len(first)), style="dim")
+    """Impression first, then findings."""
+    text = Text(_flat(hit.impression or hit.text))
+    if hit.impression and hit.findings:
+        text.append("  " + _flat(hit.findings), style="dim")
     return text
+
+
+def _lines(text: Text, console: Console, width: int, most: int) -> Text:
+    """The first lines of a text as it wraps at a width; an ellipsis says that there is more."""
+    wrapped = text.wrap(console, width)
+    kept = wrapped[:most]
+    if len(wrapped) > most:
+        kept[-1].rstrip()
+        kept[-1].truncate(width - 1)
+        kept[-1].append("…")
+    return Text("\n").join(kept)
+
+
+def _agreement_table(evidence: Evidence, width: int) -> Table:
+    """How the hits vote: their label, and the findings that most of them name."""
+    table, rows = _plain_table(), vote_rows(evidence, _FINDINGS)
+    longest = max([16, *(len(printable(name)) for name, *_ in rows)])
+    table.add_column("agreement", no_wrap=True, overflow="ellipsis", width=min(longest, width - 3 * _SHARE))
+    for name in ("hits", "index", "lift"):
+        table.add_column(name, justify="right", no_wrap=True, width=_SHARE - 2)
+    for name, *shares in rows:
+        table.add_row(Text(printable(name)), *shares)
+    return table
+
+
+def _contrast(evidence: Evidence, console: Console) -> Text:
+    """The nearest report of either label, one line each."""
+    lines = []
+    for label, hit in (("abnormal", evidence.contrast.abnormal), ("normal", evidence.contrast.normal)):
+        if hit is not None:
+            line = Text(f"nearest {label}".ljust(16), style=_STYLES[label]).append(f"  {hit.score:.3f}  ", style="not bold default")
+            lines.append(line + _lines(_report_text(hit), console, max(console.width - len(line), 10), 1))
+    return Text("\n").join(lines)
+
+
+def _plain_table(show_header: bool = True) -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=show_header, header_style="dim")
 
 
 def _film_table(hits: list[Any]) -> Table:
@@ -131,13 +199,13 @@ def _film_table(hits: list[Any]) -> Table:
     return table
 
 
-def _provenance(result: QueryResult) -> str:
-    facts = result.bundle
-    return f"{facts.reports} reports of {facts.studies} studies · {facts.search.used} · {facts.precision.name} on {result.device.used}"
+def _flat(text: str) -> str:
+    """On one line, whatever it holds."""
+    return printable(" ".join(text.split()))
 
 
 def _cut(text: str, length: int) -> str:
-    text = " ".join(printable(text).split())
+    text = _flat(text)
     return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0] + "…"
 
 

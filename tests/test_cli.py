@@ -49,10 +49,11 @@ def test_the_table_reads_at_80_columns(mtclip, tiny_bundle: Path, films: list[Pa
     assert max(map(len, lines)) <= 80
     assert lines[0].endswith(films[0].name)
     assert lines[1] == f"abnormal {100 * document['abnormal']['probability']:.0f} % (not calibrated)"
-    assert lines[2].split() == ["#", "similarity", "studies", "label", "report"]
+    assert lines[2].startswith("no verdict: the abnormal head is not calibrated")
+    assert lines[3].split() == ["#", "similarity", "studies", "label", "report"]
     top = document["hits"][0]
-    assert lines[3].split()[:4] == ["1", f"{top['score']:.3f}", f"×{top['studies']}", top["label"]]
-    assert top["impression"].split()[0] in lines[3]
+    assert lines[4].split()[:4] == ["1", f"{top['score']:.3f}", f"×{top['studies']}", top["label"]]
+    assert top["impression"].split()[0] in lines[4]
     assert lines[-2].startswith(f"{document['bundle']['reports']} reports of")
     assert lines[-1] == "Research use only. Retrieved prior reports, not a diagnosis."
 

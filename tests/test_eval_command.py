@@ -48,7 +48,7 @@ def test_eval_of_run_and_bundle_agree(judged: SimpleNamespace) -> None:
 def test_eval_writes_metrics_and_a_page_of_its_own(judged: SimpleNamespace) -> None:
     assert json.loads((judged.folder / "metrics.json").read_text()) == judged.document
     page = (judged.folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 3  # clusters, training, reliability
+    assert page.count("<svg") == 4  # clusters, training, reliability, risk and coverage
     assert "data:image/png;base64," in page
     assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)", page)
     assert {p.stat().st_mode & 0o777 for p in judged.folder.iterdir()} == {0o600}
@@ -137,6 +137,8 @@ def test_films_without_reports_search_the_runs(mtclip, tiny_run: Path, tiny_bund
     assert not any(name.startswith("recall") for name, _ in figures(document["models"][0]))
     alone = json.loads(mtclip("eval", tiny_bundle, "--data", tmp_path / "m.csv", "--format", "json").out)
     assert {name.split("@")[0] for name, _ in figures(alone["models"][0])} <= {
+        "risk.all",
+        "aurc.head",
         "auroc",
         "auprc",
         "ece",

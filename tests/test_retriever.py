@@ -72,10 +72,11 @@ def test_the_result_is_documented_json(retriever: Retriever, film: Path) -> None
         "bundle",
         "abnormal",
         "input",
+        "evidence",
         "hits",
         "timings_ms",
     ]
-    assert document["schema"] == "mtclip.query/1"
+    assert document["schema"] == "mtclip.query/2"
     assert document["notice"] == "Research use only. Retrieved prior reports, not a diagnosis."
     assert document["query"] == {"type": "film", "value": str(film), "filter": None}
     assert document["device"]["used"] == "cpu" and document["device"]["why"]
@@ -97,7 +98,7 @@ def test_the_result_is_documented_json(retriever: Retriever, film: Path) -> None
         "text",
     ]
     assert (hit["rank"], hit["kind"], hit["percentile"]) == (1, "report", None)
-    assert list(document["timings_ms"]) == ["load", "decode", "preprocess", "encode", "search", "total"]
+    assert list(document["timings_ms"]) == ["load", "decode", "preprocess", "encode", "search", "evidence", "total"]
 
 
 def test_bytes_and_path_give_the_same(retriever: Retriever, film: Path) -> None:

@@ -1,6 +1,5 @@
 """A page of example queries, right and wrong: what a figure means in films and reports."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from mtclip_edge.images import read_film
 from mtclip_edge.judging import Model
 from mtclip_edge.metrics import top_k
 from mtclip_edge.page import Example, ExampleHit
+from mtclip_edge.thumbnail import thumbnail
 
 EACH, HITS, SIDE = 4, 3, 160  # examples of each kind, reports shown, pixels
 
@@ -65,14 +65,7 @@ def _example(model: Model, row: int, best: np.ndarray, verdict: str, why: str) -
 
 def _thumbnail(path: Path) -> bytes | None:
     """The film as a small PNG; None where it has gone meanwhile."""
-    from PIL import Image
-
     try:
-        grey = read_film(path).grey
+        return thumbnail(read_film(path).grey, SIDE)
     except FilmUnreadable:
         return None
-    picture = Image.fromarray(grey)
-    picture.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()

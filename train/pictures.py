@@ -6,11 +6,12 @@ import numpy as np
 
 from mtclip_edge.calibration import sigmoid
 from mtclip_edge.cases import LABEL_CODES
+from mtclip_edge.evaluation import Judged
 from mtclip_edge.judging import Model
 from mtclip_edge.page import Picture
 from mtclip_edge.reporting import Say
 
-from .plots import Cloud, clusters, loss_curves, reliability, silhouette, tsne
+from .plots import Cloud, clusters, loss_curves, reliability, risk_coverage, silhouette, tsne
 
 FREQUENT = 5  # findings with a colour of their own
 
@@ -33,6 +34,10 @@ def pictures_of(model: Model, say: Say) -> list[Picture]:
         found.append(
             Picture("Reliability of the abnormal head", reliability(model.cases.labels, sigmoid(model.embedded.logit), after), text)
         )
+    decisions = Judged(model.cases, model.embedded).decisions
+    if decisions:
+        text = "The most trusted films first; the dotted line is a random order."
+        found.append(Picture("Risk and coverage", risk_coverage(decisions.curves(), decisions.bounds()[0]), text))
     return found
 
 

@@ -190,6 +190,24 @@ def reliability(label: np.ndarray, before: np.ndarray, after: np.ndarray | None)
         return _svg(figure)
 
 
+def risk_coverage(curves: Mapping[str, Sequence[float]], overall: float) -> str:
+    """Share of wrong decisions among the most trusted films against their share of all: a line for each order of ``curves``.
+
+    ``curves`` holds ``coverage`` and, by name, the risks there; ``overall`` is the risk of all films, which a random order has.
+    """
+    names = {"head": "by the head alone", "trust": "by the bundle's trust"}
+    with style.context(_LOOK):
+        figure = Figure(figsize=(4.4, 3.2), layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(overall, color=_INK, linewidth=0.8, linestyle=":")
+        for (name, shown), colour, line in zip(names.items(), (_GREY, _BLUE), ("--", "-"), strict=True):
+            if name in curves:
+                axes.plot(curves["coverage"], curves[name], color=colour, linestyle=line, label=shown)
+        axes.set(xlabel="coverage: share of films decided", ylabel="share of wrong decisions", xlim=(0, 1), ylim=(0, None))
+        axes.legend(loc="lower right")
+        return _svg(figure)
+
+
 def _unit(vectors: np.ndarray) -> np.ndarray:
     vectors = np.asarray(vectors, np.float64)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mtclip_edge.metrics import calibration_error
-from mtclip_edge.train.plots import BEST, Cloud, _bins, clusters, loss_curves, reliability, silhouette, tsne
+from mtclip_edge.train.plots import BEST, Cloud, _bins, clusters, loss_curves, reliability, risk_coverage, silhouette, tsne
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -277,6 +277,13 @@ def test_the_bins_of_reliability_are_those_of_the_error(random: np.random.Genera
     mean, share, count = _bins(np.array([0, 1, 1]), np.array([0.05, 0.95, 1.0]))
     assert count.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]
     assert mean.tolist() == pytest.approx([0.05, 0.975]) and share.tolist() == [0.0, 1.0]
+
+
+def test_risk_and_coverage_are_one_line_for_each_order() -> None:
+    curves = {"coverage": [0.5, 1.0], "head": [0.1, 0.3], "trust": [0.05, 0.3]}
+    both, alone = texts(risk_coverage(curves, 0.3)), texts(risk_coverage({"coverage": [1.0], "head": [0.3]}, 0.3))
+    assert {"by the head alone", "by the bundle's trust"} <= set(both)
+    assert "by the head alone" in alone and "by the bundle's trust" not in alone
 
 
 def test_reliability_without_a_labelled_film_says_so() -> None:

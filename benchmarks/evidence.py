@@ -1,0 +1,114 @@
+"""What a bundle's verdicts and percentiles are worth on films that had no part in them.
+
+    python benchmarks/evidence.py BUNDLE --data SOURCE [--split test] [--other SOURCE]
+
+Prints, as Markdown: risk and coverage of each verdict, AURC by trust and by the head alone beside a random order, with 95 % intervals by
+patient; verdicts by decision; how many films' best similarity lies in each tenth of the percentiles; what a vote mixed in would have
+changed; and how ``--other`` films (laterals, say) are judged. Nothing is fitted here.
+"""
+
+import argparse
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mtclip_edge.bundle import Bundle
+from mtclip_edge.calibration import Calibration
+from mtclip_edge.cases import Cases
+from mtclip_edge.device import choose
+from mtclip_edge.embedding import embed_films
+from mtclip_edge.encoder import FilmEncoder
+from mtclip_edge.evaluation import Embedded, Judged
+from mtclip_edge.figures import differences
+from mtclip_edge.judging import of_split
+from mtclip_edge.opening import open_vectors
+from mtclip_edge.precision import most_exact
+from mtclip_edge.reporting import silent
+from mtclip_edge.sources import open_source
+from mtclip_edge.standards import Standards
+from mtclip_edge.trust import VERDICTS
+from mtclip_edge.trusting import trusted
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--other", help="films of another kind: only their verdicts are counted")
+    options = parser.parse_args()
+    bundle = Bundle.open(options.bundle)
+    cases, vectors, logits = embedded(bundle, options.data, options.split)
+    found = trusted(bundle, vectors, logits, [study.patient_id for study in cases.studies])
+    assert found, "this bundle holds no rule for verdicts"
+    calibration = Calibration.of(bundle.manifest["calibration"])
+    judged = Judged(cases, Embedded(vectors, logits, None, calibration, trusted=found))
+    print("| figure | value | 95 % | random order | best order |\n|---|---|---|---|---|")
+    drawn = judged.drawn(judged.selective())
+    for figure in (one.figure for one in drawn):
+        bounds = " | ".join("" if value is None else f"{value:.3f}" for value in (figure.chance, figure.ceiling))
+        print(f"| {figure.name} | {figure.value:.3f} | [{figure.low:.3f}, {figure.high:.3f}] | {bounds} |")
+    by_decision(judged, logits)
+    votes(bundle, cases, vectors, logits)
+    percentiles(bundle, vectors)
+    if options.other:
+        others, vectors, logits = embedded(bundle, options.other, "all")
+        judge = trusted(bundle, vectors, logits, [study.patient_id for study in others.studies])
+        assert judge
+        counted = Counter(VERDICTS[place] for place in judge.verdict)
+        print(f"\n{options.other}: {len(logits)} films, " + ", ".join(f"{counted[name] / len(logits):.3f} {name}" for name in VERDICTS))
+        percentiles(bundle, vectors)
+
+
+def embedded(bundle: Bundle, source: str, split: str) -> tuple[Cases, np.ndarray, np.ndarray]:
+    """The films of a split by the bundle's most exact film tower."""
+    precision = most_exact(bundle.precisions("image"))
+    encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, choose("cpu"), precision)
+    cases = Cases.of(of_split(open_source(source), split))
+    films = embed_films(encoder, [film.path for film in cases.films], bundle.manifest["dim"], silent)
+    return cases.only(films.read), films.vectors, films.logits
+
+
+def by_decision(judged: Judged, logits: np.ndarray) -> None:
+    """How often a verdict was wrong, by what was decided."""
+    decisions = judged.decisions
+    assert decisions
+    assert decisions.trusted
+    print("\n| verdict | called abnormal, films | wrong | called normal, films | wrong |\n|---|---|---|---|---|")
+    for place, name in enumerate(VERDICTS):
+        cells = []
+        for called in (logits >= 0, logits < 0):
+            asked = (decisions.trusted.verdict == place) & called & decisions.known
+            cells += [str(asked.sum()), f"{decisions.wrong[asked].mean():.3f}" if asked.any() else ""]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def votes(bundle: Bundle, cases: Cases, vectors: np.ndarray, logits: np.ndarray) -> None:
+    """AURC with the vote of the ten nearest reports mixed in, less that of the head alone, on the same draws of patients."""
+    rule = bundle.manifest["evidence"]["trust"]
+    patients = [study.patient_id for study in cases.studies]
+    print()
+    for weight in (0.25, 0.5, 1.0):
+        mixed = {**bundle.manifest["evidence"], "trust": {**rule, "vote_weight": weight}}
+        found = trusted(replace(bundle, manifest={**bundle.manifest, "evidence": mixed}), vectors, logits, patients)
+        judged = Judged(cases, Embedded(vectors, logits, None, trusted=found))
+        head, trust = (one for one in judged.drawn(judged.selective()) if one.figure.name.startswith("aurc"))
+        (gain,) = differences([head], [replace(trust, figure=replace(trust.figure, name="aurc.head"))])
+        print(f"vote of weight {weight}: AURC {trust.figure.value:.3f}, {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
+
+
+def percentiles(bundle: Bundle, vectors: np.ndarray) -> None:
+    """The share of films whose best similarity lies in each tenth of the validation films', 0.1 each if they are alike."""
+    known = Standards.of(bundle.manifest).similarities
+    assert known, "the reports have changed since the export"
+    reports = open_vectors(bundle, bundle.file(bundle.index["vectors"]))[: bundle.index["reports"]]
+    score = (vectors @ reports.T).max(axis=1)
+    found = np.array([known.percentile(one) for one in score])
+    share = np.histogram(found, np.linspace(0, 100, 11))[0] / len(found)
+    print(f"\npercentiles of {len(found)} films by tenths: {' '.join(f'{one:.3f}' for one in share)}; below 1: {(found < 1).mean():.3f}")
+
+
+if __name__ == "__main__":
+    main()

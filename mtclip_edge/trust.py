@@ -1,0 +1,119 @@
+"""How far the normal/abnormal decision of a film is to be trusted: confident, uncertain or abstain.
+
+Trust is the calibrated probability of the decision that the head makes, mixed with the vote of the nearest reports where that was surely
+better on validation films. Two thresholds on it were chosen there too (``trust_fitting``), with the share of wrong decisions they left.
+Whatever speaks against a film besides only ever lowers its verdict.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+CONFIDENT, UNCERTAIN, ABSTAIN = VERDICTS = ("confident", "uncertain", "abstain")
+RARE = 1.0  # percentile of similarity below which no verdict is confident
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a verdict was worth on validation films: the share of decisions that were wrong (None of none), and its share of all films."""
+
+    films: int
+    risk: float | None
+    coverage: float
+
+
+@dataclass(frozen=True)
+class TrustRule:
+    """``confident``: the least trust of that verdict, ``abstain`` the most of that one; None where no threshold keeps its promise.
+
+    ``vote_weight`` is how much the nearest reports' vote counts beside the head, and ``vote_why`` why it is that.
+    """
+
+    vote_weight: float
+    vote_why: str
+    confident: float | None
+    abstain: float | None
+    validation: Mapping[str, Measured]
+
+    def trust(self, probability: Array, vote: Array) -> Array:
+        """Trust in the head's decision, float [films], from float [films] probability and vote of abnormal (NaN: nobody votes)."""
+        mixed = np.where(np.isnan(vote), probability, (1 - self.vote_weight) * probability + self.vote_weight * vote)
+        return np.where(probability >= 0.5, mixed, 1 - mixed)
+
+    def verdicts(self, trust: Array, doubt: Array) -> Array:
+        """Places in VERDICTS, int [films], of float [films] trust; where there is ``doubt``, bool [films], none is confident."""
+        sure = trust >= self.confident if self.confident is not None else np.zeros(len(trust), bool)
+        unsure = trust <= self.abstain if self.abstain is not None else np.zeros(len(trust), bool)
+        return np.where(unsure, 2, np.where(sure & ~doubt, 0, 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None) -> "TrustRule | None":
+        if values is None:
+            return None
+        measured = {name: Measured(**found) for name, found in values["validation"].items()}
+        return cls(**{**values, "validation": measured})
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with its reason; ``verdict``, ``trust`` and ``validation`` are None where nothing was fitted to judge by."""
+
+    verdict: str | None
+    why: str
+    trust: float | None = None
+    validation: Measured | None = None
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """Many films' trust, float [films], and their verdicts as places in VERDICTS, int [films]."""
+
+    trust: Array
+    verdict: Array
+
+
+def against(probability: Array, vote: Array, share: float) -> Array:
+    """Whether the vote speaks against the head's decision: its label is rarer among the nearest reports than in the index. bool [films]."""
+    with np.errstate(invalid="ignore"):
+        return np.where(probability >= 0.5, vote < share, vote > share) & ~np.isnan(vote)
+
+
+def judge(
+    rule: TrustRule, probability: float, vote: float, share: float, percentile: float | None = None, film: str | None = None
+) -> Judgement:
+    """The verdict of one film. ``vote`` is the nearest reports' (NaN without any), ``share`` that of abnormal in the index.
+
+    ``percentile`` is that of the best report's similarity; ``film`` what the film itself was judged, ``warn`` or ``reject``.
+    """
+    one, voted = np.array([probability]), np.array([vote])
+    trust = float(rule.trust(one, voted)[0])
+    told = round(trust, 4)
+    if film == "reject":
+        return Judgement(ABSTAIN, "the film was rejected", told, rule.validation[ABSTAIN])
+    doubt = _doubt(bool(against(one, voted, share)[0]), percentile, film)
+    verdict = VERDICTS[int(rule.verdicts(np.array([trust]), np.array([doubt is not None]))[0])]
+    lowered = rule.confident is not None and trust >= rule.confident and verdict == UNCERTAIN
+    return Judgement(verdict, doubt if doubt and lowered else _why(rule, verdict), told, rule.validation[verdict])
+
+
+def _doubt(opposed: bool, percentile: float | None, film: str | None) -> str | None:
+    """What speaks against being confident, apart from trust itself."""
+    if film == "warn":
+        return "the film itself is in doubt"
+    if percentile is not None and percentile < RARE:
+        return "less like any report than 99 % of the validation films"
+    return "the nearest reports speak against it" if opposed else None
+
+
+def _why(rule: TrustRule, verdict: str) -> str:
+    worth = rule.validation[verdict]
+    how = {CONFIDENT: "this sure", UNCERTAIN: "about as sure", ABSTAIN: "this unsure"}[verdict]
+    if worth.risk is None:
+        return f"no validation film was {how}"
+    return f"of {worth.films} validation films {how} {100 * worth.risk:.0f} % were judged wrongly"

@@ -1,0 +1,203 @@
+"""Votes, verdicts and the risk-coverage curve, against values worked out by hand or by brute force."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtclip_edge.calibration import Calibration
+from mtclip_edge.cases import Cases
+from mtclip_edge.figures import Figure
+from mtclip_edge.metrics import best_aurc, isotonic, risk_coverage, weighted_aurc
+from mtclip_edge.selective import Decisions
+from mtclip_edge.sources import open_source
+from mtclip_edge.standards import Similarities
+from mtclip_edge.studies import Film, Study, split_of
+from mtclip_edge.trust import Measured, Trusted, TrustRule, against, judge
+from mtclip_edge.trust_fitting import fit, measure, thresholds
+from mtclip_edge.vote import abnormal_share, fitted_temperature, weights
+
+WORTH = {"confident": Measured(60, 0.05, 0.3), "uncertain": Measured(100, 0.3, 0.5), "abstain": Measured(40, 0.525, 0.2)}
+RULE = TrustRule(0.0, "", 0.8, 0.6, WORTH)
+
+
+def studies(count: int, seed: int = 0) -> list[Study]:
+    """Two studies of each patient, every fourth text a twin, a third normal, a tenth unknown."""
+    found = []
+    for i in range(count):
+        label = "unknown" if i % 10 == 9 else "normal" if i % 3 == 0 else "abnormal"
+        film = Film(Path(f"{seed}-{i}.png"), f"{seed}-{i}.png", "PA")
+        found.append(Study(f"s{seed}-{i}", f"p{i // 2}", (film,), report=f"report {i - i % 4 if i % 4 == 1 else i}", label=label))
+    return found
+
+
+def test_a_report_as_far_below_as_the_temperature_weighs_one_over_e() -> None:
+    weight = weights(np.array([0.5, 0.45, 0.5, -np.inf]), 0.05)
+    assert weight == pytest.approx(np.array([1, np.exp(-1), 1, 0]) / (2 + np.exp(-1)))
+    assert weights(np.array([0.3, 0.3]), 0.01).tolist() == [0.5, 0.5]
+    assert weights(np.full((1, 2), -np.inf), 0.05).tolist() == [[0, 0]]
+
+
+def test_unknown_reports_do_not_vote() -> None:
+    labels, weight = np.array([[1, 0, -1], [-1, -1, -1]]), np.array([[0.5, 0.25, 0.25], [1, 0, 0]])
+    share = abnormal_share(labels, weight)
+    assert share[0] == pytest.approx(2 / 3) and np.isnan(share[1])
+
+
+def test_the_temperature_is_the_median_fall_to_the_last_report() -> None:
+    assert fitted_temperature(np.array([[0.5, 0.4], [0.6, 0.58], [0.9, 0.2], [0.4, -np.inf]])) == 0.1
+    assert fitted_temperature(np.array([[0.5, -np.inf]])) is None
+
+
+def test_the_isotonic_fit_is_the_nearest_rising_function(random: np.random.Generator) -> None:
+    from sklearn.isotonic import IsotonicRegression
+
+    for count in (1, 2, 7, 60):
+        key, value = np.sort(random.integers(0, 30, count) / 30), random.integers(0, 2, count).astype(float)
+        assert isotonic(value, key) == pytest.approx(IsotonicRegression().fit(key, value).predict(key))
+    assert len(isotonic(np.zeros(0), np.zeros(0))) == 0
+
+
+def test_aurc_is_the_mean_risk_over_every_coverage(random: np.random.Generator) -> None:
+    trust, wrong = np.array([0.9, 0.8, 0.7, 0.6]), np.array([0.0, 1.0, 0.0, 1.0])
+    assert weighted_aurc(trust, wrong, np.ones((1, 4)))[0] == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
+    assert [x.tolist() for x in risk_coverage(trust, wrong)] == [[0.25, 0.5, 0.75, 1], pytest.approx([0, 0.5, 1 / 3, 0.5])]
+    assert weighted_aurc(np.ones(4), wrong, np.ones((1, 4)))[0] == 0.5  # a constant trust has the risk of all
+    assert best_aurc(wrong) == pytest.approx((0 + 0 + 1 / 3 + 2 / 4) / 4)
+    trust, wrong = random.permutation(30) / 30, random.integers(0, 2, 30).astype(float)
+    count = random.integers(0, 4, 30)
+    repeated = weighted_aurc(np.repeat(trust, count), np.repeat(wrong, count), np.ones((1, count.sum())))
+    assert weighted_aurc(trust, wrong, count[None].astype(float)) == pytest.approx(repeated)
+    assert np.isnan(weighted_aurc(trust, np.full(30, np.nan), np.ones((1, 30)))[0]) and best_aurc(np.array([np.nan])) is None
+
+
+def test_a_known_risk_gives_known_thresholds() -> None:
+    """Of a hundred films each: wrong never, in three of ten, and in one of two."""
+    trust = np.repeat([0.9, 0.7, 0.55], 100) + np.tile(np.arange(100) / 1e4, 3)
+    wrong = np.concatenate([np.zeros(100), np.tile([0, 0, 0, 1, 0, 0, 1, 0, 0, 1], 10), np.tile([1, 0], 50)])
+    confident, abstain = thresholds(trust, wrong.astype(float))
+    assert confident == 0.9
+    assert abstain is not None and 0.55 < abstain < 0.56 and round(abstain, 4) == abstain
+    assert thresholds(trust[:110], np.ones(110)) == (None, 0.9099)
+    assert thresholds(trust[:19], np.zeros(19)) == (None, None)  # too few for a promise
+
+
+@pytest.mark.parametrize(
+    ("probability", "more", "verdict", "why"),
+    [
+        (0.9, {}, "confident", "of 60 validation films this sure 5 % were judged wrongly"),
+        (0.1, {"vote": 0.2}, "confident", "of 60 validation films this sure 5 % were judged wrongly"),
+        (0.7, {}, "uncertain", "of 100 validation films about as sure 30 % were judged wrongly"),
+        (0.45, {}, "abstain", "of 40 validation films this unsure 52 % were judged wrongly"),
+        (0.9, {"vote": 0.7}, "uncertain", "the nearest reports speak against it"),
+        (0.1, {"vote": 0.8}, "uncertain", "the nearest reports speak against it"),
+        (0.9, {"percentile": 0.9}, "uncertain", "less like any report than 99 % of the validation films"),
+        (0.9, {"film": "warn"}, "uncertain", "the film itself is in doubt"),
+        (0.9, {"film": "reject"}, "abstain", "the film was rejected"),
+        (
+            0.9,
+            {"film": "ok", "percentile": 1.0, "vote": float("nan")},
+            "confident",
+            "of 60 validation films this sure 5 % were judged wrongly",
+        ),
+        (0.7, {"film": "warn"}, "uncertain", "of 100 validation films about as sure 30 % were judged wrongly"),
+    ],
+)
+def test_a_verdict_and_its_reason(probability: float, more: dict, verdict: str, why: str) -> None:
+    found = judge(RULE, probability, **{"vote": 0.9, "share": 0.75, **more})
+    assert (found.verdict, found.why, found.validation) == (verdict, why, WORTH[verdict])
+    assert found.trust == pytest.approx(max(probability, 1 - probability))
+
+
+def test_without_thresholds_nothing_is_confident_and_nothing_abstains() -> None:
+    rule = TrustRule(0.0, "", None, None, {**WORTH, "uncertain": Measured(0, None, 0.0)})
+    assert judge(rule, 1.0, 1.0, 0.5).why == "no validation film was about as sure"
+    assert [judge(rule, p, 0.9, 0.5).verdict for p in (0.0, 0.5, 1.0)] == ["uncertain"] * 3
+    assert TrustRule.of(rule.to_dict()) == rule and TrustRule.of(None) is None
+
+
+def test_the_vote_counts_by_its_weight() -> None:
+    trust = TrustRule(0.25, "", None, None, {}).trust(np.array([0.8, 0.2, 0.8]), np.array([0.4, 0.4, np.nan]))
+    assert trust == pytest.approx([0.7, 0.75, 0.8])
+    assert against(np.array([0.8, 0.2, 0.8]), np.array([0.4, 0.6, np.nan]), 0.5).tolist() == [True, True, False]
+
+
+def test_a_vote_that_knows_more_than_the_head_counts_and_noise_does_not(random: np.random.Generator) -> None:
+    cases = Cases.of(studies(400))
+    label, known = (cases.labels == 1).astype(float), cases.labels >= 0
+    head = np.where(random.random(400) < 0.7, label, 1 - label) * 0.4 + 0.3
+    knows = fit(cases, head, label * 0.6 + 0.2, np.zeros(400, bool))
+    assert knows.vote_weight > 0 and knows.vote_why.startswith("AURC -0.")
+    noise = fit(cases, head, random.random(400), np.zeros(400, bool))
+    assert (noise.vote_weight, noise.vote_why[-45:]) == (0.0, "the vote is surely better than the head alone")
+    assert sum(worth.films for worth in noise.validation.values()) == known.sum()
+    assert sum(worth.coverage for worth in noise.validation.values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_percentiles_of_the_films_they_were_made_of_are_uniform(random: np.random.Generator) -> None:
+    best = random.normal(0.5, 0.05, 300)
+    found = np.sort([Similarities.fit(best).percentile(score) for score in best])
+    assert np.abs(found - (np.arange(300) + 0.5) / 3).max() < 1.5
+    one = Similarities.fit(np.linspace(0.2, 0.4, 101))
+    assert [one.percentile(x) for x in (0.1, 0.2, 0.3, 0.325, 0.4, 0.9)] == [0, 0, 50, 62.5, 100, 100]
+    assert Similarities.fit(best[:19]) is None
+
+
+def test_what_is_measured_leaves_own_patients_out_and_knows_validation_only(random: np.random.Generator) -> None:
+    """Against a loop that compares film by film; labels of films that were not asked change nothing."""
+    asked, others = studies(60), studies(60)
+    cases = Cases.of(asked, others)
+    films, reports = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (random.normal(size=(n, 8)) for n in (60, len(cases.reports))))
+    best = []
+    for film, study in zip(films, asked, strict=True):
+        foreign = [any(s.patient_id != study.patient_id for s in report.studies) for report in cases.reports]
+        best.append((reports @ film)[foreign].max())
+    found = measure(cases, films, None, reports, None, "hash")
+    assert found["best_scores"] == pytest.approx(np.quantile(best, np.linspace(0, 1, 101)), abs=6e-5)
+    assert (found["films"], found["searched"], found["trust"]) == (60, "hash", None)
+    assert found["trust_why"] == "the abnormal head was not trained"
+    few = measure(cases, films, random.normal(size=60), reports, None, "hash")
+    assert few["trust_why"] == "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
+
+
+def test_test_labels_have_no_part_in_what_is_fitted(tmp_path: Path) -> None:
+    """Every label of the test split turned round: the same record, to the last digit; one of validation turned round: another."""
+    film, turn = Path(__file__).parents[1] / "examples" / "normal.png", {"normal": "abnormal", "abnormal": "normal"}
+
+    def record(turned: str | None, most: int) -> dict:
+        rows, left = ["study_id,patient_id,image_path,report,label"], most
+        for study in studies(700):
+            label = study.label
+            if split_of(study.patient_id) == turned and left and label in turn:
+                label, left = turn[label], left - 1
+            rows.append(f"{study.study_id},{study.patient_id},{film},{study.report},{label}")
+        (tmp_path / "made.csv").write_text("\n".join(rows) + "\n")
+        reading = open_source(str(tmp_path / "made.csv"))
+        assert left < most or turned is None
+        cases, made = Cases.of(reading.split("validation"), reading.split("train")), np.random.default_rng(1)
+        films, reports = made.normal(size=(len(cases.films), 8)), made.normal(size=(len(cases.reports), 8))
+        return measure(cases, films, films[:, 0], reports, Calibration(1.0, 0.0, 0.9, 40), "hash")
+
+    first = record(None, 0)
+    assert first["trust"] and first["films"] > 40
+    assert record("test", 1000) == first
+    assert record("validation", 1) != first
+
+
+def test_figures_of_decisions() -> None:
+    """Six films: the two confident ones right, of the three uncertain one wrong, the abstained one wrong; one without a label."""
+    decisions = Decisions(
+        np.array([1, 0, 1, 1, 0, 1, -1]),
+        np.array([3, -3, 2, 1, 1, -0.1, 5.0]),
+        Trusted(np.array([0.95, 0.95, 0.8, 0.7, 0.7, 0.5, 0.99]), np.array([0, 0, 1, 1, 1, 2, 0])),
+    )
+    means = {name: float(np.nanmean(values)) for name, values in decisions.means()}
+    assert means == pytest.approx(
+        {"risk.all": 2 / 6, "risk.decided": 1 / 5, "coverage.decided": 5 / 6, "risk.confident": 0.0, "coverage.confident": 2 / 6}
+    )
+    assert decisions.bounds() == pytest.approx((2 / 6, (1 / 5 + 2 / 6) / 6))
+    curves = decisions.curves()
+    assert list(curves) == ["coverage", "head", "trust"] and curves["coverage"][-1] == 1.0
+    assert curves["trust"][-1] == curves["head"][-1] == pytest.approx(2 / 6, abs=1e-4)
+    assert list(dict(Decisions(decisions.labels, decisions.logit, None).means())) == ["risk.all"]
+    assert Figure("aurc.trust", "all", 0.1, chance=0.3).lift is None
