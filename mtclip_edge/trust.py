@@ -116,4 +116,5 @@ def _why(rule: TrustRule, verdict: str) -> str:
     how = {CONFIDENT: "this sure", UNCERTAIN: "about as sure", ABSTAIN: "this unsure"}[verdict]
     if worth.risk is None:
         return f"no validation film was {how}"
-    return f"of {worth.films} validation films {how} {100 * worth.risk:.0f} % were judged wrongly"
+    share = f"{100 * worth.risk:.{0 if worth.risk >= 0.095 or not worth.risk else 1}f} %"
+    return f"{share} of {worth.films} validation films {how} were judged wrongly"

@@ -482,18 +482,21 @@ def test_nobody_is_named_in_any_output(mtclip, tiny_bundle: Path, deep: np.ndarr
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     monkeypatch.setenv("MTCLIP_DEBUG", "1")
+    page = tmp_path.with_suffix(".html")
     for form in ("table", "json", "jsonl", "ids"):
         for by in ("film", "study"):
-            found = mtclip("query", tmp_path, "--format", form, "--by", by, "--bundle", tiny_bundle)
+            found = mtclip("query", tmp_path, "--format", form, "--by", by, "--bundle", tiny_bundle, "--save", page)
             assert found.code == 5 and "good" in found.out and "cut" in found.err
-            assert not [leak for leak in (MARK, "19990731", study) if leak in found.out + found.err]
+            written_out = found.out + found.err + page.read_text()
+            assert "good" in page.read_text() and not [leak for leak in (MARK, "19990731", study) if leak in written_out]
     said = mtclip_process("query", tmp_path, "--by", "study", "--bundle", tiny_bundle, code=5)
     assert not [leak for leak in (MARK, "19990731", study) if leak in said]
     shown = mtclip_process("query", tmp_path / "good", "--show-ids", "--bundle", tiny_bundle, code=0)
     ids = json.loads(shown)["input"]["ids"]
     assert ids["patient_name"] == f"{MARK}0" and ids["patient_id"] == f"{MARK}1" and ids["accession"] == f"{MARK}2"
     assert (ids["study_date"], ids["study_uid"]) == ("19990731", study)
-    table = mtclip("query", tmp_path / "good", "--show-ids", "--format", "table", "--bundle", tiny_bundle).out
+    table = mtclip("query", tmp_path / "good", "--show-ids", "--format", "table", "--bundle", tiny_bundle, "--save", page).out
+    assert f"<dt>patient name</dt><dd>{MARK}0</dd>" in page.read_text()
     assert f"patient id {MARK}1" in " ".join(table.split()) and study in table
 
 

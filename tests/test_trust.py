@@ -85,10 +85,10 @@ def test_a_known_risk_gives_known_thresholds() -> None:
 @pytest.mark.parametrize(
     ("probability", "more", "verdict", "why"),
     [
-        (0.9, {}, "confident", "of 60 validation films this sure 5 % were judged wrongly"),
-        (0.1, {"vote": 0.2}, "confident", "of 60 validation films this sure 5 % were judged wrongly"),
-        (0.7, {}, "uncertain", "of 100 validation films about as sure 30 % were judged wrongly"),
-        (0.45, {}, "abstain", "of 40 validation films this unsure 52 % were judged wrongly"),
+        (0.9, {}, "confident", "5.0 % of 60 validation films this sure were judged wrongly"),
+        (0.1, {"vote": 0.2}, "confident", "5.0 % of 60 validation films this sure were judged wrongly"),
+        (0.7, {}, "uncertain", "30 % of 100 validation films about as sure were judged wrongly"),
+        (0.45, {}, "abstain", "52 % of 40 validation films this unsure were judged wrongly"),
         (0.9, {"vote": 0.7}, "uncertain", "the nearest reports speak against it"),
         (0.1, {"vote": 0.8}, "uncertain", "the nearest reports speak against it"),
         (0.9, {"percentile": 0.9}, "uncertain", "less like any report than 99 % of the validation films"),
@@ -98,9 +98,9 @@ def test_a_known_risk_gives_known_thresholds() -> None:
             0.9,
             {"film": "ok", "percentile": 1.0, "vote": float("nan")},
             "confident",
-            "of 60 validation films this sure 5 % were judged wrongly",
+            "5.0 % of 60 validation films this sure were judged wrongly",
         ),
-        (0.7, {"film": "warn"}, "uncertain", "of 100 validation films about as sure 30 % were judged wrongly"),
+        (0.7, {"film": "warn"}, "uncertain", "30 % of 100 validation films about as sure were judged wrongly"),
     ],
 )
 def test_a_verdict_and_its_reason(probability: float, more: dict, verdict: str, why: str) -> None:
