@@ -73,6 +73,8 @@ def query(
         Path | None, typer.Option(metavar="HTML", help="Write the answers with their evidence to one page.", show_default=False)
     ] = None,
     no_film: Annotated[bool, typer.Option("--no-film", help="With --save: leave the films out of the page.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Answer films that are rejected all the same.")] = False,
+    invert: Annotated[bool, typer.Option("--invert", help="Take the films' grey values the other way round.")] = False,
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
     from mtclip_edge.output import choose_format, writer
@@ -104,6 +106,7 @@ def query(
     how: dict[str, Any] = {"device": device, "precision": precision, "exact": exact or None, "fuse": fuse, "filters": filters}
     how |= {"render": render, "show_ids": show_ids}
     how |= {"evidence": chosen != "ids" or save is not None, "keep_films": save is not None and not no_film}
+    how |= {"force": force, "invert": invert}
     queries = None if watch is not None else max(1, len(films))
     with Retriever.open(path, **how, queries=queries) as retriever:
         for note in filter(None, (retriever.search_note, retriever.fuse_note, retriever.filter_note)):

@@ -84,7 +84,17 @@ def prepare(options: argparse.Namespace, scratch: Path) -> dict[str, list[str]]:
     (scratch / "peer.py").write_text(PEER)
     weights = str(options.run / "weights.safetensors")
     return {
-        "mtclip query": [sys.executable, "-m", "mtclip_edge", "query", str(options.film), "--bundle", str(options.bundle), "--json"],
+        "mtclip query": [
+            sys.executable,
+            "-m",
+            "mtclip_edge",
+            "query",
+            str(options.film),
+            "--bundle",
+            str(options.bundle),
+            "--json",
+            "--force",
+        ],
         "torch + open_clip": [
             sys.executable,
             str(scratch / "peer.py"),

@@ -71,7 +71,7 @@ def ours(bundle: Path, films: list[Path]) -> Callable[[], object]:
 
 def answers(bundle: Path, films: list[Path]) -> Callable[[], object]:
     """Embedding, search and report texts: what ``mtclip query FOLDER`` does."""
-    retriever = Retriever.open(bundle, precision="fp32")
+    retriever = Retriever.open(bundle, precision="fp32", force=True)
     return lambda: list(retriever.query_many([(str(path), path) for path in films]))
 
 

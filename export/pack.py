@@ -21,6 +21,7 @@ from mtclip_edge.embedder import Embedder
 from mtclip_edge.embedding import FilmVectors, embed_films
 from mtclip_edge.encoder import FilmEncoder
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
+from mtclip_edge.film_gate_fit import films_in, look, spread, write_gate
 from mtclip_edge.fusion_tuning import tune
 from mtclip_edge.preprocess import Preprocessing
 from mtclip_edge.privacy import warning
@@ -104,17 +105,19 @@ def export(
         proof = Proof(run, backbone, dim, trained_on, shaped, tokenizer, budget or {}, say)
         encoders = proof.reference(*(out / names.graphs[tower, "fp32"] for tower in TOWERS))
         embedder = Embedder(*encoders, dim=dim, progress=progress)
-        built = build(Change(out, generation, written), manifest["model_id"], embedder, studies)
+        built = build(change := Change(out, generation, written), manifest["model_id"], embedder, studies)
         held_out = _held_out(encoders[0], dim, studies, proof.validation)
         manifest["fuse"] = _fusion(manifest, *held_out, out, built.record)
         manifest["evidence"] = _evidence(manifest, *held_out, out, built.record)
+        manifest["film_gate"] = _film_gate(change, encoders[0], manifest, built.record, studies, proof, held_out[1], say)
         manifest["graphs"], rows = _climb(proof, names, out, built.record, precision, TOWERS if text else TOWERS[:1])
         manifest["parity"] = [row.to_dict() for row in rows]
         write_bytes(out / names.card, model_card(run, purpose, rows).encode())
         for problem in built.problems:
             say(f"left out: {problem}")
         graphs = [name for tower in manifest["graphs"].values() if tower for name in tower.values()]
-        kept = [*graphs, names.card, *built.names, *([names.tokenizer] if text else [])]
+        gate = [manifest["film_gate"]["file"]] if manifest["film_gate"] else []
+        kept = [*graphs, names.card, *built.names, *gate, *([names.tokenizer] if text else [])]
         bundle = commit(out, {**manifest, "generation": generation, "index": built.record}, kept)
         cleanup.pop_all()
     say(f"{out}: {built.record['reports']} distinct reports of {built.record['studies']} studies")
@@ -190,6 +193,27 @@ def _fusion(manifest: dict[str, Any], cases: Cases, asked: FilmVectors, out: Pat
     with closing(ReportStore(out / index["store"], manifest["model_id"])) as store:
         owner = np.array([report for report, _ in store.films_of(range(index["reports"]))], np.int64)
     return tune(cases, asked.vectors, vectors[: index["reports"]], vectors[index["reports"] :], owner).to_dict()
+
+
+def _film_gate(
+    change: Change,
+    encoder: FilmEncoder,
+    manifest: dict[str, Any],
+    index: dict[str, Any],
+    studies: Sequence[Study],
+    proof: Proof,
+    held: FilmVectors,
+    say: Say,
+) -> dict[str, Any] | None:
+    """What judges films, fitted on films of the run's train split; those that the index holds are not embedded again."""
+    path_of = {(study.study_id, film.name): film.path for study in studies for film in study.films}
+    vectors = np.load(change.path / index["vectors"], mmap_mode="r", allow_pickle=False)[index["reports"] :]
+    with closing(ReportStore(change.path / index["store"], manifest["model_id"])) as store:
+        known = {path_of[key]: vectors[row] for key, row in store.film_rows().items()}
+    paths = films_in(proof.validation)
+    train = look(encoder, spread(films_in(proof.train)), manifest["dim"], known)
+    validation = look(encoder, paths, manifest["dim"], {paths[i]: vector for i, vector in zip(held.read, held.vectors, strict=True)})
+    return write_gate(change.file("film_gate"), train, validation, say)
 
 
 def _model_id(run: Run, backbone: Backbone, dim: int, out: Path, names: Names) -> str:

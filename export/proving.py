@@ -49,7 +49,7 @@ class Proof:
     ):
         self._run, self._backbone, self._dim, self._budget, self._say = run, backbone, dim, budget, say
         self._preprocessing, self._tokenizer = preprocessing, tokenizer
-        self._train: Sequence[Study] = [] if isinstance(trained_on, MtclipError) else trained_on.split("train")
+        self.train: Sequence[Study] = [] if isinstance(trained_on, MtclipError) else trained_on.split("train")
         self.validation: Sequence[Study] = [] if isinstance(trained_on, MtclipError) else trained_on.split("validation")
         self.gate = Gate(run, backbone, dim, self.validation)
 
@@ -124,7 +124,7 @@ class Proof:
     def film_feeds(self) -> list[Feed]:
         """Films spread over the train split, through the preprocessing that will be published."""
         films = []
-        for path in _spread([film.path for study in self._train for film in study.films]):
+        for path in _spread([film.path for study in self.train for film in study.films]):
             try:
                 films.append(read_film(path, render=self._preprocessing.render).grey)
             except FilmUnreadable:
@@ -137,7 +137,7 @@ class Proof:
 
         One length, because histograms want one shape, and no padding, which would widen the ranges.
         """
-        rows = [self._tokenizer([text]) for text in _spread([r.first.tower_text for r in distinct_reports(self._train)])]
+        rows = [self._tokenizer([text]) for text in _spread([r.first.tower_text for r in distinct_reports(self.train)])]
         _need_some(rows, "report")
         length = int(np.median([row.shape[1] for row in rows]))
         return [{TOKEN_IDS: row[:, :length]} for row in rows if row.shape[1] >= length]

@@ -50,10 +50,19 @@ def _bundle_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("graphs", "; ".join(graphs)),
         ("reports", f"{index['reports']} distinct, of {index['studies']} studies; {index['films']} films; {about['dim']} dimensions"),
         ("index", f"HNSW, recall@10 {hnsw['recall@10']}" if hnsw else "none: exact search"),
+        ("film gate", _film_gate(about.get("film_gate"))),
         *[("parity", _parity(row)) for row in about["parity"]],
         *_figures(about["metrics"]),
         ("size", f"{about['bytes'] / 1e6:.1f} MB in {len(about['files'])} files"),
     ]
+
+
+def _film_gate(gate: dict[str, Any] | None) -> str:
+    if gate is None:
+        return "none: films are judged by header and picture only"
+    films = f"{gate['films']['train']} training and {gate['films']['validation']} validation films"
+    missing = [name.replace("_", " ") for name, value in gate["thresholds"].items() if value is None]
+    return f"fitted on {films}" + (f", too few for {', '.join(missing)}" if missing else "")
 
 
 def _run_lines(about: dict[str, Any]) -> list[tuple[str, str]]:

@@ -5,18 +5,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import MtclipError
+from .errors import MtclipError, printable
 from .inputs import Named
 from .output import Writer
 from .reporting import Progress, Say, silent
+from .results import QueryResult
 from .retriever import Retriever
 
-FAILED, PARTIAL = 1, 5
+FAILED, PARTIAL, REJECTED = 1, 5, 6
 
 
 def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
     """Write the answer to each film; one that cannot be read is a line, and never stops the rest. Gives the exit code."""
-    failed = 0
+    failed = rejected = 0
     with _bar(len(films), say) as (tell, progress):
         for done, result in enumerate(retriever.query_many(films, k), 1):
             if isinstance(result, MtclipError):
@@ -24,27 +25,48 @@ def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writ
                 tell(str(result))
             else:
                 out.add(result)
+                if result.rejected and not retriever.force:
+                    rejected += 1
+                    tell(_rejection(result))
             progress("films", done, len(films))
     out.close()
     if len(films) > 1:
-        say(f"{len(films) - failed} films answered, {failed} could not be read")
-    return 0 if not failed else FAILED if failed == len(films) else PARTIAL
+        turned_away = f"{rejected} rejected, " if rejected else ""
+        say(f"{len(films) - failed - rejected} films answered, {turned_away}{failed} could not be read")
+    return _code(len(films), failed, rejected)
+
+
+def _code(asked: int, failed: int, rejected: int) -> int:
+    """1 where nothing could be read, 6 where everything was rejected, 5 for anything between that and 0."""
+    if failed + rejected == 0:
+        return 0
+    return FAILED if failed == asked else REJECTED if rejected == asked else PARTIAL
+
+
+def _rejection(result: QueryResult) -> str:
+    """One line on a rejected film, and what answers it all the same."""
+    reasons = "; ".join(result.input.reasons) if result.input else ""
+    return printable(f"{result.value}: rejected: {reasons} (--force answers all the same)")
 
 
 def answer_studies(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
     """Write one answer for the films of each study; what cannot be answered is a line. Gives the exit code."""
-    answered = failed = 0
+    studies = failed = rejected = 0
     for result in retriever.query_studies(films, k):
+        studies += 1
         if isinstance(result, MtclipError):
             failed += 1
             say(str(result))
         else:
-            answered += 1
             out.add(result)
+            if result.rejected and not retriever.force:
+                rejected += 1
+                say(_rejection(result))
     out.close()
     if len(films) > 1:
-        say(f"{answered} studies of {len(films)} films answered, {failed} could not be")
-    return 0 if not failed else PARTIAL if answered else FAILED
+        turned_away = f"{rejected} rejected, " if rejected else ""
+        say(f"{studies - failed - rejected} studies of {len(films)} films answered, {turned_away}{failed} could not be")
+    return _code(studies, failed, rejected)
 
 
 def answer_arrivals(
@@ -67,6 +89,8 @@ def answer_arrivals(
                 say(str(result))
             else:
                 out.add(result)
+                if result.rejected and not retriever.force:
+                    say(_rejection(result))
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def _devices() -> list[str]:
 
 def _cold(bundle: Path, film: Path) -> dict[str, Any]:
     """Whole processes in turn with the floor of their imports; the first of each is not counted: it fills the page cache."""
-    ours = [sys.executable, "-m", "mtclip_edge", "query", str(film), "--bundle", str(bundle), "--json"]
+    ours = [sys.executable, "-m", "mtclip_edge", "query", str(film), "--bundle", str(bundle), "--json", "--force"]
     floor = [sys.executable, "-c", FLOOR]
     times = [(_seconds(ours), _seconds(floor)) for _ in range(COLD_RUNS + 1)][1:]
     return {
@@ -151,7 +151,7 @@ def _variant(bundle: Bundle, path: Path, films: Sequence[Path], device: str, pre
         encoder, _ = open_film_encoder(bundle, choose(device), precision)
         about["load_ms"] = 1000 * (time.perf_counter() - started)
         about["nodes"] = nodes(encoder.session)
-        with Retriever.open(path, device=device, precision=precision) as retriever:
+        with Retriever.open(path, device=device, precision=precision, force=True) as retriever:
             warm = _repeated(lambda: retriever.query(films[0]))
     except MtclipError as error:
         return {**about, "problem": error.what}

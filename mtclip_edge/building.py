@@ -40,12 +40,13 @@ class Change:
         self.path, self.generation, self.progress, self._written = path, generation, progress, written
 
     def file(self, kind: str) -> Path:
-        """The path of this generation's ``store``, ``terms``, ``vectors`` or ``graph``."""
+        """The path of this generation's ``store``, ``terms``, ``vectors``, ``graph`` or ``film_gate``."""
         name = {
             "store": f"reports-{self.generation}.sqlite",
             "terms": f"terms-{self.generation}.sqlite",
             "vectors": f"vectors-{self.generation}.npy",
             "graph": f"index-{self.generation}.hnsw",
+            "film_gate": f"film-gate-{self.generation}.npy",
         }[kind]
         if name not in self._written:
             self._written.append(name)

@@ -23,6 +23,7 @@ class Seen:
 
     name: str
     input: Input
+    answered: bool  # not rejected, or by force
     header: Header | None
     vector: np.ndarray
     logit: float
@@ -52,10 +53,12 @@ class Study:
 
     @property
     def input(self) -> Input:
-        """Of the first film that counts, with the reasons of all of these."""
+        """Of the first film that counts, with the gravest verdict and the reasons of all of these."""
         first = self.frontal[0].input
         reasons = dict.fromkeys(reason for film in self.frontal for reason in film.input.reasons)
-        return Input(first.kind, first.verdict, tuple(reasons), first.ids)
+        verdicts = [film.input.verdict for film in self.frontal]
+        verdict = next((grave for grave in ("reject", "warn") if grave in verdicts), first.verdict)
+        return Input(first.kind, verdict, tuple(reasons), first.ids)
 
     @property
     def timings(self) -> dict[str, float]:
@@ -73,8 +76,8 @@ def not_counted(film: Seen) -> str | None:
     """Why a film is left out of its study's mean; None where it counts."""
     if film.header is not None and film.header.view in LATERAL:
         return f"view position {film.header.view}: not frontal"
-    if film.input.verdict == "reject":
-        return "rejected"
+    if not film.answered:
+        return f"rejected: {film.input.reasons[-1]}"
     return None
 
 

@@ -19,7 +19,8 @@ MtclipError                    1  something asked for could not be done
 ├── ArtefactIncompatible       3  a newer format, or vectors of another model
 └── DeviceUnavailable          4  the device asked for cannot run here
 
-Exit code 5 (part of a batch failed) and 130 (interrupted) belong to a command as a whole and are set in cli.py.
+Exit code 5 (part of a batch failed or was rejected), 6 (every film was rejected) and 130 (interrupted) belong to a command as a whole and
+are set in answering.py and cli.py: a rejected film is no error but an answer, with reasons and without hits.
 A message is at most three plain lines: what and which file; expected and found; the next command.
 """
 

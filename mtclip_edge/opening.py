@@ -11,6 +11,7 @@ from .bundle import Bundle
 from .device import Device
 from .encoder import FilmEncoder, TextEncoder
 from .errors import ArtefactDamaged, ArtefactIncompatible, TextTowerMissing
+from .film_gate import FilmGate
 from .graph import load_graph
 from .index import Choice, Index, choose_search
 from .precision import Precision, choose_precision, most_exact
@@ -62,6 +63,12 @@ def open_exact_encoders(bundle: Bundle, device: Device) -> tuple[FilmEncoder, Te
     """Both towers as near to the trained model as the bundle has them: what an index is built with."""
     texts, _ = open_text_encoder(bundle, device, most_exact(bundle.precisions("text") or ["fp32"]))
     return open_film_encoder(bundle, device, most_exact(bundle.precisions("image")))[0], texts
+
+
+def open_film_gate(bundle: Bundle) -> FilmGate | None:
+    """What judges films; None where the bundle has none. Errors: ArtefactDamaged."""
+    about = bundle.manifest.get("film_gate")
+    return FilmGate.load(bundle.file(about["file"]), about) if about else None
 
 
 def choose_index_search(bundle: Bundle, exact: bool | None, queries: int | None) -> Choice:

@@ -87,7 +87,10 @@ class Abnormal:
 
 @dataclass(frozen=True)
 class Input:
-    """What the film is. ``verdict`` is None while nothing has judged it; ``ids`` (whose it is) only where they were asked for."""
+    """What the film is: ``verdict`` ok, warn, reject, or None where the bundle cannot judge and nothing speaks against the film.
+
+    ``ids`` (whose it is) only where they were asked for.
+    """
 
     kind: str
     verdict: str | None = None
@@ -143,6 +146,11 @@ class QueryResult:
     study: tuple[StudyFilm, ...] | None = None
     evidence: "Evidence | None" = None
     grey: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the film was rejected; with ``force`` there are hits all the same."""
+        return self.input is not None and self.input.verdict == "reject"
 
     @property
     def reports(self) -> list[ReportHit]:

@@ -21,12 +21,13 @@ from .by_study import Seen, Study, grouped
 from .device import Device, choose
 from .encoder import FilmEncoder, TextEncoder
 from .errors import FilmUnreadable, MtclipError, WrongOption, not_among
+from .film_gate import Admission, Verdict
 from .filters import Allowed, Filters
 from .fusion import Fusion, choose_fusion
 from .gathering import Gatherer
 from .images import Film, Source, read_film
 from .index import Choice, Hits, Index
-from .opening import choose_index_search, compares_all, likely_precision, open_film_encoder, open_index, open_text_encoder
+from .opening import choose_index_search, compares_all, likely_precision, open_film_encoder, open_film_gate, open_index, open_text_encoder
 from .paths import user_path
 from .pipeline import batches
 from .precision import ASKED, Precision
@@ -37,6 +38,7 @@ from .standards import Standards
 
 BATCH = 8
 NO_FILTERS = Filters()
+NO_GATE = Admission()
 
 
 class Retriever:
@@ -54,9 +56,10 @@ class Retriever:
         fusion: Fusion,
         filters: Filters = NO_FILTERS,
         passing: Allowed | None = None,
+        admission: Admission = NO_GATE,
     ):
         self.bundle, self.device, self.fusion = bundle, device, fusion
-        self.filters, self._passing = filters, passing
+        self.filters, self._passing, self._admission = filters, passing, admission
         self._precision = precision
         self._films, self._store, self._index, self._load_ms = films, store, index, load_ms
         self._text: tuple[TextEncoder, Precision] | None = None
@@ -80,6 +83,8 @@ class Retriever:
         show_ids: bool = False,
         evidence: bool = True,
         keep_films: bool = False,
+        force: bool = False,
+        invert: bool = False,
     ) -> "Retriever":
         """Open a bundle for queries. Every file read is hashed first.
 
@@ -89,6 +94,7 @@ class Retriever:
         ``render``: how DICOM films become grey (voi, percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose
         film it was.
         ``evidence``: gather what an answer rests on; ``keep_films``: keep each film's pixels with its answer.
+        ``force`` answers films that are rejected all the same; ``invert`` takes every film's grey values the other way round.
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, ExtraMissing.
         """
@@ -98,7 +104,7 @@ class Retriever:
         while True:
             opened = Bundle.open(path)
             try:
-                found = cls._open(opened, device, precision, exact, fuse, filters or Filters(), queries)
+                found = cls._open(opened, device, precision, exact, fuse, filters or Filters(), queries, force, invert)
             except Exception:
                 # A writer may have published the next generation in between and removed ours, before or after its hash was checked.
                 if Bundle.open(path).identity == opened.identity:
@@ -110,7 +116,16 @@ class Retriever:
 
     @classmethod
     def _open(
-        cls, bundle: Bundle, device: str, precision: str, exact: bool | None, fuse: str, filters: Filters, queries: int | None
+        cls,
+        bundle: Bundle,
+        device: str,
+        precision: str,
+        exact: bool | None,
+        fuse: str,
+        filters: Filters,
+        queries: int | None,
+        force: bool,
+        invert: bool,
     ) -> "Retriever":
         started = time.perf_counter()
         fusion = choose_fusion(fuse, bundle.manifest.get("fuse"))
@@ -122,6 +137,7 @@ class Retriever:
             graph_read = bundle.index["hnsw"] and not exact and (wanted.used == "hnsw" or compares_all(bundle))
             hnsw = pool.submit(bundle.file, bundle.index["hnsw"]["file"]) if graph_read else None
             terms = pool.submit(bundle.file, bundle.index["terms"]) if filters.match is not None and bundle.index.get("terms") else None
+            gate = pool.submit(open_film_gate, bundle)
             chosen = choose(device)  # imports onnxruntime
             graph.result()
             pool.submit(images.ready)  # onnxruntime lets go of the interpreter while it prepares the graph
@@ -130,7 +146,9 @@ class Retriever:
             index = searching.result()
             reports = ReportStore(store.result(), bundle.manifest["model_id"])
             passing = reports.allowed(filters, terms.result() if terms else None) if filters else None
-        return cls(bundle, films.device, used, films, reports, index, 1000 * (time.perf_counter() - started), fusion, filters, passing)
+            admission = Admission(gate.result(), force, invert)
+        load_ms = 1000 * (time.perf_counter() - started)
+        return cls(bundle, films.device, used, films, reports, index, load_ms, fusion, filters, passing, admission)
 
     def query(self, film: str | Source, k: int = 5, *, name: str | None = None) -> QueryResult:
         """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
@@ -198,6 +216,11 @@ class Retriever:
         return self._index.search_reports(vector, k, self._store.report_ids).rows
 
     @property
+    def force(self) -> bool:
+        """Whether films that are rejected are answered all the same."""
+        return self._admission.force
+
+    @property
     def precision(self) -> str:
         """The precision that runs."""
         return self._precision.name
@@ -234,13 +257,14 @@ class Retriever:
 
     def _read(self, film: str | Source, name: str) -> Film:
         """A film, rendered as this retriever does. Errors: FilmUnreadable."""
-        return read_film(Path(film) if isinstance(film, str) else film, name, self.render)
+        found = read_film(Path(film) if isinstance(film, str) else film, name, self.render)
+        own = self._films.preprocessing.render
+        if found.kind == "dicom" and self.render != own:
+            found = replace(found, notes=(*found.notes, f"rendered by {self.render}; the bundle's own films are by {own}"))
+        return self._admission.turned(found)
 
-    def _input(self, film: Film) -> Input:
-        own, reasons = self._films.preprocessing.render, film.notes
-        if film.kind == "dicom" and self.render != own:
-            reasons = (*reasons, f"rendered by {self.render}; the bundle's own films are by {own}")
-        return Input(film.kind, reasons=reasons, ids=film.header.ids if self._show_ids and film.header else None)
+    def _input(self, film: Film, judged: Verdict) -> Input:
+        return Input(film.kind, judged.verdict, judged.reasons, film.header.ids if self._show_ids and film.header else None)
 
     def _decode(self, name: str, film: str | Source | MtclipError) -> "tuple[str, Film, np.ndarray, _Clock] | MtclipError":
         if isinstance(film, MtclipError):
@@ -259,10 +283,11 @@ class Retriever:
         started = time.perf_counter()
         vectors, logits = self._films.encode(np.stack([pixels for _, _, pixels, _ in decoded]))
         encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
-        for (name, film, _, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
+        for (name, film, pixels, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
             clock.note("encode", encode_ms)
             grey = film.grey if self._keep_films else None
-            yield self._answered("film", name, vector, float(logit), self._input(film), clock, k, grey)
+            judged, answered = self._admission.judge(film, pixels, vector)
+            yield self._answered("film", name, vector, float(logit), self._input(film, judged), answered, clock, k, grey)
 
     def _answered(
         self,
@@ -271,16 +296,17 @@ class Retriever:
         vector: np.ndarray,
         logit: float,
         read: Input,
+        answered: bool,
         clock: "_Clock",
         k: int,
         grey: np.ndarray | None,
         study: tuple[StudyFilm, ...] | None = None,
     ) -> QueryResult:
-        """The answer to an embedded film, or to a study's mean."""
-        found = self._found(vector, k, self.fusion.weight)
-        hits, abnormal = self._shown(found), self._abnormal(logit)
+        """The answer to an embedded film, or to a study's mean; nothing is searched for what is rejected."""
+        found = self._found(vector, k, self.fusion.weight) if answered else Hits((), (), self._index.choice)
+        hits, abnormal = self._shown(found), self._abnormal(logit) if answered else None
         clock.lap("search")
-        evidence = self._gatherer.of_film(vector, found.rows, hits, abnormal, read.verdict) if self._gatherer else None
+        evidence = self._gatherer.of_film(vector, found.rows, hits, abnormal, read.verdict) if self._gatherer and answered else None
         clock.lap("evidence")
         return QueryResult(
             kind=kind,
@@ -304,17 +330,20 @@ class Retriever:
         started = time.perf_counter()
         vectors, logits = self._films.encode(np.stack([pixels for _, _, pixels, _ in decoded]))
         encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
-        for (name, film, _, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
+        for (name, film, pixels, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
             clock.note("encode", encode_ms)
+            judged, answered = self._admission.judge(film, pixels, vector)
             grey = film.grey if self._keep_films else None
-            yield Seen(name, self._input(film), film.header, vector, float(logit), clock.laps, grey)
+            yield Seen(name, self._input(film, judged), answered, film.header, vector, float(logit), clock.laps, grey)
 
     def _answer_study(self, study: Study, k: int) -> QueryResult | MtclipError:
-        if not study.frontal:
-            return FilmUnreadable(f"{study.films[0].name}: no frontal film in its study of {len(study.films)}", study.to_films()[0].reason)
-        first = study.frontal[0]
-        clock = _Clock(study.timings)
-        return self._answered("study", first.name, study.vector, study.logit, study.input, clock, k, first.grey, study.to_films())
+        clock, first = _Clock(study.timings), (study.frontal or study.films)[0]
+        if study.frontal:
+            return self._answered("study", first.name, study.vector, study.logit, study.input, True, clock, k, first.grey, study.to_films())
+        if all(film.answered for film in study.films):
+            return FilmUnreadable(f"{first.name}: no frontal film in its study of {len(study.films)}", study.to_films()[0].reason)
+        rejected = next(film for film in study.films if not film.answered)
+        return self._answered("study", first.name, first.vector, 0.0, rejected.input, False, clock, k, first.grey, study.to_films())
 
     def _abnormal(self, logit: float) -> Abnormal | None:
         """None where the head was never trained."""

@@ -36,7 +36,8 @@ class TableWriter:
         self._console.print(_headline(result, self._console.width))
         for line in _whose(result):
             self._console.print(line, overflow="fold")
-        self._console.print(_report_table(result.reports, self._console))
+        if result.reports or not result.rejected:
+            self._console.print(_report_table(result.reports, self._console))
         if found := result.films:
             self._console.print(_film_table(found))
         if evidence := result.evidence:
@@ -101,7 +102,7 @@ def _headline(result: QueryResult, width: int) -> Text:
         verdict = result.evidence.judgement.verdict
         line.append(f"\n{_cut(verdict_words(result.evidence), width)}", style=_VERDICTS.get(verdict or "", "not bold dim"))
     if result.input is not None and (words := film_words(result.input)):
-        line.append(f"\n{_cut(words, width)}", style="not bold yellow")
+        line.append(f"\n{_cut(words, 2 * width)}", style="bold red" if result.rejected else "not bold yellow")
     return line
 
 

@@ -1,0 +1,340 @@
+"""Is it a frontal chest film at all: header facts, picture facts, scores, what a rejected film gives, and what a bundle carries."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from drawn import draw
+from PIL import Image
+
+from mtclip_edge import film_gate_fit as fitting
+from mtclip_edge.bundle import Bundle
+from mtclip_edge.errors import SourceUnusable
+from mtclip_edge.film_facts import facts_of
+from mtclip_edge.film_gate import FilmGate, Gaussian, Thresholds, judge, layout_of, mirrored
+from mtclip_edge.header import Header
+from mtclip_edge.images import Film
+from mtclip_edge.retriever import Retriever
+from mtclip_edge.studies import Film as StudyFilm
+from mtclip_edge.studies import Study
+
+CHEST = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
+
+
+def said(**facts) -> list[tuple[str, str]]:
+    return [(fact.weight, fact.reason) for fact in facts_of(Film(CHEST, "dicom", header=Header(**facts)))]
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"modality": "CT"}, ("reject", "the header's modality is CT, not a radiograph")),
+        ({"modality": "MG"}, ("reject", "the header's modality is MG, not a radiograph")),
+        ({"modality": "OT"}, ("warn", "the header's modality is OT, which may be anything")),
+        ({"body_part": "EXTREMITY"}, ("reject", "the header's body part is EXTREMITY, not the chest")),
+        ({"body_part": "EXTREMETY"}, ("reject", "the header's body part is EXTREMITY, not the chest")),
+        ({"body_part": "LEFT KNEE"}, ("reject", "the header's body part is KNEE, not the chest")),
+        ({"body_part": "TSPINE"}, ("reject", "the header's body part is TSPINE, not the chest")),
+        ({"view": "LL"}, ("reject", "the header's view is LL, not frontal")),
+        ({"view": "LARGE LATERAL"}, ("reject", "the header's view is LATERAL, not frontal")),
+        ({"view": "LATERAL DECUBITUS"}, ("warn", "the header's view is DECUBITUS, neither PA nor AP")),
+        ({"view": "RAO"}, ("warn", "the header's view is RAO, neither PA nor AP")),
+        ({"frames": 12}, ("reject", "the file holds 12 frames, expected one film")),
+        ({"intent": "FOR PROCESSING"}, ("warn", "the file is meant for processing, not for reading: its grey values may differ")),
+        ({"burned_in": True}, ("warn", "the header says that writing is burned into the picture")),
+        ({"photometric": "YBR_FULL_422"}, ("warn", "the picture is coloured")),
+        ({"modality": "DOE^JANE"}, ("reject", "the header's modality is not that of a radiograph")),
+        ({"body_part": "DOE^JANE FOOT"}, ("reject", "the header's body part is FOOT, not the chest")),
+    ],
+)
+def test_a_header_speaks_against_a_film(facts: dict, expected: tuple[str, str]) -> None:
+    assert said(**facts) == [expected]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {
+            "modality": "CR",
+            "body_part": "CHEST",
+            "view": "PA",
+            "photometric": "MONOCHROME1",
+            "intent": "FOR PRESENTATION",
+            "burned_in": False,
+        },
+        {"modality": "DX", "body_part": "PORTABLE CHEST", "view": "AP"},
+        {"modality": "RG", "body_part": "CHEST_TO_ABDOMEN", "view": "AP SUPINE"},
+        {"body_part": "UNKNOWN", "view": "STANDARD"},
+        {"body_part": "HARMLESS", "view": "PLL"},
+    ],
+)
+def test_what_is_usual_or_unknown_is_not_held_against_it(facts: dict) -> None:
+    assert said(**facts) == []
+
+
+def test_pictures_that_no_film_can_be() -> None:
+    def told(grey: np.ndarray, **how) -> list[tuple[str, str]]:
+        return [(fact.weight, fact.reason) for fact in facts_of(Film(grey, "png", **how))]
+
+    assert told(CHEST) == []
+    assert told(CHEST[:20]) == [
+        ("reject", "the picture is 256 x 20 pixels: too small to see anything"),
+        ("warn", "the picture is 256 x 20 pixels: no film has that shape"),
+    ]
+    assert told(CHEST[:100, :100]) == [("warn", "the picture is only 100 x 100 pixels")]
+    assert told(np.hstack([CHEST, CHEST])) == [("warn", "the picture is 512 x 256 pixels: no film has that shape")]
+    assert told(np.hstack([CHEST, CHEST[:, :200]])) == []
+    assert told(CHEST, coloured=True) == [("warn", "the picture is coloured")]
+    assert told(np.full((300, 300), 90, np.uint8)) == [("reject", "the picture is nearly uniform")]
+    specks = np.full((2000, 2000), 90, np.uint8)
+    specks[:100, :100] = 255
+    assert told(specks) == [("reject", "the picture is nearly uniform")]
+    assert told(np.repeat(np.repeat(CHEST, 8, 0), 8, 1)) == []
+
+
+def test_a_layout_knows_neither_contrast_nor_size_and_turns_with_the_film(random: np.random.Generator) -> None:
+    pixels = random.normal(0, 1, (3, 160, 160)).astype(np.float32)
+    layout = layout_of(pixels)
+    assert layout.shape == (64,) and abs(layout.mean()) < 1e-12 and layout.std() == pytest.approx(1)
+    fields = pixels[0].reshape(8, 20, 8, 20).mean(axis=(1, 3)).ravel().astype(np.float64)
+    assert layout == pytest.approx((fields - fields.mean()) / fields.std(), abs=1e-5)
+    assert layout_of(3 * pixels + 7) == pytest.approx(layout, abs=1e-4)
+    assert layout_of(-pixels) == pytest.approx(-layout)
+    assert layout_of(np.rot90(pixels, 1, (1, 2))) == pytest.approx(np.rot90(layout.reshape(8, 8)).ravel())
+    assert layout_of(pixels[:, :, ::-1]) == pytest.approx(mirrored(layout))
+    assert layout_of(np.repeat(np.repeat(pixels, 2, 1), 2, 2)) == pytest.approx(layout, abs=1e-5)
+    assert layout_of(np.ones((3, 30, 30), np.float32)).tolist() == [0] * 64
+
+
+def test_the_distance_is_mahalanobis(random: np.random.Generator) -> None:
+    rows = random.normal(0, 1, (300, 12)) @ random.normal(0, 1, (12, 12))
+    covariance = np.cov(rows.T)
+    shrunk = (1 - fitting.SHRINKAGE) * covariance + fitting.SHRINKAGE * np.trace(covariance) / 12 * np.eye(12)
+    away = rows - rows.mean(axis=0)
+    expected = np.einsum("ni,ij,nj->n", away, np.linalg.inv(shrunk), away) / 12
+    assert fitting.fit_gaussian(rows, 64).distance(rows) == pytest.approx(expected, rel=1e-4)
+    few = fitting.fit_gaussian(rows, 3)
+    variance, vectors = np.linalg.eigh(shrunk)
+    flat = vectors @ np.diag([*[variance[:9].mean()] * 9, *variance[9:]]) @ vectors.T
+    assert few.distance(rows) == pytest.approx(np.einsum("ni,ij,nj->n", away, np.linalg.inv(flat), away) / 12, rel=1e-4)
+
+
+def test_a_threshold_holds_for_new_films_and_few_films_give_none(random: np.random.Generator) -> None:
+    assert fitting.threshold(np.arange(1, 100.0), 0.05) == 95
+    assert fitting.threshold(np.arange(1, 200.0), 0.005) == 199
+    assert fitting.threshold(np.arange(1, 199.0), 0.005) is None
+    assert fitting.threshold(np.arange(1, 20.0), 0.05) == 19 and fitting.threshold(np.arange(1, 19.0), 0.05) is None
+    assert fitting.threshold(np.zeros(0), 0.05) is None
+    alarms = [(random.normal(size=50) > fitting.threshold(random.normal(size=99), 0.03)).mean() for _ in range(400)]
+    assert 0.025 < np.mean(alarms) < 0.035
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Drawn studies: 120 to fit on, 205 for thresholds, 30 that nothing has seen."""
+    folder, random = tmp_path_factory.mktemp("films"), np.random.default_rng(11)
+
+    def study(name: str) -> Study:
+        draw(random, [None, "left", "right"][random.integers(3)]).save(folder / f"{name}.png")
+        return Study(name, name, (StudyFilm(folder / f"{name}.png", f"{name}.png"),))
+
+    parts = {"train": 120, "validation": 205, "new": 30}
+    return SimpleNamespace(**{part: [study(f"{part}{i}") for i in range(count)] for part, count in parts.items()})
+
+
+@pytest.fixture(scope="module")
+def gated(films: SimpleNamespace, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The session's bundle with a film gate. Not to be changed."""
+    path = Path(shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("gated") / "bundle"))
+    lines: list[str] = []
+    fitting.refit(path, films.train, films.validation, say=lines.append)
+    assert lines == ["film gate: fitted on 120 training films, thresholds from 205 validation films"]
+    return path
+
+
+@pytest.fixture
+def odd(films: SimpleNamespace, tmp_path: Path) -> Path:
+    """A folder with one film as it is and the same film inverted, on its side, mirrored."""
+    grey = np.asarray(Image.open(films.new[0].films[0].path))
+    for name, picture in {"a": grey, "inverted": 255 - grey, "right": np.rot90(grey, -1), "down": np.rot90(grey, 2)}.items():
+        Image.fromarray(np.ascontiguousarray(picture)).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def test_ordinary_films_pass(films: SimpleNamespace, gated: Path) -> None:
+    with Retriever.open(gated) as retriever:
+        answers = [retriever.query(study.films[0].path) for study in films.new]
+    verdicts = [answer.input.verdict for answer in answers]
+    assert verdicts.count("reject") == 0 and verdicts.count("warn") <= 3
+    assert all(answer.hits and answer.abnormal for answer in answers)
+    assert all(bool(answer.input.reasons) == (answer.input.verdict == "warn") for answer in answers)
+
+
+def test_an_inverted_film_is_offered_the_other_way_round(mtclip, gated: Path, odd: Path) -> None:
+    reason = "black and white seem to be exchanged: ask again with --invert"
+    found = mtclip("query", odd / "inverted.png", "--bundle", gated, "--json")
+    answer = json.loads(found.out)
+    assert (found.code, found.err) == (6, f"{odd}/inverted.png: rejected: {reason} (--force answers all the same)\n")
+    assert answer["input"] == {"kind": "png", "verdict": "reject", "reasons": [reason]}
+    assert answer["hits"] == [] and answer["abnormal"] is None
+    plain = json.loads(mtclip("query", odd / "a.png", "--bundle", gated, "--json").out)
+    again = mtclip("query", odd / "inverted.png", "--bundle", gated, "--json", "--invert")
+    answer = json.loads(again.out)
+    assert (again.code, again.err) == (0, "")
+    assert (answer["hits"], answer["abnormal"]) == (plain["hits"], plain["abnormal"])
+    assert answer["input"] == {"kind": "png", "verdict": "ok", "reasons": ["grey values taken the other way round (--invert)"]}
+
+
+def test_an_ordinary_film_inverted_by_mistake_is_offered_without(gated: Path, odd: Path) -> None:
+    with Retriever.open(gated, invert=True) as retriever:
+        found = retriever.query(odd / "a.png")
+    assert found.rejected and found.input.reasons[-1] == "black and white seem to be exchanged: ask again without --invert"
+
+
+def test_a_turned_film_is_named(gated: Path, odd: Path) -> None:
+    with Retriever.open(gated) as retriever:
+        right, down = (retriever.query(odd / f"{name}.png").input for name in ("right", "down"))
+    assert right.reasons == ("it seems to be turned by a quarter turn to the right: turn it upright",)
+    assert down.reasons == ("it seems to be turned by half a turn: turn it upright",)
+    assert right.verdict == "reject"
+
+
+def test_force_answers_all_the_same(mtclip, gated: Path, tiny_bundle: Path, odd: Path) -> None:
+    found = mtclip("query", odd / "inverted.png", "--bundle", gated, "--json", "--force")
+    answer = json.loads(found.out)
+    assert (found.code, found.err) == (0, "")
+    assert answer["input"]["verdict"] == "reject" and answer["input"]["reasons"][-1] == "answered all the same (--force)"
+    before = json.loads(mtclip("query", odd / "inverted.png", "--bundle", tiny_bundle, "--json").out)
+    assert before["input"] == {"kind": "png", "verdict": None, "reasons": []}  # a bundle without a gate
+    assert (answer["hits"], answer["abnormal"]) == (before["hits"], before["abnormal"])
+    nothing = mtclip("query", odd / "inverted.png", "--bundle", gated, "--json", "--force", "--since", "2999")
+    assert (nothing.code, json.loads(nothing.out)["hits"]) == (0, []) and "rejected" not in nothing.err
+    with Retriever.open(gated, force=True) as retriever:
+        assert retriever.query(odd / "inverted.png").hits
+
+
+def test_a_batch_counts_what_it_rejects(mtclip, gated: Path, odd: Path) -> None:
+    words = "query", odd / "a.png", odd / "inverted.png", "--bundle", gated
+    part = mtclip(*words)
+    assert part.code == 5 and part.err.splitlines()[-1] == "1 films answered, 1 rejected, 0 could not be read"
+    assert [json.loads(line)["input"]["verdict"] for line in part.out.splitlines()] == ["ok", "reject"]
+    every = mtclip("query", odd / "right.png", odd / "inverted.png", "--bundle", gated, "--format", "ids")
+    assert (every.code, every.out) == (6, "")
+    assert every.err.splitlines()[-1] == "0 films answered, 2 rejected, 0 could not be read"
+    (odd / "no.png").write_bytes(b"no")
+    mixed = mtclip("query", odd / "no.png", odd / "inverted.png", "--bundle", gated, "--format", "ids")
+    assert mixed.code == 5 and mixed.err.splitlines()[-1] == "0 films answered, 1 rejected, 1 could not be read"
+
+
+def test_the_table_shows_verdict_and_reasons(mtclip, gated: Path, odd: Path) -> None:
+    found = mtclip("query", odd / "inverted.png", "--bundle", gated, "--format", "table")
+    assert found.code == 6
+    assert "rejected: black and white seem to be exchanged: ask again with --invert" in " ".join(found.out.split())
+    assert "similarity" not in found.out
+    Image.open(odd / "a.png").convert("RGB").save(odd / "b.png")
+    Image.merge("RGB", [Image.open(odd / "a.png"), *[Image.new("L", (180, 200))] * 2]).save(odd / "red.png")
+    red = mtclip("query", odd / "red.png", "--bundle", gated, "--format", "table", "--force")
+    assert any(f"{word}: the picture is coloured" in red.out for word in ("careful", "rejected"))
+    assert "careful" not in mtclip("query", odd / "b.png", "--bundle", gated, "--format", "table").out
+
+
+def test_without_a_gate_facts_judge_all_the_same(mtclip, tiny_bundle: Path, tmp_path: Path) -> None:
+    Image.new("L", (300, 300), 60).save(tmp_path / "grey.png")
+    found = mtclip("query", tmp_path / "grey.png", "--bundle", tiny_bundle, "--json")
+    assert found.code == 6 and json.loads(found.out)["input"]["reasons"] == ["the picture is nearly uniform"]
+
+
+def flat(dim: int) -> Gaussian:
+    return Gaussian(np.zeros(dim, np.float32), np.zeros((1, dim), np.float32), 1.0)
+
+
+def test_verdicts_by_score_and_notes_in_front() -> None:
+    pixels = np.stack([CHEST.astype(np.float32)] * 3)  # its layout's distance is 1, whichever way it is turned
+    vector = np.ones(4, np.float32) / 2  # distance 0.25
+
+    def verdict(notes: tuple[str, ...] = (), header: Header | None = None, **thresholds: float):
+        gate = FilmGate(flat(64), flat(4), Thresholds(**thresholds))
+        return judge(Film(CHEST, "dicom", notes, header), pixels, vector, gate)
+
+    assert verdict(layout_warn=1.1, layout_reject=1.2, embedding_warn=0.3, mirror_warn=0.1).verdict == "ok"
+    assert verdict().verdict is None  # a gate without thresholds judges nothing
+    noted = verdict(("the first of 2 windows",), layout_warn=1.1)
+    assert (noted.verdict, noted.reasons) == ("ok", ("the first of 2 windows",))
+    warned = verdict(("a note",), layout_warn=0.9, layout_reject=1.2)
+    assert warned.verdict == "warn"
+    assert warned.reasons == ("a note", "it does not look like the frontal chest films this bundle knows (1.0, they stay below 0.9)")
+    assert verdict(layout_warn=0.8, layout_reject=0.9).verdict == "reject"
+    assert verdict(layout_warn=0.9).verdict == "warn"  # too few films for a threshold that rejects
+    strange = verdict(layout_warn=1.1, embedding_warn=0.2)
+    assert strange.verdict == "warn" and strange.reasons == (
+        "its embedding is unlike those of the films this bundle knows (0.2, they stay below 0.2)",
+    )
+    both = verdict(header=Header(body_part="HAND", burned_in=True), layout_warn=1.1)
+    assert both.verdict == "reject" and len(both.reasons) == 2
+
+
+def test_what_fits_better_as_it_is_is_never_called_mirrored(random: np.random.Generator) -> None:
+    """All validation films far on one side: their threshold would be below zero."""
+    side = np.where(np.arange(64) % 8 < 4, 1.0, -1.0)
+    layouts = side + random.normal(0, 0.1, (300, 64))
+    vectors = random.normal(0, 1, (300, 8)).astype(np.float32)
+    gate = fitting.fit_gate(fitting.Looked(layouts[:150], vectors[:150]), fitting.Looked(layouts[150:], vectors[150:]))
+    assert gate.thresholds.mirror_warn == 0 and gate.thresholds.layout_reject is None
+
+
+def test_a_mirrored_film_is_warned_of() -> None:
+    mean = np.where(np.arange(64) % 8 < 4, 1.0, -1.0).astype(np.float32)
+    gate = FilmGate(Gaussian(mean, np.zeros((1, 64), np.float32), 1.0), flat(4), Thresholds(layout_warn=9.0, mirror_warn=2.0))
+    left, vector = -mean.astype(np.float64), np.zeros(4, np.float32)
+    assert [fact.reason for fact in gate.facts(left, vector)] == [
+        "left and right may be exchanged: the heart seems to lie on the other side"
+    ]
+    assert gate.facts(mirrored(left), vector) == []
+
+
+def test_a_gate_goes_with_its_bundle(mtclip, gated: Path, films: SimpleNamespace, odd: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(gated, tmp_path / "bundle"))
+    before = Bundle.open(path).manifest["film_gate"]
+    assert before["file"] == "film-gate-2.npy" and before["films"] == {"train": 120, "validation": 205}
+    with Retriever.open(path) as retriever:
+        study = retriever.query(odd / "a.png").hits[0].study_ids[0]
+    assert mtclip("index", "remove", path, "--study", study).code == 0
+    after = Bundle.open(path)
+    assert after.generation == 3 and after.manifest["film_gate"] == before
+    assert mtclip("query", odd / "inverted.png", "--bundle", path, "--json").code == 6
+    fitting.refit(path, films.train, films.validation[:60])
+    fewer = Bundle.open(path)
+    assert fewer.manifest["film_gate"]["file"] == "film-gate-4.npy" and not (path / "film-gate-2.npy").exists()
+    assert all(problem is None for _, problem in fewer.verify())
+    thresholds = fewer.manifest["film_gate"]["thresholds"]
+    assert [name for name, value in thresholds.items() if value is None] == ["layout_reject", "embedding_warn", "mirror_warn"]
+    with Retriever.open(path) as retriever:
+        assert retriever.query(odd / "inverted.png").input.verdict == "warn"
+    with pytest.raises(SourceUnusable, match="so few films"):
+        fitting.refit(path, films.train, films.validation[:10])
+    assert Bundle.open(path).identity == fewer.identity
+    (path / "film-gate-4.npy").write_bytes(b"x" + (path / "film-gate-4.npy").read_bytes()[1:])
+    damaged = mtclip("query", odd / "a.png", "--bundle", path)
+    assert damaged.code == 3 and "film-gate-4.npy: damaged" in damaged.err
+
+
+@pytest.mark.usefixtures("known_graphs")
+def test_an_export_fits_a_gate(tiny_run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a later fit of the bundle would; 14 validation films are too few, so a tenth may be warned of here."""
+    from mtclip_edge.export import pack
+    from mtclip_edge.sources import open_source
+
+    monkeypatch.setattr(fitting, "LEAST_FITTED", 50)
+    monkeypatch.setattr(fitting, "FEWEST_HELD", 9)
+    monkeypatch.setattr(fitting, "LAYOUT_WARN", 0.1)
+    lines: list[str] = []
+    bundle = pack.export(tiny_run, tmp_path / "b", precision=["fp32"], say=lines.append)
+    told = next(line for line in lines if line.startswith("film gate"))
+    assert told.endswith("14 validation films; too few for layout reject, embedding warn, mirror warn")
+    reading = open_source(str(source))
+    again = fitting.refit(bundle.path, reading.split("train"), reading.split("validation")).manifest["film_gate"]
+    assert again == {**bundle.manifest["film_gate"], "file": "film-gate-2.npy"}
