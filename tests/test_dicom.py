@@ -382,9 +382,10 @@ def test_render_overrides_the_bundle_and_says_so(mtclip, tiny_bundle: Path, deep
     (tmp_path / "f").write_bytes(written(cr(deep, 12, WindowCenter=1000, WindowWidth=100)))
     asked = ("query", tmp_path / "f", "--bundle", tiny_bundle, "--json")
     plain, own, other = (json.loads(mtclip(*asked, *more).out) for more in ((), ("--render", "voi"), ("--render", "minmax")))
-    assert plain["input"] == own["input"] == {**plain["input"], "kind": "dicom", "reasons": []}
+    small = "the picture is only 36 x 40 pixels"
+    assert plain["input"] == own["input"] == {**plain["input"], "kind": "dicom", "reasons": [small]}
     assert plain["hits"] == own["hits"] != other["hits"]
-    assert other["input"]["reasons"] == ["rendered by minmax; the bundle's own films are by voi"]
+    assert other["input"]["reasons"] == ["rendered by minmax; the bundle's own films are by voi", small]
     picture = json.loads(mtclip("query", film, "--bundle", tiny_bundle, "--json", "--render", "minmax").out)
     assert picture["input"]["reasons"] == []  # a picture has no choice
     wrong = mtclip(*asked, "--render", "voy")

@@ -338,3 +338,23 @@ def test_an_export_fits_a_gate(tiny_run: Path, source: Path, tmp_path: Path, mon
     reading = open_source(str(source))
     again = fitting.refit(bundle.path, reading.split("train"), reading.split("validation")).manifest["film_gate"]
     assert again == {**bundle.manifest["film_gate"], "file": "film-gate-2.npy"}
+
+
+def test_a_dicom_header_rejects_a_film_and_takes_it_out_of_its_study(mtclip, tiny_bundle: Path, tmp_path: Path) -> None:
+    from dicoms import cr, written
+
+    deep = np.tile(np.arange(0, 4000, 20, dtype=np.uint16), (200, 1))
+    for name, fields in {"chest": {}, "knee": {"BodyPartExamined": "KNEE"}}.items():
+        (tmp_path / f"{name}.dcm").write_bytes(written(cr(deep, 12, StudyInstanceUID="1.2.3", **fields)))
+    reason = "the header's body part is KNEE, not the chest"
+    alone = mtclip("query", tmp_path / "knee.dcm", "--bundle", tiny_bundle, "--json")
+    assert alone.code == 6 and json.loads(alone.out)["input"] == {"kind": "dicom", "verdict": "reject", "reasons": [reason]}
+    study = ("query", tmp_path, "--by", "study", "--bundle", tiny_bundle)
+    left, forced = (json.loads(mtclip(*study, *more).out) for more in ((), ("--force",)))
+    assert [film["reason"] for film in left["films"]] == [None, f"rejected: {reason}"] and left["input"]["verdict"] is None
+    assert [film["counted"] for film in forced["films"]] == [True, True] and forced["input"]["verdict"] == "reject"
+    inverted = json.loads(mtclip("query", tmp_path / "chest.dcm", "--bundle", tiny_bundle, "--json", "--invert", "--render", "minmax").out)
+    assert inverted["input"]["reasons"] == [
+        "rendered by minmax; the bundle's own films are by voi",
+        "grey values taken the other way round (--invert)",
+    ]
