@@ -90,7 +90,7 @@ def _similarity(evidence: Evidence) -> str:
     found = evidence.similarity
     if found.percentile is None:
         return f"not compared: {found.why}"
-    return f"the first report is more alike than the best of {found.percentile:.0f} % of {found.films} validation films"
+    return f"the first report is nearer than the first one of {found.percentile:.0f} % of {found.films} validation films"
 
 
 def _report(hit: ReportHit) -> str:
@@ -155,10 +155,10 @@ figcaption { font-size: .8rem; color: var(--soft); }
 td:not(:first-child) { white-space: normal; }
 @page { size: A4; margin: 15mm; }
 @media print {
-  main { max-width: none; padding: 0; } body { font-size: 9.5pt; line-height: 1.3; }
+  html { font-size: 9.5pt; } main { max-width: none; padding: 0; } body { font-size: 9.5pt; line-height: 1.3; }
   h1 { font-size: 15pt; } h2 { font-size: 12pt; margin-top: 1rem; }
   .hit { margin: .5rem 0; } .hit p { margin: .15rem 0; } th, td { padding: .1rem .5rem; } .made dl { font-size: 8pt; }
   figure img { width: 55mm; } .answer + .answer { break-before: page; }
-  .hit, .contrast, figure, tr, .summary, .made, .notice { break-inside: avoid; } h2, h3, h4 { break-after: avoid; }
+  .hit, .contrast, .votes, figure, tr, .summary, .made, .notice { break-inside: avoid; } h2, h3, h4 { break-after: avoid; }
   .hits p { orphans: 3; widows: 3; } }
 """
