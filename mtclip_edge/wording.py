@@ -22,7 +22,8 @@ def film_words(read: Input) -> str | None:
     """What the film itself was judged, where that is worth a line."""
     if read.verdict in (None, "ok") and not read.reasons:
         return None
-    return f"film {read.verdict or 'read'}" + (f": {'; '.join(read.reasons)}" if read.reasons else "")
+    heading = {"warn": "careful", "reject": "rejected"}.get(read.verdict or "", "note")
+    return heading + (f": {'; '.join(read.reasons)}" if read.reasons else "")
 
 
 def vote_rows(evidence: Evidence, findings: int) -> list[tuple[str, str, str, str]]:

@@ -557,8 +557,10 @@ def test_a_study_is_the_mean_of_its_frontal_films(mtclip, tiny_bundle: Path, sou
 def test_a_study_of_laterals_is_an_error_and_wrong_uses(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "l").write_bytes(written(cr(deep, 12, ViewPosition="LATERAL")))
     found = mtclip("query", tmp_path / "l", "--by", "study", "--bundle", tiny_bundle)
-    assert (found.code, found.out) == (1, "")
-    assert found.err == f"{tmp_path / 'l'}: no frontal film in its study of 1\nview position LATERAL: not frontal\n"
+    assert (found.code, found.err.count("\n")) == (6, 1) and json.loads(found.out)["input"]["verdict"] == "reject"
+    forced = mtclip("query", tmp_path / "l", "--by", "study", "--bundle", tiny_bundle, "--force")
+    assert (forced.code, forced.out) == (1, "")
+    assert forced.err == f"{tmp_path / 'l'}: no frontal film in its study of 1\nview position LATERAL: not frontal\n"
     text = mtclip("query", "--text", "x", "--by", "study", "--bundle", tiny_bundle)
     assert (text.code, text.err.splitlines()[0]) == (2, "--by study")
     assert mtclip("query", "x", "--by", "patient", "--bundle", tiny_bundle).err == "by 'patient'\nexpected one of film, study\n"

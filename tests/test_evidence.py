@@ -300,7 +300,7 @@ def test_the_terminal_shows_all_of_it_in_30_lines(judged: Path, film: Path, k: i
         assert len(lines) <= 30, "\n".join(lines)
         assert all(len(line.rstrip()) <= width for line in lines)
     text = out.getvalue()
-    for needed in ("DEMO", "abnormal", "film warn", "agreement", "finding 0", "×90.0", "nearest abnormal", "nearest normal", "reports of"):
+    for needed in ("DEMO", "abnormal", "careful", "agreement", "finding 0", "×90.0", "nearest abnormal", "nearest normal", "reports of"):
         assert needed in text, needed
     assert [line.split()[0] for line in lines if line.split()[0].isdigit() and "1234" in line] == [str(rank) for rank in range(1, k + 1)]
     assert lines[-1].startswith("Research use only.")
