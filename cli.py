@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mtclip_edge.data_commands import data_app
 from mtclip_edge.errors import MtclipError, WrongOption, not_among
 from mtclip_edge.index_commands import index_app
 
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.add_typer(data_app, name="data")
 app.add_typer(index_app, name="index")
 
 DAMAGED, INTERRUPTED = 3, 130
@@ -141,7 +143,7 @@ def _films_or_studies(by: str, films: bool) -> None:
 
 @app.command(epilog="Example: mtclip train --data openi/manifest.csv --out run")
 def train(
-    data: Annotated[list[str], typer.Option(help="A source of studies: manifest:FILE, or a folder with a manifest.csv. May repeat.")],
+    data: Annotated[list[str], typer.Option(help="A source of studies: KIND:PATH, or a path; docs/data.md. May repeat.")],
     out: Annotated[Path, typer.Option(help="The run to write.")] = Path("run"),
     backbone: Annotated[str | None, typer.Option(help="compact, or an open_clip directory.", show_default="compact")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings in TOML; options and MTCLIP_* variables go before.")] = None,
@@ -155,6 +157,7 @@ def train(
     supcon: Annotated[float | None, typer.Option(help="Weight of the supervised contrastive loss.", show_default="0.3")] = None,
     clip: Annotated[float | None, typer.Option(help="Weight of the CLIP loss.", show_default="1")] = None,
     dim: Annotated[int | None, typer.Option(help="Width of the shared space.", show_default="the backbone's, or 256")] = None,
+    abnormal: Annotated[str | None, typer.Option(help="Labels by Open-I's MeSH terms: mesh or acute.", show_default="mesh")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
 ) -> None:
@@ -163,6 +166,7 @@ def train(
 
     need_torch()
     from mtclip_edge.settings import resolve
+    from mtclip_edge.sources import with_abnormal
     from mtclip_edge.terminal import ProgressBars
     from mtclip_edge.train.fit import train as fit
 
@@ -170,7 +174,9 @@ def train(
     given |= {"supcon": supcon, "clip": clip, "dim": dim, "device": device, "unfreeze": unfreeze, "size": size}
     resolved, origins = resolve(given, config)
     with ProgressBars() as bars:
-        fit(resolved, data, out, resume=resume, origins=origins, say=bars.say, progress=bars)
+        fit(
+            resolved, [with_abnormal(source, abnormal) for source in data], out, resume=resume, origins=origins, say=bars.say, progress=bars
+        )
 
 
 @app.command(epilog="Example: mtclip export run --out bundle")

@@ -12,7 +12,22 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 INDEX = tuple(f"index {name}" for name in ("build", "add", "remove", "merge", "rebuild", "stats", "export"))
-COMMANDS = ("", "query", "train", "export", "eval", "info", "verify", "bench", "doctor", "index", *INDEX)
+COMMANDS = (
+    "",
+    "query",
+    "train",
+    "export",
+    "eval",
+    "info",
+    "verify",
+    "bench",
+    "doctor",
+    "data",
+    "data inspect",
+    "data export",
+    "index",
+    *INDEX,
+)
 
 
 def cli_markdown() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .bundle import Bundle
+from .contents import read_bytes
 from .device import choose
 from .embedding import FilmVectors, embed_films
 from .encoder import FilmEncoder, TextEncoder
@@ -54,7 +55,7 @@ class Embedder:
         problems: list[str] = []
         for start in range(0, len(paths), KEPT_FILMS):
             part = paths[start : start + KEPT_FILMS]
-            keys = {path: _key("film", path.read_bytes()) for path in part if path.is_file()}
+            keys = {path: key for path in part if (key := _film_key(path))}
             known = self._known(list(keys.values()))
             todo = [path for path in part if keys.get(path) not in known]
             found = embed_films(self.films, todo, self.dim, silent)
@@ -106,3 +107,11 @@ def _stem(path: Path) -> str:
 
 def _key(kind: str, data: bytes) -> bytes:
     return hashlib.sha256(f"{kind}:".encode() + data).digest()
+
+
+def _film_key(path: Path) -> bytes | None:
+    """None for a film that cannot be read: who decodes it says why."""
+    try:
+        return _key("film", read_bytes(path))
+    except OSError:
+        return None

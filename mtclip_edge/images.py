@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .contents import read_bytes
 from .errors import FilmUnreadable
 from .header import Header
 from .quiet import quiet
@@ -98,7 +99,7 @@ def _bytes(source: Source, name: str) -> bytes:
         source = source()
     if isinstance(source, Path):
         try:
-            source = source.read_bytes()
+            source = read_bytes(source)
         except FileNotFoundError:
             raise FilmUnreadable(f"{name}: no such file") from None
         except OSError as error:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from . import contents
 from .sources import Reading
 from .studies import SPLITS, Study
 
@@ -48,7 +49,7 @@ def _by_size(studies: Iterable[Study]) -> dict[int, list[tuple[str, Path]]]:
     for study in studies:
         for film in study.films:
             try:
-                sizes.setdefault(film.path.stat().st_size, []).append((film.name, film.path))
+                sizes.setdefault(contents.size(film.path), []).append((film.name, film.path))
             except OSError:
                 continue  # a film that is missing leaks nothing; who reads it says so
     return sizes
@@ -56,6 +57,6 @@ def _by_size(studies: Iterable[Study]) -> dict[int, list[tuple[str, Path]]]:
 
 def _digest(path: Path) -> bytes | None:
     try:
-        return sha256(path.read_bytes()).digest()
+        return sha256(contents.read_bytes(path)).digest()
     except OSError:
         return None

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mtclip_edge.contents import read_bytes
 from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.feature_cache import FeatureCache
 from mtclip_edge.images import read_film
@@ -93,7 +94,7 @@ def _film_keys(paths: Sequence[Path]) -> tuple[dict[Path, bytes], list[str]]:
     keys, problems = {}, []
     for path in dict.fromkeys(paths):
         try:
-            keys[path] = hashlib.sha256(path.read_bytes()).digest()
+            keys[path] = hashlib.sha256(read_bytes(path)).digest()
         except OSError as error:
             problems.append(f"{path}: cannot be read ({error.strerror})")
     return keys, problems

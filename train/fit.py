@@ -14,10 +14,9 @@ from mtclip_edge import NOTICE, __version__
 from mtclip_edge.cases import Cases
 from mtclip_edge.durable import private_dir
 from mtclip_edge.errors import Refused, RunUnusable, SourceUnusable
-from mtclip_edge.paths import user_path
 from mtclip_edge.reporting import Progress, Say, silent
 from mtclip_edge.settings import TUNED, TrainConfig
-from mtclip_edge.sources import Reading, open_sources
+from mtclip_edge.sources import Reading, absolute, open_sources
 from mtclip_edge.studies import Study
 
 from . import run as runs
@@ -89,7 +88,7 @@ def train(
 def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) -> runs.Run:
     """The run that is there already, if it is the one asked for."""
     run = runs.load_run(out)
-    asked = {**config.to_dict(), "device": None, "sources": [_absolute(spec) for spec in sources]}
+    asked = {**config.to_dict(), "device": None, "sources": [absolute(spec) for spec in sources]}
     there = {**run.record["config"], "device": None, "sources": run.sources}
     if different := [name for name in asked if asked[name] != there.get(name)]:
         raise RunUnusable(f"{out}: a finished run with another {different[0]}", hint="give another --out")
@@ -151,18 +150,9 @@ def _backbone_record(backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
 
 def _data_record(reading: Reading, sources: Sequence[str], train: Table, validation: Table) -> dict[str, Any]:
     return {
-        "sources": [_absolute(spec) for spec in sources],
+        "sources": [absolute(spec) for spec in sources],
         "studies": {name: len(reading.split(name)) for name in ("train", "validation", "test")},
         "films": {"train": len(train.label), "validation": len(validation.label)},
-        "bad_rows": len(reading.problems),
+        "bad_rows": reading.bad_rows,
         "unreadable_films": len(train.problems) + len(validation.problems),
     }
-
-
-def _absolute(spec: str) -> str:
-    """A source as it can be opened again from another folder."""
-    kind, colon, rest = spec.partition(":")
-    if kind == "phantom":
-        return spec
-    path = user_path(rest if colon and kind == "manifest" else spec).resolve()
-    return f"manifest:{path}"

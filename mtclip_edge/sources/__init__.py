@@ -1,64 +1,170 @@
-"""Where studies come from: ``manifest:FILE``, ``phantom:N@SEED``, a plain path to a manifest, or a folder with a ``manifest.csv``.
+"""Where studies come from: ``KIND:PATH``, with options behind commas (``openi:PATH,abnormal=acute``), or a plain path.
 
-Each kind of source is one module with ``read(rest, spec) -> Reading``. Nothing is copied: films are read in place.
+Each kind is one module with ``layout(path[, options]) -> Layout``. Nothing is copied: films are read in place. A plain path is
+recognised by what it holds, and the evidence is said. ``open_source`` reads all studies into memory, ``stream_source`` one at a time.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import importlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 
-from ..errors import SourceUnusable
-from ..studies import Study
+from ..errors import SourceUnusable, WrongOption
+from ..paths import user_path
+from ..studies import LABELS, Study
+from .entries import Entry, Item, Layout, Problem, Tally
 
-KINDS = ("manifest", "phantom")
+# Each kind: its module, and the options it takes. An option with a path behind it is in PATHS.
+KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "manifest": ("manifest", ("abnormal",)),
+    "phantom": ("phantom", ()),
+    "openi": ("openi", ("abnormal", "films", "views")),
+    "kaggle-iu": ("kaggle_iu", ("abnormal",)),
+    "r2gen": ("r2gen", ()),
+    "mimic-cxr": ("mimic_cxr", ("labels", "reports")),
+    "chexpert-plus": ("chexpert_plus", ("labels",)),
+    "padchest": ("padchest", ()),
+    "nih": ("nih", ()),
+    "wds": ("wds", ()),
+    "dicom": ("dicom_tree", ("reports",)),
+}
+PATHS = ("films", "views", "reports")
+ABNORMAL = ("mesh", "acute")
+_OPTION = re.compile(r",([a-z]+)=([^,=]*)$")
+_KIND = re.compile(r"([a-z][a-z0-9-]+):(?![/\\]{2})(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One row that could not be used as it stands. ``lost`` is what was left out: the row, or only its film."""
+class Spec:
+    """A source as it was asked for; ``why`` says how its kind was recognised, empty where it was named."""
 
-    line: int
-    reason: str
-    lost: str = "row"
+    kind: str
+    rest: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.reason} ({self.lost} left out)"
+        return f"{self.kind}:{self.rest}" + "".join(f",{name}={value}" for name, value in self.options.items())
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a source gave: its studies in the source's order, and every row that was left out with its line."""
+    """What a source gave: its studies in the source's order, and what was left out: every reason counted, the first rows by place."""
 
     spec: str
     studies: tuple[Study, ...]
     problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    tally: Tally = field(default_factory=Tally)
 
     def split(self, name: str) -> list[Study]:
         return [study for study in self.studies if study.split == name]
 
+    @property
+    def bad_rows(self) -> int:
+        return self.tally.bad_rows
+
     def summary(self) -> str:
-        films = sum(len(study.films) for study in self.studies)
-        reports = sum(study.report_id is not None for study in self.studies)
-        return f"{self.spec}: {len(self.studies)} studies, {films} films, {reports} reports, {len(self.problems)} bad rows"
+        return self.tally.summary(self.spec)
 
     def lines(self, most: int = 20) -> list[str]:
-        """The summary, and the first bad rows by line."""
-        shown = [f"  {problem}" for problem in self.problems[:most]]
-        more = len(self.problems) - most
-        return [self.summary(), *shown, *([f"  and {more} more"] if more > 0 else [])]
+        """The summary, labels, notes, and the first bad rows by line."""
+        return self.tally.lines(self.spec, self.notes, most)
 
 
-def open_source(spec: str) -> Reading:
-    """Read one source. Errors: SourceUnusable when nothing in it can be used."""
-    kind, _, rest = spec.partition(":")
-    if kind not in KINDS or not rest:
-        kind, rest = "manifest", spec
-    from . import manifest, phantom
+@dataclass(frozen=True)
+class Stream:
+    """A source that gives its studies one at a time, as often as asked; ``notes`` hold the evidence for its layout."""
 
-    reading = phantom.read(rest, spec) if kind == "phantom" else manifest.read(rest, spec)
-    if not reading.studies:
-        first = f"first problem: {reading.problems[0]}" if reading.problems else "it has no rows"
-        raise SourceUnusable(f"{spec}: no study can be used", first)
-    return reading
+    spec: Spec
+    layout: Layout
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*filter(None, (self.spec.why,)), *self.layout.notes)
+
+    def __iter__(self) -> Iterator[Item]:
+        return self.layout.entries()
+
+
+def parse_spec(word: str) -> Spec:
+    """A source as written on a command line. Errors: SourceUnusable (no such kind, nothing recognised), WrongOption."""
+    options, rest = _options(word)
+    match = _KIND.fullmatch(rest)
+    if match and match[1] in KINDS:
+        kind, rest, why = match[1], match[2], ""
+    elif match and not user_path(rest).exists():
+        close = get_close_matches(match[1], KINDS, 1, 0.5)
+        hint = f"did you mean {close[0]}:{match[2]}?" if close else None
+        raise SourceUnusable(f"{word}: no kind of source {match[1]!r}", f"expected one of {', '.join(KINDS)}, or a path", hint)
+    else:
+        from .detect import detect
+
+        kind, why = detect(user_path(rest))
+    for name, value in options.items():
+        _check_option(kind, name, value)
+    return Spec(kind, rest, options, why)
+
+
+def _options(word: str) -> tuple[dict[str, str], str]:
+    """Options at the end of a source, first to last, and what stands before them; a comma that begins none of ours is the path's own."""
+    known = {name for _, names in KINDS.values() for name in names}
+    found: dict[str, str] = {}
+    while (match := _OPTION.search(word)) and match[1] in known:
+        found[match[1]] = match[2]
+        word = word[: match.start()]
+    return dict(reversed(found.items())), word
+
+
+def _check_option(kind: str, name: str, value: str) -> None:
+    if name not in KINDS[kind][1]:
+        takes = [n for n, (_, names) in KINDS.items() if name in names]
+        raise WrongOption(f"{kind} takes no option {name}", f"{name} is for {', '.join(takes)}")
+    if name == "abnormal" and value not in ABNORMAL:
+        raise WrongOption(f"abnormal={value}", f"expected one of {', '.join(ABNORMAL)}")
+
+
+def with_abnormal(word: str, rule: str | None) -> str:
+    """A source with the rule of ``--abnormal`` for its labels. Errors: WrongOption where the source has no MeSH terms."""
+    if rule is None:
+        return word
+    spec = parse_spec(word)
+    _check_option(spec.kind, "abnormal", rule)
+    return str(Spec(spec.kind, spec.rest, {**spec.options, "abnormal": rule}))
+
+
+def absolute(word: str) -> str:
+    """A source as it can be opened again from another folder, its kind named."""
+    spec = parse_spec(word)
+    if spec.kind == "phantom":
+        return word
+    options = {name: str(user_path(value).resolve()) if name in PATHS else value for name, value in spec.options.items()}
+    return str(Spec(spec.kind, str(user_path(spec.rest).resolve()), options))
+
+
+def stream_source(word: str) -> Stream:
+    """A source to be read one study at a time, in memory that does not grow with it. Errors: SourceUnusable, also while reading."""
+    spec = parse_spec(word)
+    module = importlib.import_module(f".{KINDS[spec.kind][0]}", __name__)
+    takes = (spec.rest, spec.options) if KINDS[spec.kind][1] else (spec.rest,)
+    return Stream(spec, module.layout(*takes))
+
+
+def open_source(word: str) -> Reading:
+    """Read one source whole. Errors: SourceUnusable when nothing in it can be used."""
+    stream, tally = stream_source(word), Tally()
+    found: list[Entry] = []
+    for item in stream:
+        tally.add(item)
+        if isinstance(item, Entry):
+            found.append(item)
+    if not found:
+        first = f"first problem: {tally.problems[0]}" if tally.problems else "it has no rows"
+        raise SourceUnusable(f"{word}: no study can be used", first)
+    found.sort(key=lambda entry: entry.number)
+    return Reading(word, tuple(entry.study for entry in found), tuple(tally.problems), stream.notes, tally)
 
 
 def open_sources(specs: Sequence[str]) -> Reading:
@@ -71,7 +177,16 @@ def open_sources(specs: Sequence[str]) -> Reading:
         " + ".join(specs),
         tuple(study for reading in readings for study in reading.studies),
         tuple(problem for reading in readings for problem in reading.problems),
+        tuple(f"{reading.spec}: {note}" for reading in readings for note in reading.notes),
+        _sum([reading.tally for reading in readings]),
     )
+
+
+def _sum(tallies: Sequence[Tally]) -> Tally:
+    labels = Counter({name: sum(tally.labels[name] for tally in tallies) for name in LABELS})
+    skipped: Counter[str] = sum((tally.skipped for tally in tallies), Counter())
+    studies, films, reports = (sum(getattr(tally, name) for tally in tallies) for name in ("studies", "films", "reports"))
+    return Tally(studies, films, reports, labels, skipped, [problem for tally in tallies for problem in tally.problems])
 
 
 def _refuse_shared_ids(readings: Sequence[Reading]) -> None:

@@ -1,7 +1,7 @@
 """``phantom:N@SEED``: N drawn studies of a seed. Films are drawn once into the cache folder and read from there like any others."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,24 +12,31 @@ from ..errors import SourceUnusable
 from ..paths import cache_dir
 from ..phantoms import VERSION, Phantom, make
 from ..studies import Film, Study, split_of
-from . import Reading
+from .entries import Entry, Layout
 
 _ALONE = 64  # fewer films than this are drawn in this process: starting others takes longer
 
 
-def read(rest: str, spec: str) -> Reading:
+def layout(rest: str) -> Layout:
     """Errors: SourceUnusable for anything but N or N@SEED, or where the cache folder cannot be written."""
     match = re.fullmatch(r"(\d{1,7})(?:@(\d{1,9}))?", rest)
     if not match or int(match[1]) < 1:
         raise SourceUnusable(f"phantom:{rest}: not a number of phantoms", "expected phantom:N or phantom:N@SEED, e.g. phantom:200@7")
     count, seed = int(match[1]), int(match[2] or 0)
+    return Layout(f"phantom:@{seed}", lambda: _entries(count, seed))
+
+
+def _entries(count: int, seed: int) -> Iterator[Entry]:
     folder = cache_dir() / "phantoms" / f"{VERSION}-{seed}"
     try:
         private_dir(folder)
         _draw_missing(folder, seed, count)
     except OSError as error:
-        raise SourceUnusable(f"{spec}: films cannot be drawn into {folder} ({error.strerror})", hint="set MTCLIP_HOME") from None
-    return Reading(spec, tuple(_study(make(seed, number), folder, f"phantom:@{seed}") for number in range(count)))
+        raise SourceUnusable(
+            f"phantom:{count}@{seed}: films cannot be drawn into {folder} ({error.strerror})", hint="set MTCLIP_HOME"
+        ) from None
+    for number in range(count):
+        yield Entry(f"phantom {number}", number, _study(make(seed, number), folder, f"phantom:@{seed}"))
 
 
 def _study(phantom: Phantom, folder: Path, source: str) -> Study:
