@@ -42,14 +42,14 @@ class _Found:
         self.thumbnails: list[Thumbnail] = []
 
 
-def check_films(stream: Stream, count: int, most: int, progress: Progress) -> tuple[dict[str, Any], list[Thumbnail]]:
+def check_films(stream: Stream, sizes: "Sizes", count: int, most: int, progress: Progress) -> tuple[dict[str, Any], list[Thumbnail]]:
     """Decode at most ``most`` films, drawn by seed 0 where there are more, and compare the bytes of all that have one size.
 
     Memory holds 8 bytes for each film and one film's pixels.
     """
     chosen = np.arange(count) if most >= count else np.array(sorted(random.Random(0).sample(range(count), most)), int)  # noqa: S311
     shown = set(random.Random(1).sample(chosen.tolist(), min(THUMBNAILS, len(chosen))))  # noqa: S311
-    repeated = _repeated_sizes(stream)
+    repeated = sizes.repeated()
     found = _Found()
     wanted, done = iter(chosen.tolist()), 0
     following = next(wanted, -1)
@@ -68,17 +68,30 @@ def _films(stream: Stream) -> Iterator[tuple[Film, Study]]:
     return ((film, item.study) for item in stream if isinstance(item, Entry) for film in item.study.films)
 
 
-def _repeated_sizes(stream: Stream) -> np.ndarray:
-    """Whether another film has as many bytes, bool [films]: only those can be identical."""
-    values = array("q")
-    for film, _ in _films(stream):
-        try:
-            values.append(contents.size(film.path))
-        except OSError:
-            values.append(-1)
-    sizes = np.frombuffer(values or array("q"), np.int64)
-    found, counts = np.unique(sizes, return_counts=True)
-    return np.isin(sizes, found[counts > 1]) & (sizes > 0)
+class Sizes:
+    """Bytes of each film in the order of the stream, 8 bytes each."""
+
+    def __init__(self) -> None:
+        self._values = array("q")
+
+    def add(self, study: Study) -> None:
+        for film in study.films:
+            try:
+                self._values.append(contents.size(film.path))
+            except OSError:
+                self._values.append(-1)
+
+    def repeated(self) -> np.ndarray:
+        """Whether another film has as many bytes, bool [films]: only those can be identical."""
+        sizes = np.frombuffer(self._values or array("q"), np.int64)
+        found, counts = np.unique(sizes, return_counts=True)
+        return np.isin(sizes, found[counts > 1]) & (sizes > 0)
+
+
+def unchecked(count: int) -> dict[str, Any]:
+    """The same document where no film was opened: nothing is said of what was not looked at."""
+    why = "none was asked for" if count else "there is none"
+    return {"films": count, "decoded": 0, "why": why, "unreadable": None, "identical": None, "width": None, "height": None}
 
 
 def _look(found: _Found, film: Film, study: Study, decode: bool, digest: bool, show: bool) -> None:
@@ -119,7 +132,7 @@ def _document(found: _Found, count: int, looked: int) -> dict[str, Any]:
     return {
         "films": count,
         "decoded": looked,
-        "why": "all of them" if looked == count else f"a sample by seed 0 of {count}",
+        "why": "all of them" if looked == count else f"drawn by seed 0 of {count}",
         "unreadable": {"films": found.unreadable.total(), "reasons": dict(found.unreadable.most_common()), "first": found.first},
         "identical": {
             "groups": int((sizes > 1).sum()),

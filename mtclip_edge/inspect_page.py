@@ -77,6 +77,8 @@ def _texts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _files(files: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "decoded", f"{files['decoded']:,}: {files['why']}"
+    if files["unreadable"] is None:
+        return
     bad = files["unreadable"]
     reasons = f": {_counted(bad['reasons'])}; {'; '.join(bad['first'][:3])}" if bad["films"] else ""
     yield "unreadable", f"{bad['films']:,}{reasons}"

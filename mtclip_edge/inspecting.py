@@ -12,13 +12,13 @@ import numpy as np
 
 from . import NOTICE
 from .errors import SourceUnusable
-from .film_check import Thumbnail, check_films
+from .film_check import Sizes, Thumbnail, check_films, unchecked
 from .near_twins import HASHES, SIMILAR, groups, signature
 from .phi import suspicions
 from .reporting import Progress, silent
 from .sources import Stream, stream_source
 from .sources.entries import Entry, Tally
-from .studies import _MARKS, LABELS, SPLITS, VIEWS, Study, folded, tower_text
+from .studies import _MARKS, LABELS, SPLITS, VIEWS, Study, folded, has_words, tower_text
 from .token_limits import Lengths
 
 SCHEMA = "mtclip.inspect/1"
@@ -33,18 +33,22 @@ def inspect(word: str, *, films: int = 3000, show: bool = False, progress: Progr
     ``show`` puts patient ids and the words of suspicions into the document. Errors: SourceUnusable.
     """
     stream = stream_source(word)
-    tally, people, texts = Tally(), _People(), _Texts(show)
+    tally, people, texts, sizes = Tally(), _People(), _Texts(show), Sizes()
     for item in stream:
         tally.add(item)
         if isinstance(item, Entry):
             people.add(item.study)
             texts.add(item)
+            if films:
+                sizes.add(item.study)
             if not tally.studies % 500:
                 progress("studies", tally.studies, tally.studies)
     if not tally.studies:
         first = f"first problem: {tally.problems[0]}" if tally.problems else "it has no rows"
         raise SourceUnusable(f"{word}: no study can be used", first)
-    film_files, thumbnails = check_films(stream, tally.films, films, progress)
+    film_files, thumbnails = (
+        check_films(stream, sizes, tally.films, films, progress) if films and tally.films else (unchecked(tally.films), [])
+    )
     document = {
         "schema": SCHEMA,
         "notice": NOTICE,
@@ -131,7 +135,7 @@ class _Texts:
     def add(self, entry: Entry) -> None:
         study = entry.study
         for name in self._empty:
-            self._empty[name] += not folded(getattr(study, name))
+            self._empty[name] += not has_words(getattr(study, name))
         for name, text in _parts(study):
             self._suspect(entry.place, name, text)
         key = folded(study.text)

@@ -5,6 +5,7 @@ what is counted is *about* so many. 128 bytes a report are held.
 """
 
 import zlib
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _B = _RANDOM.integers(0, _PRIME, HASHES, dtype=np.uint64)[:, None]
 def signature(text: str) -> np.ndarray:
     """uint32 [HASHES] of a folded text that is not empty."""
     words = text.split()
-    pairs = {f"{a} {b}" for a, b in zip(words, words[1:], strict=False)} or {text}
+    pairs = {f"{a} {b}" for a, b in pairwise(words)} or {text}
     keys = np.fromiter((zlib.crc32(pair.encode()) for pair in pairs), np.uint64, len(pairs)) % _PRIME
     return ((_A * keys + _B) % _PRIME).min(axis=1).astype(np.uint32)
 

@@ -8,7 +8,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_MONTH = r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
 _TITLE = r"(?:Dr|Drs|Mr|Mrs|Ms|Miss|Prof|Professor|Doctor|Herr|Frau|Nurse|Sister)"
 _NAME = r"[A-ZÀ-ÖØ-Þ][\w'’-]+"
 PATTERNS: dict[str, re.Pattern[str]] = {
@@ -21,14 +24,18 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         r"(?<![\w.])(?:\+\d{1,3}[ .-]?)?(?:\(\d{3}\)\s?|\d{3}[ .-])\d{3}[ .-]\d{4}(?!\w)|(?<!\w)\+\d{2}[ .-]?\d[\d .-]{7,13}\d"
     ),
     "record number": re.compile(
-        r"\b(?:MRN|medical record|record (?:no|number|#)|accession|patient id|case no|SSN|ID)\b\.?\s*(?:no\.?|number|#|:)*\s*[A-Z]{0,3}\d[\dA-Z-]{3,}"
-        r"|\b\d{3}-\d{2}-\d{4}\b|\b\d{7,}\b",
+        r"\b(?:MRN|medical record|record (?:no|number|#)|accession|patient id|case no|SSN|ID)\b"
+        r"\.?\s*(?:no\.?|number|#|:)*\s*[A-Z]{0,3}\d[\dA-Z-]{3,}"
+        r"|\b\d{3}-\d{2}-\d{4}\b|(?<![\w./-])\d{7,}\b",  # not the number of a DOI
         re.IGNORECASE,
     ),
     "name after a title": re.compile(rf"\b{_TITLE}\.?\s+(?!X{{3,}})(?:[A-Z]\.\s*)?{_NAME}(?:\s+(?!X{{3,}}){_NAME})?"),
     "e-mail": re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]+\b"),
     "age above 89": re.compile(r"\b(?:9\d|1[0-2]\d)(?:\s*|-)(?:years?|yrs?|y)(?:(?:\s*|-)old|/?o)\b", re.IGNORECASE),
 }
+
+
+_DIGIT, _WITHOUT_DIGITS = re.compile(r"\d"), ("name after a title", "e-mail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,10 @@ class Suspicion:
 
 
 def suspicions(text: str) -> Iterator[Suspicion]:
-    """Every match of every pattern, by kind."""
+    """Every match of every pattern, by kind; most of a report holds no digit, and most patterns need one."""
+    digits = _DIGIT.search(text) is not None
     for kind, pattern in PATTERNS.items():
+        if not digits and kind not in _WITHOUT_DIGITS:
+            continue
         for match in pattern.finditer(text):
             yield Suspicion(kind, match.start(), match.end())

@@ -18,6 +18,7 @@ SPLITS = ("train", "validation", "test")
 VIEWS = ("PA", "AP", "frontal", "lateral", "other", "unknown")
 
 _MARKS = re.compile(r"\bX{3,}\b|_{2,}")  # Open-I writes XXXX, MIMIC-CXR writes ___
+_WORD = re.compile(r"[^\W_]+")
 _NOT_WORD = re.compile(r"[\W_]+")
 _VIEW_WORDS = {
     "": "unknown",
@@ -121,6 +122,12 @@ def tower_text(text: str) -> str:
 def folded(text: str) -> str:
     """Case, punctuation, white space and de-identification marks folded away."""
     return _NOT_WORD.sub(" ", _MARKS.sub(" ", text)).strip().lower()
+
+
+def has_words(text: str) -> bool:
+    """Whether anything is left of a text when it is folded: the first word tells, unless it is a mark."""
+    first = _WORD.search(text)
+    return bool(first and (first[0].strip("X") or folded(text)))
 
 
 def split_of(patient_id: str) -> str:

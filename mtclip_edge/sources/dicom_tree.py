@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ExtraMissing, SourceUnusable
 from ..paths import user_path
-from ..studies import Film, Study, date_of, folded, split_of, view_of
+from ..studies import Film, Study, date_of, has_words, split_of, view_of
 from . import tables
 from .entries import BadRow, Entry, Item, Layout, Problem
 from .manifest import label_word, split_word
@@ -175,6 +175,6 @@ def _with_report(study: Study, row: Mapping[str, str]) -> Study:
         finding_labels=tuple(part.strip() for part in row.get("finding_labels", "").split("|") if part.strip()),
         split=split_word(row.get("split", "")) or study.split,
     )
-    if not folded(study.text) and study.label == "unknown":
+    if not has_words(study.text) and study.label == "unknown":
         raise BadRow("neither a report nor a label")
     return study

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..studies import LABELS, Study, folded
+from ..studies import LABELS, Study, has_words
 
 MOST_PROBLEMS = 1000  # kept word for word; all are counted
 
@@ -142,7 +142,7 @@ def _join(known: Study, new: Study, problems: tuple[Problem, ...]) -> Study:
 
 def usable(study: Study, problems: tuple[Problem, ...]) -> tuple[Study, tuple[Problem, ...]]:
     """A row's study if it has a film or a text. Errors: BadRow, with what was wrong with the film."""
-    if study.films or folded(study.text):
+    if study.films or has_words(study.text):
         return study, problems
     film = next((problem for problem in problems if problem.lost == "film"), None)
     raise BadRow(film.reason, film.kind) if film else BadRow("neither a film nor a text")
@@ -167,7 +167,7 @@ class Tally:
             return
         self.studies += 1
         self.films += len(item.study.films)
-        self.reports += bool(folded(item.study.text))
+        self.reports += has_words(item.study.text)
         self.labels[item.study.label] += 1
 
     @property

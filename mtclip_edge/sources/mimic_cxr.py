@@ -129,7 +129,7 @@ class _Tables:
 class _Splits:
     """Study numbers to splits, 9 bytes each."""
 
-    def __init__(self, studies: array[int], codes: array[int]):
+    def __init__(self, studies: "array[int]", codes: "array[int]"):
         numbers = np.frombuffer(studies or array("q", [-1]), np.int64)
         order = np.argsort(numbers, kind="stable")
         self._numbers, self._codes = numbers[order], np.frombuffer(codes or array("b", [0]), np.int8)[order]

@@ -126,7 +126,7 @@ def _entries(documents: Documents, films: Path | None, views: Mapping[str, str],
         try:
             report = parse(data)
             if report.uid in seen:
-                raise BadRow(f"study {report.uid} again", "study again")
+                raise BadRow(f"study {report.uid[3:]} again", "study again")
             seen.add(report.uid)
             study, problems = usable(*_study(report, name, films, views, rule, source))
         except BadRow as bad:
@@ -186,7 +186,7 @@ def parse(data: bytes) -> Report:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         raise BadRow(f"not XML: {error}", "not XML") from None
-    except ValueError as error:  # an encoding that expat does not know
+    except (ValueError, LookupError) as error:  # an encoding that expat does not know
         raise BadRow(f"not XML: {error}", "not XML") from None
     if not re.fullmatch(r"CXR\d+", report.uid):
         raise BadRow("no uId of the form CXR1", "no uId")

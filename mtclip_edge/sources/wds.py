@@ -104,12 +104,21 @@ def _samples(shard: Path) -> Iterator[Sample]:
                         yield key, members, problems
                     key, members, problems = name, {}, []
                 _take(tar, member, kind, shard, members, problems)
+            if _is_cut_off(shard, tar.offset):
+                raise tarfile.ReadError("a header is damaged")
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         problems.append(Problem(shard.name, f"the shard cannot be read to its end: {str(error)[:80]}"))
     if members:
         yield key, members, problems
     elif problems:
         yield key, {}, problems
+
+
+def _is_cut_off(shard: Path, offset: int) -> bool:
+    """Whether what follows the last member is not the end: tarfile stops at a damaged header and says nothing."""
+    with shard.open("rb") as file:
+        file.seek(offset)
+        return bool(file.read(tarfile.BLOCKSIZE).strip(b"\0"))
 
 
 def _split_name(name: str) -> tuple[str, str]:
