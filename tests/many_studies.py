@@ -12,7 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-WORDS = ["lung", "clear", "effusion", "opacity", "left", "right", "base", "heart", "normal", "no", "the", "of", "tube", "mild", "stable", "unchanged"]  # 6.3 letters with a space
+WORDS = [
+    "lung",
+    "clear",
+    "effusion",
+    "opacity",
+    "left",
+    "right",
+    "base",
+    "heart",
+    "normal",
+    "no",
+    "the",
+    "of",
+    "tube",
+    "mild",
+    "stable",
+    "unchanged",
+]  # 6.3 letters with a space
 
 
 def make(path: Path, rows: int, words: int = 90) -> None:

@@ -75,7 +75,7 @@ def test_everything_is_counted(known: Path) -> None:
     assert files["unreadable"]["first"][0].startswith("bad.png: ")
     assert files["identical"] == {"groups": 1, "films": 2, "groups_in_two_splits": 1}
     assert (files["width"], files["height"]["max"]) == ({"min": 12, "median": 12, "max": 20}, 30)
-    assert found["lengths"]["words"]["max"] == 106
+    assert found["lengths"]["words"]["max"] == 102
     towers = {tower["backbone"]: tower for tower in found["lengths"]["towers"]}
     assert (towers["clip"]["limit"], towers["clip"]["cut"], towers["clip"]["share"], towers["compact"]["cut"]) == (77, 3, 0.6, 0)
     assert sorted(film.name for film in films) == ["a.png", "b.png", "c.png"]
