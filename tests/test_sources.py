@@ -15,6 +15,7 @@ from layouts import open_i, png, put
 
 from mtclip_edge.errors import SourceUnusable, WrongOption
 from mtclip_edge.images import read_film
+from mtclip_edge.privacy import is_public
 from mtclip_edge.sources import absolute, open_source, stream_source, with_abnormal
 from mtclip_edge.sources.mesh import findings_of, is_chronic, label_of
 from mtclip_edge.studies import Study
@@ -348,6 +349,7 @@ def test_r2gen_with_a_blank_key_and_mimics_numbers(tmp_path: Path) -> None:
         ("3321", "3321", "validation", "Flat names.", "unknown", 0),
         ("5", "7", "test", "Mimic.", "unknown", 0),
     ]
+    assert [is_public(s.source) for s in reading.studies] == [True, True, False]  # MIMIC's reports are given to persons
     assert [str(p).split(": ", 1)[1] for p in reading.problems] == [
         "film not found: gone.png (film left out)",
         "film not found: CXR3321_IM-1588-1001.png (film left out)",

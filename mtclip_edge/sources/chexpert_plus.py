@@ -50,7 +50,7 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
 def _labels(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """JSON lines, or one array of objects on a line of its own."""
     with tables.reading(path) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(tables.lines_of(file, path), 1):
             try:
                 found = json.loads(line)
             except (ValueError, RecursionError):

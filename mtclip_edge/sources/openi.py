@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -21,6 +22,7 @@ from .entries import BadRow, Entry, Item, Layout, Problem, usable
 
 MAX_XML = 4 << 20  # bytes: the longest of 2,737 has 8,367
 MAX_DEPTH = 64
+_LOOKED_AT = 20  # members of a tar, to tell what it is: a tgz of films has gigabytes
 FILM_FOLDERS = ("", "images", "NLMCXR_png", "png")
 PROJECTIONS, HEADERS = "indiana_projections.csv", ("nlmcxr_dicom_metadata.csv.gz", "nlmcxr_dicom_metadata.csv")
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
@@ -62,17 +64,12 @@ def documents_of(path: Path) -> tuple[str, Documents]:
 
 def holds_reports(archive: Path) -> bool:
     """Whether the first XML of a zip or tar is one of Open-I."""
-    documents = _from_zip if archive.suffix.lower() == ".zip" else _from_tar
+    documents = _from_zip(archive) if archive.suffix.lower() == ".zip" else _from_tar(archive, _LOOKED_AT)
     try:
-        return any(isinstance(data, bytes) and b"<eCitation" in data for _, data in _first(documents(archive)))
+        _, first = next(documents, ("", b""))
+        return isinstance(first, bytes) and b"<eCitation" in first
     except SourceUnusable:
         return False
-
-
-def _first(documents: Iterator[tuple[str, bytes | Problem]]) -> Iterator[tuple[str, bytes | Problem]]:
-    for found in documents:
-        yield found
-        return
 
 
 def _from_files(paths: list[Path]) -> Iterator[tuple[str, bytes | Problem]]:
@@ -102,13 +99,13 @@ def _from_zip(path: Path) -> Iterator[tuple[str, bytes | Problem]]:
         raise SourceUnusable(f"{path}: not a readable zip ({error})") from None
 
 
-def _from_tar(path: Path) -> Iterator[tuple[str, bytes | Problem]]:
-    """Members of a tar, plain or compressed, in one pass from its beginning."""
+def _from_tar(path: Path, most: int | None = None) -> Iterator[tuple[str, bytes | Problem]]:
+    """Members of a tar, plain or compressed, in one pass from its beginning; of the first ``most`` only where that is said."""
     import tarfile
 
     try:
         with tarfile.open(path, "r|*") as archive:
-            for member in archive:
+            for member in islice(archive, most):
                 archive.members.clear()  # type: ignore[attr-defined]  # else it keeps every header
                 name = Path(member.name).name
                 if member.isreg() and name.lower().endswith(".xml") and (file := archive.extractfile(member)):

@@ -68,7 +68,7 @@ def _study(entry: dict[str, Any], key: str, place: str, films: Path | None, sour
         films=tuple(found),
         findings=" ".join(report.split()) if isinstance(report, str) else "",
         split=split_word(key.strip()) or "test",
-        source=source,
+        source=source if "subject_id" not in entry else source.replace("r2gen:", "r2gen-mimic:"),  # whose reports are not public
         extra={"r2gen_id": str(name).strip()},
     )
     return study, tuple(problems)

@@ -63,7 +63,7 @@ def csv_rows(path: Path, check: Any = None, columns: Sequence[str] | None = None
         if not header.strip():
             raise SourceUnusable(f"{path}: empty, expected a table with a header line")
         delimiter = "\t" if header.count("\t") > header.count(",") else ","
-        reader = csv.reader(chain([header], _lines(file, path)), delimiter=delimiter)
+        reader = csv.reader(chain([header], lines_of(file, path)), delimiter=delimiter)
         names = [name.strip() for name in next(reader)]
         if check:
             check(names)
@@ -74,7 +74,8 @@ def csv_rows(path: Path, check: Any = None, columns: Sequence[str] | None = None
                 yield line, _named(columns or names, values, exact=columns is None)
 
 
-def _lines(file: TextIO, path: Path) -> Iterator[str]:
+def lines_of(file: TextIO, path: Path) -> Iterator[str]:
+    """Lines, none longer than ``MOST_LINE``. Errors: SourceUnusable."""
     while line := file.readline(MOST_LINE):
         if len(line) == MOST_LINE:
             raise SourceUnusable(f"{path}: a line of more than {MOST_LINE >> 20} million characters: not a table of reports")
@@ -90,7 +91,7 @@ def _named(names: Sequence[str], values: list[str], exact: bool) -> dict[str, st
 
 def _json_rows(path: Path) -> Iterator[Row]:
     with reading(path) as file:
-        for number, line in enumerate(_lines(file, path), 1):
+        for number, line in enumerate(lines_of(file, path), 1):
             if line.strip():
                 yield number, _json_row(line)
 
@@ -109,7 +110,7 @@ def words_of(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _word(value: Any) -> str:
-    if value is None:
+    if value is None or value != value:  # null, or a table's NaN for it
         return ""
     if isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
         return "|".join(str(part) for part in value)
