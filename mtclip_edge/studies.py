@@ -35,7 +35,7 @@ _VIEW_WORDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Film:
     """One image file of a study. ``name`` is its path as the source spells it, ``path`` where it lies on this machine."""
 

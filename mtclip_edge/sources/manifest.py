@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from sys import intern
 
 from ..contents import exists
 from ..errors import SourceUnusable
@@ -25,6 +26,7 @@ OWN_COLUMNS = ("image_name", "origin", "extra")
 COLUMNS = ("study_id", "patient_id", "image_path", "view", *TEXT_COLUMNS, "label", "finding_labels", "split", "date", *OWN_COLUMNS)
 NAMES = tuple(f"manifest.{end}" for end in ("csv", "tsv", "jsonl", "parquet", "csv.gz", "tsv.gz", "jsonl.gz"))
 _SPLIT_WORDS = {"val": "validation", "validate": "validation", "valid": "validation", "dev": "validation"}
+_NO_EXTRA: dict[str, str] = {}  # one for all: words and dictionaries that are the same are held once
 _OPEN_CLIP = {"filepath": "image_path", "title": "report"}
 _MESH_COLUMNS = ("mesh_major", "mesh")
 
@@ -85,9 +87,9 @@ def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str
         findings=row.get("findings", ""),
         impression=row.get("impression", ""),
         report=row.get("report", ""),
-        label=label_word(row.get("label", "")),
-        finding_labels=tuple(part.strip() for part in row.get("finding_labels", "").split("|") if part.strip()),
-        split=split_word(row.get("split", "")) or split_of(patient),
+        label=intern(label_word(row.get("label", ""))),
+        finding_labels=tuple(intern(part.strip()) for part in row.get("finding_labels", "").split("|") if part.strip()),
+        split=intern(split_word(row.get("split", ""))) or split_of(patient),
         source=row.get("origin") or source,
         extra=_extra(row),
     )
@@ -120,7 +122,7 @@ def _extra(row: Mapping[str, str]) -> dict[str, str]:
         except (ValueError, RecursionError):
             held = None
         found |= tables.words_of(held) if isinstance(held, dict) else {"extra": word}
-    return found
+    return found or _NO_EXTRA
 
 
 def label_word(word: str) -> str:
