@@ -497,7 +497,7 @@ def test_a_tree_of_dicom_files_with_reports(tmp_path: Path) -> None:
     assert (two.study_id, two.text, two.films[0].view, two.date) == ("2", "Effusion.", "unknown", "")
     assert [str(p) for p in reading.problems] == [
         "y/4.dcm: modality SR without pixels (film left out)",
-        "y/5.dcm: no DICOM preamble (film left out)",
+        "y/5.dcm: not DICOM (film left out)",
         "line 4: a report of no study here, or of one that has its report already (row left out)",
         "line 5: a report of no study here, or of one that has its report already (row left out)",
         "line 6: neither an accession number nor a study UID (row left out)",

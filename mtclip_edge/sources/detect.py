@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import SourceUnusable
+from ..sniff import head_of, is_dicom
 from . import chexpert_plus, kaggle_iu, nih, openi, padchest, r2gen
 from .manifest import NAMES
 
@@ -91,9 +92,8 @@ def _is_samples(path: Path) -> bool:
 def _has_dicom(folder: Path) -> bool:
     for path in islice((p for p in folder.rglob("*") if p.is_file()), _LOOKED_AT):
         try:
-            with path.open("rb") as file:
-                if file.read(132)[128:] == b"DICM":
-                    return True
+            if is_dicom(head_of(path)):
+                return True
         except OSError:
             continue
     return False

@@ -13,6 +13,8 @@ from typing import Any
 
 from ..errors import ExtraMissing, SourceUnusable
 from ..paths import user_path
+from ..quiet import quiet
+from ..sniff import head_of, is_dicom
 from ..studies import Film, Study, date_of, has_words, split_of, view_of
 from . import tables
 from .entries import BadRow, Entry, Item, Layout, Problem
@@ -107,20 +109,13 @@ def _headers(folder: Path, held: dict[str, _Held]) -> Iterator[Problem]:
 
 def _header(path: Path) -> Any:
     """A file's header without its pixels, or why there is none."""
-    import warnings
-
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
     try:
-        with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                return "no DICOM preamble"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of values against the standard's letter: they are read as they stand
-            return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
-    except InvalidDicomError:
-        return "not DICOM"
+        if not is_dicom(head_of(path)):
+            return "not DICOM"
+        with quiet():  # of values against the standard's letter: they are read as they stand
+            return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS), force=True)  # a bare one has no preamble
     except Exception as error:  # pydicom raises what it meets: struct.error, KeyError, NotImplementedError, OSError, …
         return f"damaged header ({type(error).__name__})"
 
