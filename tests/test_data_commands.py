@@ -261,3 +261,14 @@ def test_memory_does_not_grow_with_the_reports(tmp_path_factory: pytest.TempPath
     # A working set (pyarrow, tokenizer files), and numbers of each study where it is inspected: a report alone has 600 characters.
     fixed, each = {"csv": (12, 20), "stream": (12, 20), "parquet": (150, 20), "inspect": (100, 320)}[way]
     assert found["after"] - found["before"] < fixed + each * found["studies"] / 2**20
+
+
+def test_train_hands_the_rule_on_with_the_source(mtclip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mtclip_edge.train import fit
+
+    asked: list[str] = []
+    monkeypatch.setattr(fit, "train", lambda config, sources, out, **how: asked.extend(sources))
+    folder = openi(tmp_path / "in")
+    assert mtclip("train", "--data", folder, "--abnormal", "acute", "--out", tmp_path / "run").code == 0
+    assert mtclip("train", "--data", folder, "--out", tmp_path / "run").code == 0
+    assert asked == [f"openi:{folder},abnormal=acute", str(folder)]
