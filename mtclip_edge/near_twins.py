@@ -15,6 +15,7 @@ _PRIME = np.uint64((1 << 31) - 1)
 _RANDOM = np.random.default_rng(0)
 _A = _RANDOM.integers(1, _PRIME, HASHES, dtype=np.uint64)[:, None]
 _B = _RANDOM.integers(0, _PRIME, HASHES, dtype=np.uint64)[:, None]
+_MIX = _RANDOM.integers(1 << 62, 1 << 63, 2, dtype=np.uint64) | np.uint64(1)
 
 
 def signature(text: str) -> np.ndarray:
@@ -32,7 +33,8 @@ def groups(signatures: np.ndarray, similar: float = SIMILAR) -> np.ndarray:
     """
     parent = np.arange(len(signatures))
     for start in range(0, HASHES, BAND):
-        band = np.ascontiguousarray(signatures[:, start : start + BAND]).view([("", np.uint32)] * BAND)[:, 0]
+        halves = np.ascontiguousarray(signatures[:, start : start + BAND]).view(np.uint64)
+        band = halves[:, 0] * _MIX[0] + halves[:, 1] * _MIX[1]  # two bands that meet by chance are only compared
         order = np.argsort(band, kind="stable")
         same = band[order][1:] == band[order][:-1]
         begins = np.flatnonzero(np.concatenate([[True], ~same]))
