@@ -126,7 +126,7 @@ class _Texts:
         self._show = show
         self._keys, self._label = array("q"), array("b")
         self._distinct: set[int] = set()
-        self._signatures = array("I")
+        self._signatures = array("H")
         self._empty = Counter(dict.fromkeys(("text", "findings", "impression"), 0))
         self._marks = Counter(dict.fromkeys(("reports", "marks"), 0))
         self._lengths = Lengths()
@@ -187,7 +187,7 @@ class _Texts:
         }
 
     def _near(self) -> dict[str, Any]:
-        table = np.frombuffer(self._signatures or array("I"), np.uint32).reshape(-1, HASHES)
+        table = np.frombuffer(self._signatures or array("H"), np.uint16).reshape(-1, HASHES)
         found = groups(table)
         sizes = np.unique(found, return_counts=True)[1]
         return {"reports": int(sizes[sizes > 1].sum()), "groups": int((sizes > 1).sum()), "similarity": SIMILAR}

@@ -1,7 +1,7 @@
 """Reports that are nearly the same, found without comparing every pair: MinHash of word pairs (Broder 1997), grouped by bands.
 
 Similarity is the Jaccard index of the sets of neighbouring words, estimated from 32 hashes: its standard error is 0.07 at 0.8, so
-what is counted is *about* so many. 128 bytes a report are held.
+what is counted is *about* so many. 64 bytes a report are held: the lower half of each hash.
 """
 
 import zlib
@@ -9,32 +9,30 @@ from itertools import pairwise
 
 import numpy as np
 
-HASHES, BAND = 32, 4
+HASHES, BAND = 32, 4  # four of 16 bits are one number to sort by
 SIMILAR = 0.8  # one word of ten another: 7 pairs of 11 are shared
 _PRIME = np.uint64((1 << 31) - 1)
 _RANDOM = np.random.default_rng(0)
 _A = _RANDOM.integers(1, _PRIME, HASHES, dtype=np.uint64)[:, None]
 _B = _RANDOM.integers(0, _PRIME, HASHES, dtype=np.uint64)[:, None]
-_MIX = _RANDOM.integers(1 << 62, 1 << 63, 2, dtype=np.uint64) | np.uint64(1)
 
 
 def signature(text: str) -> np.ndarray:
-    """uint32 [HASHES] of a folded text that is not empty."""
+    """uint16 [HASHES] of a folded text that is not empty."""
     words = text.split()
     pairs = {f"{a} {b}" for a, b in pairwise(words)} or {text}
     keys = np.fromiter((zlib.crc32(pair.encode()) for pair in pairs), np.uint64, len(pairs)) % _PRIME
-    return ((_A * keys + _B) % _PRIME).min(axis=1).astype(np.uint32)
+    return ((_A * keys + _B) % _PRIME).min(axis=1).astype(np.uint16)
 
 
 def groups(signatures: np.ndarray, similar: float = SIMILAR) -> np.ndarray:
-    """The group of each signature, int64 [n], from uint32 [n, HASHES]: near twins have the same, and so have their near twins.
+    """The group of each signature, int64 [n], from uint16 [n, HASHES]: near twins have the same, and so have their near twins.
 
     Whoever shares a band with its neighbour in the order of that band, or with the first of its run, is compared.
     """
     parent = np.arange(len(signatures))
     for start in range(0, HASHES, BAND):
-        halves = np.ascontiguousarray(signatures[:, start : start + BAND]).view(np.uint64)
-        band = halves[:, 0] * _MIX[0] + halves[:, 1] * _MIX[1]  # two bands that meet by chance are only compared
+        band = np.ascontiguousarray(signatures[:, start : start + BAND]).view(np.uint64)[:, 0]
         order = np.argsort(band, kind="stable")
         same = band[order][1:] == band[order][:-1]
         begins = np.flatnonzero(np.concatenate([[True], ~same]))
