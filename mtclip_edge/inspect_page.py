@@ -1,15 +1,14 @@
 """An inspection for a person: lines of a table, and one HTML file that stands alone. Everything that comes from data is escaped."""
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .film_check import Thumbnail
-from .page import _CSS, _head, _text
+from .markup import chip, picture, text, whole_page
 
 _STYLE = """
 .films { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem; }
-.films img { width: 100%; background: #000; } dd { white-space: pre-line; }
+.films figure { margin: 0; } .films img { width: 100%; background: #000; } dd { white-space: pre-line; }
 """
 
 
@@ -111,23 +110,23 @@ def _place(where: Mapping[str, Any]) -> str:
 def page(found: Mapping[str, Any], films: Sequence[Thumbnail]) -> str:
     """The inspection as HTML text, with its films."""
     title = f"Inspection of {found['source']['spec']}"
-    notice = f'<p class="notice">{_text(found["notice"])}</p>'
+    notice = f'<p class="notice">{text(found["notice"])}</p>'
     parts = [_section(heading, pairs) for heading, pairs in sections(found)]
-    body = "\n".join([f"<h1>{_text(title)}</h1>", notice, *parts, _films(films), _all_places(found["possible_phi"])])
-    return f"{_head(title).replace(_CSS, _CSS + _STYLE)}<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    body = "\n".join([notice, *parts, _films(films), _all_places(found["possible_phi"])])
+    return whole_page(title, _STYLE, body)
 
 
 def _section(heading: str, pairs: Sequence[tuple[str, str]]) -> str:
-    rows = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in pairs)
-    return f"<section>\n<h2>{_text(heading)}</h2>\n<dl>{rows}</dl>\n</section>"
+    rows = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in pairs)
+    return f"<section>\n<h2>{text(heading)}</h2>\n<dl>{rows}</dl>\n</section>"
 
 
 def _films(films: Sequence[Thumbnail]) -> str:
     if not films:
         return ""
     shown = "".join(
-        f'<figure><img alt="film {_text(film.name)}" src="data:image/png;base64,{base64.b64encode(film.png).decode()}">'
-        f"<figcaption>{_text(film.name)}, {_text(film.label)}, {_text(film.view)}</figcaption></figure>"
+        f"<figure>{picture(film.png, f'film {film.name}')}"
+        f"<figcaption>{text(film.name)}, {text(film.view)} {chip(film.label)}</figcaption></figure>"
         for film in films
     )
     return f'<section>\n<h2>Some films, drawn by seed</h2>\n<div class="films">{shown}</div>\n</section>'
@@ -136,7 +135,7 @@ def _films(films: Sequence[Thumbnail]) -> str:
 def _all_places(found: Mapping[str, Any]) -> str:
     if not found:
         return ""
-    items = "".join(f"<li>{_text(kind)}: {_text(_place(where))}</li>" for kind, about in found.items() for where in about["where"])
+    items = "".join(f"<li>{text(kind)}: {text(_place(where))}</li>" for kind, about in found.items() for where in about["where"])
     return f"<section>\n<h2>Places to look at</h2>\n<ul>{items}</ul>\n</section>"
 
 

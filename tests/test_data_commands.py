@@ -15,6 +15,7 @@ from layouts import open_i, png, put
 
 from mtclip_edge import manifest_export
 from mtclip_edge.errors import Refused, SourceUnusable
+from mtclip_edge.film_check import Thumbnail
 from mtclip_edge.inspect_page import lines, page
 from mtclip_edge.inspecting import inspect
 from mtclip_edge.manifest_export import export_manifest
@@ -90,6 +91,8 @@ def test_health_information_is_located_and_not_shown(known: Path) -> None:
     }
     said = json.dumps(found) + "".join(value for _, value in lines(found)) + page(found, films)
     assert "Mabuse" not in said and "3/14" not in said
+    hostile = page({**found, "source": {"spec": "<script>", "kind": "x", "notes": []}}, [Thumbnail("<script>", "normal", "PA", png())])
+    assert "<script" not in hostile and hostile.count("&lt;script&gt;") >= 4
     shown, _ = inspect(str(known), show=True)
     assert shown["possible_phi"]["name after a title"]["where"][0]["text"] == "Dr. Mabuse"
     assert shown["patients_in_two_splits"] == {"patients": 1, "ids": ["p1"]}
