@@ -145,7 +145,7 @@ def _films_or_studies(by: str, films: bool) -> None:
 def train(
     data: Annotated[list[str], typer.Option(help="A source of studies: KIND:PATH, or a path; docs/data.md. May repeat.")],
     out: Annotated[Path, typer.Option(help="The run to write.")] = Path("run"),
-    backbone: Annotated[str | None, typer.Option(help="compact, or an open_clip directory.", show_default="compact")] = None,
+    backbone: Annotated[str | None, typer.Option(help="compact, or a folder that mtclip pull made.", show_default="compact")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings in TOML; options and MTCLIP_* variables go before.")] = None,
     unfreeze: Annotated[str | None, typer.Option(help="Train the film tower too: its last N blocks, or all.", show_default="0")] = None,
     size: Annotated[int | None, typer.Option(help="Pixels of the film tower's input.", show_default="the backbone's")] = None,
@@ -244,6 +244,24 @@ def evaluate(
     with ProgressBars() as bars:
         found = ablation(asked, seeds, say=bars.say, progress=bars) if ablate else assess(asked, say=bars.say, progress=bars)
     print(dumps(found, 2)) if format == "json" else print_eval(found)
+
+
+@app.command(epilog="Example: mtclip pull biomedclip --out biomedclip")
+def pull(
+    backbone: Annotated[
+        str, typer.Argument(help="biomedclip, compact, clip-b16, clip-b32, whyxrayclip, an open_clip name or hub id, perhaps @COMMIT.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+) -> None:
+    """Download all that a backbone needs into one folder, verified, for machines without a network."""
+    from mtclip_edge.extras import need_torch
+
+    need_torch()
+    from mtclip_edge.terminal import ProgressBars
+    from mtclip_edge.train.pull import pull as fetch
+
+    with ProgressBars() as bars:
+        fetch(backbone, out, say=bars.say, progress=bars)
 
 
 @app.command(epilog="Example: mtclip info bundle")

@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "export",
     "eval",
+    "pull",
     "info",
     "verify",
     "bench",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtclip_edge import NOTICE
+from mtclip_edge.about import licence_line, terms_of_use
 from mtclip_edge.train.run import Run
 
 from .limits import Row
@@ -22,7 +23,8 @@ def model_card(run: Run, purpose: str, rows: Sequence[Row]) -> str:
             "Made with mtclip-edge: an image and a text tower with projectors into one space, trained with binary cross-entropy "
             "(normal/abnormal), supervised contrastive and CLIP loss.",
             "",
-            f"- Backbone: {record['backbone']['name']}, licence: {record['backbone']['licence'] or 'not stated'}",
+            f"- Backbone: {licence_line(record['backbone'])}",
+            *[f"- {note}" for note in terms_of_use(record["backbone"])],
             f"- Shared space: {record['shape']['dim']} dimensions, residual projectors: {'yes' if record['shape']['residual'] else 'no'}",
             f"- Input: {record['preprocessing']['size']} px, the whole film squashed to a square",
             f"- Trained on {record['data']['films']['train']} films, chosen on {record['data']['films']['validation']}",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mtclip_edge import NOTICE, __version__
+from mtclip_edge.about import LICENCE, terms_of_use
 from mtclip_edge.building import Change, build
 from mtclip_edge.bundle import MANIFEST, Bundle, commit, file_record, foreign_files, forget, name_in, next_generation, writing
 from mtclip_edge.calibration import Calibration
@@ -93,6 +94,8 @@ def export(
     for line in warning(studies):
         say(line)
     backbone = backbone_of(run)
+    for note in terms_of_use(run.record["backbone"]):
+        say(note)
     with writing(out), ExitStack() as cleanup:
         _check_out(out, overwrite)
         private_dir(out)
@@ -158,7 +161,7 @@ def _manifest(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, t
         "made_by": {"mtclip_edge": __version__},
         "features": ["films", "reports", *(["text"] if text else [])],
         "model_id": _model_id(run, backbone, dim, out, names),
-        "backbone": {key: run.record["backbone"][key] for key in ("name", "identity", "licence", "aligned")},
+        "backbone": {key: run.record["backbone"].get(key) for key in ("name", "identity", *LICENCE, "aligned")},
         "preprocessing": run.record["preprocessing"],
         "dim": dim,
         "abnormal_head": run.record["config"]["bce"] > 0,

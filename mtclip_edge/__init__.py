@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 # Official onnxruntime builds since 1.29 send telemetry unless this is set before the library is first loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# So does huggingface_hub, which `mtclip pull` uses: who runs it and under what.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 NOTICE = "Research use only. Retrieved prior reports, not a diagnosis."

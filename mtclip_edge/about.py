@@ -1,6 +1,7 @@
 """``mtclip info``: what a bundle or a run is, from its own manifest, without loading a model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from .bundle import MANIFEST, Bundle
 from .errors import ArtefactDamaged, NotABundle
 
 SCHEMA = "mtclip.info/1"
+LICENCE = ("licence", "terms", "restriction")  # what a run and a bundle say of a backbone's licence; older ones have the first alone
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -33,6 +35,19 @@ def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     return _run_lines(about) if about["kind"] == "run" else _bundle_lines(about)
 
 
+def licence_line(backbone: Mapping[str, Any]) -> str:
+    """A backbone's name and the licence that its publisher states."""
+    return f"{backbone['name']}, licence: {backbone['licence'] or 'not stated'}"
+
+
+def terms_of_use(backbone: Mapping[str, Any]) -> list[str]:
+    """A line where a backbone's licence restricts its use: non-commercial, research only, or its publisher's own terms; else none."""
+    if not (restriction := backbone.get("restriction")):
+        return []
+    why = "; ".join(part for part in (backbone["licence"], backbone.get("terms")) if part)
+    return [f"backbone {backbone['name']}: {restriction} ({why})"]
+
+
 def _bundle_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     index, hnsw = about["index"], about["index"]["hnsw"]
     graphs = [f"{tower} {', '.join(rungs)}" for tower, rungs in about["graphs"].items() if rungs]
@@ -42,11 +57,9 @@ def _bundle_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("id", about["id"]),
         ("model", about["model_id"]),
         ("made", f"{about['created']} by mtclip-edge {about['made_by']['mtclip_edge']}, generation {about['generation']}"),
-        ("backbone", f"{about['backbone']['name']}, licence: {about['backbone']['licence'] or 'not stated'}"),
-        (
-            "input",
-            _input(about["preprocessing"]),
-        ),
+        ("backbone", licence_line(about["backbone"])),
+        *[("use", note) for note in terms_of_use(about["backbone"])],
+        ("input", _input(about["preprocessing"])),
         ("graphs", "; ".join(graphs)),
         ("reports", f"{index['reports']} distinct, of {index['studies']} studies; {index['films']} films; {about['dim']} dimensions"),
         ("index", f"HNSW, recall@10 {hnsw['recall@10']}" if hnsw else "none: exact search"),
@@ -69,7 +82,8 @@ def _run_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     config, data = about["config"], about["data"]
     return [
         ("run", about["path"]),
-        ("backbone", f"{about['backbone']['name']}, licence: {about['backbone']['licence'] or 'not stated'}"),
+        ("backbone", licence_line(about["backbone"])),
+        *[("use", note) for note in terms_of_use(about["backbone"])],
         ("tower", "fine-tuned" if about.get("tower_sha256") else "frozen"),
         ("sources", ", ".join(data["sources"])),
         ("films", f"{data['films']['train']} train, {data['films']['validation']} validation"),

@@ -4,7 +4,6 @@ No test may open a network connection. What is expensive is made once a session,
 names a folder to keep it in.
 """
 
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -14,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backbone_layouts import make_biomedclip_layout, make_clip_layout, make_hugging_face_layout, make_siglip_layout
 from drawn import write_manifest
 from filelock import FileLock
 
 REAL_DATA = Path(os.environ.get("MTCLIP_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+_CONNECT = socket.socket.connect
 SOAK = os.environ.get("MTCLIP_SOAK") == "1"
 
 
@@ -51,6 +52,23 @@ def _no_network() -> Iterator[None]:
     patch.setattr(socket.socket, "connect_ex", refuse)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def open_loopback() -> Callable[[pytest.MonkeyPatch], None]:
+    """Allow connections to this machine itself, for tests that bring their own server; all others still fail."""
+    return _open_loopback
+
+
+def _open_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse = socket.socket.connect
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if address[0] != "127.0.0.1":
+            refuse(self, address)
+        _CONNECT(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -100,6 +118,21 @@ def tiny_backbone(keep: Path) -> Path:
 @pytest.fixture(scope="session")
 def clip_backbone(keep: Path) -> Path:
     return once(keep / "tiny-clip", make_clip_layout)
+
+
+@pytest.fixture(scope="session")
+def siglip_backbone(keep: Path) -> Path:
+    return once(keep / "tiny-siglip", make_siglip_layout)
+
+
+@pytest.fixture(scope="session")
+def hf_clip(keep: Path) -> Path:
+    return once(keep / "hf-clip", lambda folder: make_hugging_face_layout(folder, "clip"))
+
+
+@pytest.fixture(scope="session")
+def hf_siglip(keep: Path) -> Path:
+    return once(keep / "hf-siglip", lambda folder: make_hugging_face_layout(folder, "siglip"))
 
 
 @pytest.fixture(scope="session")
@@ -169,89 +202,6 @@ def mtclip(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         return SimpleNamespace(code=code, out=out, err=err)
 
     return run
-
-
-def make_biomedclip_layout(folder: Path, image_model: str = "test_vit", size: int = 160, **bert: Any) -> Path:
-    """Write open_clip_config.json, open_clip_pytorch_model.bin, tokenizer files and the text tower's config.json."""
-    import open_clip
-    import torch
-    from transformers import BertConfig
-
-    folder.mkdir(parents=True)
-    words = sorted({word for text in _vocabulary() for word in text})
-    shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128, **bert}
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *(f"##{w}" for w in words)]
-    BertConfig(vocab_size=len(vocabulary), **shape).to_json_file(folder / "config.json", use_diff=False)
-    _write_tokenizer(folder, vocabulary)
-    config = {
-        "model_cfg": {
-            "embed_dim": 32,
-            "vision_cfg": {
-                "timm_model_name": image_model,
-                "timm_model_pretrained": False,
-                "timm_pool": "",
-                "timm_proj": "linear",
-                "image_size": size,
-            },
-            "text_cfg": {
-                "hf_model_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
-                "hf_tokenizer_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
-                "hf_proj_type": "mlp",
-                "hf_pooler_type": "cls_last_hidden_state_pooler",
-                "context_length": 256,
-            },
-        },
-        "preprocess_cfg": {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]},
-    }
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1))
-    from mtclip_edge.train.backbone import _with_local_text_config
-
-    local = _with_local_text_config(config["model_cfg"], folder, folder)
-    torch.manual_seed(0)
-    model = open_clip.CustomTextCLIP(**{**local, "text_cfg": {**local["text_cfg"], "hf_model_pretrained": False}})
-    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
-    return folder
-
-
-def make_clip_layout(folder: Path) -> Path:
-    """A small model of CLIP's own kind, both towers transformers of open_clip, without a tokenizer file, random weights."""
-    import open_clip
-    import torch
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True)
-    config = {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
-    }
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
-    torch.manual_seed(0)
-    save_file({k: v.contiguous() for k, v in open_clip.CLIP(**config).state_dict().items()}, folder / "open_clip_model.safetensors")
-    return folder
-
-
-def _vocabulary() -> list[str]:
-    """Single letters and digits: WordPiece spells every word with them."""
-    return ["abcdefghijklmnopqrstuvwxyz0123456789.,;:-"]
-
-
-def _write_tokenizer(folder: Path, vocabulary: list[str]) -> None:
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordPiece
-    from tokenizers.normalizers import BertNormalizer
-    from tokenizers.pre_tokenizers import BertPreTokenizer
-    from tokenizers.processors import TemplateProcessing
-
-    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    tokenizer = Tokenizer(WordPiece({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]", max_input_chars_per_word=64))
-    tokenizer.normalizer = BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = BertPreTokenizer()
-    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    tokenizer.enable_padding(length=128)  # published files carry such a fixed length; ours must not be misled by it
-    tokenizer.enable_truncation(128)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer", "model_max_length": 256}))
 
 
 @pytest.fixture

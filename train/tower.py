@@ -112,7 +112,7 @@ def unfrozen(tower: nn.Module, blocks: str) -> None:
 def _block_names(tower: nn.Module) -> list[str]:
     """Names of the blocks in order: of a ViT its transformer layers, of a CNN the units its stages are made of."""
     for name, module in tower.named_modules():
-        if name.split(".")[-1] in ("blocks", "resblocks", "stages") and isinstance(module, nn.Sequential | nn.ModuleList):
+        if name.split(".")[-1] in ("blocks", "resblocks", "stages", "layers") and isinstance(module, nn.Sequential | nn.ModuleList):
             inner = [(f"{name}.{i}", child) for i, child in module.named_children()]
             if all(isinstance(child, nn.Sequential) for _, child in inner):
                 return [f"{outer}.{i}" for outer, child in inner for i, _ in child.named_children()]

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from mtclip_edge.device import choose
 from mtclip_edge.encoder import FilmEncoder, TextEncoder
 from mtclip_edge.export.towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
+from mtclip_edge.phantoms import make
+from mtclip_edge.preprocess import model_input
 from mtclip_edge.train.backbone import load_backbone, text_features
 from mtclip_edge.train.projector import ProjectorShape, SharedSpace
 
@@ -37,6 +39,32 @@ def test_step_0_is_the_backbone_itself_through_the_export(untrained: tuple, rand
     encoder = TextEncoder.load(folder / "text.onnx", backbone.tokenizer, choose("cpu"))
     expected = F.normalize(text_features(backbone.text_tower, backbone.tokenizer, texts), dim=-1).numpy()
     np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["hf_siglip", "siglip_backbone", "hf_clip", "clip_backbone"])
+@torch.inference_mode()
+def test_step_0_of_every_aligned_layout_is_its_own_zero_shot_answer(kind: str, soak: bool, request, tmp_path: Path) -> None:
+    """Whole: reading, preprocessing, tokenizer, graph. A turned space gives other numbers and the same cosines."""
+    if kind != "hf_siglip" and not soak:
+        pytest.skip("one layout in make test, all in make soak")
+    backbone = load_backbone(str(request.getfixturevalue(kind)))
+    width, size = backbone.film_width, backbone.preprocessing.size
+    space = SharedSpace(ProjectorShape(width, width, 64, width, residual=True, dropout=0.5), backbone.logit_scale).eval()
+    films = [make(0, number).drawn.grey for number in range(3)]
+    texts = ["The lungs are clear.", "Opacity on the left, unchanged; " * 20]
+    pixels = torch.from_numpy(np.stack([model_input(grey, backbone.preprocessing) for grey in films]))
+    own = [
+        F.normalize(backbone.film_tower(pixels), dim=-1),
+        F.normalize(text_features(backbone.text_tower, backbone.tokenizer, texts), dim=-1),
+    ]
+    space.turn(torch.cat(own))
+    image = export_film_tower(FilmGraph(backbone, space, width), size, tmp_path / "image.onnx")
+    text = export_text_tower(TextGraph(backbone, space, width), backbone, tmp_path / "text.onnx")
+    film = FilmEncoder.load(image, backbone.preprocessing, choose("cpu")).encode_films(films)[0]
+    report = TextEncoder.load(text, backbone.tokenizer, choose("cpu")).encode(texts)
+    for exported, expected in ((film, own[0].numpy()), (report, own[1].numpy())):
+        np.testing.assert_allclose((exported @ space.axes.numpy().T * expected).sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(film @ report.T, (own[0] @ own[1].T).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])

