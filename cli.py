@@ -65,6 +65,11 @@ def query(
     watch: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False)
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="PNG", help="Write where one film resembles the best hit, or --text.", show_default=False),
+    ] = None,
+    explain_method: Annotated[str, typer.Option(help="map: one pass; occlusion: slow, covers the film piece by piece.")] = "map",
     recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = True,
     by: Annotated[str, typer.Option(help="film, or study: one answer for the frontal films of each DICOM study.")] = "film",
     render: Annotated[
@@ -84,9 +89,9 @@ def query(
     chosen = choose_format("json" if json_ and format is None else format)
     if json_ and chosen != "json":
         raise WrongOption("--json and --format", f"expected one of them, found --json and --format {format}")
-    _one_kind_of_query(bool(images) or files_from is not None, text is not None, watch is not None, chosen)
-    _films_or_studies(by, bool(images) or files_from is not None)
-    from mtclip_edge.answering import answer_arrivals, answer_films, answer_studies
+    _one_kind_of_query(bool(images) or files_from is not None, text is not None, watch is not None, chosen, explain)
+    _films_or_studies(by, bool(images) or files_from is not None, explain)
+    from mtclip_edge.answering import Map, answer_arrivals, answer_explained, answer_films, answer_studies
     from mtclip_edge.demo import LOUD, resolve
     from mtclip_edge.filters import Filters
     from mtclip_edge.inputs import expand, without_dicom
@@ -115,10 +120,14 @@ def query(
             _say(note)
         out = writer(chosen, many=len(films) > 1)
         if save is not None:
+            from mtclip_edge.explain import heat_of
             from mtclip_edge.saving import PageWriter
 
-            out = PageWriter(out, save, retriever, films=not no_film)
-        if text is not None:
+            out = PageWriter(out, save, retriever, films=not no_film, heat=heat_of(retriever))
+        if explain is not None:
+            if code := answer_explained(retriever, films, k, Map(explain, explain_method, text), out, _say):
+                raise typer.Exit(code)
+        elif text is not None:
             out.add(retriever.query_text(text, k))
             out.close()
         elif watch is not None:
@@ -127,18 +136,22 @@ def query(
             raise typer.Exit(code)
 
 
-def _one_kind_of_query(films: bool, text: bool, watch: bool, format: str) -> None:
-    if films + text + watch != 1:
+def _one_kind_of_query(films: bool, text: bool, watch: bool, format: str, explain: Path | None) -> None:
+    if explain is not None and (watch or not films):
+        raise WrongOption(f"--explain {explain}", "a map is of one film", "mtclip query FILM --explain PNG")
+    if films + (text and explain is None) + watch != 1:
         raise WrongOption("query", "expected one of films, --text and --watch", "mtclip query --help")
     if watch and format == "json":
         raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
 
 
-def _films_or_studies(by: str, films: bool) -> None:
+def _films_or_studies(by: str, films: bool, explain: Path | None) -> None:
     if by not in ("film", "study"):
         raise not_among("by", by, ("film", "study"))
     if by == "study" and not films:
         raise WrongOption("--by study", "it groups films that are given by name", "mtclip query FOLDER --by study")
+    if by == "study" and explain is not None:
+        raise WrongOption(f"--explain {explain} and --by study", "a map is of one film", "mtclip query FILM --explain PNG")
 
 
 @app.command(epilog="Example: mtclip train --data openi/manifest.csv --out run")

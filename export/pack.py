@@ -38,12 +38,14 @@ from mtclip_edge.trust_fitting import measure
 from .card import model_card
 from .ladder import CPU_ORDER, PRECISIONS
 from .limits import Row
+from .places import export_places
 from .proving import Proof
 from .quantize import tower_kind
 from .towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
 
 PURPOSES = ("research", "demo")
 TOWERS = ("image", "text")
+EXPLAIN = "explain.onnx"
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,15 @@ class Names:
     graphs: dict[tuple[str, str], str]
     tokenizer: str
     card: str
+    explain: str
 
     @classmethod
     def of(cls, generation: int) -> "Names":
         graphs = {(tower, p): name_in(generation, f"{tower}.{p}.onnx") for tower in TOWERS for p in PRECISIONS}
-        return cls(graphs, name_in(generation, "tokenizer.json"), name_in(generation, "MODEL_CARD.md"))
+        return cls(graphs, name_in(generation, "tokenizer.json"), name_in(generation, "MODEL_CARD.md"), name_in(generation, EXPLAIN))
 
     def all(self) -> list[str]:
-        return [*self.graphs.values(), self.tokenizer, self.card]
+        return [*self.graphs.values(), self.tokenizer, self.card, self.explain]
 
 
 def export(
@@ -102,7 +105,7 @@ def export(
         names = Names.of(generation := next_generation(out))
         written = names.all()
         cleanup.callback(forget, out, written)
-        _graphs(run, backbone, dim, out, names, say)
+        film_graph = _graphs(run, backbone, dim, out, names, say)
         manifest = _manifest(run, backbone, dim, out, names, text, purpose)
         shaped, tokenizer = Preprocessing.from_dict(manifest["preprocessing"]), Tokenizer.of(out / names.tokenizer, manifest["tokenizer"])
         proof = Proof(run, backbone, dim, trained_on, shaped, tokenizer, budget or {}, say)
@@ -114,26 +117,30 @@ def export(
         manifest["evidence"] = _evidence(manifest, *held_out, out, built.record)
         manifest["film_gate"] = _film_gate(change, encoders[0], manifest, built.record, studies, proof, held_out[1], say)
         manifest["graphs"], rows = _climb(proof, names, out, built.record, precision, TOWERS if text else TOWERS[:1])
+        manifest["explain"] = export_places(film_graph, encoders[0], proof.gate.films, out / names.explain, say)
         manifest["parity"] = [row.to_dict() for row in rows]
         write_bytes(out / names.card, model_card(run, purpose, rows).encode())
         for problem in built.problems:
             say(f"left out: {problem}")
         graphs = [name for tower in manifest["graphs"].values() if tower for name in tower.values()]
         gate = [manifest["film_gate"]["file"]] if manifest["film_gate"] else []
-        kept = [*graphs, names.card, *built.names, *gate, *([names.tokenizer] if text else [])]
+        places = [names.explain] if manifest["explain"] else []
+        kept = [*graphs, names.card, *built.names, *gate, *places, *([names.tokenizer] if text else [])]
         bundle = commit(out, {**manifest, "generation": generation, "index": built.record}, kept)
         cleanup.pop_all()
     say(f"{out}: {built.record['reports']} distinct reports of {built.record['studies']} studies")
     return bundle
 
 
-def _graphs(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, say: Say) -> None:
+def _graphs(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, say: Say) -> FilmGraph:
     """Export both towers in fp32, from which every other precision is made; copy the tokenizer."""
     say("exporting the film tower")
-    export_film_tower(FilmGraph(backbone, run.space, dim), run.preprocessing.size, out / names.graphs["image", "fp32"])
+    film_graph = FilmGraph(backbone, run.space, dim)
+    export_film_tower(film_graph, run.preprocessing.size, out / names.graphs["image", "fp32"])
     say("exporting the text tower")
     export_text_tower(TextGraph(backbone, run.space, dim), backbone, out / names.graphs["text", "fp32"])
     replace_with(out / names.tokenizer, lambda file: shutil.copyfile(backbone.tokenizer_file, file))
+    return film_graph
 
 
 def _climb(
@@ -166,6 +173,7 @@ def _manifest(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, t
         "dim": dim,
         "abnormal_head": run.record["config"]["bce"] > 0,
         "graphs": {},
+        "explain": None,
         "tokenizer": {"file": names.tokenizer, **backbone.tokenizer.about()},
         "calibration": run.record["calibration"],
         "prefixes": [width for width in run.space.shape.prefixes if width < dim],

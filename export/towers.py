@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from mtclip_edge.durable import replace_with
-from mtclip_edge.encoder import ABNORMAL_LOGIT, FILM_EMBEDDING, PIXELS, TEXT_EMBEDDING, TOKEN_IDS
+from mtclip_edge.encoder import ABNORMAL_LOGIT, FEATURE_MAP, FILM_EMBEDDING, PIXELS, TEXT_EMBEDDING, TOKEN_IDS
 from mtclip_edge.errors import ExtraMissing, ParityFailed
 from mtclip_edge.train.backbone import Backbone
 from mtclip_edge.train.projector import SharedSpace, prefix
+
+from .split import split
 
 OPSET = 20
 # Two or more: torch.export takes a dimension of 1 for a constant. Unlike each other and any width, for the same reason.
@@ -27,14 +29,24 @@ EXAMPLE_BATCH, EXAMPLE_LENGTH = 3, 13
 
 
 class FilmGraph(nn.Module):
-    """float32 [batch, 3, size, size] to unit vectors [batch, dim] and abnormal logits [batch], which the whole embedding gives."""
+    """float32 [batch, 3, size, size] to unit vectors [batch, dim] and abnormal logits [batch], which the whole embedding gives.
+
+    Third, where the tower can be split (``halves``): its features by place, as they are before it pools.
+    """
 
     def __init__(self, backbone: Backbone, space: SharedSpace, dim: int):
         super().__init__()
         self.tower, self.space, self.dim = backbone.film_tower, space, dim
+        self.halves = split(backbone.film_tower, backbone.preprocessing.size)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        embedding = self.space.embed_films(self.tower(pixels))
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        if self.halves is None:
+            return self._embedded(self.tower(pixels))
+        found = self.halves.features(pixels)
+        return *self._embedded(self.halves.finish(found)), found
+
+    def _embedded(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        embedding = self.space.embed_films(features)
         return prefix(embedding, self.dim), self.space.abnormal_logit(embedding)
 
 
@@ -52,7 +64,9 @@ class TextGraph(nn.Module):
 def export_film_tower(graph: FilmGraph, size: int, target: Path) -> Path:
     example = torch.rand(EXAMPLE_BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("batch", min=1, max=1024)},)
-    return _export(graph, (example,), [PIXELS], [FILM_EMBEDDING, ABNORMAL_LOGIT], shapes, target)
+    with torch.no_grad():
+        outputs = [FILM_EMBEDDING, ABNORMAL_LOGIT, FEATURE_MAP][: len(graph(example))]
+    return export_graph(graph, (example,), [PIXELS], outputs, shapes, target)
 
 
 def export_text_tower(graph: TextGraph, backbone: Backbone, target: Path) -> Path:
@@ -65,10 +79,10 @@ def export_text_tower(graph: TextGraph, backbone: Backbone, target: Path) -> Pat
         shape[1] = torch.export.Dim("length", min=2, max=tokenizer.context_length)
     shapes = (shape,)
     with _eager_attention(graph.tower):
-        return _export(graph, (torch.from_numpy(ids),), [TOKEN_IDS], [TEXT_EMBEDDING], shapes, target)
+        return export_graph(graph, (torch.from_numpy(ids),), [TOKEN_IDS], [TEXT_EMBEDDING], shapes, target)
 
 
-def _export(graph: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str], shapes: Any, target: Path) -> Path:
+def export_graph(graph: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str], shapes: Any, target: Path) -> Path:
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it and says so only half-way through

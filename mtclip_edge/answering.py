@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import MtclipError, printable
+from .errors import MtclipError, NothingToExplain, Refused, WrongOption, printable
 from .inputs import Named
 from .output import Writer
 from .reporting import Progress, Say, silent
@@ -13,12 +14,13 @@ from .results import QueryResult
 from .retriever import Retriever
 
 FAILED, PARTIAL, REJECTED = 1, 5, 6
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
     """Write the answer to each film; one that cannot be read is a line, and never stops the rest. Gives the exit code."""
     failed = rejected = 0
-    with _bar(len(films), say) as (tell, progress):
+    with _bar(len(films) > 1 and sys.stderr.isatty() and not sys.stdout.isatty(), say) as (tell, progress):
         for done, result in enumerate(retriever.query_many(films, k), 1):
             if isinstance(result, MtclipError):
                 failed += 1
@@ -69,6 +71,52 @@ def answer_studies(retriever: Retriever, films: Sequence[Named], k: int, out: Wr
     return _code(studies, failed, rejected)
 
 
+@dataclass(frozen=True)
+class Map:
+    """A map that was asked for: where its picture goes, by which method, and of which text (None: of the best hit)."""
+
+    file: Path
+    method: str
+    text: str | None
+
+
+def answer_explained(retriever: Retriever, films: Sequence[Named], k: int, asked: Map, out: Writer, say: Say) -> int:
+    """Answer one film and write a map of where it resembles the best hit, or a text. Gives the exit code. Errors: WrongOption, Refused."""
+    if len(films) != 1:
+        raise WrongOption(f"--explain {asked.file}", f"a map is of one film, found {len(films)}")
+    (name, film), failed = films[0], 0
+    if isinstance(film, MtclipError):
+        raise film
+    _check_target(asked.file, film)
+    result = retriever.query(film, k, name=name)
+    if result.rejected and not retriever.force:
+        out.add(result)
+        out.close()
+        say(_rejection(result))
+        return REJECTED
+    try:
+        with _bar(sys.stderr.isatty() and asked.method == "occlusion", say) as (_, progress):
+            found = retriever.explain(film, result, method=asked.method, text=asked.text, name=name, progress=progress)
+        result = replace(result, explain=found.write(asked.file))
+    except NothingToExplain as nothing:  # the answer is printed all the same
+        say(str(nothing))
+        failed = FAILED
+    out.add(result)
+    out.close()
+    return failed
+
+
+def _check_target(file: Path, film: object) -> None:
+    """A picture replaces a picture, but not the film, nor a file of another kind. Errors: Refused."""
+    if not file.is_file():
+        return
+    if isinstance(film, Path) and film.exists() and file.samefile(film):
+        raise Refused(f"--explain {file}: the film itself would be overwritten", hint="give another file")
+    with file.open("rb") as there:
+        if there.read(len(PNG)) != PNG:
+            raise Refused(f"--explain {file}: is there already, and is no PNG", hint="give another file")
+
+
 def answer_arrivals(
     retriever: Retriever,
     folder: Path,
@@ -94,9 +142,9 @@ def answer_arrivals(
 
 
 @contextmanager
-def _bar(films: int, say: Say) -> Iterator[tuple[Say, Progress]]:
-    """A progress bar for many films whose answers go to a file or pipe; it would only disturb answers on the same terminal."""
-    if films < 2 or not sys.stderr.isatty() or sys.stdout.isatty():
+def _bar(wanted: bool, say: Say) -> Iterator[tuple[Say, Progress]]:
+    """A progress bar. For many films only where answers go to a file or pipe: it would disturb answers on the same terminal."""
+    if not wanted:
         yield say, silent
         return
     from .terminal import ProgressBars

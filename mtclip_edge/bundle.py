@@ -36,7 +36,7 @@ _REQUIRED: dict[str, type] = {
 }
 # What a writer may remove when no manifest names it any more: our own names, nothing else.
 _OURS = re.compile(
-    r"(image|text)\.[a-z0-9-]+(\.\d+)?\.onnx|tokenizer(\.\d+)?\.json|MODEL_CARD(\.\d+)?\.md"
+    r"(image|text)\.[a-z0-9-]+(\.\d+)?\.onnx|explain(\.\d+)?\.onnx|tokenizer(\.\d+)?\.json|MODEL_CARD(\.\d+)?\.md"
     r"|(reports|terms)-\d+\.sqlite|(vectors|film-gate)-\d+\.npy|index-\d+\.hnsw|manifest\.json|\..*\.tmp"
 )
 

@@ -15,6 +15,7 @@ from .tokens import Tokenizer
 
 # Names apart from the towers' inner ones: `embedding` collides in BERT.
 PIXELS, FILM_EMBEDDING, ABNORMAL_LOGIT = "pixels", "film_embedding", "abnormal_logit"
+FEATURE_MAP = "feature_map"  # what the tower knows of each place; fetched only for a map
 TOKEN_IDS, TEXT_EMBEDDING = "token_ids", "text_embedding"
 
 
@@ -37,6 +38,10 @@ class FilmEncoder:
         parts = np.split(pixels, len(pixels)) if self.row_by_row else [pixels]
         found = [self.session.run([FILM_EMBEDDING, ABNORMAL_LOGIT], {PIXELS: part}) for part in parts]
         return np.concatenate([vectors for vectors, _ in found]), np.concatenate([logits for _, logits in found])
+
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        """One film, float32 [3, size, size], to the tower's features by place, float32 in the layout of ``places.Places``."""
+        return np.asarray(self.session.run([FEATURE_MAP], {PIXELS: pixels[None]})[0][0])
 
     def prepare(self, grey: np.ndarray) -> np.ndarray:
         """One film, uint8 [height, width], as the tower's input float32 [3, size, size]."""

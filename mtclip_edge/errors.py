@@ -11,6 +11,8 @@ MtclipError                    1  something asked for could not be done
 ├── CacheUnusable              1  the feature cache cannot be written
 ├── ExtraMissing               1  an optional dependency is not installed
 ├── TextTowerMissing           1  the bundle cannot embed text
+├── NothingToExplain           1  a map was asked for, and no report was found
+├── MapMissing                 1  the bundle has no graph that tells where a film resembles a report
 ├── ParityFailed               1  the exported graph does not give what torch gives
 ├── LeakFound                  1  a patient or an identical film is on both sides of a split
 ├── Refused                    1  the command would overwrite or lose something
@@ -74,6 +76,14 @@ class ExtraMissing(MtclipError):
 
 
 class TextTowerMissing(MtclipError):
+    pass
+
+
+class NothingToExplain(MtclipError):
+    pass
+
+
+class MapMissing(MtclipError):
     pass
 
 

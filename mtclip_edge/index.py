@@ -57,6 +57,11 @@ class Index:
     ef: int
     choice: Choice
 
+    @property
+    def common(self) -> np.ndarray:
+        """The mean of all reports, float32 [dim], not of unit length: what a film shares with every report."""
+        return np.asarray(self.vectors[: self.reports].mean(axis=0, dtype=np.float64), np.float32)
+
     def search_reports(
         self, query: np.ndarray, k: int, names: Callable[[Sequence[int]], dict[int, str]], only: np.ndarray | None = None
     ) -> Hits:

@@ -15,6 +15,7 @@ from .precision import Precision
 
 if TYPE_CHECKING:
     from .evidence import Evidence
+    from .explain import Explained
 
 SCHEMA = "mtclip.query/2"
 
@@ -145,6 +146,7 @@ class QueryResult:
     timings_ms: Mapping[str, float]
     study: tuple[StudyFilm, ...] | None = None
     evidence: "Evidence | None" = None
+    explain: "Explained | None" = None
     grey: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -176,6 +178,7 @@ class QueryResult:
             **({} if self.study is None else {"films": [asdict(film) for film in self.study]}),
             "evidence": self.evidence and self.evidence.to_dict(),
             "hits": [hit.to_dict() for hit in self.hits],
+            "explain": self.explain and self.explain.to_dict(),
             "timings_ms": dict(self.timings_ms),
         }
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from .bundle import Bundle
 from .by_study import Seen, Study, grouped
 from .device import Device, choose
 from .encoder import FilmEncoder, TextEncoder
-from .errors import FilmUnreadable, MtclipError, WrongOption, not_among
+from .errors import FilmUnreadable, MtclipError, NothingToExplain, WrongOption, not_among
 from .film_gate import Admission, Verdict
 from .filters import Allowed, Filters
 from .fusion import Fusion, choose_fusion
@@ -30,11 +31,16 @@ from .index import Choice, Hits, Index
 from .opening import choose_index_search, compares_all, likely_precision, open_film_encoder, open_film_gate, open_index, open_text_encoder
 from .paths import user_path
 from .pipeline import batches
+from .places import Places
 from .precision import ASKED, Precision
 from .preprocess import RENDERS
+from .reporting import Progress, silent
 from .reports import ReportStore
 from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit, StudyFilm
 from .standards import Standards
+
+if TYPE_CHECKING:
+    from .explain import Explained, Target
 
 BATCH = 8
 NO_FILTERS = Filters()
@@ -185,11 +191,9 @@ class Retriever:
     def query_text(self, text: str, k: int = 5) -> QueryResult:
         """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption."""
         _check_k(k)
-        encoder, precision = self._text_encoder()
-        if not text.strip():
-            raise WrongOption("--text is empty", "expected some words, e.g. 'right pleural effusion'")
+        self._text_encoder()
         clock = _Clock()
-        vector = encoder.encode([text])[0]
+        vector, precision = self._embedded_text(text)
         clock.lap("encode")
         found = self._found(vector, k)
         reports = self._shown(found)
@@ -210,6 +214,49 @@ class Retriever:
             timings_ms=clock.timings(self._load_ms),
             evidence=evidence,
         )
+
+    def explain(
+        self,
+        film: str | Source,
+        answer: QueryResult,
+        *,
+        method: str = "map",
+        text: str | None = None,
+        name: str | None = None,
+        progress: Progress = silent,
+    ) -> "Explained":
+        """A map of where a film resembles the first report of its ``answer``, or a text. Writes nothing.
+
+        Errors: WrongOption, NothingToExplain (the answer has no report), MapMissing (of method ``map``), TextTowerMissing, FilmUnreadable.
+        """
+        return self.explain_grey(self._read(film, name or _name(film)).grey, answer, method=method, text=text, progress=progress)
+
+    def explain_grey(
+        self, grey: np.ndarray, answer: QueryResult, *, method: str = "map", text: str | None = None, progress: Progress = silent
+    ) -> "Explained":
+        """The same of a film that is decoded, uint8 [height, width]."""
+        from . import explain
+
+        places = Places.open(self.bundle) if explain.check_method(method) == "map" else None
+        target = self._text_target(text) if text is not None else self._report_target(answer)
+        pixels = self._films.prepare(grey)
+        if places is None:
+            return explain.Explained(method, target, explain.occlusion(self._films, pixels, target, progress), grey)
+        return explain.Explained(method, target, explain.place_map(places, self._films.features(pixels), target), grey)
+
+    def _report_target(self, answer: QueryResult) -> "Target":
+        from .explain import Target
+
+        if not answer.reports:
+            raise NothingToExplain(f"{answer.value}: no report was found, so there is nothing to explain")
+        best = answer.reports[0]
+        vector = self._index.vectors[self._store.row_of([best.report_id])[best.report_id]]
+        return Target(vector, self._index.common, best.report_id, best.rank)
+
+    def _text_target(self, text: str) -> "Target":
+        from .explain import Target
+
+        return Target(self._embedded_text(text)[0], self._index.common)
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]."""
@@ -390,6 +437,12 @@ class Retriever:
             search=choice,
             fuse=self.fusion,
         )
+
+    def _embedded_text(self, text: str) -> tuple[np.ndarray, Precision]:
+        encoder, precision = self._text_encoder()
+        if not text.strip():
+            raise WrongOption("--text is empty", "expected some words, e.g. 'right pleural effusion'")
+        return encoder.encode([text])[0], precision
 
     def _text_encoder(self) -> tuple[TextEncoder, Precision]:
         if self._text is None:

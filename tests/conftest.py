@@ -165,9 +165,10 @@ def known_graphs(known_text: None, tiny_bundle: Path, monkeypatch: pytest.Monkey
     """Exports of ``tiny_run`` take the graphs made for the session: the same run gives the same bytes (tested), eight seconds later."""
     import shutil
 
-    from mtclip_edge.export import pack
+    from mtclip_edge.export import pack, places
 
     monkeypatch.setattr(pack, "export_film_tower", lambda graph, size, target: shutil.copy(tiny_bundle / "image.fp32.onnx", target))
+    monkeypatch.setattr(places, "export_graph", lambda *rest: shutil.copy(tiny_bundle / "explain.onnx", rest[-1]))
 
 
 @pytest.fixture

@@ -49,3 +49,30 @@ def test_the_gpu_measurements_stop_in_time_and_go_on(source: Path, tiny_backbone
     assert set(found) == {"defaults", "last-block"}
     assert found["defaults"]["epochs"] == 2
     assert found["defaults"]["test"]["auroc"] > 0.5
+
+
+def test_the_pointing_game(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    module = script("pointing_game")
+    words = ["--data", "phantom:24@5", "--backbone", str(tiny_backbone), "--out", str(tmp_path), "--epochs", "1", "--seeds", "1"]
+    module.main([*words, "--films", "2", "--occlusion"])
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    by_loss = {name: {row[1]: row[2:] for row in rows if row[0] == name} for name in ("untrained", *module.LOSSES)}
+    assert all({"the finding: place left out", "the finding: occlusion", "chance"} <= set(ways) for ways in by_loss.values())
+    chance = {tuple(ways["chance"]) for ways in by_loss.values()}
+    assert len(chance) == 1 and 0 < float(chance.pop()[0]) < 1
+    assert all(0 <= float(figure) <= 1 for row in rows for figure in row[2:4])
+
+
+def test_a_hit_is_a_peak_in_the_box() -> None:
+    import numpy as np
+
+    module, values = script("pointing_game"), np.zeros((7, 7), np.float32)
+    values[1, 5] = 1.0
+    at = (5.5 / 7, 1.5 / 7)
+    inside, beside = (0.7, 0.1, 0.9, 0.3), (at[0] + 0.05, 0.1, 0.95, 0.3)
+    assert module.hit(values, inside) == 1 and module.hit(values, beside) == 0
+    assert module.hit(values, (at[0] + 0.01, *beside[1:])) == 1  # the tolerance
+    assert module.energy(values, (0.5, 0.0, 1.0, 0.5)) > 0.99 and module.energy(values, (0.0, 0.5, 0.5, 1.0)) < 0.01
+    assert module.area((0.0, 0.5, 1.0, 1.0), 0.03) == pytest.approx(0.53)
+    found = module.Finding("nodule", "left", "upper", "small")
+    assert module.sentence(found) == "Small left upper zone nodule." and module.mirrored(found).side == "right"

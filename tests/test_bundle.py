@@ -30,6 +30,7 @@ def test_the_manifest_says_what_is_in_it(tiny_bundle: Path) -> None:
     assert set(manifest["files"]) == {
         "image.fp32.onnx",
         "text.fp32.onnx",
+        "explain.onnx",
         "tokenizer.json",
         "MODEL_CARD.md",
         "reports-1.sqlite",

@@ -1,0 +1,136 @@
+"""Towers in two halves: the same function, and a small graph that is the second half."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import make_biomedclip_layout
+from onnx import TensorProto, numpy_helper
+from torch import nn
+
+from mtclip_edge.bundle import Bundle
+from mtclip_edge.device import choose, open_session
+from mtclip_edge.encoder import FEATURE_MAP, PIXELS, FilmEncoder
+from mtclip_edge.errors import ParityFailed
+from mtclip_edge.export import places, quantize
+from mtclip_edge.export.split import split
+from mtclip_edge.export.static import Calibrated
+from mtclip_edge.export.towers import FilmGraph, export_film_tower
+from mtclip_edge.places import Places
+from mtclip_edge.train.backbone import load_backbone
+from mtclip_edge.train.projector import ProjectorShape, SharedSpace
+from mtclip_edge.train.run import backbone_of, load_run
+
+
+@pytest.fixture(scope="module")
+def convolutional(tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    """A small convolutional tower, its graph, and what belongs to it."""
+    folder = tmp_path_factory.mktemp("cnn")
+    backbone = load_backbone(str(make_biomedclip_layout(folder / "backbone", "test_efficientnet", size=96)))
+    torch.manual_seed(0)
+    space = SharedSpace(ProjectorShape(32, 32, 16, 8, residual=False, dropout=0.0), 10.0).eval()
+    graph = FilmGraph(backbone, space, 8).eval()
+    return backbone, graph, export_film_tower(graph, 96, folder / "image.onnx")
+
+
+@torch.inference_mode()
+def test_both_halves_are_the_tower(tiny_backbone: Path, clip_backbone: Path, convolutional: tuple) -> None:
+    known = {
+        "vit": (load_backbone(str(tiny_backbone)), "tokens", (10, 10), 1, "first"),
+        "clip": (load_backbone(str(clip_backbone)), "tokens", (4, 4), 1, "first"),
+        "cnn": (convolutional[0], "image", (3, 3), 0, "average"),
+    }
+    for name, (backbone, layout, grid, before, pooling) in known.items():
+        size = backbone.preprocessing.size
+        halves = split(backbone.film_tower, size)
+        assert halves is not None and halves.about() == {"layout": layout, "grid": list(grid), "before": before, "pooling": pooling}, name
+        pixels = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
+        found, expected = halves.features(pixels), backbone.film_tower(pixels)
+        torch.testing.assert_close(halves.finish(found), expected, rtol=0, atol=1e-6)
+        read = Places.of(None, halves.about())
+        pooled = torch.from_numpy(np.stack([read.pooled(one) for one in found.numpy()]))
+        torch.testing.assert_close(halves.finish_each(pooled), expected, rtol=1e-4, atol=1e-5)
+        assert read.each(found[0].numpy()).shape == (grid[0] * grid[1], halves.channels)
+
+
+def test_the_mean_of_tokens_is_told_from_the_first(tiny_backbone: Path) -> None:
+    tower = load_backbone(str(tiny_backbone)).film_tower
+    tower.trunk.global_pool = "avg"
+    halves = split(tower, 160)
+    assert halves is not None and halves.pooling == "average"
+
+
+def test_a_tower_of_another_kind_has_no_halves(tiny_backbone: Path) -> None:
+    assert split(nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), 32) is None
+    tower = load_backbone(str(tiny_backbone)).film_tower
+    tower.trunk.global_pool = "max"  # of no place can be told what it adds
+    assert split(tower, 160) is None
+
+
+def test_a_graph_without_features_is_exported_with_a_line(convolutional: tuple, tmp_path: Path) -> None:
+    said: list[str] = []
+    graph = FilmGraph(convolutional[0], convolutional[1].space, 8)
+    graph.halves = None
+    assert places.export_places(graph, None, [], tmp_path / "explain.onnx", said.append) is None
+    assert "no maps" in said[0] and not list(tmp_path.iterdir())
+
+
+def test_the_small_graph_is_the_second_half(tiny_run: Path, tiny_bundle: Path, random: np.random.Generator) -> None:
+    bundle, run = Bundle.open(tiny_bundle), load_run(tiny_run)
+    assert bundle.manifest["explain"] == {"file": "explain.onnx", "layout": "tokens", "grid": [10, 10], "before": 1, "pooling": "first"}
+    assert (tiny_bundle / "explain.onnx").stat().st_size < 0.3 * (tiny_bundle / "image.fp32.onnx").stat().st_size
+    graph = places.PlacesGraph(FilmGraph(backbone_of(run), run.space, bundle.manifest["dim"]))
+    rows = random.normal(size=(17, 64)).astype(np.float32)
+    with torch.inference_mode():
+        expected = graph(torch.from_numpy(rows)).numpy()
+    np.testing.assert_allclose(Places.open(bundle).embed(rows), expected, atol=1e-5)
+
+
+def test_a_small_graph_of_other_weights_is_not_published(tiny_run: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch) -> None:
+    def other(*rest: object) -> None:
+        model = onnx.load(tiny_bundle / "explain.onnx")
+        (bias,) = [weight for weight in model.graph.initializer if weight.name == "space.film.out.bias"]
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32([0.1, *[0] * 31]), bias.name))
+        onnx.save(model, str(rest[-1]))
+
+    monkeypatch.setattr(places, "export_graph", other)
+    bundle, run = Bundle.open(tiny_bundle), load_run(tiny_run)
+    films = FilmEncoder.load(bundle.graph("image", "fp32"), bundle.preprocessing, choose("cpu"))
+    graph = FilmGraph(backbone_of(run), run.space, bundle.manifest["dim"])
+    grey = [np.random.default_rng(0).integers(0, 255, (60, 50), dtype=np.uint8)]
+    with pytest.raises(ParityFailed, match="explain.onnx: a film's places, pooled, give .* beside its embedding\nexpected at most 1e-04"):
+        places.export_places(graph, films, grey, tmp_path / "explain.onnx", print)
+
+
+@pytest.mark.parametrize("tower", ["cnn", "vit"])
+def test_every_rung_gives_features(
+    tower: str, convolutional: tuple, tiny_bundle: Path, tmp_path: Path, random: np.random.Generator
+) -> None:
+    source = convolutional[2] if tower == "cnn" else tiny_bundle / "image.fp32.onnx"
+    size = 96 if tower == "cnn" else 160
+    feeds = [{PIXELS: random.normal(size=(1, 3, size, size)).astype(np.float32)} for _ in range(4)]
+    made = {
+        "fp32": source,
+        "fp16w": quantize.store_weights_in_fp16(source, tmp_path / "fp16w.onnx"),
+        "fp16": quantize.convert_to_fp16(source, tmp_path / "fp16.onnx"),
+        "w8": quantize.quantize_weights(source, tmp_path / "w8.onnx", 8),
+        "int8": Calibrated.of(source, "MinMax", feeds, tmp_path).quantize(tmp_path / "int8.onnx"),
+    }
+    if tower == "vit":
+        made |= {
+            "w4": quantize.quantize_weights(source, tmp_path / "w4.onnx", 4),
+            "int8-dynamic": quantize.quantize_dynamically(source, tmp_path / "dynamic.onnx"),
+        }
+    (expected,) = _features(source, feeds[0])
+    for name, graph in made.items():
+        (output,) = [o for o in onnx.load(graph).graph.output if o.name == FEATURE_MAP]
+        assert output.type.tensor_type.elem_type == TensorProto.FLOAT, name
+        (found,) = _features(graph, feeds[0])
+        cosine = (expected * found).sum() / np.linalg.norm(expected) / np.linalg.norm(found)
+        assert cosine > (0.9 if name in ("int8", "int8-dynamic", "w4") else 0.999), (name, cosine)
+
+
+def _features(graph: Path, feed: dict) -> list[np.ndarray]:
+    return list(open_session(graph, choose("cpu"))[0].run([FEATURE_MAP], feed))

