@@ -65,10 +65,7 @@ def query(
     watch: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False)
     ] = None,
-    explain: Annotated[
-        Path | None,
-        typer.Option(metavar="PNG", help="Write where one film resembles the best hit, or --text.", show_default=False),
-    ] = None,
+    explain: Annotated[Path | None, typer.Option(metavar="PNG", help="Write where one film resembles the best hit, or --text.")] = None,
     explain_method: Annotated[str, typer.Option(help="map: one pass; occlusion: slow, covers the film piece by piece.")] = "map",
     recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = True,
     by: Annotated[str, typer.Option(help="film, or study: one answer for the frontal films of each DICOM study.")] = "film",
@@ -89,8 +86,9 @@ def query(
     chosen = choose_format("json" if json_ and format is None else format)
     if json_ and chosen != "json":
         raise WrongOption("--json and --format", f"expected one of them, found --json and --format {format}")
-    _one_kind_of_query(bool(images) or files_from is not None, text is not None, watch is not None, chosen, explain)
-    _films_or_studies(by, bool(images) or files_from is not None, explain)
+    named = bool(images) or files_from is not None
+    _one_kind_of_query(named, text is not None and (explain is None or not named), watch is not None, chosen)
+    _films_or_studies(by, named)
     from mtclip_edge.answering import Map, answer_arrivals, answer_explained, answer_films, answer_studies
     from mtclip_edge.demo import LOUD, resolve
     from mtclip_edge.filters import Filters
@@ -102,6 +100,10 @@ def query(
     if unasked:
         _say(LOUD)
 
+    if explain is not None:
+        from mtclip_edge.explain import check_explain
+
+        check_explain(explain, explain_method, named and by == "film")
     films = expand(images or [], files_from=files_from, recursive=recursive)
     films = without_dicom(films) if unasked else films
     if save is not None:
@@ -120,10 +122,9 @@ def query(
             _say(note)
         out = writer(chosen, many=len(films) > 1)
         if save is not None:
-            from mtclip_edge.explain import heat_of
             from mtclip_edge.saving import PageWriter
 
-            out = PageWriter(out, save, retriever, films=not no_film, heat=heat_of(retriever))
+            out = PageWriter(out, save, retriever, films=not no_film)
         if explain is not None:
             if code := answer_explained(retriever, films, k, Map(explain, explain_method, text), out, _say):
                 raise typer.Exit(code)
@@ -136,22 +137,18 @@ def query(
             raise typer.Exit(code)
 
 
-def _one_kind_of_query(films: bool, text: bool, watch: bool, format: str, explain: Path | None) -> None:
-    if explain is not None and (watch or not films):
-        raise WrongOption(f"--explain {explain}", "a map is of one film", "mtclip query FILM --explain PNG")
-    if films + (text and explain is None) + watch != 1:
+def _one_kind_of_query(films: bool, text: bool, watch: bool, format: str) -> None:
+    if films + text + watch != 1:
         raise WrongOption("query", "expected one of films, --text and --watch", "mtclip query --help")
     if watch and format == "json":
         raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
 
 
-def _films_or_studies(by: str, films: bool, explain: Path | None) -> None:
+def _films_or_studies(by: str, films: bool) -> None:
     if by not in ("film", "study"):
         raise not_among("by", by, ("film", "study"))
     if by == "study" and not films:
         raise WrongOption("--by study", "it groups films that are given by name", "mtclip query FOLDER --by study")
-    if by == "study" and explain is not None:
-        raise WrongOption(f"--explain {explain} and --by study", "a map is of one film", "mtclip query FILM --explain PNG")
 
 
 @app.command(epilog="Example: mtclip train --data openi/manifest.csv --out run")

@@ -82,8 +82,10 @@ def _figures(answer: Answer) -> Iterator[str]:
     if answer.film_png is not None:
         yield f"<figure>{picture(answer.film_png, f'the film {name}')}<figcaption>The film, made smaller</figcaption></figure>"
     if answer.heat_png is not None:
-        alt = f"heat map: where {name} matches its most similar report"
-        yield f"<figure>{picture(answer.heat_png, alt)}<figcaption>Where it matches the first report</figcaption></figure>"
+        of_text = answer.result.explain is not None and answer.result.explain.target.report_id is None
+        what = "the text given" if of_text else "the first report"
+        alt = f"heat map: where {name} matches {what}"
+        yield f"<figure>{picture(answer.heat_png, alt)}<figcaption>Where it matches {what}</figcaption></figure>"
 
 
 def _similarity(evidence: Evidence) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .encoder import FilmEncoder
-from .errors import not_among
+from .errors import WrongOption, not_among
 from .places import AVERAGE, Places
 from .reporting import Progress, silent
 
@@ -148,6 +148,13 @@ def resized(values: np.ndarray, height: int, width: int, smooth: bool = False) -
 
     how = Image.Resampling.BICUBIC if smooth else Image.Resampling.BOX
     return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), how))
+
+
+def check_explain(file: Path, method: str, one_film: bool) -> None:
+    """Before anything is computed. Errors: WrongOption."""
+    if not one_film:
+        raise WrongOption(f"--explain {file}", "a map is of one film", "mtclip query FILM --explain PNG")
+    check_method(method)
 
 
 def check_method(method: str) -> str:

@@ -10,12 +10,13 @@ from . import __version__
 from .answer_page import Answer, answer_page
 from .durable import write_bytes
 from .errors import Refused, WrongOption
+from .explain import heat_of
 from .output import Writer
 from .results import QueryResult
 from .retriever import Retriever
 from .thumbnail import thumbnail
 
-MOST = 50  # answers on a page: with a film each about 10 MB
+MOST = 50  # answers on a page: with a film and a map each about 25 MB
 SIDE = 512  # pixels of a film on a page
 
 
@@ -39,18 +40,19 @@ def check_save(path: Path | None, answers: int | None) -> None:
 class PageWriter:
     """Hands every answer on to another writer, and keeps it for a page that ``close`` writes, if there was any.
 
-    ``films``: whether films are shown; ``heat`` gives the PNG of an answer's heat map, or None.
+    ``films``: whether films are shown; ``heat`` gives the PNG of an answer's heat map, or None; without it, it is
+    that of ``explain``.
     """
 
     def __init__(
         self, out: Writer, path: Path, retriever: Retriever, films: bool = True, heat: Callable[[QueryResult], bytes | None] | None = None
     ):
-        self._out, self._path, self._retriever, self._films, self._heat = out, path, retriever, films, heat
+        self._out, self._path, self._retriever, self._films, self._heat = out, path, retriever, films, heat or heat_of(retriever)
         self._answers: list[Answer] = []
 
     def add(self, result: QueryResult) -> None:
         film = thumbnail(result.grey, SIDE) if self._films and result.grey is not None else None
-        heat = self._heat(result) if self._heat and self._films else None
+        heat = self._heat(result) if self._films else None
         self._answers.append(Answer(replace(result, grey=None), film, heat))
         self._out.add(result)
 

@@ -172,7 +172,7 @@ def test_a_map_is_of_one_film(tiny_bundle: Path, film: Path, tmp_path: Path, mtc
         ([film, film], "--explain {}\na map is of one film, found 2".format),
         (["--text", "clear"], "--explain {}\na map is of one film".format),
         (["--watch", tmp_path], "--explain {}\na map is of one film".format),
-        ([film, "--by", "study"], "--explain {} and --by study\na map is of one film".format),
+        ([film, "--by", "study"], "--explain {}\na map is of one film".format),
     ):
         found = mtclip("query", *words, "--bundle", tiny_bundle, "--explain", out)
         assert (found.code, found.out) == (2, ""), found
@@ -208,6 +208,30 @@ def test_a_bundle_without_text_tower_says_how_to_get_one(bundle: Path, film: Pat
     commit(bundle, {**opened.manifest, "graphs": {**opened.manifest["graphs"], "text": None}}, kept)
     found = mtclip("query", film, "--bundle", bundle, "--explain", tmp_path / "map.png", "--text", "clear")
     assert (found.code, found.out) == (1, "") and "export the run without --no-text" in found.err
+
+
+def test_a_saved_page_has_the_map(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+    """Of the first report by itself, or the map that was asked for; none without films."""
+    words = ["query", film, "--bundle", tiny_bundle, "--format", "ids", "--save"]
+    said = {}
+    for name, more in {
+        "plain": [],
+        "text": ["--explain", tmp_path / "map.png", "--text", "clear"],
+        "without": ["--no-film"],
+    }.items():
+        assert mtclip(*words, tmp_path / f"{name}.html", *more).code == 0
+        said[name] = (tmp_path / f"{name}.html").read_text(encoding="utf-8")
+    assert "Where it matches the first report" in said["plain"] and "Where it matches the text given" in said["text"]
+    assert "data:image/png" in said["plain"] and "data:image/png" not in said["without"]
+
+
+def test_a_rejected_film_has_no_map(tiny_bundle: Path, tmp_path: Path, mtclip) -> None:
+    Image.new("L", (40, 2000), 0).save(tmp_path / "strip.png")
+    words = ["query", tmp_path / "strip.png", "--bundle", tiny_bundle, "--explain", tmp_path / "map.png", "--json"]
+    found = mtclip(*words)
+    assert found.code == 6 and "rejected" in found.err
+    assert json.loads(found.out)["explain"] is None and not (tmp_path / "map.png").exists()
+    assert mtclip(*words, "--force").code == 0 and (tmp_path / "map.png").exists()
 
 
 def test_colours_rise_in_lightness() -> None:

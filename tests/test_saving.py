@@ -59,16 +59,17 @@ def test_one_film_becomes_one_private_page(mtclip, judged: Path, film: Path, tmp
     ):
         assert fact in said.text, fact
     assert not said.handlers and "script" not in said.tags and "link" not in said.tags
-    assert [link[:22] for link in said.links] == ["data:image/png;base64,"]
+    assert [link[:22] for link in said.links] == 2 * ["data:image/png;base64,"]  # the film and its map
 
 
 def test_the_film_is_a_small_grey_png_or_left_out(mtclip, judged: Path, film: Path, tmp_path: Path) -> None:
     Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (900, 4))[:, :1000]).save(tmp_path / "large.png")
     assert mtclip("query", tmp_path / "large.png", "--bundle", judged, "--save", tmp_path / "with.html").code == 0
     assert mtclip("query", tmp_path / "large.png", "--bundle", judged, "--save", tmp_path / "without.htm", "--no-film").code == 0
-    (data,) = Balanced((tmp_path / "with.html").read_text()).links
-    picture = Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2])))
+    links = Balanced((tmp_path / "with.html").read_text()).links
+    picture, heat = (Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))) for data in links)
     assert (picture.format, picture.mode, picture.size, picture.info) == ("PNG", "L", (512, 461), {})
+    assert (heat.format, heat.mode, heat.width, heat.info) == ("PNG", "RGB", 512, {})
     page = (tmp_path / "without.htm").read_text()
     assert "data:image" not in page.replace("img-src data:", "") and "<img" not in page
 
@@ -79,7 +80,7 @@ def test_several_films_share_a_page_and_a_text_has_one_too(mtclip, judged: Path,
     page = tmp_path / "page.html"
     found = mtclip("query", film, tmp_path / "bad.png", other, "--bundle", judged, "--save", page, "-k", "1")
     said = Balanced(page.read_text())
-    assert (found.code, said.tags.count("article"), said.tags.count("img"), said.tags.count("h1")) == (5, 2, 2, 1)
+    assert (found.code, said.tags.count("article"), said.tags.count("img"), said.tags.count("h1")) == (5, 2, 4, 1)
     assert "Prior reports similar to 2 films" in said.text
     assert mtclip("query", "--text", "opacity <b>", "--bundle", judged, "--save", page, "-k", "2").code == 0
     said = Balanced(page.read_text())
