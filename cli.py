@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from mtclip_edge.data_commands import data_app
-from mtclip_edge.errors import MtclipError, WrongOption, not_among
+from mtclip_edge.errors import MtclipError, not_among
 from mtclip_edge.index_commands import index_app
+from mtclip_edge.query_command import query
+from mtclip_edge.reporting import say
 
 app = typer.Typer(
     name="mtclip",
@@ -19,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.add_typer(data_app, name="data")
+app.command(epilog="Example: mtclip query film.png --bundle BUNDLE -k 3")(query)
 app.add_typer(index_app, name="index")
 
 DAMAGED, INTERRUPTED = 3, 130
@@ -37,118 +40,6 @@ def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     pass
-
-
-@app.command(epilog="Example: mtclip query film.png --bundle BUNDLE -k 3")
-def query(
-    images: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE|DIR|GLOB|-]...", help="Films; - reads one from stdin.")] = None,
-    text: Annotated[str | None, typer.Option(help="Search reports and films by a text instead.")] = None,
-    files_from: Annotated[str | None, typer.Option(metavar="FILE|-", help="A list of films, one path a line.")] = None,
-    bundle: Annotated[Path | None, typer.Option(envvar="MTCLIP_BUNDLE", help="The bundle to search.", show_default="demo")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many reports.")] = 5,
-    format: Annotated[
-        str | None, typer.Option(help="table, json, jsonl or ids; a table on a terminal, else jsonl.", show_default=False)
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    device: Annotated[str, typer.Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(envvar="MTCLIP_PRECISION", help="auto, or one that the bundle holds.")] = "auto",
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every report instead of the HNSW index.")] = False,
-    fuse: Annotated[str, typer.Option(help="How much the reports' own films count: off, auto, or a weight up to 1.")] = "off",
-    view: Annotated[str | None, typer.Option(help="Only reports with a film of this view: PA, AP, frontal, lateral.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only normal, abnormal or unknown reports.")] = None,
-    finding: Annotated[str | None, typer.Option(help="Only reports with this finding.")] = None,
-    source: Annotated[str | None, typer.Option(help="Only studies of this source, as index stats names it.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="DATE", help="Only studies from this day, month or year on.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="DATE", help="Only studies up to this day, month or year.")] = None,
-    match: Annotated[str | None, typer.Option(metavar="WORDS", help="Only reports with these words: effusion NOT left.")] = None,
-    exclude_patient: Annotated[list[str] | None, typer.Option(metavar="ID", help="No study of this patient. May repeat.")] = None,
-    watch: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False)
-    ] = None,
-    explain: Annotated[Path | None, typer.Option(metavar="PNG", help="Write where one film resembles the best hit, or --text.")] = None,
-    explain_method: Annotated[str, typer.Option(help="map: one pass; occlusion: slow, covers the film piece by piece.")] = "map",
-    recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = True,
-    by: Annotated[str, typer.Option(help="film, or study: one answer for the frontal films of each DICOM study.")] = "film",
-    render: Annotated[
-        str | None, typer.Option(help="Grey values of DICOM films: voi, percentile or minmax.", show_default="the bundle's")
-    ] = None,
-    show_ids: Annotated[bool, typer.Option("--show-ids", help="Say whose film it is: the ids, name and date of a DICOM header.")] = False,
-    save: Annotated[
-        Path | None, typer.Option(metavar="HTML", help="Write the answers with their evidence to one page.", show_default=False)
-    ] = None,
-    no_film: Annotated[bool, typer.Option("--no-film", help="With --save: leave the films out of the page.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Answer films that are rejected all the same.")] = False,
-    invert: Annotated[bool, typer.Option("--invert", help="Take the films' grey values the other way round.")] = False,
-) -> None:
-    """Find the prior reports most similar to films, or to a text."""
-    from mtclip_edge.output import choose_format, writer
-
-    chosen = choose_format("json" if json_ and format is None else format)
-    if json_ and chosen != "json":
-        raise WrongOption("--json and --format", f"expected one of them, found --json and --format {format}")
-    named = bool(images) or files_from is not None
-    _one_kind_of_query(named, text is not None and (explain is None or not named), watch is not None, chosen)
-    _films_or_studies(by, named)
-    from mtclip_edge.answering import Map, answer_arrivals, answer_explained, answer_films, answer_studies
-    from mtclip_edge.demo import LOUD, resolve
-    from mtclip_edge.filters import Filters
-    from mtclip_edge.inputs import expand, without_dicom
-
-    filters = Filters(view, label, finding, source, since, until, tuple(exclude_patient or ()), match)
-
-    path, unasked = resolve(bundle)
-    if unasked:
-        _say(LOUD)
-
-    if explain is not None:
-        from mtclip_edge.explain import check_explain
-
-        check_explain(explain, explain_method, named and by == "film")
-    films = expand(images or [], files_from=files_from, recursive=recursive)
-    films = without_dicom(films) if unasked else films
-    if save is not None:
-        from mtclip_edge.saving import check_save
-
-        check_save(save, None if watch is not None else len(films))
-    from mtclip_edge.retriever import Retriever
-
-    how: dict[str, Any] = {"device": device, "precision": precision, "exact": exact or None, "fuse": fuse, "filters": filters}
-    how |= {"render": render, "show_ids": show_ids}
-    how |= {"evidence": chosen != "ids" or save is not None, "keep_films": save is not None and not no_film}
-    how |= {"force": force, "invert": invert}
-    queries = None if watch is not None else max(1, len(films))
-    with Retriever.open(path, **how, queries=queries) as retriever:
-        for note in filter(None, (retriever.search_note, retriever.fuse_note, retriever.filter_note)):
-            _say(note)
-        out = writer(chosen, many=len(films) > 1)
-        if save is not None:
-            from mtclip_edge.saving import PageWriter
-
-            out = PageWriter(out, save, retriever, films=not no_film)
-        if explain is not None:
-            if code := answer_explained(retriever, films, k, Map(explain, explain_method, text), out, _say):
-                raise typer.Exit(code)
-        elif text is not None:
-            out.add(retriever.query_text(text, k))
-            out.close()
-        elif watch is not None:
-            answer_arrivals(retriever, watch, recursive, k, out, _say, without_dicom if unasked else list)
-        elif code := (answer_studies if by == "study" else answer_films)(retriever, films, k, out, _say):
-            raise typer.Exit(code)
-
-
-def _one_kind_of_query(films: bool, text: bool, watch: bool, format: str) -> None:
-    if films + text + watch != 1:
-        raise WrongOption("query", "expected one of films, --text and --watch", "mtclip query --help")
-    if watch and format == "json":
-        raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
-
-
-def _films_or_studies(by: str, films: bool) -> None:
-    if by not in ("film", "study"):
-        raise not_among("by", by, ("film", "study"))
-    if by == "study" and not films:
-        raise WrongOption("--by study", "it groups films that are given by name", "mtclip query FOLDER --by study")
 
 
 @app.command(epilog="Example: mtclip train --data openi/manifest.csv --out run")
@@ -313,7 +204,7 @@ def verify(bundle: Annotated[Path, typer.Argument(help="A bundle, or demo.")]) -
         damaged += problem is not None
         print(f"{'damaged' if problem else 'ok':8s}{name}" + (f"  {problem.detail or problem.what}" if problem else ""))
     if damaged:
-        _say(f"{opened.path}: {damaged} of {len(opened.manifest['files'])} files are damaged")
+        say(f"{opened.path}: {damaged} of {len(opened.manifest['files'])} files are damaged")
         raise typer.Exit(DAMAGED)
 
 
@@ -357,10 +248,6 @@ def _table_or_json(format: str) -> None:
         raise not_among("format", format, ("table", "json"))
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def main() -> None:
     """Run the command line; every expected error is at most three lines on stderr and its own exit code."""
     sys.exit(_run())
@@ -379,7 +266,7 @@ def _run() -> int:
     except OSError as error:
         _stop_writing()
         if code == 0:  # else the command has said it already
-            _say(f"standard output: {error.strerror}")
+            say(f"standard output: {error.strerror}")
         return code or 1
     return code
 
@@ -388,13 +275,13 @@ def _answered() -> int:
     try:
         code = app(prog_name="mtclip", standalone_mode=False) or 0
         if code == INTERRUPTED:  # the parser turns Ctrl-C into this code and says nothing
-            _say("interrupted")
+            say("interrupted")
         return code
     except MtclipError as error:
-        _say(str(error))
+        say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        _say("interrupted")
+        say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         return 0
@@ -414,18 +301,18 @@ def _unexpected(error: Exception) -> int:
     """A usage error is its message and where to read on, a full disk one line; of anything else no local value and no text is shown."""
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         context = getattr(error, "ctx", None)
-        _say(error.format_message().replace("\n", " "))
-        _say(f"{context.command_path if context else 'mtclip'} --help")
+        say(error.format_message().replace("\n", " "))
+        say(f"{context.command_path if context else 'mtclip'} --help")
         return int(error.exit_code)
     if type(error).__name__ == "Abort":
-        _say("interrupted")
+        say("interrupted")
         return INTERRUPTED
     if isinstance(error, OSError) and error.errno is not None:
-        _say(f"{error.filename or 'writing'}: {error.strerror}")
+        say(f"{error.filename or 'writing'}: {error.strerror}")
         return 1
     if os.environ.get("MTCLIP_DEBUG"):
         raise error
-    _say(f"internal error: {type(error).__name__}. Set MTCLIP_DEBUG=1 to see where.")
+    say(f"internal error: {type(error).__name__}. Set MTCLIP_DEBUG=1 to see where.")
     return 1
 
 

@@ -1,9 +1,15 @@
 """How a long piece of work tells what it does: lines for the log, and counts for a progress bar. By default it is silent."""
 
+import sys
 from collections.abc import Callable
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]  # what, done, total
+
+
+def say(line: str) -> None:
+    """A line on standard error: what is said there never mixes with data."""
+    print(line, file=sys.stderr)
 
 
 def silent(*_: object) -> None:
