@@ -106,7 +106,7 @@ def test_the_index_commands(mtclip, bundle: Path, source: Path, tmp_path: Path) 
         (("remove", bundle, "--study", "x"), 1, f"{bundle}: no study 'x' in this bundle\n"),
         (("add", bundle, tmp_path / "no.csv"), 1, "no such manifest"),
         (("stats", tmp_path), 1, "not a bundle"),
-        (("merge", bundle, "demo"), 1, "demo: no such directory"),
+        (("merge", bundle, "none"), 1, "none: no such directory"),
         (("export", bundle, "--to", tmp_path / "out"), 1, "is there already"),
         (("add", bundle, source, "--split", "tset"), 2, "did you mean test?"),
     ):

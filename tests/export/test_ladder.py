@@ -14,7 +14,7 @@ from mtclip_edge.bundle import Bundle
 from mtclip_edge.device import choose
 from mtclip_edge.encoder import FILM_EMBEDDING, PIXELS, FilmEncoder
 from mtclip_edge.errors import DeviceUnavailable, ParityFailed, WrongOption
-from mtclip_edge.export import ladder, limits, pack, quantize, smooth
+from mtclip_edge.export import ladder, limits, pack, proving, quantize, smooth
 from mtclip_edge.export.static import Calibrated
 from mtclip_edge.retriever import Retriever
 
@@ -168,7 +168,8 @@ def test_static_int8_has_seven_bits_and_one_scale_a_channel(graph: Path, tmp_pat
     assert operators(fewer)["QuantizeLinear"] < operators(small)["QuantizeLinear"]
 
 
-def test_the_best_calibration_is_picked_and_named(tiny_run: Path, tmp_path: Path) -> None:
+def test_the_best_calibration_is_picked_and_named(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proving, "CALIBRATED_ON", 24)
     said: list[str] = []
     loose = {"int8.cosine": 0.5, "int8.overlap": 0.3, "int8.precision": 0.5, "int8.recall": 1.0, "int8.decisions": 0.5}
     bundle = pack.export(tiny_run, tmp_path / "b", precision=["int8"], budget=loose, text=False, say=said.append)
