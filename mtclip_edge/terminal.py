@@ -102,7 +102,7 @@ def _headline(result: QueryResult, width: int) -> Text:
         verdict = result.evidence.judgement.verdict
         line.append(f"\n{_cut(verdict_words(result.evidence), width)}", style=_VERDICTS.get(verdict or "", "not bold dim"))
     if result.input is not None and (words := film_words(result.input)):
-        line.append(f"\n{_cut(words, 2 * width)}", style="bold red" if result.rejected else "not bold yellow")
+        line.append(f"\n{_cut(words, (9 if result.rejected else 2) * width)}", style="bold red" if result.rejected else "not bold yellow")
     return line
 
 
