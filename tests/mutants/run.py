@@ -31,6 +31,10 @@ FIRST = (
     "tests/export/test_ladder.py",
     "tests/test_device.py",
     "tests/test_retriever.py",
+    "tests/test_dicom.py",
+    "tests/test_film_gate.py",
+    "tests/test_explain.py",
+    "tests/test_trust.py",
 )
 
 
