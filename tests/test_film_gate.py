@@ -358,3 +358,16 @@ def test_a_dicom_header_rejects_a_film_and_takes_it_out_of_its_study(mtclip, tin
         "rendered by minmax; the bundle's own films are by voi",
         "grey values taken the other way round (--invert)",
     ]
+
+
+def test_distributions_are_of_training_films_and_thresholds_of_validation_films(random: np.random.Generator) -> None:
+    def looked(centre: float, rows: int) -> fitting.Looked:
+        return fitting.Looked(centre + random.normal(size=(rows, 64)), centre + random.normal(size=(rows, 16)))
+
+    train, near, far = looked(0.0, 400), looked(0.0, 250), looked(3.0, 250)
+    for validation in (near, far):
+        gate = fitting.fit_gate(train, validation)
+        np.testing.assert_allclose(gate.layout.mean, train.layouts.mean(axis=0), atol=1e-9)
+        np.testing.assert_allclose(gate.embedding.mean, train.vectors.mean(axis=0), atol=1e-9)
+        assert gate.thresholds.layout_warn == fitting.threshold(gate.layout.distance(validation.layouts), fitting.LAYOUT_WARN)
+        assert gate.thresholds.embedding_warn == fitting.threshold(gate.embedding.distance(validation.vectors), fitting.EMBEDDING_WARN)
