@@ -74,6 +74,7 @@ def test_the_result_is_documented_json(retriever: Retriever, film: Path) -> None
         "input",
         "evidence",
         "hits",
+        "explain",
         "timings_ms",
     ]
     assert document["schema"] == "mtclip.query/2"

@@ -42,8 +42,8 @@ class WithoutProjector(nn.Module):
 
 class NegatedLogit(towers.FilmGraph):
     def forward(self, pixels):
-        embedding, logit = super().forward(pixels)
-        return embedding, -logit
+        embedding, logit, *rest = super().forward(pixels)
+        return embedding, -logit, *rest
 
 
 @pytest.mark.usefixtures("known_text")
@@ -256,7 +256,7 @@ def test_embeddings_are_cut_and_the_head_still_reads_them_whole(wide_run: Path, 
     whole_id, cut_id = (pack._model_id(run, backbone, dim, cut.path, pack.Names.of(1)) for dim in (128, 64))
     assert cut.manifest["model_id"] == cut_id != whole_id
     pixels = torch.from_numpy(model_input(read_film(film).grey, run.preprocessing)[None])
-    whole, logit = (found[0].numpy() for found in towers.FilmGraph(backbone, run.space, 128)(pixels))
+    whole, logit, _ = (found[0].numpy() for found in towers.FilmGraph(backbone, run.space, 128)(pixels))
     with Retriever.open(cut.path) as retriever:
         vectors, logits = retriever._films.encode_films([read_film(film).grey])
         assert retriever._index.vectors.shape[1] == 64
