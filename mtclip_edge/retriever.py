@@ -19,6 +19,7 @@ import numpy as np
 from . import images
 from .bundle import Bundle
 from .by_study import Seen, Study, grouped
+from .clock import Clock
 from .device import Device, choose
 from .encoder import FilmEncoder, TextEncoder
 from .errors import FilmUnreadable, MtclipError, NothingToExplain, WrongOption, not_among
@@ -192,7 +193,7 @@ class Retriever:
         """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption."""
         _check_k(k)
         self._text_encoder()
-        clock = _Clock()
+        clock = Clock()
         vector, precision = self._embedded_text(text)
         clock.lap("encode")
         found = self._found(vector, k)
@@ -313,10 +314,10 @@ class Retriever:
     def _input(self, film: Film, judged: Verdict) -> Input:
         return Input(film.kind, judged.verdict, judged.reasons, film.header.ids if self._show_ids and film.header else None)
 
-    def _decode(self, name: str, film: str | Source | MtclipError) -> "tuple[str, Film, np.ndarray, _Clock] | MtclipError":
+    def _decode(self, name: str, film: str | Source | MtclipError) -> "tuple[str, Film, np.ndarray, Clock] | MtclipError":
         if isinstance(film, MtclipError):
             return film
-        clock = _Clock()
+        clock = Clock()
         try:
             decoded = self._read(film, name)
         except FilmUnreadable as error:
@@ -326,7 +327,7 @@ class Retriever:
         clock.lap("preprocess")
         return name, decoded, pixels, clock
 
-    def _answer(self, decoded: "list[tuple[str, Film, np.ndarray, _Clock]]", k: int) -> Iterator[QueryResult]:
+    def _answer(self, decoded: "list[tuple[str, Film, np.ndarray, Clock]]", k: int) -> Iterator[QueryResult]:
         started = time.perf_counter()
         vectors, logits = self._films.encode(np.stack([pixels for _, _, pixels, _ in decoded]))
         encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
@@ -344,7 +345,7 @@ class Retriever:
         logit: float,
         read: Input,
         answered: bool,
-        clock: "_Clock",
+        clock: "Clock",
         k: int,
         grey: np.ndarray | None,
         study: tuple[StudyFilm, ...] | None = None,
@@ -371,7 +372,7 @@ class Retriever:
             grey=grey,
         )
 
-    def _seen(self, decoded: "list[tuple[str, Film, np.ndarray, _Clock]]") -> Iterator[Seen]:
+    def _seen(self, decoded: "list[tuple[str, Film, np.ndarray, Clock]]") -> Iterator[Seen]:
         if not decoded:
             return
         started = time.perf_counter()
@@ -384,7 +385,7 @@ class Retriever:
             yield Seen(name, self._input(film, judged), answered, film.header, vector, float(logit), clock.laps, grey)
 
     def _answer_study(self, study: Study, k: int) -> QueryResult | MtclipError:
-        clock, first = _Clock(study.timings), (study.frontal or study.films)[0]
+        clock, first = Clock(study.timings), (study.frontal or study.films)[0]
         if study.frontal:
             return self._answered("study", first.name, study.vector, study.logit, study.input, True, clock, k, first.grey, study.to_films())
         if all(film.answered for film in study.films):
@@ -449,26 +450,6 @@ class Retriever:
             asked = self.precision if self._precision.why == ASKED else "auto"
             self._text = open_text_encoder(self.bundle, choose(self.device.used), asked)
         return self._text
-
-
-class _Clock:
-    """Milliseconds of each stage of one answer."""
-
-    def __init__(self, laps: dict[str, float] | None = None) -> None:
-        self.laps: dict[str, float] = laps or {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        self.note(stage, 1000 * (time.perf_counter() - self._last))
-
-    def note(self, stage: str, milliseconds: float) -> None:
-        self.laps[stage] = milliseconds
-        self._last = time.perf_counter()
-
-    def timings(self, load_ms: float) -> dict[str, float]:
-        """``load`` happened once for the process; ``total`` is this answer with it."""
-        laps = {"load": load_ms, **self.laps}
-        return {stage: round(ms, 2) for stage, ms in {**laps, "total": sum(laps.values())}.items()}
 
 
 def _check_k(k: int) -> None:
