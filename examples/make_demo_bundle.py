@@ -118,15 +118,21 @@ def publish(bundle: Path) -> None:
     for path in FOLDER.iterdir():
         path.chmod(0o644)  # as git stores it: nothing in it is anybody's
     FOLDER.chmod(0o755)
-    for name, kinds in EXAMPLES.items():
-        save(first_with(kinds), Path(__file__).parent / f"{name}.png").chmod(0o644)
+    with Retriever.open(FOLDER, evidence=False) as retriever:
+        for name, kinds in EXAMPLES.items():
+            save(first_with(kinds, retriever), Path(__file__).parent / f"{name}.png").chmod(0o644)
 
 
-def first_with(kinds: Iterable[str]) -> Phantom:
-    """The first unseen phantom with exactly these findings (and not the smallest of them, which is hard to see in a thumbnail)."""
+def first_with(kinds: Iterable[str], retriever: Retriever) -> Phantom:
+    """The first unseen phantom with exactly these findings (not the smallest, which are hard to see in a thumbnail) that is not doubted.
+
+    The film gate doubts one ordinary phantom in thirty; a first example should not be that one.
+    """
     for number in range(10_000):
         phantom = make(UNSEEN_SEED + 1, number)
-        if [f.kind for f in phantom.findings] == list(kinds) and not any(f.size in ("small", "mild") for f in phantom.findings):
+        if [f.kind for f in phantom.findings] != list(kinds) or any(f.size in ("small", "mild") for f in phantom.findings):
+            continue
+        if retriever.query(encoded(phantom), k=1).input.verdict == "ok":
             return phantom
     raise AssertionError(f"no phantom with {kinds}")
 
