@@ -425,7 +425,7 @@ def test_dicom_needs_a_bundle_that_was_named(mtclip, deep: np.ndarray, tmp_path:
     unasked = mtclip("query", tmp_path / "f.dcm", "--format", "ids")
     assert (unasked.code, unasked.out) == (1, "")
     assert unasked.err.splitlines()[1] == f"{tmp_path / 'f.dcm'}: DICOM needs --bundle DIR, or --bundle demo for invented reports"
-    assert mtclip("query", tmp_path / "f.dcm", "--bundle", "demo", "--format", "ids").code == 0
+    assert mtclip("query", tmp_path / "f.dcm", "--bundle", "demo", "--format", "ids", "--force").code == 0
 
 
 def test_pydicom_is_loaded_for_dicom_only(tiny_bundle: Path, film: Path, deep: np.ndarray, tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ studies = open_source(sys.argv[1]).studies
 
 for line in sys.stdin:
     command, bundle, other, out, wanted = json.loads(line)
+    told, tell = os.pipe()
     if (child := os.fork()) == 0:
+        os.read(told, 1)  # the parent's line with our number comes before any of ours
         bundle, end = Path(bundle), "done"
         work = {
             "build": lambda: building.rebuild(bundle, studies),
@@ -99,6 +101,8 @@ for line in sys.stdin:
         print(end, flush=True)
         os._exit(0)
     print(child, flush=True)
+    os.write(tell, b"x")
+    os.close(told), os.close(tell)
     os.waitpid(child, 0)
     print("ended", flush=True)
 """

@@ -97,7 +97,7 @@ def test_memory_holds_what_lies_there_only(tmp_path: Path, soak: bool) -> None:
     assert len(found.gi_frame.f_locals["given"]) <= 3 and len(found.gi_frame.f_locals["seen"]) <= 3
 
 
-def test_the_command_answers_arrivals_until_it_is_interrupted(tmp_path: Path, film: Path) -> None:
+def test_the_command_answers_arrivals_until_it_is_interrupted(tmp_path: Path) -> None:
     import signal
 
     command = [sys.executable, "-m", "mtclip_edge", "query", "--watch", str(tmp_path), "--bundle", "demo", "--format", "jsonl"]
@@ -108,7 +108,7 @@ def test_the_command_answers_arrivals_until_it_is_interrupted(tmp_path: Path, fi
         assert process.stderr.readline().startswith(f"watching {tmp_path}; ")
         (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
         time.sleep(1.5)
-        shutil.copy(film, tmp_path / "arrived.png")
+        shutil.copy(Path(__file__).parents[1] / "examples" / "nodule.png", tmp_path / "arrived.png")
         killer = threading.Timer(60, process.kill)
         killer.start()
         answer = json.loads(process.stdout.readline())
