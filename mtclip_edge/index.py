@@ -74,7 +74,7 @@ class Index:
             return Hits((), (), self.choice)
         candidates, choice = self._candidates(query, k, only)
         hits = _ranked(self.vectors, candidates, query, k, names, choice)
-        if choice.used == "hnsw":
+        if self.graph is not None:
             _let_go(self.vectors)
         return hits
 
