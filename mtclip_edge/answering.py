@@ -19,23 +19,53 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
     """Write the answer to each film; one that cannot be read is a line, and never stops the rest. Gives the exit code."""
-    failed = rejected = 0
     with _bar(len(films) > 1 and sys.stderr.isatty() and not sys.stdout.isatty(), say) as (tell, progress):
+        tally = _Tally(retriever, out, tell)
         for done, result in enumerate(retriever.query_many(films, k), 1):
-            if isinstance(result, MtclipError):
-                failed += 1
-                tell(str(result))
-            else:
-                out.add(result)
-                if result.rejected and not retriever.force:
-                    rejected += 1
-                    tell(_rejection(result))
+            tally.add(result)
             progress("films", done, len(films))
     out.close()
     if len(films) > 1:
-        turned_away = f"{rejected} rejected, " if rejected else ""
-        say(f"{len(films) - failed - rejected} films answered, {turned_away}{failed} could not be read")
-    return _code(len(films), failed, rejected)
+        say(tally.summary("films", "could not be read"))
+    return tally.code
+
+
+def answer_studies(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
+    """Write one answer for the films of each study; what cannot be answered is a line. Gives the exit code."""
+    tally = _Tally(retriever, out, say)
+    for result in retriever.query_studies(films, k):
+        tally.add(result)
+    out.close()
+    if len(films) > 1:
+        say(tally.summary(f"studies of {len(films)} films", "could not be"))
+    return tally.code
+
+
+class _Tally:
+    """Writes answers as they come, a line for what has none, and counts both."""
+
+    def __init__(self, retriever: Retriever, out: Writer, tell: Say):
+        self._retriever, self._out, self._tell = retriever, out, tell
+        self._asked = self._failed = self._rejected = 0
+
+    def add(self, result: QueryResult | MtclipError) -> None:
+        self._asked += 1
+        if isinstance(result, MtclipError):
+            self._failed += 1
+            self._tell(str(result))
+            return
+        self._out.add(result)
+        if result.rejected and not self._retriever.force:
+            self._rejected += 1
+            self._tell(_rejection(result))
+
+    def summary(self, what: str, failed: str) -> str:
+        turned_away = f"{self._rejected} rejected, " if self._rejected else ""
+        return f"{self._asked - self._failed - self._rejected} {what} answered, {turned_away}{self._failed} {failed}"
+
+    @property
+    def code(self) -> int:
+        return _code(self._asked, self._failed, self._rejected)
 
 
 def _code(asked: int, failed: int, rejected: int) -> int:
@@ -49,26 +79,6 @@ def _rejection(result: QueryResult) -> str:
     """One line on a rejected film, and what answers it all the same."""
     reasons = "; ".join(result.input.reasons) if result.input else ""
     return printable(f"{result.value}: rejected: {reasons} (--force answers all the same)")
-
-
-def answer_studies(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
-    """Write one answer for the films of each study; what cannot be answered is a line. Gives the exit code."""
-    studies = failed = rejected = 0
-    for result in retriever.query_studies(films, k):
-        studies += 1
-        if isinstance(result, MtclipError):
-            failed += 1
-            say(str(result))
-        else:
-            out.add(result)
-            if result.rejected and not retriever.force:
-                rejected += 1
-                say(_rejection(result))
-    out.close()
-    if len(films) > 1:
-        turned_away = f"{rejected} rejected, " if rejected else ""
-        say(f"{studies - failed - rejected} studies of {len(films)} films answered, {turned_away}{failed} could not be")
-    return _code(studies, failed, rejected)
 
 
 @dataclass(frozen=True)
@@ -131,14 +141,10 @@ def answer_arrivals(
 
     looks = arrivals(folder, recursive)
     say(f"watching {folder}; what lies there already is not answered; Ctrl-C ends")
+    tally = _Tally(retriever, out, say)
     for films in looks:
         for result in retriever.query_many(allowed([(str(path), path) for path in films]), k):
-            if isinstance(result, MtclipError):
-                say(str(result))
-            else:
-                out.add(result)
-                if result.rejected and not retriever.force:
-                    say(_rejection(result))
+            tally.add(result)
 
 
 @contextmanager
