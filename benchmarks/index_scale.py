@@ -96,15 +96,26 @@ def one(name: str, step: str, folder: Path) -> None:
             rows = ask(query, ef)
             times.append(1000 * (time.perf_counter() - started))
             answers.append((query, last, np.asarray(rows, np.int64)))
-        most = peak()  # before the vectors are touched to see what was found
-        recalls = [float((np.asarray(vectors[rows]) @ query >= last - 1e-6).mean()) for query, last, rows in answers]
+        recalls = [float((read_rows(folder / "vectors.npy", rows) @ query >= last - 1e-6).mean()) for query, last, rows in answers]
         if np.mean(recalls) >= 0.99:
             break
+    most = peak()
     p50, p95 = statistics.median(times), sorted(times)[int(0.95 * len(times))]
     print(
         f"open and first {opened:.3f} s, p50 {p50:.2f} ms, p95 {p95:.2f} ms, recall@10 {np.mean(recalls):.4f} at ef {ef}, "
         f"peak {most:.0f} MB ({most - before:.0f} above the imports)"
     )
+
+
+def read_rows(path: Path, rows: np.ndarray) -> np.ndarray:
+    """Read, not mapped: to see what was found shall not count as the engine's memory."""
+    size, width = path.stat().st_size, 4 * DIM
+    with path.open("rb") as file:
+        found = []
+        for row in rows:
+            file.seek(size % width + int(row) * width)  # the header is shorter than a vector
+            found.append(file.read(width))
+    return np.frombuffer(b"".join(found), np.float32).reshape(-1, DIM)
 
 
 def peak() -> float:

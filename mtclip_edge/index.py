@@ -18,6 +18,7 @@ DECIMALS = 4
 EXACT_NUMBERS = 12_800_000  # 50,000 reports of 256 numbers: compared in under 5 ms
 WORTH_LOADING = 10  # queries in one process from which on the graph of a larger index pays
 _FETCHED_MOST = 4096  # candidates of a filtered search before all that pass are compared instead
+_BLOCK = 4096  # rows compared before their pages are let go, where a graph takes the memory
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Index:
         candidates, choice = self._candidates(query, k, only)
         hits = _ranked(self.vectors, candidates, query, k, names, choice)
         if self.graph is not None:
-            _let_go(self.vectors)
+            self._let_go()
         return hits
 
     def _candidates(self, query: np.ndarray, k: int, only: np.ndarray | None) -> tuple[np.ndarray, Choice]:
@@ -86,10 +87,10 @@ class Index:
         if self.graph is None:
             return _exact(reports, query, k, only), replace(self.choice, why=f"{self.choice.why}; {why}")
         if len(only) * self.vectors.shape[1] <= EXACT_NUMBERS:
-            return _exact(reports, query, k, only), Choice("exact", f"{why}: all of them are compared")
+            return _exact(reports, query, k, only, self._let_go), Choice("exact", f"{why}: all of them are compared")
         if (found := self._filtered(query, k, only)) is not None:
             return found, replace(self.choice, why=f"{self.choice.why}; {why}")
-        return _exact(reports, query, k, only), Choice("exact", f"{why}, and too few of them are among the nearest of all")
+        return _exact(reports, query, k, only, self._let_go), Choice("exact", f"{why}, and too few of them are among the nearest of all")
 
     def _filtered(self, query: np.ndarray, k: int, only: np.ndarray) -> np.ndarray | None:
         """Candidates from the graph that pass, a margin more than k; None where it would take too many to find them."""
@@ -126,7 +127,7 @@ class Index:
         """The graph's candidates, a margin more than k for ties at the k-th place; all rows within reach if the ties go on."""
         found = self._nearest(query, min(self.reports, k + 32))
         if len(found) < self.reports and self._tied(query, found, k):
-            return _exact(self.vectors[: self.reports], query, k)
+            return _exact(self.vectors[: self.reports], query, k, None, self._let_go)
         return found
 
     def _nearest(self, query: np.ndarray, wanted: int) -> np.ndarray:
@@ -138,6 +139,16 @@ class Index:
         scores = np.sort(self.vectors[found] @ query)
         return bool(scores[0] >= scores[-k] - 2 * 10.0**-DECIMALS)
 
+    def _let_go(self) -> None:
+        """Unmap the pages that comparing candidates touched; they stay in the system's cache, so that the next touch costs a microsecond.
+
+        Each row touched maps 64 KB and more around it: after some thousand queries the whole file would count as this process's memory,
+        beside the graph, which holds its own copy of the vectors.
+        """
+        mapping = getattr(self.vectors.base, "_mmap", None)
+        if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED)
+
     def search_films(self, query: np.ndarray, k: int, only: np.ndarray | None = None) -> Hits:
         """The k nearest films, of all or of the film rows ``only``; always exact. Rows are rows among the films."""
         query, films = _checked(query), self.vectors[self.reports :]
@@ -147,17 +158,6 @@ class Index:
         return _ranked(films, _exact(films, query, k, only), query, k, lambda rows: {row: f"{row:012d}" for row in rows}, choice)
 
 
-def _let_go(vectors: np.ndarray) -> None:
-    """Unmap the pages that comparing candidates touched; they stay in the system's cache, so that the next touch costs a microsecond.
-
-    Each row touched maps 64 KB around it: after some thousand queries the whole file would count as this process's memory, beside the
-    graph, which holds its own copy of the vectors.
-    """
-    mapping = getattr(getattr(vectors, "base", None), "_mmap", None)
-    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED)
-
-
 def _checked(query: np.ndarray) -> np.ndarray:
     length = float(np.linalg.norm(query))
     if not np.isfinite(length) or length < 1e-6:
@@ -165,14 +165,21 @@ def _checked(query: np.ndarray) -> np.ndarray:
     return np.asarray(query, np.float32)
 
 
-def _exact(vectors: np.ndarray, query: np.ndarray, k: int, only: np.ndarray | None = None) -> np.ndarray:
+def _exact(
+    vectors: np.ndarray, query: np.ndarray, k: int, only: np.ndarray | None = None, after_block: Callable[[], None] | None = None
+) -> np.ndarray:
     """Rows that may be among the k best once rounded: all within a rounding step of the k-th; of all rows or of some."""
-    if only is None:
-        scores = vectors @ query
-    elif len(only) * 8 < len(vectors):
-        scores = vectors[only] @ query
-    else:  # to compare all is faster than to gather many, and needs no copy
-        scores = (vectors @ query)[only]
+    # Comparing all is faster than gathering many of them, and needs no copy.
+    gathered = only if only is not None and len(only) * 8 < len(vectors) else None
+    scores = np.empty(len(vectors) if gathered is None else len(gathered), np.float32)
+    block = max(1, len(scores) if after_block is None else _BLOCK)
+    for start in range(0, len(scores), block):
+        part = slice(start, start + block)
+        np.dot(vectors[part if gathered is None else gathered[part]], query, out=scores[part])
+        if after_block is not None:
+            after_block()
+    if only is not None and gathered is None:
+        scores = scores[only]
     passing = np.flatnonzero(scores >= np.partition(scores, -k)[-k] - 2 * 10.0**-DECIMALS)
     return passing if only is None else only[passing]
 

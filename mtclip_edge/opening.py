@@ -1,21 +1,86 @@
 """The parts of a bundle made ready: encoders in the precision that suits the device, the index with its graph where that can be used."""
 
-from concurrent.futures import Future
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import index
+from . import images, index
 from .bundle import Bundle
-from .device import Device
+from .device import Device, choose
 from .encoder import FilmEncoder, TextEncoder
 from .errors import ArtefactDamaged, ArtefactIncompatible, TextTowerMissing
-from .film_gate import FilmGate
+from .film_gate import Admission, FilmGate
+from .filters import Allowed, Filters
+from .fusion import Fusion, choose_fusion
 from .graph import load_graph
 from .index import Choice, Index, choose_search
 from .precision import Precision, choose_precision, most_exact
+from .reports import ReportStore
 from .tokens import Tokenizer
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How a bundle is to be opened; what each means is said by ``Retriever.open``."""
+
+    device: str
+    precision: str
+    exact: bool | None
+    fuse: str
+    filters: Filters
+    queries: int | None
+    force: bool
+    invert: bool
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bundle's parts, ready for queries; ``passing`` are the rows that the filters leave, None without any."""
+
+    bundle: Bundle
+    wishes: Wishes
+    films: FilmEncoder
+    precision: Precision
+    store: ReportStore
+    index: Index
+    fusion: Fusion
+    passing: Allowed | None
+    admission: Admission
+    load_ms: float
+
+
+def open_parts(bundle: Bundle, wishes: Wishes) -> Opened:
+    """Every file that a query needs, hashed and then opened; much of it at the same time.
+
+    Errors: ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, Refused, ExtraMissing.
+    """
+    started = time.perf_counter()
+    about, match = bundle.index, wishes.filters.match
+    fusion = choose_fusion(wishes.fuse, bundle.manifest.get("fuse"))
+    with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
+        graph = pool.submit(bundle.graph, "image", likely_precision(bundle, wishes.precision, wishes.device))
+        store = pool.submit(bundle.file, about["store"])
+        vectors = pool.submit(bundle.file, about["vectors"])
+        wanted = choose_index_search(bundle, wishes.exact, wishes.queries)
+        graph_read = about["hnsw"] and not wishes.exact and (wanted.used == "hnsw" or compares_all(bundle))
+        hnsw = pool.submit(bundle.file, about["hnsw"]["file"]) if graph_read else None
+        terms = pool.submit(bundle.file, about["terms"]) if match is not None and about.get("terms") else None
+        gate = pool.submit(open_film_gate, bundle)
+        chosen = choose(wishes.device)  # imports onnxruntime
+        graph.result()
+        pool.submit(images.ready)  # onnxruntime lets go of the interpreter while it prepares the graph
+        searching = pool.submit(lambda: open_index(bundle, vectors.result(), hnsw, wanted))
+        films, used = open_film_encoder(bundle, chosen, wishes.precision)
+        found = searching.result()
+        reports = ReportStore(store.result(), bundle.manifest["model_id"])
+        passing = reports.allowed(wishes.filters, terms.result() if terms else None) if wishes.filters else None
+        admission = Admission(gate.result(), wishes.force, wishes.invert)
+    load_ms = 1000 * (time.perf_counter() - started)
+    return Opened(bundle, wishes, films, used, reports, found, fusion, passing, admission, load_ms)
 
 
 def likely_precision(bundle: Bundle, requested: str, device: str) -> str:

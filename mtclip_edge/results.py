@@ -1,5 +1,6 @@
 """What a query gives: frozen dataclasses, each with the exact JSON of docs/json.md as ``to_dict``. None means not computed."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,15 @@ class Abnormal:
 
     probability: float
     calibrated: bool
+
+    @classmethod
+    def of(cls, logit: float, manifest: Mapping[str, Any]) -> "Abnormal | None":
+        """From the head's output and a bundle's manifest; None where the head was never trained."""
+        if not manifest["abnormal_head"]:
+            return None
+        calibration = manifest["calibration"]
+        logit = logit / calibration["temperature"] if calibration else logit
+        return cls(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,8 @@ with Retriever.open("bundle") as retriever:
         print(hit.score, hit.label, hit.impression)
 """
 
-import math
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,27 +14,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import images
 from .bundle import Bundle
 from .by_study import Seen, Study, grouped
 from .clock import Clock
-from .device import Device, choose
-from .encoder import FilmEncoder, TextEncoder
+from .device import choose
+from .encoder import TextEncoder
 from .errors import FilmUnreadable, MtclipError, NothingToExplain, WrongOption, not_among
-from .film_gate import Admission, Verdict
-from .filters import Allowed, Filters
-from .fusion import Fusion, choose_fusion
+from .film_gate import Verdict
+from .filters import Filters
 from .gathering import Gatherer
 from .images import Film, Source, read_film
-from .index import Choice, Hits, Index
-from .opening import choose_index_search, compares_all, likely_precision, open_film_encoder, open_film_gate, open_index, open_text_encoder
+from .index import Choice, Hits
+from .opening import Opened, Wishes, open_parts, open_text_encoder
 from .paths import user_path
 from .pipeline import batches
 from .places import Places
 from .precision import ASKED, Precision
 from .preprocess import RENDERS
 from .reporting import Progress, silent
-from .reports import ReportStore
 from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit, StudyFilm
 from .standards import Standards
 
@@ -44,35 +39,20 @@ if TYPE_CHECKING:
     from .explain import Explained, Target
 
 BATCH = 8
-NO_FILTERS = Filters()
-NO_GATE = Admission()
 
 
 class Retriever:
     """An open bundle. Use ``Retriever.open``; close it, or use it as a context manager."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        device: Device,
-        precision: Precision,
-        films: FilmEncoder,
-        store: ReportStore,
-        index: Index,
-        load_ms: float,
-        fusion: Fusion,
-        filters: Filters = NO_FILTERS,
-        passing: Allowed | None = None,
-        admission: Admission = NO_GATE,
-    ):
-        self.bundle, self.device, self.fusion = bundle, device, fusion
-        self.filters, self._passing, self._admission = filters, passing, admission
-        self._precision = precision
-        self._films, self._store, self._index, self._load_ms = films, store, index, load_ms
+    def __init__(self, opened: Opened):
+        self.bundle, self.device, self.fusion = opened.bundle, opened.films.device, opened.fusion
+        self.filters, self._passing, self._admission = opened.wishes.filters, opened.passing, opened.admission
+        self._precision, self._load_ms = opened.precision, opened.load_ms
+        self._films, self._store, self._index = opened.films, opened.store, opened.index
         self._text: tuple[TextEncoder, Precision] | None = None
-        self.render, self._show_ids = films.preprocessing.render, False
-        standards = Standards.of(bundle.manifest)
-        self._gatherer: Gatherer | None = Gatherer(index, store, standards, filters, passing, bool(fusion.weight), self._shown)
+        self.render, self._show_ids = self._films.preprocessing.render, False
+        standards, fused = Standards.of(self.bundle.manifest), bool(self.fusion.weight)
+        self._gatherer: Gatherer | None = Gatherer(self._index, self._store, standards, self.filters, self._passing, fused, self._shown)
         self._keep_films = False
 
     @classmethod
@@ -107,55 +87,20 @@ class Retriever:
         """
         if render is not None and render not in RENDERS:
             raise not_among("render", render, RENDERS)
+        wishes = Wishes(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
         path = user_path(bundle)
         while True:
-            opened = Bundle.open(path)
+            found = Bundle.open(path)
             try:
-                found = cls._open(opened, device, precision, exact, fuse, filters or Filters(), queries, force, invert)
+                opened = cls(open_parts(found, wishes))
             except Exception:
                 # A writer may have published the next generation in between and removed ours, before or after its hash was checked.
-                if Bundle.open(path).identity == opened.identity:
+                if Bundle.open(path).identity == found.identity:
                     raise
             else:
-                found.render, found._show_ids = render or found.render, show_ids
-                found._gatherer, found._keep_films = found._gatherer if evidence else None, keep_films
-                return found
-
-    @classmethod
-    def _open(
-        cls,
-        bundle: Bundle,
-        device: str,
-        precision: str,
-        exact: bool | None,
-        fuse: str,
-        filters: Filters,
-        queries: int | None,
-        force: bool,
-        invert: bool,
-    ) -> "Retriever":
-        started = time.perf_counter()
-        fusion = choose_fusion(fuse, bundle.manifest.get("fuse"))
-        with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
-            graph = pool.submit(bundle.graph, "image", likely_precision(bundle, precision, device))
-            store = pool.submit(bundle.file, bundle.index["store"])
-            vectors = pool.submit(bundle.file, bundle.index["vectors"])
-            wanted = choose_index_search(bundle, exact, queries)
-            graph_read = bundle.index["hnsw"] and not exact and (wanted.used == "hnsw" or compares_all(bundle))
-            hnsw = pool.submit(bundle.file, bundle.index["hnsw"]["file"]) if graph_read else None
-            terms = pool.submit(bundle.file, bundle.index["terms"]) if filters.match is not None and bundle.index.get("terms") else None
-            gate = pool.submit(open_film_gate, bundle)
-            chosen = choose(device)  # imports onnxruntime
-            graph.result()
-            pool.submit(images.ready)  # onnxruntime lets go of the interpreter while it prepares the graph
-            searching = pool.submit(lambda: open_index(bundle, vectors.result(), hnsw, wanted))
-            films, used = open_film_encoder(bundle, chosen, precision)
-            index = searching.result()
-            reports = ReportStore(store.result(), bundle.manifest["model_id"])
-            passing = reports.allowed(filters, terms.result() if terms else None) if filters else None
-            admission = Admission(gate.result(), force, invert)
-        load_ms = 1000 * (time.perf_counter() - started)
-        return cls(bundle, films.device, used, films, reports, index, load_ms, fusion, filters, passing, admission)
+                opened.render, opened._show_ids = render or opened.render, show_ids
+                opened._gatherer, opened._keep_films = opened._gatherer if evidence else None, keep_films
+                return opened
 
     def query(self, film: str | Source, k: int = 5, *, name: str | None = None) -> QueryResult:
         """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
@@ -352,7 +297,7 @@ class Retriever:
     ) -> QueryResult:
         """The answer to an embedded film, or to a study's mean; nothing is searched for what is rejected."""
         found = self._found(vector, k, self.fusion.weight) if answered else Hits((), (), self._index.choice)
-        hits, abnormal = self._shown(found), self._abnormal(logit) if answered else None
+        hits, abnormal = self._shown(found), Abnormal.of(logit, self.bundle.manifest) if answered else None
         clock.lap("search")
         evidence = self._gatherer.of_film(vector, found.rows, hits, abnormal, read.verdict) if self._gatherer and answered else None
         clock.lap("evidence")
@@ -392,14 +337,6 @@ class Retriever:
             return FilmUnreadable(f"{first.name}: no frontal film in its study of {len(study.films)}", study.to_films()[0].reason)
         rejected = next(film for film in study.films if not film.answered)
         return self._answered("study", first.name, first.vector, 0.0, rejected.input, False, clock, k, first.grey, study.to_films())
-
-    def _abnormal(self, logit: float) -> Abnormal | None:
-        """None where the head was never trained."""
-        if not self.bundle.manifest["abnormal_head"]:
-            return None
-        calibration = self.bundle.manifest["calibration"]
-        logit = logit / calibration["temperature"] if calibration else logit
-        return Abnormal(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)
 
     def _found(self, vector: np.ndarray, k: int, weight: float = 0.0) -> Hits:
         names, only = self._store.report_ids, self._passing.reports if self._passing else None

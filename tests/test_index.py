@@ -111,6 +111,7 @@ def test_a_filtered_search_equals_exact_filtered_search(
     vectors: np.ndarray, tmp_path: Path, random: np.random.Generator, monkeypatch
 ) -> None:
     """From one report in a hundred to all of them, however it is found."""
+    monkeypatch.setattr(index, "_BLOCK", 48)
     hnsw, exact, _ = indexes(vectors, 1000, tmp_path)
     used = set()
     for exact_up_to in (0, 10**9):
@@ -184,23 +185,50 @@ def test_the_tenth_score_is_found_in_blocks(random: np.random.Generator) -> None
     np.testing.assert_allclose(graph_module._nearest(vectors, queries), expected, atol=1e-6)
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells how much of a mapping is held")
-def test_a_graphs_queries_do_not_gather_the_mapped_vectors(tmp_path: Path, random: np.random.Generator) -> None:
-    vectors = clustered(random, 20_000)
+def held(file: Path) -> int:
+    """Kilobytes of a mapped file that count as this process's memory."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.endswith(str(file)))
+    return next(int(line.split()[1]) for line in lines[at:] if line.startswith("Rss:"))
+
+
+@pytest.fixture
+def mapped(tmp_path: Path, random: np.random.Generator) -> np.ndarray:
+    """20,000 vectors in ``v.npy``, 10 MB, and a graph of the first 500 in ``g``."""
+    vectors = clustered(random, 20_000, 128)
     np.save(tmp_path / "v.npy", vectors)
-    mapped = np.asarray(np.load(tmp_path / "v.npy", mmap_mode="r"))
     build_graph(tmp_path / "g", vectors[:500], vectors[:9])
+    return np.asarray(np.load(tmp_path / "v.npy", mmap_mode="r"))
 
-    def held() -> int:
-        lines = Path("/proc/self/smaps").read_text().splitlines()
-        at = next(i for i, line in enumerate(lines) if line.endswith("v.npy"))
-        return next(int(line.split()[1]) for line in lines[at:] if line.startswith("Rss:"))
 
+linux = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells how much of a mapping is held")
+
+
+@linux
+def test_a_graphs_queries_do_not_gather_the_mapped_vectors(tmp_path: Path, mapped: np.ndarray) -> None:
     def ask(choice: Choice) -> int:
-        graph = load_graph(tmp_path / "g", 32, 500) if choice.used == "hnsw" else None
-        Index(mapped, 500, graph, 64, choice).search_reports(vectors[7], 5, names)
-        return held()
+        graph = load_graph(tmp_path / "g", 128, 500) if choice.used == "hnsw" else None
+        Index(mapped, 500, graph, 64, choice).search_reports(mapped[7], 5, names)
+        return held(tmp_path / "v.npy")
 
-    assert float(mapped.sum()) != 0 and held() > 2000  # kilobytes: all of it was touched
-    assert ask(Choice("exact", "")) > 2000
+    assert float(mapped.sum()) != 0 and held(tmp_path / "v.npy") > 9000  # all of it was touched
+    assert ask(Choice("exact", "")) > 9000
     assert ask(Choice("hnsw", "")) == 0
+
+
+@linux
+@pytest.mark.parametrize("every", [1, 2, 20])
+def test_a_filter_beside_a_graph_holds_a_part_of_the_vectors_at_a_time(tmp_path: Path, mapped: np.ndarray, every: int, monkeypatch) -> None:
+    monkeypatch.setattr(index, "_BLOCK", 100)
+    most: list[int] = []
+
+    class Watched(Index):
+        def _let_go(self) -> None:
+            most.append(held(tmp_path / "v.npy"))
+            super()._let_go()
+
+    graph, only, query = load_graph(tmp_path / "g", 128, 500), np.arange(0, 20_000, every), mapped[7].copy()
+    Watched(mapped, 20_000, graph, 64, Choice("hnsw", "")).search_reports(query, 5, names, only)
+    *blocks, _ = most  # the last is of the candidates, each with its surroundings
+    assert len(blocks) >= 10 and max(blocks) < 5000
+    assert held(tmp_path / "v.npy") == 0
