@@ -23,7 +23,7 @@ from mtclip_edge.export.split import Split, split
 from mtclip_edge.images import read_film
 from mtclip_edge.phantoms import make
 from mtclip_edge.phantoms.findings import KINDS, Finding
-from mtclip_edge.places import FIRST, Places
+from mtclip_edge.places import Places
 from mtclip_edge.preprocess import model_input
 from mtclip_edge.reporting import silent
 from mtclip_edge.settings import TrainConfig
@@ -64,8 +64,14 @@ class Graph:
         (rows,) = feeds.values()
         if (key := rows.tobytes()) not in self._known:
             self._known = {} if len(self._known) > 8 else self._known
-            self._known[key] = self._space.embed_films(self._halves.finish_each(torch.from_numpy(rows))).numpy()
+            self._known[key] = self._space.embed_films(self._halves.each(torch.from_numpy(rows))).numpy()
         return [self._known[key]]
+
+
+def map_alone(places: Places, found: np.ndarray, target: Target) -> np.ndarray:
+    """Each place by itself, beside their mean, float32 [rows, columns]: what is left to a tower that does not pool by the mean."""
+    alone = target.of(places.embed(places.each(found)))
+    return (alone - alone.mean()).reshape(places.grid).astype(np.float32)
 
 
 class Replayed:
@@ -117,19 +123,18 @@ def play(
     named_by = dict(zip(sentences, embedded(sentences, space, backbone), strict=True))
     common = reports.mean(axis=0)
     places = Places.of(Graph(halves, space), halves.about())
-    alone = Places.of(Graph(halves, space), {**halves.about(), "pooling": FIRST})
     rows: dict[str, list[tuple[float, float]]] = {}
 
     def add(way: str, values: np.ndarray, box: Box) -> None:
         rows.setdefault(way, []).append((hit(values, box), energy(values, box)))
 
     for case in cases:
-        whole = places.embed(places.pooled(case.found)[None])[0]
+        whole = places.whole(case.found)
         first = Target(reports[int((reports @ whole).argmax())], common)
         for finding, box in case.findings:
             named = Target(named_by[sentence(finding)], common)
             add("the finding: place left out", place_map(places, case.found, named), box)
-            add("the finding: place alone", place_map(alone, case.found, named), box)
+            add("the finding: place alone", map_alone(places, case.found, named), box)
             add("first hit: place left out", place_map(places, case.found, first), box)
             add("a finding that is not there: place left out", place_map(places, case.found, Target(named_by[absent(case)], common)), box)
             if finding.side:

@@ -1,7 +1,8 @@
 """The second graph of a bundle: from features of a place, or of many pooled, to their embedding.
 
-The film graph gives the features as a third output, an intermediate that costs nothing where it is not fetched; this one is the tower's
-own last norm and projection, then the projector. It is kept only where features pooled by the runtime give the film's own embedding.
+The film graph gives the features as a third output, an intermediate that costs nothing where it is not fetched; this one is the rest of
+the tower (the last norm and projection, before them the last block of a transformer that pools its first token), then the projector. It
+is kept only where features pooled by the runtime give the film's own embedding.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ TRIED_ON = 8  # films
 
 
 class PlacesGraph(nn.Module):
-    """float32 [rows, channels] to unit vectors [rows, dim]: what a film would be if its places had these features."""
+    """float32 [rows, channels] to unit vectors [rows, dim]: what a film would be of which these features are all."""
 
     def __init__(self, graph: FilmGraph):
         super().__init__()
@@ -34,7 +35,7 @@ class PlacesGraph(nn.Module):
         self.tower, self.space, self.dim, self._halves = graph.tower, graph.space, graph.dim, graph.halves
 
     def forward(self, features: Tensor) -> Tensor:
-        return prefix(self.space.embed_films(self._halves.finish_each(features)), self.dim)
+        return prefix(self.space.embed_films(self._halves.each(features)), self.dim)
 
 
 def export_places(graph: FilmGraph, films: FilmEncoder, pictures: Sequence[np.ndarray], target: Path, say: Say) -> dict[str, Any] | None:
@@ -58,6 +59,6 @@ def _prove(films: FilmEncoder, places: Places, pictures: Sequence[np.ndarray], n
     most = limits_of("fp32").max_abs or 0.0
     for grey in pictures:
         pixels = films.prepare(grey)
-        far = np.abs(places.embed(places.pooled(films.features(pixels))[None]) - films.encode(pixels[None])[0]).max()
+        far = np.abs(places.whole(films.features(pixels)) - films.encode(pixels[None])[0][0]).max()
         if not far <= most:
             raise ParityFailed(f"{name}: a film's places, pooled, give {far:.1e} beside its embedding", f"expected at most {most:.0e}")

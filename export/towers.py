@@ -31,13 +31,15 @@ EXAMPLE_BATCH, EXAMPLE_LENGTH = 3, 13
 class FilmGraph(nn.Module):
     """float32 [batch, 3, size, size] to unit vectors [batch, dim] and abnormal logits [batch], which the whole embedding gives.
 
-    Third, where the tower can be split (``halves``): its features by place, as they are before it pools.
+    Third, where the tower can be split (``halves``): its features by place, as they are before it pools, or before the last block of a
+    transformer that pools its first token.
     """
 
     def __init__(self, backbone: Backbone, space: SharedSpace, dim: int):
         super().__init__()
         self.tower, self.space, self.dim = backbone.film_tower, space, dim
         self.halves = split(backbone.film_tower, backbone.preprocessing.size)
+        self.last = self.halves.last if self.halves else None
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         if self.halves is None:

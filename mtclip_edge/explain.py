@@ -112,7 +112,7 @@ def place_map(places: Places, found: np.ndarray, target: Target) -> np.ndarray:
     each = places.each(found)
     if places.pooling != AVERAGE or len(each) == 1:
         # The tower takes a token of its own, of which no place can be left out afterwards: each is asked by itself, beside their mean.
-        alone = target.of(places.embed(each))
+        alone = target.of(places.alone(found))
         return (alone - alone.mean()).reshape(places.grid).astype(np.float32)
     pooled, count = each.mean(axis=0), len(each)
     rest = (count * pooled - each) / (count - 1)

@@ -42,13 +42,20 @@ class Places:
         return cls(session, (rows, columns), about["layout"], about["before"], about["pooling"])
 
     def embed(self, features: np.ndarray) -> np.ndarray:
-        """Features float32 [rows, channels] of a place, or pooled, to unit vectors float32 [rows, dim]."""
+        """Features float32 [rows, channels] to unit vectors float32 [rows, dim].
+
+        Where the tower pools by the mean, each row of a place, or of several pooled; else all tokens of one film.
+        """
         return np.asarray(self.session.run([PLACE_EMBEDDING], {PLACE_FEATURES: np.ascontiguousarray(features, np.float32)})[0])
 
     def each(self, found: np.ndarray) -> np.ndarray:
         """The film graph's features of one film, without its batch axis, by place: float32 [places, channels], row by row."""
         return found.reshape(len(found), -1).T if self.layout == IMAGE else found[self.before :]
 
-    def pooled(self, found: np.ndarray) -> np.ndarray:
-        """What the tower makes of all places, float32 [channels]."""
-        return found[0] if self.pooling == FIRST else self.each(found).mean(axis=0)
+    def alone(self, found: np.ndarray) -> np.ndarray:
+        """What a film would be of which each place is all: unit vectors float32 [places, dim]."""
+        return self.embed(found)[self.before :] if self.pooling == FIRST else self.embed(self.each(found))
+
+    def whole(self, found: np.ndarray) -> np.ndarray:
+        """The film's own embedding, float32 [dim], from its features."""
+        return np.asarray(self.embed(found)[0] if self.pooling == FIRST else self.embed(self.each(found).mean(axis=0)[None])[0])

@@ -95,7 +95,7 @@ def trained(source: Path, keep: Path) -> SimpleNamespace:
     class Session:
         def run(self, names: list[str], feeds: dict) -> list[np.ndarray]:
             (rows,) = feeds.values()
-            return [run.space.embed_films(halves.finish_each(torch.from_numpy(rows))).numpy()]
+            return [run.space.embed_films(halves.each(torch.from_numpy(rows))).numpy()]
 
     @torch.inference_mode()
     def text(words: str) -> Target:

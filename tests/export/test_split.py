@@ -1,6 +1,7 @@
 """Towers in two halves: the same function, and a small graph that is the second half."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from mtclip_edge.device import choose, open_session
 from mtclip_edge.encoder import FEATURE_MAP, PIXELS, FilmEncoder
 from mtclip_edge.errors import ParityFailed
 from mtclip_edge.export import places, quantize
-from mtclip_edge.export.split import split
+from mtclip_edge.export.split import Split, split
 from mtclip_edge.export.static import Calibrated
 from mtclip_edge.export.towers import FilmGraph, export_film_tower
 from mtclip_edge.places import Places
@@ -35,6 +36,17 @@ def convolutional(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     return backbone, graph, export_film_tower(graph, 96, folder / "image.onnx")
 
 
+class Second:
+    """The second half in torch, asked as the runtime asks the small graph."""
+
+    def __init__(self, halves: Split):
+        self._halves = halves
+
+    def run(self, _: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        (rows,) = feeds.values()
+        return [self._halves.each(torch.from_numpy(rows)).numpy()]
+
+
 @torch.inference_mode()
 def test_both_halves_are_the_tower(tiny_backbone: Path, clip_backbone: Path, convolutional: tuple) -> None:
     known = {
@@ -46,13 +58,57 @@ def test_both_halves_are_the_tower(tiny_backbone: Path, clip_backbone: Path, con
         size = backbone.preprocessing.size
         halves = split(backbone.film_tower, size)
         assert halves is not None and halves.about() == {"layout": layout, "grid": list(grid), "before": before, "pooling": pooling}, name
+        assert (halves.last is not None) == (pooling == "first")
         pixels = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
         found, expected = halves.features(pixels), backbone.film_tower(pixels)
         torch.testing.assert_close(halves.finish(found), expected, rtol=0, atol=1e-6)
-        read = Places.of(None, halves.about())
-        pooled = torch.from_numpy(np.stack([read.pooled(one) for one in found.numpy()]))
-        torch.testing.assert_close(halves.finish_each(pooled), expected, rtol=1e-4, atol=1e-5)
-        assert read.each(found[0].numpy()).shape == (grid[0] * grid[1], halves.channels)
+        read = Places.of(Second(halves), halves.about())
+        for one, wanted in zip(found.numpy(), expected.numpy(), strict=True):
+            np.testing.assert_allclose(read.whole(one), wanted, rtol=1e-4, atol=1e-5)
+            assert len(read.each(one)) == len(read.alone(one)) == grid[0] * grid[1]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", ["vit", "clip"])
+def test_the_last_block_is_cut_to_its_first_token(kind: str, tiny_backbone: Path, clip_backbone: Path) -> None:
+    """The same output for weights that are not small, with scales too; and what a place alone gives is the whole block's token."""
+    tower: Any = load_backbone(str(tiny_backbone if kind == "vit" else clip_backbone)).film_tower
+    random = torch.Generator().manual_seed(2)
+    for weight in tower.parameters():
+        weight.add_(0.1 * torch.randn(weight.shape, generator=random))
+    block = tower.trunk.blocks[-1] if kind == "vit" else tower.transformer.resblocks[-1]
+    setattr(block, "ls1" if kind == "vit" else "ls_1", Halved())
+    size = 160 if kind == "vit" else 64
+    halves = split(tower, size)
+    assert halves is not None and halves.last is not None
+    pixels = torch.randn(3, 3, size, size, generator=random)
+    expected, found = tower(pixels), halves.features(pixels)
+    torch.testing.assert_close(halves.finish(found), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+    tokens = (tower.trunk.forward_features if kind == "vit" else lambda p: tower.ln_post(tower.transformer(tower._embeds(p))))(pixels)
+    finish = (lambda t: tower.head(tower.trunk.forward_head(t))) if kind == "vit" else (lambda t: t[:, 0] @ tower.proj)
+    alone = finish(tokens[0][:, None].expand(-1, 2, -1))
+    torch.testing.assert_close(halves.each(found[0]), alone, rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
+
+
+class Halved(nn.Module):
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens / 2
+
+
+@pytest.mark.parametrize("change", ["norm of queries", "gate", "another block", "another trunk"])
+def test_a_block_of_another_kind_stays_whole(change: str, tiny_backbone: Path) -> None:
+    tower: Any = load_backbone(str(tiny_backbone)).film_tower
+    block = tower.trunk.blocks[-1]
+    if change == "norm of queries":
+        block.attn.q_norm = nn.LayerNorm(block.attn.head_dim)
+    elif change == "gate":
+        block.attn.gate = nn.Linear(64, 64)
+    elif change == "another block":
+        block.__class__ = type("Other", (type(block),), {})
+    else:
+        tower.trunk.__class__ = type("Other", (type(tower.trunk),), {})
+    halves = split(tower, 160)
+    assert halves is not None and (halves.pooling, halves.last) == ("first", None)
 
 
 def test_the_mean_of_tokens_is_told_from_the_first(tiny_backbone: Path) -> None:
