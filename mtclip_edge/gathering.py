@@ -41,13 +41,18 @@ class Gatherer:
         self._filters, self._passing, self._fused, self._shown = filters, passing, fused, shown
         self._naming: dict[str, float] = {}
 
-    def of_film(
-        self, vector: np.ndarray, rows: Sequence[int], hits: Sequence[ReportHit], abnormal: Abnormal | None, film: str | None
-    ) -> Evidence:
-        """``rows`` are those of the hits; ``film`` is what the film itself was judged (warn, reject), where anything judged it."""
+    def needed(self, k: int) -> int:
+        """How many reports to search for at once, of which k are shown: where nothing is filtered, the voters are the first of them."""
+        return max(k, VOTERS) if self._votes_are_hits else k
+
+    def of_film(self, vector: np.ndarray, found: Hits, hits: Sequence[ReportHit], abnormal: Abnormal | None, film: str | None) -> Evidence:
+        """``hits`` are the first of those ``found``; ``film`` is what the film itself was judged (warn, reject), if anything judged it."""
+        rows = found.rows[: len(hits)]
         decision = None if abnormal is None else "abnormal" if abnormal.probability >= 0.5 else "normal"
         contrast = Contrast(*(hit and replace(hit, percentile=self._percentile(hit.score)) for hit in self._contrasted(vector, rows, hits)))
-        return Evidence(decision, self._judged(vector, abnormal, film), self._similarity(hits), self._agreement(rows, hits), contrast)
+        return Evidence(
+            decision, self._judged(vector, found, abnormal, film), self._similarity(hits), self._agreement(rows, hits), contrast
+        )
 
     def of_text(self, vector: np.ndarray, rows: Sequence[int], hits: Sequence[ReportHit]) -> Evidence:
         """A text has agreement and contrast only."""
@@ -71,14 +76,15 @@ class Gatherer:
             return SimilarityFacts(None, known.films, _FUSED if self._fused else "no report was found")
         return SimilarityFacts(known.percentile(hits[0].score), known.films, "")
 
-    def _judged(self, vector: np.ndarray, abnormal: Abnormal | None, film: str | None) -> Judgement:
+    def _judged(self, vector: np.ndarray, found: Hits, abnormal: Abnormal | None, film: str | None) -> Judgement:
         """By the ten nearest reports, whatever was asked for: of all but an excluded patient's."""
         rule = self._standards.rule
         if rule is None or abnormal is None:
             return Judgement(None, self._standards.rule_why)
-        found = self._index.search_reports(vector, VOTERS, self._store.report_ids, self._voters)
+        if not self._votes_are_hits:
+            found = self._index.search_reports(vector, VOTERS, self._store.report_ids, self._voters)
         percentile = self._percentile(found.scores[0]) if found.rows else None
-        return judge(rule, abnormal.probability, self._vote(found), self._abnormal_share, percentile, film)
+        return judge(rule, abnormal.probability, self._vote(found.first(VOTERS)), self._abnormal_share, percentile, film)
 
     def _vote(self, found: Hits) -> float:
         """The share of abnormal among some reports, by weight; NaN where none has a label."""
@@ -87,6 +93,10 @@ class Gatherer:
         labels = self._store.labels(found.rows)
         codes = np.array([_CODES[labels[row]] for row in found.rows], int)
         return float(abnormal_share(codes, weights(np.array(found.scores), self._standards.temperature)))
+
+    @property
+    def _votes_are_hits(self) -> bool:
+        return self._passing is None and not self._fused
 
     @cached_property
     def _voters(self) -> np.ndarray | None:
@@ -101,6 +111,13 @@ class Gatherer:
         """The rows of each label, of those that pass the filters."""
         rows = {label: self._store.labelled(label) for label in LABELS}
         return {label: self._among_passing(found) for label, found in rows.items()}
+
+    @cached_property
+    def _counts(self) -> dict[str, int]:
+        """How many reports of each label pass the filters; without any, no row is read for it."""
+        if self._passing is None:
+            return {label: self._store.count_labelled(label) for label in LABELS}
+        return {label: len(rows) for label, rows in self._labelled.items()}
 
     @cached_property
     def _abnormal_share(self) -> float:
@@ -120,7 +137,7 @@ class Gatherer:
             return None
         weight = weights(np.array([hit.score for hit in hits]), self._standards.temperature)
         labels = {label: round(float(weight[[hit.label == label for hit in hits]].sum()), 4) for label in LABELS}
-        everywhere = {label: round(len(self._labelled[label]) / self._pool, 4) for label in LABELS}
+        everywhere = {label: round(count / self._pool, 4) for label, count in self._counts.items()}
         return Agreement(tuple(round(float(w), 4) for w in weight), labels, everywhere, self._findings(rows, weight))
 
     def _findings(self, rows: Sequence[int], weight: np.ndarray) -> tuple[FindingVote, ...]:
@@ -147,9 +164,7 @@ class Gatherer:
 
     def _nearest(self, vector: np.ndarray, label: str, rows: Sequence[int], hits: Sequence[ReportHit]) -> ReportHit | None:
         """The nearest report with a label: among the hits if it is there, which come by cosine; else by a search of its own."""
-        only = self._labelled[label]
         first = next((row for row, hit in zip(rows, hits, strict=True) if hit.label == label), None)
-        if first is not None and not self._fused:
-            only = np.array([first], np.int64)
+        only = self._labelled[label] if first is None or self._fused else np.array([first], np.int64)
         found = self._shown(self._index.search_reports(vector, 1, self._store.report_ids, only))
         return found[0] if found else None

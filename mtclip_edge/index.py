@@ -47,6 +47,9 @@ class Hits:
     scores: tuple[float, ...]
     choice: Choice
 
+    def first(self, k: int) -> "Hits":
+        return Hits(self.rows[:k], self.scores[:k], self.choice)
+
 
 @dataclass(frozen=True)
 class Index:

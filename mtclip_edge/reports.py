@@ -74,6 +74,10 @@ class ReportStore:
         """The rows of all reports with a label, ascending, int64."""
         return np.fromiter((row for (row,) in self._rows("SELECT row FROM report WHERE label = ? ORDER BY row", (label,))), np.int64)
 
+    def count_labelled(self, label: str) -> int:
+        """How many reports have a label."""
+        return int(self._rows("SELECT count(*) FROM report WHERE label = ?", (label,))[0][0])
+
     def only_of(self, patient: str) -> np.ndarray:
         """The rows of reports that no other patient has, ascending, int64."""
         query = (
@@ -84,7 +88,7 @@ class ReportStore:
 
     def abnormal_share(self) -> float:
         """The share of abnormal among the labelled distinct reports; half where none is."""
-        normal, abnormal = (self._rows("SELECT count(*) FROM report WHERE label = ?", (label,))[0][0] for label in LABELS[:2])
+        normal, abnormal = (self.count_labelled(label) for label in LABELS[:2])
         return abnormal / (normal + abnormal) if normal + abnormal else 0.5
 
     def findings(self, rows: Sequence[int], where: Where = ALL) -> list[tuple[int, str]]:

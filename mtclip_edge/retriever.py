@@ -296,10 +296,11 @@ class Retriever:
         study: tuple[StudyFilm, ...] | None = None,
     ) -> QueryResult:
         """The answer to an embedded film, or to a study's mean; nothing is searched for what is rejected."""
-        found = self._found(vector, k, self.fusion.weight) if answered else Hits((), (), self._index.choice)
-        hits, abnormal = self._shown(found), Abnormal.of(logit, self.bundle.manifest) if answered else None
+        needed = self._gatherer.needed(k) if self._gatherer else k
+        found = self._found(vector, needed, self.fusion.weight) if answered else Hits((), (), self._index.choice)
+        hits, abnormal = self._shown(found.first(k)), Abnormal.of(logit, self.bundle.manifest) if answered else None
         clock.lap("search")
-        evidence = self._gatherer.of_film(vector, found.rows, hits, abnormal, read.verdict) if self._gatherer and answered else None
+        evidence = self._gatherer.of_film(vector, found, hits, abnormal, read.verdict) if self._gatherer and answered else None
         clock.lap("evidence")
         return QueryResult(
             kind=kind,

@@ -11,6 +11,8 @@ from mtclip_edge import Evidence, Retriever
 from mtclip_edge.bundle import Bundle, commit
 from mtclip_edge.evidence import FindingVote
 from mtclip_edge.filters import Filters
+from mtclip_edge.index import Index
+from mtclip_edge.reports import ReportStore
 from mtclip_edge.sources import open_source
 from mtclip_edge.standards import searched
 from mtclip_edge.studies import distinct_reports
@@ -133,6 +135,23 @@ def test_the_verdict_does_not_depend_on_k_or_a_filter(judged: Path, film: Path) 
     assert len({evidence.judgement for evidence in everyone}) == 1
     assert everyone[-1].agreement is None and everyone[-1].contrast.to_dict() == {"abnormal": None, "normal": None, "margin": None}
     assert everyone[-1].similarity.why == "no report was found"
+
+
+def test_what_is_shown_and_what_votes_is_found_by_one_search(judged: Path, film: Path, monkeypatch) -> None:
+    """At a million reports a search is a tenth of a second, and to read every row of a label is another."""
+    asked: list[int] = []
+    search = Index.search_reports
+
+    def counted(self: Index, query: np.ndarray, k: int, names, only=None):
+        asked.append(k if only is None else -len(only))
+        return search(self, query, k, names, only)
+
+    monkeypatch.setattr(Index, "search_reports", counted)
+    monkeypatch.setattr(ReportStore, "labelled", lambda *_: pytest.fail("every row of a label was read"))
+    with Retriever.open(judged) as retriever:
+        result = retriever.query(film, k=9)
+    assert {hit.label for hit in result.reports} >= {"normal", "abnormal"}
+    assert len(result.reports) == 9 and asked == [10, -1, -1]
 
 
 def test_a_filter_makes_no_film_rare(judged: Path, film: Path) -> None:
