@@ -49,7 +49,7 @@ class Gatherer:
         """``hits`` are the first of those ``found``; ``film`` is what the film itself was judged (warn, reject), if anything judged it."""
         rows = found.rows[: len(hits)]
         decision = None if abnormal is None else "abnormal" if abnormal.probability >= 0.5 else "normal"
-        contrast = Contrast(*(hit and replace(hit, percentile=self._percentile(hit.score)) for hit in self._contrasted(vector, rows, hits)))
+        contrast = Contrast(*(hit and replace(hit, percentile=self._percentile(hit.score)) for hit in self._contrasted(vector, hits)))
         return Evidence(
             decision, self._judged(vector, found, abnormal, film), self._similarity(hits), self._agreement(rows, hits), contrast
         )
@@ -57,7 +57,7 @@ class Gatherer:
     def of_text(self, vector: np.ndarray, rows: Sequence[int], hits: Sequence[ReportHit]) -> Evidence:
         """A text has agreement and contrast only."""
         similarity = SimilarityFacts(None, None, _TEXT)
-        contrast = Contrast(*self._contrasted(vector, rows, hits))
+        contrast = Contrast(*self._contrasted(vector, hits))
         return Evidence(None, Judgement(None, _TEXT), similarity, self._agreement(rows, hits), contrast)
 
     def percentile(self, score: float) -> float | None:
@@ -159,12 +159,13 @@ class Gatherer:
             self._naming[key] = round(len(self._among_passing(self._store.naming(finding, self._filters.where()))) / self._pool, 6)
         return self._naming[key]
 
-    def _contrasted(self, vector: np.ndarray, rows: Sequence[int], hits: Sequence[ReportHit]) -> list[ReportHit | None]:
-        return [self._nearest(vector, label, rows, hits) for label in ("abnormal", "normal")]
+    def _contrasted(self, vector: np.ndarray, hits: Sequence[ReportHit]) -> list[ReportHit | None]:
+        return [self._nearest(vector, label, hits) for label in ("abnormal", "normal")]
 
-    def _nearest(self, vector: np.ndarray, label: str, rows: Sequence[int], hits: Sequence[ReportHit]) -> ReportHit | None:
+    def _nearest(self, vector: np.ndarray, label: str, hits: Sequence[ReportHit]) -> ReportHit | None:
         """The nearest report with a label: among the hits if it is there, which come by cosine; else by a search of its own."""
-        first = next((row for row, hit in zip(rows, hits, strict=True) if hit.label == label), None)
-        only = self._labelled[label] if first is None or self._fused else np.array([first], np.int64)
-        found = self._shown(self._index.search_reports(vector, 1, self._store.report_ids, only))
+        first = next((hit for hit in hits if hit.label == label), None)
+        if first is not None and not self._fused:
+            return replace(first, rank=1)
+        found = self._shown(self._index.search_reports(vector, 1, self._store.report_ids, self._labelled[label]))
         return found[0] if found else None

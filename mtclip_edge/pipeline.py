@@ -39,3 +39,20 @@ def batches(items: Iterable[Item], work: Callable[[Item], Done], size: int) -> I
         finally:  # the caller stopped early: what has not begun never begins
             for future in (future for chunk in pending for future in chunk):
                 future.cancel()
+
+
+def ahead(items: Iterable[Item], work: Callable[[Item], Done]) -> Iterator[Done]:
+    """``work`` of each item, in order, by a thread that has the next one in work while the caller looks at this one."""
+    source = iter(items)
+    first = list(islice(source, 1))
+    second = list(islice(source, 1))
+    if not second:  # one item needs no thread
+        yield from map(work, first)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(work, first[0])
+        for item in chain(second, source):
+            following = pool.submit(work, item)
+            yield waiting.result()
+            waiting = following
+        yield waiting.result()

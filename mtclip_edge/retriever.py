@@ -5,7 +5,6 @@ with Retriever.open("bundle") as retriever:
         print(hit.score, hit.label, hit.impression)
 """
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +19,13 @@ from .clock import Clock
 from .device import choose
 from .encoder import TextEncoder
 from .errors import FilmUnreadable, MtclipError, NothingToExplain, WrongOption, not_among
-from .film_gate import Verdict
 from .filters import Filters
 from .gathering import Gatherer
-from .images import Film, Source, read_film
+from .images import Source
 from .index import Choice, Hits
+from .intake import Intake
 from .opening import Opened, Wishes, open_parts, open_text_encoder
 from .paths import user_path
-from .pipeline import batches
 from .places import Places
 from .precision import ASKED, Precision
 from .preprocess import RENDERS
@@ -38,22 +36,20 @@ from .standards import Standards
 if TYPE_CHECKING:
     from .explain import Explained, Target
 
-BATCH = 8
-
 
 class Retriever:
     """An open bundle. Use ``Retriever.open``; close it, or use it as a context manager."""
 
-    def __init__(self, opened: Opened):
+    def __init__(self, opened: Opened, *, render: str | None, show_ids: bool, evidence: bool, keep_films: bool):
         self.bundle, self.device, self.fusion = opened.bundle, opened.films.device, opened.fusion
-        self.filters, self._passing, self._admission = opened.wishes.filters, opened.passing, opened.admission
+        self.filters, self._passing = opened.wishes.filters, opened.passing
         self._precision, self._load_ms = opened.precision, opened.load_ms
         self._films, self._store, self._index = opened.films, opened.store, opened.index
         self._text: tuple[TextEncoder, Precision] | None = None
-        self.render, self._show_ids = self._films.preprocessing.render, False
+        self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films)
         standards, fused = Standards.of(self.bundle.manifest), bool(self.fusion.weight)
-        self._gatherer: Gatherer | None = Gatherer(self._index, self._store, standards, self.filters, self._passing, fused, self._shown)
-        self._keep_films = False
+        gatherer = Gatherer(self._index, self._store, standards, self.filters, self._passing, fused, self._shown)
+        self._gatherer = gatherer if evidence else None
 
     @classmethod
     def open(
@@ -92,15 +88,13 @@ class Retriever:
         while True:
             found = Bundle.open(path)
             try:
-                opened = cls(open_parts(found, wishes))
+                opened = open_parts(found, wishes)
             except Exception:
                 # A writer may have published the next generation in between and removed ours, before or after its hash was checked.
                 if Bundle.open(path).identity == found.identity:
                     raise
             else:
-                opened.render, opened._show_ids = render or opened.render, show_ids
-                opened._gatherer, opened._keep_films = opened._gatherer if evidence else None, keep_films
-                return opened
+                return cls(opened, render=render, show_ids=show_ids, evidence=evidence, keep_films=keep_films)
 
     def query(self, film: str | Source, k: int = 5, *, name: str | None = None) -> QueryResult:
         """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
@@ -115,11 +109,8 @@ class Retriever:
         An error given in place of a film is handed through.
         """
         _check_k(k)
-        for decoded in batches(films, lambda pair: self._decode(*pair), BATCH):
-            good = [item for item in decoded if not isinstance(item, MtclipError)]
-            answers = iter(self._answer(good, k) if good else ())
-            for item in decoded:
-                yield item if isinstance(item, MtclipError) else next(answers)
+        for film in self._intake.see(films):
+            yield film if isinstance(film, MtclipError) else self._answer(film, k)
 
     def query_studies(self, films: Iterable[tuple[str, str | Source | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
         """The films of each study answered as one (``by_study``), in the order of their first films.
@@ -128,9 +119,11 @@ class Retriever:
         """
         _check_k(k)
         seen: list[Seen] = []
-        for decoded in batches(films, lambda pair: self._decode(*pair), BATCH):
-            yield from (item for item in decoded if isinstance(item, MtclipError))
-            seen += self._seen([item for item in decoded if not isinstance(item, MtclipError)])
+        for film in self._intake.see(films):
+            if isinstance(film, MtclipError):
+                yield film
+            else:
+                seen.append(film)
         for study in grouped(seen):
             yield self._answer_study(study, k)
 
@@ -175,7 +168,7 @@ class Retriever:
 
         Errors: WrongOption, NothingToExplain (the answer has no report), MapMissing (of method ``map``), TextTowerMissing, FilmUnreadable.
         """
-        return self.explain_grey(self._read(film, name or _name(film)).grey, answer, method=method, text=text, progress=progress)
+        return self.explain_grey(self._intake.read(film, name or _name(film)).grey, answer, method=method, text=text, progress=progress)
 
     def explain_grey(
         self, grey: np.ndarray, answer: QueryResult, *, method: str = "map", text: str | None = None, progress: Progress = silent
@@ -211,7 +204,7 @@ class Retriever:
     @property
     def force(self) -> bool:
         """Whether films that are rejected are answered all the same."""
-        return self._admission.force
+        return self._intake.force
 
     @property
     def precision(self) -> str:
@@ -248,39 +241,9 @@ class Retriever:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _read(self, film: str | Source, name: str) -> Film:
-        """A film, rendered as this retriever does. Errors: FilmUnreadable."""
-        found = read_film(Path(film) if isinstance(film, str) else film, name, self.render)
-        own = self._films.preprocessing.render
-        if found.kind == "dicom" and self.render != own:
-            found = replace(found, notes=(*found.notes, f"rendered by {self.render}; the bundle's own films are by {own}"))
-        return self._admission.turned(found)
-
-    def _input(self, film: Film, judged: Verdict) -> Input:
-        return Input(film.kind, judged.verdict, judged.reasons, film.header.ids if self._show_ids and film.header else None)
-
-    def _decode(self, name: str, film: str | Source | MtclipError) -> "tuple[str, Film, np.ndarray, Clock] | MtclipError":
-        if isinstance(film, MtclipError):
-            return film
-        clock = Clock()
-        try:
-            decoded = self._read(film, name)
-        except FilmUnreadable as error:
-            return error
-        clock.lap("decode")
-        pixels = self._films.prepare(decoded.grey)
-        clock.lap("preprocess")
-        return name, decoded, pixels, clock
-
-    def _answer(self, decoded: "list[tuple[str, Film, np.ndarray, Clock]]", k: int) -> Iterator[QueryResult]:
-        started = time.perf_counter()
-        vectors, logits = self._films.encode(np.stack([pixels for _, _, pixels, _ in decoded]))
-        encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
-        for (name, film, pixels, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
-            clock.note("encode", encode_ms)
-            grey = film.grey if self._keep_films else None
-            judged, answered = self._admission.judge(film, pixels, vector)
-            yield self._answered("film", name, vector, float(logit), self._input(film, judged), answered, clock, k, grey)
+    def _answer(self, film: Seen, k: int) -> QueryResult:
+        clock = Clock(film.timings)
+        return self._answered("film", film.name, film.vector, film.logit, film.input, film.answered, clock, k, film.grey)
 
     def _answered(
         self,
@@ -317,18 +280,6 @@ class Retriever:
             evidence=evidence,
             grey=grey,
         )
-
-    def _seen(self, decoded: "list[tuple[str, Film, np.ndarray, Clock]]") -> Iterator[Seen]:
-        if not decoded:
-            return
-        started = time.perf_counter()
-        vectors, logits = self._films.encode(np.stack([pixels for _, _, pixels, _ in decoded]))
-        encode_ms = 1000 * (time.perf_counter() - started) / len(decoded)
-        for (name, film, pixels, clock), vector, logit in zip(decoded, vectors, logits, strict=True):
-            clock.note("encode", encode_ms)
-            judged, answered = self._admission.judge(film, pixels, vector)
-            grey = film.grey if self._keep_films else None
-            yield Seen(name, self._input(film, judged), answered, film.header, vector, float(logit), clock.laps, grey)
 
     def _answer_study(self, study: Study, k: int) -> QueryResult | MtclipError:
         clock, first = Clock(study.timings), (study.frontal or study.films)[0]

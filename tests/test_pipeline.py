@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mtclip_edge.pipeline import batches
+from mtclip_edge.pipeline import ahead, batches
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 30])
@@ -58,4 +58,30 @@ def test_an_error_comes_at_its_place() -> None:
     found = batches(range(12), work, 4)
     assert next(found) == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="five"):
+        next(found)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_one_ahead_is_in_order_too(count: int) -> None:
+    assert list(ahead(range(count), lambda n: n * n)) == [n * n for n in range(count)]
+
+
+def test_a_lone_item_needs_no_thread_ahead() -> None:
+    assert list(ahead([1], lambda _: threading.current_thread())) == [threading.main_thread()]
+
+
+def test_one_is_ahead_and_no_more() -> None:
+    done: list[int] = []
+    found = ahead(range(9), done.append)
+    for seen in range(3):
+        next(found)
+        time.sleep(0.05)
+        assert done == list(range(seen + 2))
+    found.close()
+
+
+def test_an_error_ahead_comes_at_its_place() -> None:
+    found = ahead([1, 0, 2], lambda n: 2 // n)
+    assert next(found) == 2
+    with pytest.raises(ZeroDivisionError):
         next(found)
