@@ -11,6 +11,7 @@ import pytest
 from mtclip_edge.building import rebuild
 from mtclip_edge.bundle import MANIFEST, Bundle, _self_hash, _serialized, commit, foreign_files, name_in, writing
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, NotABundle, Refused, SourceUnusable
+from mtclip_edge.opening import Opened, Wishes, open_parts
 from mtclip_edge.reports import ReportStore
 from mtclip_edge.retriever import Retriever
 from mtclip_edge.sources import open_source
@@ -172,18 +173,19 @@ def test_a_rebuild_that_fails_leaves_the_bundle_as_it_was(bundle: Path, source: 
 
 def test_a_reader_that_meets_a_removed_generation_takes_the_next(bundle: Path, source: Path, film: Path, monkeypatch) -> None:
     """A writer publishes between reading the manifest and opening its files."""
-    real, calls = Retriever._open.__func__, []
+    calls: list[int] = []
 
-    def interrupted(cls, opened, *rest):
+    def interrupted(opened: Bundle, wishes: Wishes) -> Opened:
         if not calls:
             calls.append(opened.generation)
             rebuild(bundle, open_source(str(source)).studies)
-        return real(cls, opened, *rest)
+        return open_parts(opened, wishes)
 
-    monkeypatch.setattr(Retriever, "_open", classmethod(interrupted))
+    monkeypatch.setattr("mtclip_edge.retriever.open_parts", interrupted)
     with Retriever.open(bundle) as retriever:
         assert retriever.bundle.generation == 2
         assert retriever.query(film).hits
+    assert calls == [1]
 
 
 def _hold(path: Path, ready, release) -> None:
