@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from mtclip_edge.bench import COMMAND, FLOOR
+
 PEER = """
 import json, sys
 import numpy as np, torch, open_clip
@@ -86,8 +88,8 @@ def prepare(options: argparse.Namespace, scratch: Path) -> dict[str, list[str]]:
     return {
         "mtclip query": [
             sys.executable,
-            "-m",
-            "mtclip_edge",
+            "-c",
+            COMMAND,
             "query",
             str(options.film),
             "--bundle",
@@ -103,7 +105,7 @@ def prepare(options: argparse.Namespace, scratch: Path) -> dict[str, list[str]]:
             str(scratch / "reports.npy"),
             str(options.film),
         ],
-        "floor: import onnxruntime, numpy, PIL.Image": [sys.executable, "-c", "import onnxruntime, numpy, PIL.Image"],
+        f"floor: {FLOOR}": [sys.executable, "-c", FLOOR],
     }
 
 
