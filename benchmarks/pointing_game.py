@@ -70,7 +70,7 @@ class Graph:
 
 def map_alone(places: Places, found: np.ndarray, target: Target) -> np.ndarray:
     """Each place by itself, beside their mean, float32 [rows, columns]: what is left to a tower that does not pool by the mean."""
-    alone = target.of(places.embed(places.each(found)))
+    alone = target.of(places.alone(found))
     return (alone - alone.mean()).reshape(places.grid).astype(np.float32)
 
 
