@@ -14,7 +14,9 @@ from .sniff import HEAD, is_film
 MOST_MEMBERS = 10_000
 MOST_BYTES = 8 << 30  # of all members, expanded
 LARGEST = 1 << 30  # of one: a film of MAX_PIXELS at 16 bits is 0.4 GB
-_DAMAGED = (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error)
+# What reading a zip's member raises where it is damaged, encrypted (RuntimeError) or compressed in an unknown way.
+UNREADABLE_MEMBER = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
+_DAMAGED = (*UNREADABLE_MEMBER, OSError, ValueError)
 Found = list[tuple[str, Source | MtclipError]]
 
 

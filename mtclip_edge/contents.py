@@ -66,14 +66,13 @@ def _member_bytes(archive: Path, name: str) -> bytes:
         if len(data) != length:
             raise OSError(5, f"the archive ends within {name}", str(archive))
         return data
-    import zipfile
-    import zlib
+    from .containers import UNREADABLE_MEMBER
 
     _check(_zip(archive).getinfo(name).file_size, archive, name)
     try:
         with _zip(archive).open(name) as member:
             return member.read(MAX_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:  # RuntimeError: encrypted
+    except UNREADABLE_MEMBER as error:
         raise OSError(5, f"{name} cannot be read: {str(error)[:80]}", str(archive)) from None
 
 

@@ -84,6 +84,8 @@ def _from_files(paths: list[Path]) -> Iterator[tuple[str, bytes | Problem]]:
 def _from_zip(path: Path) -> Iterator[tuple[str, bytes | Problem]]:
     import zipfile
 
+    from ..containers import UNREADABLE_MEMBER
+
     try:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
@@ -93,7 +95,7 @@ def _from_zip(path: Path) -> Iterator[tuple[str, bytes | Problem]]:
                 try:
                     with archive.open(info) as member:
                         yield name, member.read(MAX_XML + 1)
-                except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+                except UNREADABLE_MEMBER as error:
                     yield name, Problem(name, f"cannot be read: {str(error)[:80]}")
     except (zipfile.BadZipFile, OSError) as error:
         raise SourceUnusable(f"{path}: not a readable zip ({error})") from None
