@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Two workers, a thread each: what two cores do best. `make test WORKERS=0` runs in one process.
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
-SOURCES := cli.py $(wildcard mtclip_edge/*.py mtclip_edge/*/*.py mtclip_edge/demo_bundle/* train/*.py export/*.py)
+SOURCES := $(shell git ls-files cli.py "mtclip_edge/*" "train/*.py" "export/*.py")
 
 .PHONY: test demo soak lint mutants demo-bundle wheelhouse clean
 

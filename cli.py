@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from mtclip_edge.data_commands import data_app
+from mtclip_edge.commands.data import data_app
+from mtclip_edge.commands.index import index_app
+from mtclip_edge.commands.query import query
 from mtclip_edge.errors import MtclipError, not_among
-from mtclip_edge.index_commands import index_app
-from mtclip_edge.query_command import query
-from mtclip_edge.reporting import say
+from mtclip_edge.progress import say
 
 app = typer.Typer(
     name="mtclip",
@@ -63,13 +63,13 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
 ) -> None:
     """Fit projectors on a backbone's features with three losses: normal/abnormal, supervised contrastive, CLIP."""
-    from mtclip_edge.extras import need_torch
+    from mtclip_edge.train.requirements import need_torch
 
     need_torch()
-    from mtclip_edge.settings import resolve
-    from mtclip_edge.sources import with_abnormal
-    from mtclip_edge.terminal import ProgressBars
-    from mtclip_edge.train.fit import train as fit
+    from mtclip_edge.display.answer_table import ProgressBars
+    from mtclip_edge.sources.source import with_abnormal
+    from mtclip_edge.train.settings import resolve
+    from mtclip_edge.train.training import train as fit
 
     given = {"backbone": backbone, "epochs": epochs, "seed": seed, "lr": lr, "batch_size": batch_size, "bce": bce}
     given |= {"supcon": supcon, "clip": clip, "dim": dim, "device": device, "unfreeze": unfreeze, "size": size}
@@ -101,13 +101,13 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Turn a run into a bundle: ONNX graphs, proven against torch, with reports, vectors and index."""
-    from mtclip_edge.extras import need_torch
+    from mtclip_edge.train.requirements import need_torch
 
     need_torch()
-    from mtclip_edge.export.ladder import PRECISIONS
-    from mtclip_edge.export.limits import parse_budget
+    from mtclip_edge.display.answer_table import ProgressBars
     from mtclip_edge.export.pack import export as pack
-    from mtclip_edge.terminal import ProgressBars
+    from mtclip_edge.export.parity.limits import parse_budget
+    from mtclip_edge.export.quantization.ladder import PRECISIONS
 
     names = list(dict.fromkeys(name.strip() for name in precision.split(","))) if precision is not None else None
     limits = parse_budget(budget or (), PRECISIONS)
@@ -136,10 +136,10 @@ def evaluate(
 ) -> None:
     """Measure retrieval in both directions and the abnormal head, with intervals, beside chance and ceiling."""
     _table_or_json(format)
-    from mtclip_edge.eval_table import print_eval
-    from mtclip_edge.output import dumps
-    from mtclip_edge.terminal import ProgressBars
-    from mtclip_edge.train.assess import Asked, ablation, assess
+    from mtclip_edge.display.answer_table import ProgressBars
+    from mtclip_edge.display.evaluation_table import print_eval
+    from mtclip_edge.display.formats import dumps
+    from mtclip_edge.train.evaluation.evaluate import Asked, ablation, assess
 
     asked = Asked(data, tuple(artefacts or ()), tuple(backbone or ()), split, reports, out, allow_leaks, device)
     with ProgressBars() as bars:
@@ -155,11 +155,11 @@ def pull(
     out: Annotated[Path, typer.Option(help="The folder to make.")],
 ) -> None:
     """Download all that a backbone needs into one folder, verified, for machines without a network."""
-    from mtclip_edge.extras import need_torch
+    from mtclip_edge.train.requirements import need_torch
 
     need_torch()
-    from mtclip_edge.terminal import ProgressBars
-    from mtclip_edge.train.pull import pull as fetch
+    from mtclip_edge.display.answer_table import ProgressBars
+    from mtclip_edge.train.backbones.pull import pull as fetch
 
     with ProgressBars() as bars:
         fetch(backbone, out, say=bars.say, progress=bars)
@@ -174,17 +174,17 @@ def info(
 ) -> None:
     """Describe a bundle or a run, or the settings in force."""
     _table_or_json(format)
-    from mtclip_edge.output import dumps
-    from mtclip_edge.terminal import print_pairs
+    from mtclip_edge.display.answer_table import print_pairs
+    from mtclip_edge.display.formats import dumps
 
     if config:
-        from mtclip_edge.settings import in_force
+        from mtclip_edge.train.settings import in_force
 
         settings = in_force(config_file)
         print(dumps(settings, 2)) if format == "json" else print_pairs([(n, f"{v['value']}  ({v['origin']})") for n, v in settings.items()])
         return
-    from mtclip_edge.about import describe, lines
-    from mtclip_edge.demo import resolve
+    from mtclip_edge.bundle.demo import resolve
+    from mtclip_edge.diagnostics.info import describe, lines
 
     if artefact is None:
         artefact = Path(named) if (named := os.environ.get("MTCLIP_BUNDLE")) else None
@@ -195,8 +195,8 @@ def info(
 @app.command(epilog="Example: mtclip verify bundle")
 def verify(bundle: Annotated[Path, typer.Argument(help="A bundle, or demo.")]) -> None:
     """Read every file of a bundle and compare its hash. Exit 3 if one is damaged."""
-    from mtclip_edge.bundle import Bundle
-    from mtclip_edge.demo import resolve
+    from mtclip_edge.bundle.bundle import Bundle
+    from mtclip_edge.bundle.demo import resolve
 
     opened = Bundle.open(resolve(bundle)[0])
     damaged = 0
@@ -216,11 +216,11 @@ def bench(
 ) -> None:
     """Measure how fast a bundle answers here: cold and warm, by batch, each precision on each device."""
     _table_or_json(format)
-    from mtclip_edge.bench import bench as measure
-    from mtclip_edge.bench import lines
-    from mtclip_edge.demo import resolve
-    from mtclip_edge.output import dumps
-    from mtclip_edge.terminal import ProgressBars, print_pairs
+    from mtclip_edge.bundle.demo import resolve
+    from mtclip_edge.diagnostics.bench import bench as measure
+    from mtclip_edge.diagnostics.bench import lines
+    from mtclip_edge.display.answer_table import ProgressBars, print_pairs
+    from mtclip_edge.display.formats import dumps
 
     with ProgressBars() as bars:
         found = measure(resolve(bundle)[0], films, say=bars.say)
@@ -233,9 +233,9 @@ def doctor(format: Annotated[str, typer.Option(help="table or json.")] = "table"
     _table_or_json(format)
     from dataclasses import asdict
 
-    from mtclip_edge.doctor import examine
-    from mtclip_edge.output import dumps
-    from mtclip_edge.terminal import print_checks
+    from mtclip_edge.diagnostics.doctor import examine
+    from mtclip_edge.display.answer_table import print_checks
+    from mtclip_edge.display.formats import dumps
 
     checks = examine()
     print(dumps([asdict(check) for check in checks], 2)) if format == "json" else print_checks(checks)

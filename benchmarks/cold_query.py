@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mtclip_edge.bench import COMMAND, FLOOR
+from mtclip_edge.diagnostics.bench import COMMAND, FLOOR
 
 PEER = """
 import json, sys
@@ -69,7 +69,7 @@ def prepare(options: argparse.Namespace, scratch: Path) -> dict[str, list[str]]:
     folder.mkdir()
     source = Path(record["backbone"]["spec"])
     if record["backbone"]["spec"] == "compact":
-        from mtclip_edge.train.compact import assemble
+        from mtclip_edge.train.backbones.compact import assemble
 
         source = assemble()
     for path in source.iterdir():

@@ -21,21 +21,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtclip_edge.cases import Cases
-from mtclip_edge.device import choose
-from mtclip_edge.encoder import FilmEncoder
-from mtclip_edge.evaluation import Embedded, Judged, selection_score
-from mtclip_edge.export.towers import FilmGraph, export_film_tower
-from mtclip_edge.reporting import silent
-from mtclip_edge.settings import TrainConfig
-from mtclip_edge.sources import open_source
-from mtclip_edge.train.backbone import Backbone, load_backbone
-from mtclip_edge.train.compact import _package, film_tensors
-from mtclip_edge.train.epochs import Fit, embed
-from mtclip_edge.train.features import film_features
-from mtclip_edge.train.fit import shape_for
+from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evaluation.figures import Embedded, Judged, selection_score
+from mtclip_edge.export.graphs.towers import FilmGraph, export_film_tower
+from mtclip_edge.inference.device import choose
+from mtclip_edge.inference.encoders import FilmEncoder
+from mtclip_edge.progress import silent
+from mtclip_edge.sources.source import open_source
+from mtclip_edge.train.backbones.backbone import Backbone, load_backbone
+from mtclip_edge.train.backbones.compact import _package, film_tensors
+from mtclip_edge.train.loop import Fit, embed
 from mtclip_edge.train.projector import SharedSpace
-from mtclip_edge.train.tables import Table, prepared, tabulate
+from mtclip_edge.train.settings import TrainConfig
+from mtclip_edge.train.split_tensors import Table, prepared, tabulate
+from mtclip_edge.train.tower_features import film_features
+from mtclip_edge.train.training import shape_for
 
 # The published sizes of the family are 224, 240 and 260.
 ROWS = ("0:224", "0:256", "1:240", "2:260")

@@ -14,22 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.calibration import Calibration
-from mtclip_edge.cases import Cases
-from mtclip_edge.device import choose
-from mtclip_edge.embedding import embed_films
-from mtclip_edge.encoder import FilmEncoder
-from mtclip_edge.evaluation import Embedded, Judged
-from mtclip_edge.figures import differences
-from mtclip_edge.judging import of_split
-from mtclip_edge.opening import open_vectors
-from mtclip_edge.precision import most_exact
-from mtclip_edge.reporting import silent
-from mtclip_edge.sources import open_source
-from mtclip_edge.standards import Standards
-from mtclip_edge.trust import VERDICTS
-from mtclip_edge.trusting import trusted
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.evaluation.bootstrap import differences
+from mtclip_edge.evaluation.bundle_models import of_split
+from mtclip_edge.evaluation.bundle_verdicts import trusted
+from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evaluation.figures import Embedded, Judged
+from mtclip_edge.evidence.calibration import Calibration
+from mtclip_edge.evidence.validation_reference import Standards
+from mtclip_edge.evidence.verdict import VERDICTS
+from mtclip_edge.inference.device import choose
+from mtclip_edge.inference.embed_films import embed_films
+from mtclip_edge.inference.encoders import FilmEncoder
+from mtclip_edge.inference.precision import most_exact
+from mtclip_edge.progress import silent
+from mtclip_edge.retrieval.opening import open_vectors
+from mtclip_edge.sources.source import open_source
 
 
 def main() -> None:

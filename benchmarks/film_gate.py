@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 from not_films import MADE, png
 
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.device import choose
-from mtclip_edge.encoder import FilmEncoder
-from mtclip_edge.film_gate import Verdict, judge
-from mtclip_edge.header import Header
-from mtclip_edge.images import Film, read_film, scaled_to_8_bits
-from mtclip_edge.opening import open_film_encoder, open_film_gate
-from mtclip_edge.pipeline import batches
-from mtclip_edge.precision import most_exact
-from mtclip_edge.sources import open_source
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.films.film import Header
+from mtclip_edge.films.gate import Verdict, judge
+from mtclip_edge.films.read import Film, read_film, scaled_to_8_bits
+from mtclip_edge.inference.device import choose
+from mtclip_edge.inference.encoders import FilmEncoder
+from mtclip_edge.inference.precision import most_exact
+from mtclip_edge.retrieval.opening import open_film_encoder, open_film_gate
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import view_of
+from mtclip_edge.workers import batches
 
 Change = Callable[[np.ndarray], np.ndarray]
 CHANGED: dict[str, tuple[Change, str]] = {

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from mtclip_edge import film_gate_fit as fitting
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.device import choose
-from mtclip_edge.encoder import FilmEncoder
-from mtclip_edge.film_gate import layout_of
-from mtclip_edge.images import read_film
-from mtclip_edge.metrics import auroc
-from mtclip_edge.opening import open_film_encoder
-from mtclip_edge.precision import most_exact
-from mtclip_edge.sources import open_source
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.evaluation.metrics import auroc
+from mtclip_edge.export.fitted import film_gate as fitting
+from mtclip_edge.films.gate import layout_of
+from mtclip_edge.films.read import read_film
+from mtclip_edge.inference.device import choose
+from mtclip_edge.inference.encoders import FilmEncoder
+from mtclip_edge.inference.precision import most_exact
+from mtclip_edge.retrieval.opening import open_film_encoder
+from mtclip_edge.sources.source import open_source
 
 Change = Callable[[np.ndarray], np.ndarray]
 Greys = list[np.ndarray]

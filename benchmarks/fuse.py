@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mtclip_edge.figures import differences
-from mtclip_edge.fusion_tuning import WEIGHTS, judged, tune
-from mtclip_edge.sources import open_source
-from mtclip_edge.train.evaluate import run_model
+from mtclip_edge.evaluation.bootstrap import differences
+from mtclip_edge.export.fitted.fusion_weight import WEIGHTS, judged, tune
+from mtclip_edge.sources.source import open_source
+from mtclip_edge.train.evaluation.models import run_model
 
 SHOWN = ("precision@1.macro", "precision@10.macro", "map@10", "ndcg@10")
 

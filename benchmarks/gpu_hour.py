@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtclip_edge.durable import private_dir, write_bytes
-from mtclip_edge.settings import TUNED, TrainConfig
-from mtclip_edge.sources import open_source
-from mtclip_edge.train.evaluate import run_model
-from mtclip_edge.train.fit import train
+from mtclip_edge.files import private_dir, write_bytes
+from mtclip_edge.sources.source import open_source
+from mtclip_edge.train.evaluation.models import run_model
 from mtclip_edge.train.run import load_run, read_log
+from mtclip_edge.train.settings import TUNED, TrainConfig
+from mtclip_edge.train.training import train
 
 JOBS: dict[str, dict[str, Any]] = {
     "defaults": {},

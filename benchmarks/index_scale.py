@@ -245,27 +245,27 @@ ENGINES = {
 
 
 def bundle(source: Path, film: Path, reports: int, rounds: int) -> None:
-    from mtclip_edge import building, changing
-    from mtclip_edge.bundle import Bundle, commit
-    from mtclip_edge.graph import build_graph
-    from mtclip_edge.store import write_store, write_terms
+    from mtclip_edge.bundle.bundle import Bundle, commit
+    from mtclip_edge.index.hnsw import build_graph
+    from mtclip_edge.indexing import build, update
+    from mtclip_edge.indexing.store_writer import write_store, write_terms
 
     with tempfile.TemporaryDirectory() as scratch:
         path, base = Path(scratch) / "large", Bundle.open(source)
         shutil.copytree(source, path)
         vectors, queries = made(reports)
-        change = building.Change(path, base.generation + 1, [])
+        change = build.Change(path, base.generation + 1, [])
         started = time.perf_counter()
         write_store(change.file("store"), base.manifest["model_id"], made_studies(reports), ())
         write_terms(change.file("terms"), change.file("store"))
-        building.write_vectors(change.file("vectors"), DIM, [vectors], [])
+        build.write_vectors(change.file("vectors"), DIM, [vectors], [])
         print(f"store, words and vectors: {time.perf_counter() - started:.1f} s", flush=True)
         started = time.perf_counter()
         hnsw = build_graph(change.file("graph"), vectors, queries)
         print(f"graph, one thread: {time.perf_counter() - started:.1f} s, {hnsw}", flush=True)
-        record = building.record(change, reports, 0, reports, hnsw)
-        kept = set(base.manifest["files"]) - building.index_files(base.index)
-        commit(path, {**base.manifest, "generation": change.generation, "index": record}, [*kept, *building.index_files(record)])
+        record = build.record(change, reports, 0, reports, hnsw)
+        kept = set(base.manifest["files"]) - build.index_files(base.index)
+        commit(path, {**base.manifest, "generation": change.generation, "index": record}, [*kept, *build.index_files(record)])
         for file in sorted(path.iterdir()):
             print(f"  {file.name:28s} {file.stat().st_size / 1e6:9.1f} MB")
         cold(source, path, film, rounds)
@@ -277,9 +277,9 @@ def bundle(source: Path, film: Path, reports: int, rounds: int) -> None:
                 print(subprocess.run(words, capture_output=True, text=True, check=True).stdout, end="", flush=True)
         more = [study for study in made_studies(reports + 1000) if int(study.study_id) >= reports]
         for name, work in (
-            ("add 1,000", lambda: changing.add(path, more)),
-            ("add 1 more", lambda: changing.add(path, list(made_studies(reports + 1001))[-1:])),
-            ("remove one", lambda: changing.remove(path, studies=["5"])),
+            ("add 1,000", lambda: update.add(path, more)),
+            ("add 1 more", lambda: update.add(path, list(made_studies(reports + 1001))[-1:])),
+            ("remove one", lambda: update.remove(path, studies=["5"])),
         ):
             if name == "remove one" and reports > 100_000:
                 continue  # builds the graph again: the time is above
@@ -291,8 +291,8 @@ def bundle(source: Path, film: Path, reports: int, rounds: int) -> None:
 
 def warm(path: Path, way: str, queries: Path, filtered: str) -> None:
     """Many queries in this process, with their hits from the store: among all reports, or among the twentieth that one year leaves."""
-    from mtclip_edge.filters import Filters
-    from mtclip_edge.retriever import Retriever
+    from mtclip_edge.index.filters import Filters
+    from mtclip_edge.retrieval.retriever import Retriever
 
     name, filters = ("all", None) if filtered == "all" else ("5 % by date", Filters(since="2007-01", until="2007-12"))
     with Retriever.open(path, exact=way == "exact", filters=filters) as retriever:
@@ -339,7 +339,7 @@ def made_studies(reports: int):
 def hashes() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from mtclip_edge.durable import parts_sha256, sha256
+    from mtclip_edge.files import parts_sha256, sha256
 
     with tempfile.NamedTemporaryFile() as file:
         block = np.random.default_rng(0).bytes(64 << 20)

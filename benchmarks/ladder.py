@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from mtclip_edge.device import choose, open_session
 from mtclip_edge.errors import ParityFailed
-from mtclip_edge.export.ladder import PRECISIONS
-from mtclip_edge.export.limits import limits_of
 from mtclip_edge.export.pack import export
-from mtclip_edge.export.proving import Proof
-from mtclip_edge.preprocess import Preprocessing
-from mtclip_edge.sources import open_sources
-from mtclip_edge.tokens import Tokenizer
+from mtclip_edge.export.parity.limits import limits_of
+from mtclip_edge.export.proof import Proof
+from mtclip_edge.export.quantization.ladder import PRECISIONS
+from mtclip_edge.inference.device import choose, open_session
+from mtclip_edge.inference.preprocessing import Preprocessing
+from mtclip_edge.inference.tokenizer import Tokenizer
+from mtclip_edge.sources.source import open_sources
 from mtclip_edge.train.run import backbone_of, load_run
 
 

@@ -18,22 +18,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtclip_edge.explain import Target, occlusion, place_map, resized
-from mtclip_edge.export.split import Split, split
-from mtclip_edge.images import read_film
-from mtclip_edge.phantoms import make
-from mtclip_edge.phantoms.findings import KINDS, Finding
-from mtclip_edge.places import Places
-from mtclip_edge.preprocess import model_input
-from mtclip_edge.reporting import silent
-from mtclip_edge.settings import TrainConfig
-from mtclip_edge.sources import open_source
+from mtclip_edge.evidence.heat_map import Target, occlusion, place_map, resized
+from mtclip_edge.evidence.place_graph import Places
+from mtclip_edge.export.graphs.split import Split, split
+from mtclip_edge.films.read import read_film
+from mtclip_edge.inference.preprocessing import model_input
+from mtclip_edge.progress import silent
+from mtclip_edge.sources.phantoms.findings import KINDS, Finding
+from mtclip_edge.sources.phantoms.make import make
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Study
-from mtclip_edge.train.backbone import Backbone
-from mtclip_edge.train.features import report_features
-from mtclip_edge.train.fit import train
+from mtclip_edge.train.backbones.backbone import Backbone
 from mtclip_edge.train.projector import SharedSpace
 from mtclip_edge.train.run import backbone_of, load_run
+from mtclip_edge.train.settings import TrainConfig
+from mtclip_edge.train.tower_features import report_features
+from mtclip_edge.train.training import train
 
 LOSSES: dict[str, dict[str, Any]] = {"CLIP alone": {"bce": 0.0, "supcon": 0.0}, "BCE + SupCon + CLIP": {}}
 UNTRAINED = "untrained"

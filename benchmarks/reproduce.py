@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mtclip_edge.settings import TrainConfig
-from mtclip_edge.terminal import ProgressBars
-from mtclip_edge.train.ablation import VARIANTS
-from mtclip_edge.train.assess import Asked, assess
-from mtclip_edge.train.fit import train
+from mtclip_edge.display.answer_table import ProgressBars
+from mtclip_edge.train.evaluation.ablation import VARIANTS
+from mtclip_edge.train.evaluation.evaluate import Asked, assess
+from mtclip_edge.train.settings import TrainConfig
+from mtclip_edge.train.training import train
 
 FIGURES = {
     "AUROC": "auroc",

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.device import choose, open_session, threads
-from mtclip_edge.encoder import FILM_EMBEDDING, PIXELS, FilmEncoder
-from mtclip_edge.export.towers import FilmGraph
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.export.graphs.towers import FilmGraph
+from mtclip_edge.inference.device import choose, open_session, threads
+from mtclip_edge.inference.encoders import FILM_EMBEDDING, PIXELS, FilmEncoder
 from mtclip_edge.train.run import backbone_of, load_run
 
 Engine = Callable[[np.ndarray], np.ndarray]

@@ -52,8 +52,8 @@ def picture() -> None:
     from rich.console import Console
 
     from mtclip_edge import Retriever
-    from mtclip_edge.demo import FOLDER
-    from mtclip_edge.terminal import TableWriter
+    from mtclip_edge.bundle.demo import FOLDER
+    from mtclip_edge.display.answer_table import TableWriter
 
     console = Console(record=True, width=88, file=io.StringIO(), force_terminal=True, highlight=False)
     with Retriever.open(FOLDER) as retriever:
@@ -69,7 +69,7 @@ def phantoms() -> None:
     """Twelve phantoms of seed 0, in the order of their numbers."""
     from PIL import Image
 
-    from mtclip_edge.phantoms import make
+    from mtclip_edge.sources.phantoms.make import make
 
     sheet = Image.new("L", (4 * 240, 3 * 240))
     for number in range(12):

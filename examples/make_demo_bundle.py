@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from mtclip_edge import Retriever
-from mtclip_edge.demo import FOLDER
+from mtclip_edge.bundle.demo import FOLDER
+from mtclip_edge.display.answer_table import ProgressBars
+from mtclip_edge.evaluation.metrics import auroc
 from mtclip_edge.export.pack import export
-from mtclip_edge.metrics import auroc
-from mtclip_edge.phantoms import Phantom, make
-from mtclip_edge.settings import TrainConfig
-from mtclip_edge.sources.phantom import save
-from mtclip_edge.terminal import ProgressBars
-from mtclip_edge.train.fit import train
+from mtclip_edge.sources.layouts.phantom import save
+from mtclip_edge.sources.phantoms.make import Phantom, make
+from mtclip_edge.train.settings import TrainConfig
+from mtclip_edge.train.training import train
 
 TRAIN, REPORTS, UNSEEN_SEED, UNSEEN = "phantom:3000@11", "phantom:900@12", 13, 400
 # Written out, so that other defaults do not make another bundle.

@@ -12,36 +12,36 @@ from typing import Any
 import numpy as np
 
 from mtclip_edge import NOTICE, __version__
-from mtclip_edge.about import LICENCE, terms_of_use
-from mtclip_edge.building import Change, build
-from mtclip_edge.bundle import MANIFEST, Bundle, commit, file_record, foreign_files, forget, name_in, next_generation, writing
-from mtclip_edge.calibration import Calibration
-from mtclip_edge.cases import Cases
-from mtclip_edge.durable import private_dir, replace_with, sha256, write_bytes
-from mtclip_edge.embedder import Embedder
-from mtclip_edge.embedding import FilmVectors, embed_films
-from mtclip_edge.encoder import FilmEncoder
+from mtclip_edge.bundle.bundle import MANIFEST, Bundle, commit, file_record, foreign_files, forget, name_in, next_generation, writing
+from mtclip_edge.diagnostics.info import LICENCE, terms_of_use
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
-from mtclip_edge.film_gate_fit import films_in, look, spread, write_gate
-from mtclip_edge.fusion_tuning import tune
-from mtclip_edge.preprocess import Preprocessing
-from mtclip_edge.privacy import warning
-from mtclip_edge.reporting import Progress, Say, silent
-from mtclip_edge.reports import ReportStore
-from mtclip_edge.sources import Reading, open_source, open_sources
+from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evidence.calibration import Calibration
+from mtclip_edge.export.fitted.film_gate import films_in, look, spread, write_gate
+from mtclip_edge.export.fitted.fusion_weight import tune
+from mtclip_edge.export.fitted.verdicts import measure
+from mtclip_edge.files import private_dir, replace_with, sha256, write_bytes
+from mtclip_edge.index.report_store import ReportStore
+from mtclip_edge.indexing.build import Change, build
+from mtclip_edge.indexing.embedder import Embedder
+from mtclip_edge.inference.embed_films import FilmVectors, embed_films
+from mtclip_edge.inference.encoders import FilmEncoder
+from mtclip_edge.inference.preprocessing import Preprocessing
+from mtclip_edge.inference.tokenizer import Tokenizer
+from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.sources.privacy import warning
+from mtclip_edge.sources.source import Reading, open_source, open_sources
 from mtclip_edge.studies import Study
-from mtclip_edge.tokens import Tokenizer
-from mtclip_edge.train.backbone import Backbone
+from mtclip_edge.train.backbones.backbone import Backbone
 from mtclip_edge.train.run import Run, backbone_of, load_run
-from mtclip_edge.trust_fitting import measure
 
-from .card import model_card
-from .ladder import CPU_ORDER, PRECISIONS
-from .limits import Row
-from .places import export_places
-from .proving import Proof
-from .quantize import tower_kind
-from .towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
+from .graphs.place_graph import export_places
+from .graphs.towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
+from .model_card import model_card
+from .parity.limits import Row
+from .proof import Proof
+from .quantization.ladder import CPU_ORDER, PRECISIONS
+from .quantization.quantize import tower_kind
 
 PURPOSES = ("research", "demo")
 TOWERS = ("image", "text")

@@ -23,21 +23,21 @@ NOTICE = "Research use only. Retrieved prior reports, not a diagnosis."
 
 # Where each public name lives. They are imported when first used, so that `mtclip --help` loads neither numpy nor onnxruntime.
 _HOMES = {
-    "Agreement": "evidence",
-    "Bundle": "bundle",
-    "Contrast": "evidence",
-    "Device": "device",
-    "Evidence": "evidence",
-    "FilmHit": "results",
-    "FindingVote": "evidence",
-    "Judgement": "trust",
+    "Agreement": "evidence.evidence",
+    "Bundle": "bundle.bundle",
+    "Contrast": "evidence.evidence",
+    "Device": "inference.device",
+    "Evidence": "evidence.evidence",
+    "FilmHit": "retrieval.results",
+    "FindingVote": "evidence.evidence",
+    "Judgement": "evidence.verdict",
     "MtclipError": "errors",
-    "QueryResult": "results",
-    "ReportHit": "results",
-    "Retriever": "retriever",
-    "SimilarityFacts": "evidence",
+    "QueryResult": "retrieval.results",
+    "ReportHit": "retrieval.results",
+    "Retriever": "retrieval.retriever",
+    "SimilarityFacts": "evidence.evidence",
     "Study": "studies",
-    "open_source": "sources",
+    "open_source": "sources.source",
 }
 __all__ = [
     "NOTICE",
@@ -60,15 +60,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .bundle import Bundle
-    from .device import Device
+    from .bundle.bundle import Bundle
     from .errors import MtclipError
-    from .evidence import Agreement, Contrast, Evidence, FindingVote, SimilarityFacts
-    from .results import FilmHit, QueryResult, ReportHit
-    from .retriever import Retriever
-    from .sources import open_source
+    from .evidence.evidence import Agreement, Contrast, Evidence, FindingVote, SimilarityFacts
+    from .evidence.verdict import Judgement
+    from .inference.device import Device
+    from .retrieval.results import FilmHit, QueryResult, ReportHit
+    from .retrieval.retriever import Retriever
+    from .sources.source import open_source
     from .studies import Study
-    from .trust import Judgement
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,7 @@ def make_biomedclip_layout(folder: Path, image_model: str = "test_vit", size: in
         "preprocess_cfg": {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]},
     }
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1))
-    from mtclip_edge.train.open_clip_folder import with_local_text_config
+    from mtclip_edge.train.backbones.open_clip_folder import with_local_text_config
 
     local = with_local_text_config(config["model_cfg"], folder, folder)
     torch.manual_seed(0)

@@ -138,8 +138,8 @@ def hf_siglip(keep: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(source: Path, tiny_backbone: Path, keep: Path) -> Path:
     """A run trained on the drawn studies with the defaults, but fewer epochs and small batches."""
-    from mtclip_edge.settings import TrainConfig
-    from mtclip_edge.train.fit import train
+    from mtclip_edge.train.settings import TrainConfig
+    from mtclip_edge.train.training import train
 
     config = TrainConfig(backbone=str(tiny_backbone), epochs=30, batch_size=32, lr=3e-3, dropout=0.1, patience=30)
     return once(keep / "run", lambda folder: train(config, [str(source)], folder))
@@ -165,10 +165,11 @@ def known_graphs(known_text: None, tiny_bundle: Path, monkeypatch: pytest.Monkey
     """Exports of ``tiny_run`` take the graphs made for the session: the same run gives the same bytes (tested), eight seconds later."""
     import shutil
 
-    from mtclip_edge.export import pack, places
+    from mtclip_edge.export import pack
+    from mtclip_edge.export.graphs import place_graph
 
     monkeypatch.setattr(pack, "export_film_tower", lambda graph, size, target: shutil.copy(tiny_bundle / "image.fp32.onnx", target))
-    monkeypatch.setattr(places, "export_graph", lambda *rest: shutil.copy(tiny_bundle / "explain.onnx", rest[-1]))
+    monkeypatch.setattr(place_graph, "export_graph", lambda *rest: shutil.copy(tiny_bundle / "explain.onnx", rest[-1]))
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def known_text(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def film(source: Path) -> Path:
     """A drawn film of the test split."""
-    from mtclip_edge.sources import open_source
+    from mtclip_edge.sources.source import open_source
 
     return open_source(str(source)).split("test")[0].films[0].path
 

@@ -153,7 +153,7 @@ def main() -> None:
     limit_memory(int(sys.argv[3]))
     seeds = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the test that started this
     from mtclip_edge.errors import FilmUnreadable
-    from mtclip_edge.images import read_film
+    from mtclip_edge.films.read import read_film
 
     outcomes: Counter[str] = Counter()
     slowest, worst = 0.0, -1

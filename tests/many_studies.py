@@ -52,19 +52,20 @@ def make(path: Path, rows: int, words: int = 90) -> None:
 
 def run(way: str, path: Path) -> dict[str, float]:
     """Peak memory in MB of the process before and after, and the studies found."""
-    from mtclip_edge import inspecting, manifest_export, sources
+    from mtclip_edge.sources import manifest_writer, source
     from mtclip_edge.sources.entries import Entry
+    from mtclip_edge.sources.inspection import inspection
 
     before = _peak()
     if way == "stream":
-        studies = sum(isinstance(item, Entry) for item in sources.stream_source(str(path)))
+        studies = sum(isinstance(item, Entry) for item in source.stream_source(str(path)))
     elif way == "inspect":
-        studies = inspecting.inspect(str(path), films=0)[0]["studies"]
+        studies = inspection.inspect(str(path), films=0)[0]["studies"]
     elif way == "open":
-        studies = len(sources.open_source(str(path)).studies)
+        studies = len(source.open_source(str(path)).studies)
     else:
         target = path.with_name(f"out.{way}")
-        studies = int(manifest_export.export_manifest(str(path), target, overwrite=True)[0].split(": ")[1].split()[0])
+        studies = int(manifest_writer.export_manifest(str(path), target, overwrite=True)[0].split(": ")[1].split()[0])
         target.unlink()
     return {"before": before, "after": _peak(), "studies": studies}
 

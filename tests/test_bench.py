@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtclip_edge import bench
+from mtclip_edge.diagnostics import bench
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtclip_edge.building import rebuild
-from mtclip_edge.bundle import MANIFEST, Bundle, _self_hash, _serialized, commit, foreign_files, name_in, writing
+from mtclip_edge.bundle.bundle import MANIFEST, Bundle, _self_hash, _serialized, commit, foreign_files, name_in, writing
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, NotABundle, Refused, SourceUnusable
-from mtclip_edge.opening import Opened, Wishes, open_parts
-from mtclip_edge.reports import ReportStore
-from mtclip_edge.retriever import Retriever
-from mtclip_edge.sources import open_source
+from mtclip_edge.index.report_store import ReportStore
+from mtclip_edge.indexing.build import rebuild
+from mtclip_edge.retrieval.opening import Opened, Wishes, open_parts
+from mtclip_edge.retrieval.retriever import Retriever
+from mtclip_edge.sources.source import open_source
 
 
 def rewrite(bundle: Path, **changes: object) -> None:
@@ -165,7 +165,7 @@ def test_a_rebuild_that_fails_leaves_the_bundle_as_it_was(bundle: Path, source: 
         def fail(*_: object, failure: BaseException = failure) -> None:
             raise failure
 
-        monkeypatch.setattr("mtclip_edge.building.build_graph", fail)
+        monkeypatch.setattr("mtclip_edge.indexing.build.build_graph", fail)
         with pytest.raises(type(failure)):
             rebuild(bundle, studies)
     assert {p.name: p.read_bytes() for p in bundle.iterdir()} == before
@@ -181,7 +181,7 @@ def test_a_reader_that_meets_a_removed_generation_takes_the_next(bundle: Path, s
             rebuild(bundle, open_source(str(source)).studies)
         return open_parts(opened, wishes)
 
-    monkeypatch.setattr("mtclip_edge.retriever.open_parts", interrupted)
+    monkeypatch.setattr("mtclip_edge.retrieval.retriever.open_parts", interrupted)
     with Retriever.open(bundle) as retriever:
         assert retriever.bundle.generation == 2
         assert retriever.query(film).hits
@@ -295,7 +295,7 @@ def test_a_wrong_path_leaves_no_folder_and_no_lock(tmp_path: Path) -> None:
 
 
 def test_new_folders_are_private_with_their_parents(tmp_path: Path) -> None:
-    from mtclip_edge.durable import private_dir
+    from mtclip_edge.files import private_dir
 
     private_dir(tmp_path / "a" / "b" / "c")
     assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c")} == {0o700}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from mtclip_edge.calibration import Calibration, fit, sigmoid
-from mtclip_edge.metrics import calibration_error
+from mtclip_edge.evaluation.metrics import calibration_error
+from mtclip_edge.evidence.calibration import Calibration, fit, sigmoid
 
 
 def drawn(random: np.random.Generator, count: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtclip_edge import changing, embedder
-from mtclip_edge.building import rebuild
-from mtclip_edge.bundle import Bundle, commit
-from mtclip_edge.changing import Searchable, add, merge, rebuild_index, remove
-from mtclip_edge.demo import FOLDER
-from mtclip_edge.encoder import TextEncoder
+from mtclip_edge.bundle.bundle import Bundle, commit
+from mtclip_edge.bundle.demo import FOLDER
 from mtclip_edge.errors import ArtefactIncompatible, MtclipError, NotABundle, Refused
-from mtclip_edge.filters import Filters
-from mtclip_edge.reports import ReportStore
-from mtclip_edge.retriever import Retriever
-from mtclip_edge.sources import open_source
-from mtclip_edge.store import stored_studies
+from mtclip_edge.index.filters import Filters
+from mtclip_edge.index.report_store import ReportStore
+from mtclip_edge.indexing import embedder, update
+from mtclip_edge.indexing.build import rebuild
+from mtclip_edge.indexing.store_writer import stored_studies
+from mtclip_edge.indexing.update import Searchable, add, merge, rebuild_index, remove
+from mtclip_edge.inference.encoders import TextEncoder
+from mtclip_edge.retrieval.retriever import Retriever
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Study
 
 SECRET = Study(
@@ -369,7 +369,7 @@ def test_a_wrong_path_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_adding_a_few_to_many_does_not_build_the_graph_again(half: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changing, "build_graph", None)
+    monkeypatch.setattr(update, "build_graph", None)
     add(half, [SECRET])
     assert Bundle.open(half).index["hnsw"]["recall@10"] >= 0.99
 

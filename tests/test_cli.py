@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mtclip_edge import __version__
-from mtclip_edge.sources import open_source
+from mtclip_edge.sources.source import open_source
 
 
 @pytest.fixture
@@ -296,7 +296,7 @@ def test_ctrl_c_during_the_first_imports_is_no_traceback(tiny_bundle: Path, film
 
 
 def test_an_unexpected_error_shows_no_values(mtclip, tiny_bundle: Path, films: list[Path], monkeypatch) -> None:
-    from mtclip_edge.retriever import Retriever
+    from mtclip_edge.retrieval.retriever import Retriever
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("PATIENT NAME")

@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
-from mtclip_edge import containers
+from mtclip_edge.commands.film_arguments import expand
 from mtclip_edge.errors import MtclipError
-from mtclip_edge.images import read_film
-from mtclip_edge.inputs import expand
+from mtclip_edge.films import dicomdir
+from mtclip_edge.films.read import read_film
 
 
 @pytest.fixture
@@ -92,14 +92,14 @@ def test_names_that_lead_elsewhere_lead_nowhere(deep: np.ndarray, tmp_path: Path
 )
 def test_a_zip_beyond_bounds_is_not_opened(deep: np.ndarray, tmp_path: Path, monkeypatch, limit: str, value: int, message: str) -> None:
     path = zipped(tmp_path / "z.zip", {name: written(cr(deep, 12)) for name in "abc"})
-    monkeypatch.setattr(containers, limit, value)
+    monkeypatch.setattr(dicomdir, limit, value)
     assert film_names(path, tmp_path) == [message]
 
 
 def test_a_member_that_expands_beyond_bounds(deep: np.ndarray, tmp_path: Path, monkeypatch) -> None:
     bomb = written(cr(deep, 12)) + bytes(1 << 20)
     path = zipped(tmp_path / "z.zip", {"bomb": bomb, "f": written(cr(deep, 12))}, compression=zipfile.ZIP_DEFLATED)
-    monkeypatch.setattr(containers, "LARGEST", 1 << 19)
+    monkeypatch.setattr(dicomdir, "LARGEST", 1 << 19)
     assert film_names(path, tmp_path) == ["z.zip!bomb: 0.0 GB, more than 0 GB", "z.zip!f"]
 
 
@@ -144,7 +144,7 @@ def test_random_damage_to_a_zip_never_escapes(deep: np.ndarray, tmp_path: Path, 
         data = bytearray(good)
         for position in random.integers(directory if random.random() < 0.7 else 0, len(data), 3):
             data[position] = int(random.integers(0, 256))
-        for name, film in containers.zip_films(bytes(data), "z"):
+        for name, film in dicomdir.zip_films(bytes(data), "z"):
             try:
                 if not isinstance(film, MtclipError):
                     read_film(film, name)
@@ -208,8 +208,8 @@ def test_a_dicomdir_on_a_disc_in_lower_case_and_with_a_missing_file(deep: np.nda
 def test_a_dicomdir_leads_nowhere_else(deep: np.ndarray, tmp_path: Path, parts: list[str]) -> None:
     path = disc(tmp_path / "disc", deep, films=1)
     (tmp_path / "OUT").write_bytes(written(cr(deep, 12)))
-    assert containers._referenced(path.parent, tuple(parts), "DICOMDIR") is not None
-    ((name, problem),) = [containers._referenced(path.parent, tuple(parts), "DICOMDIR")]  # type: ignore[misc]
+    assert dicomdir._referenced(path.parent, tuple(parts), "DICOMDIR") is not None
+    ((name, problem),) = [dicomdir._referenced(path.parent, tuple(parts), "DICOMDIR")]  # type: ignore[misc]
     assert (name, str(problem)) == ("DICOMDIR", "DICOMDIR: a listed file that is not below it")
 
 
@@ -247,7 +247,7 @@ def test_a_folder_of_files_without_suffix(mtclip, tiny_bundle: Path, deep: np.nd
 
 
 def test_dicom_that_arrives_is_seen(deep: np.ndarray, tmp_path: Path) -> None:
-    from mtclip_edge.watch import arrivals
+    from mtclip_edge.films.watch import arrivals
 
     film = written(cr(deep, 12))
     found = arrivals(tmp_path, wait=lambda _: None if (tmp_path / "IM1").exists() else (tmp_path / "IM1").write_bytes(film) and None)

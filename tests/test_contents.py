@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from layouts import png, put, shard
 
-from mtclip_edge import contents
 from mtclip_edge.errors import FilmUnreadable
-from mtclip_edge.images import read_film
+from mtclip_edge.films import archives
+from mtclip_edge.films.read import read_film
 
 
 def zipped(path: Path, members: dict[str, bytes]) -> Path:
@@ -25,11 +25,11 @@ def test_a_member_is_read_like_a_file(tmp_path: Path) -> None:
     tar = shard(tmp_path / "b.tar", [("in/x.png", png(8)), ("in/x.png", png(9)), ("empty", b"")])
     for name, value in ((f"{archive}!in/x.png", 7), (f"{tar}!in/x.png", 9)):  # of two with one name the later counts
         path = Path(name)
-        assert contents.exists(path) and contents.size(path) == len(contents.read_bytes(path))
+        assert archives.exists(path) and archives.size(path) == len(archives.read_bytes(path))
         assert read_film(path).grey[0, 0] == value
-    assert contents.read_bytes(Path(f"{tar}!empty")) == b"" and contents.size(Path(f"{tar}!empty")) == 0
+    assert archives.read_bytes(Path(f"{tar}!empty")) == b"" and archives.size(Path(f"{tar}!empty")) == 0
     plain = put(tmp_path / "odd!.png", png(3))
-    assert contents.exists(plain) and read_film(plain).grey[0, 0] == 3 and contents.size(plain) == len(png(3))
+    assert archives.exists(plain) and read_film(plain).grey[0, 0] == 3 and archives.size(plain) == len(png(3))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip", "b.tar", "odd!.png"]
 
 
@@ -45,7 +45,7 @@ def test_what_is_not_there_is_no_film(tmp_path: Path, name: str) -> None:
     zipped(tmp_path / "a.zip", {"x.png": png()})
     shard(tmp_path / "b.tar", [("x.png", png())])
     put(tmp_path / "x.png", png())
-    assert not contents.exists(tmp_path / name)
+    assert not archives.exists(tmp_path / name)
     with pytest.raises(FilmUnreadable, match="no such file"):
         read_film(tmp_path / name)
 
@@ -63,11 +63,11 @@ def test_damaged_and_compressed_archives(tmp_path: Path) -> None:
             read_film(tmp_path / f"{archive}!x.png")
         assert len(str(caught.value).splitlines()) == 1
     for archive in ("no.zip", "packed.tar"):
-        assert not contents.exists(tmp_path / f"{archive}!x.png")
+        assert not archives.exists(tmp_path / f"{archive}!x.png")
 
 
 def test_a_member_larger_than_a_film_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "MAX_BYTES", 1000)
+    monkeypatch.setattr(archives, "MAX_BYTES", 1000)
     archive = zipped(tmp_path / "bomb.zip", {"x.png": b"\0" * 100_000})
     tar = shard(tmp_path / "b.tar", [("x.png", b"\0" * 100_000)])
     for path in (archive, tar):

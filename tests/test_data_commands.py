@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from layouts import open_i, png, put
 
-from mtclip_edge import manifest_export
+from mtclip_edge.display.inspection_page import lines, page
 from mtclip_edge.errors import Refused, SourceUnusable
-from mtclip_edge.film_check import Thumbnail
-from mtclip_edge.inspect_page import lines, page
-from mtclip_edge.inspecting import inspect
-from mtclip_edge.manifest_export import export_manifest
-from mtclip_edge.near_twins import groups, signature
-from mtclip_edge.phi import suspicions
-from mtclip_edge.sources import open_source
-from mtclip_edge.token_limits import Lengths
+from mtclip_edge.sources import manifest_writer
+from mtclip_edge.sources.inspection.film_files import Thumbnail
+from mtclip_edge.sources.inspection.inspection import inspect
+from mtclip_edge.sources.inspection.near_twins import groups, signature
+from mtclip_edge.sources.inspection.phi import suspicions
+from mtclip_edge.sources.inspection.text_lengths import Lengths
+from mtclip_edge.sources.manifest_writer import export_manifest
+from mtclip_edge.sources.source import open_source
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_near_twins_are_like_the_exact_jaccard_index() -> None:
 
 
 def test_lengths_say_how_they_were_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtclip_edge.token_limits._files", dict)
+    monkeypatch.setattr("mtclip_edge.sources.inspection.text_lengths._files", dict)
     lengths = Lengths()
     for words in (50, 60, 200):
         lengths.add("word " * words)
@@ -236,7 +236,7 @@ def test_an_export_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(manifest_export.csv, "writer", full)
+    monkeypatch.setattr(manifest_writer.csv, "writer", full)
     with pytest.raises(OSError, match="No space"):
         export_manifest(str(folder), to, overwrite=True)
     monkeypatch.undo()
@@ -267,10 +267,10 @@ def test_memory_does_not_grow_with_the_reports(tmp_path_factory: pytest.TempPath
 
 
 def test_train_hands_the_rule_on_with_the_source(mtclip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mtclip_edge.train import fit
+    from mtclip_edge.train import training
 
     asked: list[str] = []
-    monkeypatch.setattr(fit, "train", lambda config, sources, out, **how: asked.extend(sources))
+    monkeypatch.setattr(training, "train", lambda config, sources, out, **how: asked.extend(sources))
     folder = openi(tmp_path / "in")
     assert mtclip("train", "--data", folder, "--abnormal", "acute", "--out", tmp_path / "run").code == 0
     assert mtclip("train", "--data", folder, "--out", tmp_path / "run").code == 0

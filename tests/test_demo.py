@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mtclip_edge import Retriever
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.demo import FOLDER, LOUD
-from mtclip_edge.phantoms import make
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.bundle.demo import FOLDER, LOUD
+from mtclip_edge.sources.phantoms.make import make
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

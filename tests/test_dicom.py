@@ -20,12 +20,12 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
-from mtclip_edge import decoders
 from mtclip_edge.errors import FilmUnreadable
-from mtclip_edge.header import Ids
-from mtclip_edge.images import Film, looks_like_film, read_film
-from mtclip_edge.retriever import Retriever
-from mtclip_edge.sources import open_source
+from mtclip_edge.films.dicom import decoders
+from mtclip_edge.films.film import Ids
+from mtclip_edge.films.read import Film, looks_like_film, read_film
+from mtclip_edge.retrieval.retriever import Retriever
+from mtclip_edge.sources.source import open_source
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_a_truncated_file_is_one_clear_line_wherever_it_ends(deep: np.ndarray, s
 def test_a_stream_of_another_size_or_cut_short_never_reaches_a_decoder(deep: np.ndarray, syntax: str, monkeypatch) -> None:
     pixels, bits = ((deep >> 4).astype(np.uint8), 8) if syntax == dicoms.BASELINE else (deep, 12)
     data = written(cr(pixels, bits), syntax)
-    monkeypatch.setattr("mtclip_edge.dicom_pixels.decode", None)
+    monkeypatch.setattr("mtclip_edge.films.dicom.pixel_data.decode", None)
     rows = b"\x28\x00\x10\x00US\x02\x00"
     assert refused(data.replace(rows + b"\x28\x00", rows + b"\x29\x00")).endswith("its header says 36 x 41)")
     assert refused(data.replace(b"\xff\xd9", b"\0\0")).endswith("data end early)")
@@ -308,7 +308,7 @@ def test_a_stream_of_another_size_or_cut_short_never_reaches_a_decoder(deep: np.
 def test_a_deflated_bomb(deep: np.ndarray, monkeypatch) -> None:
     import zlib
 
-    monkeypatch.setattr("mtclip_edge.dicom_pixels._MOST_INFLATED", 1 << 20)
+    monkeypatch.setattr("mtclip_edge.films.dicom.pixel_data._MOST_INFLATED", 1 << 20)
     data = written(cr(deep, 12), dicoms.DEFLATED)
     start = 144 + int.from_bytes(data[140:144], "little")
     inner = zlib.decompress(data[start:], -15)
@@ -395,8 +395,8 @@ def test_render_overrides_the_bundle_and_says_so(mtclip, tiny_bundle: Path, deep
 def test_the_default_render_is_in_no_manifest_and_another_is(tiny_bundle: Path) -> None:
     from dataclasses import replace
 
-    from mtclip_edge.bundle import Bundle
-    from mtclip_edge.preprocess import Preprocessing
+    from mtclip_edge.bundle.bundle import Bundle
+    from mtclip_edge.inference.preprocessing import Preprocessing
 
     how = Bundle.open(tiny_bundle).preprocessing
     assert how.render == "voi" and "render" not in how.to_dict()
@@ -405,8 +405,8 @@ def test_the_default_render_is_in_no_manifest_and_another_is(tiny_bundle: Path) 
 
 
 def test_a_bundles_own_render_is_what_its_films_get(bundle: Path, deep: np.ndarray) -> None:
-    from mtclip_edge.embedding import embed_films
-    from mtclip_edge.encoder import FilmEncoder
+    from mtclip_edge.inference.embed_films import embed_films
+    from mtclip_edge.inference.encoders import FilmEncoder
 
     with Retriever.open(bundle) as retriever:
         from dataclasses import replace
@@ -438,7 +438,12 @@ def test_pydicom_is_loaded_for_dicom_only(tiny_bundle: Path, film: Path, deep: n
         out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
         loaded = set(out.split("LOADED")[1].split())
         assert ("pydicom" in loaded) == expected
-        assert expected or not loaded & {"zipfile", "mtclip_edge.dicom", "mtclip_edge.containers", "mtclip_edge.decoders"}
+        assert expected or not loaded & {
+            "zipfile",
+            "mtclip_edge.films.dicom.reader",
+            "mtclip_edge.films.dicomdir",
+            "mtclip_edge.films.dicom.decoders",
+        }
 
 
 def test_dicom_from_standard_input(mtclip, tiny_bundle: Path, deep: np.ndarray, monkeypatch) -> None:

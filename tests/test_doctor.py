@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtclip_edge import doctor
+from mtclip_edge.diagnostics import doctor
 
 
 def states(checks: list[doctor.Check]) -> dict[str, str]:
@@ -26,7 +26,7 @@ def test_here_everything_works(mtclip) -> None:
 
 
 def test_a_missing_dicom_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mtclip_edge import decoders
+    from mtclip_edge.films.dicom import decoders
 
     monkeypatch.setattr(decoders, "find_spec", lambda name: None if name == "gdcm" else name)
     (check,) = doctor._dicom()

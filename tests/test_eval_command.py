@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mtclip_edge.sources import open_source
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import LABELS
 
 
@@ -75,7 +75,7 @@ def test_several_models_are_readable_in_a_narrow_terminal(judged: SimpleNamespac
 
     from rich.console import Console
 
-    from mtclip_edge.eval_table import print_eval
+    from mtclip_edge.display.evaluation_table import print_eval
 
     shown = {}
     for width in (80, 140):
@@ -180,8 +180,8 @@ def test_the_ablation_compares_each_combination_of_losses_with_clip_alone(
 
 def test_an_interval_of_the_ablation_holds_the_spread_over_trainings() -> None:
     """Two trainings that differ: an interval over patients alone would not know."""
-    from mtclip_edge.figures import Drawn, Figure
-    from mtclip_edge.train.ablation import _averaged
+    from mtclip_edge.evaluation.bootstrap import Drawn, Figure
+    from mtclip_edge.train.evaluation.ablation import _averaged
 
     runs = [[Drawn(Figure("auroc", "all", value), np.full(1000, value))] for value in (0.6, 0.8)]
     found = _averaged("x", runs).drawn[0].figure

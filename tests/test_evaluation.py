@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from drawn import flat
 
-from mtclip_edge.calibration import Calibration
-from mtclip_edge.cases import Cases
-from mtclip_edge.evaluation import Embedded, Judged, evaluate, selection_score
-from mtclip_edge.figures import Drawn, differences
+from mtclip_edge.evaluation.bootstrap import Drawn, differences
+from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evaluation.figures import Embedded, Judged, evaluate, selection_score
+from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.studies import Film, Study
 
 

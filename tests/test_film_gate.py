@@ -10,14 +10,14 @@ import pytest
 from drawn import draw
 from PIL import Image
 
-from mtclip_edge import film_gate_fit as fitting
-from mtclip_edge.bundle import Bundle
+from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import SourceUnusable
-from mtclip_edge.film_facts import facts_of
-from mtclip_edge.film_gate import FilmGate, Gaussian, Thresholds, judge, layout_of, mirrored
-from mtclip_edge.header import Header
-from mtclip_edge.images import Film
-from mtclip_edge.retriever import Retriever
+from mtclip_edge.export.fitted import film_gate as fitting
+from mtclip_edge.films.film import Header
+from mtclip_edge.films.gate import FilmGate, Gaussian, Thresholds, judge, layout_of, mirrored
+from mtclip_edge.films.gate_facts import facts_of
+from mtclip_edge.films.read import Film
+from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.studies import Film as StudyFilm
 from mtclip_edge.studies import Study
 
@@ -326,7 +326,7 @@ def test_a_gate_goes_with_its_bundle(mtclip, gated: Path, films: SimpleNamespace
 def test_an_export_fits_a_gate(tiny_run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a later fit of the bundle would; 14 validation films are too few, so a tenth may be warned of here."""
     from mtclip_edge.export import pack
-    from mtclip_edge.sources import open_source
+    from mtclip_edge.sources.source import open_source
 
     monkeypatch.setattr(fitting, "LEAST_FITTED", 50)
     monkeypatch.setattr(fitting, "FEWEST_HELD", 9)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtclip_edge.building import rebuild
-from mtclip_edge.bundle import Bundle
+from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import WrongOption
-from mtclip_edge.filters import Filters
-from mtclip_edge.retriever import Retriever
-from mtclip_edge.sources import open_source
+from mtclip_edge.index.filters import Filters
+from mtclip_edge.indexing.build import rebuild
+from mtclip_edge.retrieval.retriever import Retriever
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Study, distinct_reports, folded, is_view
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtclip_edge.bundle import Bundle
+from mtclip_edge.bundle.bundle import Bundle
 
 MOUNT = "mount -t tmpfs -o size={size}k none {folder}"
 
@@ -76,8 +76,8 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_index_changes(change: str, on_small_disk, bundle: Path, source: Path, film: Path, tmp_path: Path, soak: bool) -> None:
     """It fills while the store, the words, the vectors, the graph or the manifest is written: what stood before still answers."""
-    from mtclip_edge.building import rebuild
-    from mtclip_edge.sources import open_source
+    from mtclip_edge.indexing.build import rebuild
+    from mtclip_edge.sources.source import open_source
 
     if change != "remove" and not soak:
         pytest.skip("with the build above one of the five is enough outside make soak")

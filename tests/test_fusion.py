@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from mtclip_edge import Retriever
-from mtclip_edge.bundle import Bundle, commit
-from mtclip_edge.cases import Cases
-from mtclip_edge.demo import FOLDER
+from mtclip_edge.bundle.bundle import Bundle, commit
+from mtclip_edge.bundle.demo import FOLDER
 from mtclip_edge.errors import WrongOption
-from mtclip_edge.fusion import Fusion, choose_fusion, fused, most_similar
-from mtclip_edge.fusion_tuning import fused_scores, tune
-from mtclip_edge.images import read_film
+from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.export.fitted.fusion_weight import fused_scores, tune
+from mtclip_edge.films.read import read_film
+from mtclip_edge.index.fusion import Fusion, choose_fusion, fused, most_similar
 from mtclip_edge.studies import Film, Study
 
 

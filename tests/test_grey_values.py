@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtclip_edge.grey_values import Lut, Rendering, Window, to_grey
+from mtclip_edge.films.dicom.grayscale import Lut, Rendering, Window, to_grey
 
 
 def greys(values: list[int], how: Rendering, mode: str = "voi", dtype: str = "int32") -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mtclip_edge.errors import FilmUnreadable
-from mtclip_edge.images import looks_like_film, read_film
+from mtclip_edge.films.read import looks_like_film, read_film
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtclip_edge import graph as graph_module
-from mtclip_edge import index
 from mtclip_edge.errors import ZeroQuery
-from mtclip_edge.graph import build_graph, grow_graph, load_graph
-from mtclip_edge.index import Choice, Hits, Index
+from mtclip_edge.index import hnsw as graph_module
+from mtclip_edge.index import index
+from mtclip_edge.index.hnsw import build_graph, grow_graph, load_graph
+from mtclip_edge.index.index import Choice, Hits, Index
 
 
 def same(a: Hits, b: Hits) -> bool:

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from test_changing import assert_same, content
 
-from mtclip_edge.building import rebuild
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.changing import add
-from mtclip_edge.sources import open_source
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.indexing.build import rebuild
+from mtclip_edge.indexing.update import add
+from mtclip_edge.sources.source import open_source
 
 COMMANDS = ("build", "add", "remove", "rebuild", "merge", "export")
 # Where a process can be stopped, and how often it passes there at most; a file's number is drawn.
@@ -38,9 +38,9 @@ CHILD = """
 import json, os, sys, time
 from pathlib import Path
 import hnswlib, onnxruntime, pyarrow.parquet
-from mtclip_edge import building, changing, parquet
+from mtclip_edge.indexing import build as building, update as changing, parquet_export as parquet
 from mtclip_edge.errors import MtclipError
-from mtclip_edge.sources import open_source
+from mtclip_edge.sources.source import open_source
 
 committed, passed, wanted = False, 0, None
 
@@ -210,7 +210,7 @@ def check(command: str, phase: str, case: dict[str, Path], before: dict, after: 
 @pytest.mark.slow
 def test_a_query_meanwhile_sees_one_state_or_the_other(bundle: Path, source: Path, film: Path, changes: Changes, soak: bool) -> None:
     """Readers open and ask without a pause while a writer adds, removes and rebuilds."""
-    from mtclip_edge.retriever import Retriever
+    from mtclip_edge.retrieval.retriever import Retriever
 
     studies = [s for s in open_source(str(source)).studies if s.report_id]
     rebuild(bundle, studies[: len(studies) // 2])

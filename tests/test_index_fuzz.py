@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from mtclip_edge.bundle import Bundle
+from mtclip_edge.bundle.bundle import Bundle
 
 WORKER = """
 import json, random, shutil, sys
 from pathlib import Path
-from mtclip_edge.bundle import Bundle
+from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import ArtefactDamaged, MtclipError
-from mtclip_edge.retriever import Retriever
+from mtclip_edge.retrieval.retriever import Retriever
 
 bundle, film, seed, cases = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 names = sorted(Bundle.open(bundle).manifest["files"]) + ["manifest.json"]
@@ -143,18 +143,18 @@ def test_every_region_of_every_file_is_covered_by_a_hash(bundle: Path) -> None:
 def test_a_large_file_is_hashed_in_parts_to_its_last_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import hashlib
 
-    from mtclip_edge import bundle as module
-    from mtclip_edge import durable
+    from mtclip_edge import files
+    from mtclip_edge.bundle import bundle as module
 
-    monkeypatch.setattr(durable, "PART", 1000)
+    monkeypatch.setattr(files, "PART", 1000)
     monkeypatch.setattr(module, "PART", 1000)
     for size in (999, 1000, 1001, 2000, 2750):
         data = bytes(i * 7 % 251 for i in range(size))
         (tmp_path / "f").write_bytes(data)
         parts = [hashlib.sha256(data[start : start + 1000]).digest() for start in range(0, size, 1000)]
-        assert durable.parts_sha256(tmp_path / "f") == hashlib.sha256(b"".join(parts)).hexdigest()
+        assert files.parts_sha256(tmp_path / "f") == hashlib.sha256(b"".join(parts)).hexdigest()
         record = module.file_record(tmp_path / "f")
         assert ("parts" in record) == (size > 1000) and record["size"] == size
-        assert record["sha256"] == (durable.parts_sha256 if size > 1000 else durable.sha256)(tmp_path / "f")
+        assert record["sha256"] == (files.parts_sha256 if size > 1000 else files.sha256)(tmp_path / "f")
         (tmp_path / "f").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         assert module.file_record(tmp_path / "f")["sha256"] != record["sha256"]

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mtclip_edge.leaks import between_splits, with_training
-from mtclip_edge.sources import Reading
+from mtclip_edge.evaluation.leaks import between_splits, with_training
+from mtclip_edge.sources.source import Reading
 from mtclip_edge.studies import Film, Study
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mtclip_edge.errors import SourceUnusable
-from mtclip_edge.sources import open_source, open_sources
+from mtclip_edge.sources.source import open_source, open_sources
 
 
 def write(folder: Path, text: str, *films: str, name: str = "manifest.csv") -> Path:

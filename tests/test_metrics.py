@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
-from mtclip_edge.metrics import (
+from mtclip_edge.evaluation.metrics import (
     auroc,
     average_precision,
     average_precision_at,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mtclip_edge.figures import Figure
-from mtclip_edge.naming import FINDINGS, GROUPS, OTHER, group, row, title
-from mtclip_edge.page import Example, ExampleHit, Picture, page
+from mtclip_edge.display.evaluation_page import Example, ExampleHit, Picture, page
+from mtclip_edge.display.figure_names import FINDINGS, GROUPS, OTHER, group, row, title
+from mtclip_edge.evaluation.bootstrap import Figure
 from mtclip_edge.studies import Film, Study
 
 VOID = {"meta", "img", "br", "link"}
@@ -355,7 +355,7 @@ def test_two_pictures_stand_in_order_with_ids_of_their_own(full: str) -> None:
 
 
 def test_pictures_of_the_training_side_share_a_page() -> None:
-    plots = pytest.importorskip("mtclip_edge.train.plots")
+    plots = pytest.importorskip("mtclip_edge.train.evaluation.plots")
     import numpy as np
 
     cloud = plots.Cloud(np.zeros((3, 2)), np.array([0, 1, -1]), np.array(["<script>", "a & b", ""]))
@@ -371,8 +371,8 @@ def test_pictures_of_the_training_side_share_a_page() -> None:
 def test_a_judged_evaluation_becomes_a_page_with_every_figure() -> None:
     import numpy as np
 
-    from mtclip_edge.cases import Cases
-    from mtclip_edge.evaluation import Embedded, Judged
+    from mtclip_edge.evaluation.cases import Cases
+    from mtclip_edge.evaluation.figures import Embedded, Judged
 
     random = np.random.default_rng(3)
     cases = Cases.of([study(number) for number in range(60)])

@@ -6,20 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.changing import Searchable
+from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import ExtraMissing, Refused
-from mtclip_edge.parquet import export_parquet
-from mtclip_edge.sources import open_source
-from mtclip_edge.stats import statistics
-from mtclip_edge.store import stored_studies
+from mtclip_edge.indexing.parquet_export import export_parquet
+from mtclip_edge.indexing.statistics import statistics
+from mtclip_edge.indexing.store_writer import stored_studies
+from mtclip_edge.indexing.update import Searchable
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import distinct_reports
 
 
 def test_parquet_holds_everything(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pyarrow import parquet
 
-    monkeypatch.setattr("mtclip_edge.parquet.ROWS", 7)  # several pieces
+    monkeypatch.setattr("mtclip_edge.indexing.parquet_export.ROWS", 7)  # several pieces
     lines = export_parquet(tiny_bundle, tmp_path / "out")
     tables = {name: parquet.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist() for name in ("reports", "studies", "films")}
     about, parts = Bundle.open(tiny_bundle).index, Searchable.of(Bundle.open(tiny_bundle))
@@ -50,7 +50,7 @@ def test_parquet_overwrites_nothing_and_leaves_nothing(tiny_bundle: Path, tmp_pa
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mtclip_edge.parquet._table", full)
+    monkeypatch.setattr("mtclip_edge.indexing.parquet_export._table", full)
     with pytest.raises(OSError, match="No space left"):
         export_parquet(tiny_bundle, tmp_path / "out")
     assert not list(tmp_path.iterdir())

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from mtclip_edge.errors import SourceUnusable
-from mtclip_edge.phantoms import make
-from mtclip_edge.phantoms.draw import draw
-from mtclip_edge.phantoms.findings import KINDS, SIZES, Finding
-from mtclip_edge.phantoms.shapes import Frame
-from mtclip_edge.phantoms.wording import _SEEN
-from mtclip_edge.sources import open_source
+from mtclip_edge.sources.phantoms.draw import draw
+from mtclip_edge.sources.phantoms.findings import KINDS, SIZES, Finding
+from mtclip_edge.sources.phantoms.make import make
+from mtclip_edge.sources.phantoms.shapes import Frame
+from mtclip_edge.sources.phantoms.wording import _SEEN
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import distinct_reports, split_of
 
 _STARTS = (
@@ -131,7 +131,7 @@ def test_a_source_of_phantoms(home: Path) -> None:
     assert open_source("phantom:12@77") == reading
     first = make(77, 0)
     assert reading.studies[0].text == first.report.text
-    from mtclip_edge.images import read_film
+    from mtclip_edge.films.read import read_film
 
     np.testing.assert_array_equal(read_film(reading.studies[0].films[0].path).grey, first.drawn.grey)
     assert distinct_reports(reading.studies)

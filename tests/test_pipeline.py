@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mtclip_edge.pipeline import ahead, batches
+from mtclip_edge.workers import ahead, batches
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 30])

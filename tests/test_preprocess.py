@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from mtclip_edge.errors import ArtefactIncompatible
-from mtclip_edge.images import read_film
-from mtclip_edge.preprocess import Preprocessing, model_input
+from mtclip_edge.films.read import read_film
+from mtclip_edge.inference.preprocessing import Preprocessing, model_input
 
 CLIP_LIKE = Preprocessing(64, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
 

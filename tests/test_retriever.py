@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from mtclip_edge import FilmHit, QueryResult, ReportHit, Retriever, index
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.demo import FOLDER
+from mtclip_edge import FilmHit, QueryResult, ReportHit, Retriever
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.bundle.demo import FOLDER
 from mtclip_edge.errors import DeviceUnavailable, FilmUnreadable, TextTowerMissing, WrongOption
-from mtclip_edge.images import read_film
-from mtclip_edge.preprocess import model_input
-from mtclip_edge.sources import open_source
-from mtclip_edge.train.backbone import load_backbone, text_features
+from mtclip_edge.films.read import read_film
+from mtclip_edge.index import index
+from mtclip_edge.inference.preprocessing import model_input
+from mtclip_edge.sources.source import open_source
+from mtclip_edge.train.backbones.backbone import load_backbone, text_features
 from mtclip_edge.train.run import load_run
 
 
@@ -48,7 +49,7 @@ def test_a_query_is_what_training_would_have_said(tiny_run: Path, tiny_bundle: P
 
 def test_abnormal_films_look_abnormal(source: Path, retriever: Retriever) -> None:
     """On films it has not seen, the trained bundle tells drawn opacities from none."""
-    from mtclip_edge.metrics import auroc
+    from mtclip_edge.evaluation.metrics import auroc
 
     studies = [s for s in open_source(str(source)).split("test") if s.films and s.label != "unknown"]
     answers = [retriever.query(s.films[0].path) for s in studies]
@@ -206,7 +207,7 @@ def test_a_bundle_without_a_text_tower_says_how_to_make_one(tiny_run: Path, tmp_
 def test_threads_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    from mtclip_edge import device
+    from mtclip_edge.inference import device
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     assert device.threads() == 1

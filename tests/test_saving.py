@@ -16,10 +16,10 @@ from test_evidence import commit_evidence
 from test_page import EVIL, Balanced
 
 from mtclip_edge import NOTICE, Retriever
-from mtclip_edge.answer_page import Answer, answer_page
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.results import Input, QueryResult
-from mtclip_edge.thumbnail import thumbnail
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.display.answer_page import Answer, answer_page
+from mtclip_edge.films.thumbnail import thumbnail
+from mtclip_edge.retrieval.results import Input, QueryResult
 
 HOW = {"bundle": "sha256:abc", "answered": "2026-11-25T12:00:00+00:00"}
 
@@ -146,7 +146,7 @@ def test_too_many_films_and_a_watched_folder_have_no_page(mtclip, judged: Path, 
 def test_a_full_disk_is_one_line_and_leaves_the_page_of_before(mtclip, judged: Path, film: Path, tmp_path: Path, monkeypatch) -> None:
     import errno
 
-    from mtclip_edge import durable
+    from mtclip_edge import files
 
     (tmp_path / "a.html").write_text("before")
 
@@ -154,7 +154,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_page_of_before(mtclip, judged: P
         path.write_bytes(data[:100])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(durable, "_write", full)
+    monkeypatch.setattr(files, "_write", full)
     found = mtclip("query", film, "--bundle", judged, "--save", tmp_path / "a.html", "--format", "ids")
     assert (found.code, found.err) == (1, f"--save {tmp_path / 'a.html'}: cannot be written (No space left on device)\n")
     assert len(found.out.splitlines()) == 5 and (tmp_path / "a.html").read_text() == "before"

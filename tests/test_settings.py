@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mtclip_edge.errors import SourceUnusable, WrongOption
-from mtclip_edge.settings import TUNED, TrainConfig, resolve
+from mtclip_edge.train.settings import TUNED, TrainConfig, resolve
 
 
 def test_option_then_variable_then_file_then_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

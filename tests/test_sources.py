@@ -14,10 +14,10 @@ import pytest
 from layouts import open_i, png, put
 
 from mtclip_edge.errors import SourceUnusable, WrongOption
-from mtclip_edge.images import read_film
-from mtclip_edge.privacy import is_public
-from mtclip_edge.sources import absolute, open_source, stream_source, with_abnormal
-from mtclip_edge.sources.mesh import findings_of, is_chronic, label_of
+from mtclip_edge.films.read import read_film
+from mtclip_edge.sources.mesh_labels import findings_of, is_chronic, label_of
+from mtclip_edge.sources.privacy import is_public
+from mtclip_edge.sources.source import absolute, open_source, stream_source, with_abnormal
 from mtclip_edge.studies import Study
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mtclip_edge.manifest_export import export_manifest
-from mtclip_edge.sources import open_source
-from mtclip_edge.sources.mesh import terms_of
-from mtclip_edge.sources.openi import film_key
+from mtclip_edge.sources.layouts.openi import film_key
+from mtclip_edge.sources.manifest_writer import export_manifest
+from mtclip_edge.sources.mesh_labels import terms_of
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Study
 
 pytestmark = pytest.mark.realdata

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtclip_edge.calibration import Calibration
-from mtclip_edge.cases import Cases
-from mtclip_edge.figures import Figure
-from mtclip_edge.metrics import best_aurc, isotonic, risk_coverage, weighted_aurc
-from mtclip_edge.selective import Decisions
-from mtclip_edge.sources import open_source
-from mtclip_edge.standards import Similarities
+from mtclip_edge.evaluation.bootstrap import Figure
+from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evaluation.metrics import best_aurc, isotonic, risk_coverage, weighted_aurc
+from mtclip_edge.evaluation.risk_coverage import Decisions
+from mtclip_edge.evidence.calibration import Calibration
+from mtclip_edge.evidence.validation_reference import Similarities
+from mtclip_edge.evidence.verdict import Measured, Trusted, TrustRule, against, judge
+from mtclip_edge.evidence.vote import abnormal_share, fitted_temperature, weights
+from mtclip_edge.export.fitted.verdicts import fit, measure, thresholds
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Film, Study, split_of
-from mtclip_edge.trust import Measured, Trusted, TrustRule, against, judge
-from mtclip_edge.trust_fitting import fit, measure, thresholds
-from mtclip_edge.vote import abnormal_share, fitted_temperature, weights
 
 WORTH = {"confident": Measured(60, 0.05, 0.3), "uncertain": Measured(100, 0.3, 0.5), "abstain": Measured(40, 0.525, 0.2)}
 RULE = TrustRule(0.0, "", 0.8, 0.6, WORTH)

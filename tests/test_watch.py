@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mtclip_edge.errors import NoFilms
-from mtclip_edge.watch import arrivals
+from mtclip_edge.films.watch import arrivals
 
 
 def draw(path: Path, value: int = 100) -> Path:

@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mtclip_edge.durable import replace_with, sha256, write_bytes
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, RunUnusable
-from mtclip_edge.preprocess import Preprocessing
+from mtclip_edge.files import replace_with, sha256, write_bytes
+from mtclip_edge.inference.preprocessing import Preprocessing
 
-from .backbone import Backbone, load_backbone
+from .backbones.backbone import Backbone, load_backbone
 from .projector import ProjectorShape, SharedSpace
 
 FORMAT = 1

@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import SourceUnusable
-from ..sniff import head_of, is_dicom
-from . import chexpert_plus, kaggle_iu, nih, openi, padchest, r2gen
-from .manifest import NAMES
+from ..films.file_types import head_of, is_dicom
+from .layouts import chexpert_plus, kaggle_iu, nih, openi, padchest, r2gen
+from .layouts.manifest import NAMES
 
 _LOOKED_AT = 200  # files of a folder whose first bytes are looked at for DICOM
 
@@ -79,7 +79,7 @@ def _is_samples(path: Path) -> bool:
     """Whether a tar begins with a film, a text or JSON."""
     import tarfile
 
-    from .wds import FILMS, TEXTS
+    from .layouts.webdataset import FILMS, TEXTS
 
     try:
         with tarfile.open(path, "r:") as tar:

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.device import choose
-from mtclip_edge.encoder import FilmEncoder, TextEncoder
+from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import ParityFailed, WrongOption
-from mtclip_edge.export.gate import Answers, Gate, overlap_at_10
-from mtclip_edge.export.limits import Limits, Row, limits_of, parse_budget
-from mtclip_edge.sources import open_sources
-from mtclip_edge.tokens import Tokenizer
+from mtclip_edge.export.parity.gate import Answers, Gate, overlap_at_10
+from mtclip_edge.export.parity.limits import Limits, Row, limits_of, parse_budget
+from mtclip_edge.inference.device import choose
+from mtclip_edge.inference.encoders import FilmEncoder, TextEncoder
+from mtclip_edge.inference.tokenizer import Tokenizer
+from mtclip_edge.sources.source import open_sources
 from mtclip_edge.train.run import backbone_of, load_run
 
 ROW = Row("film", "int8", "validation films", 30, 0.01, 0.99, 0.995, 1.0)
@@ -183,8 +183,8 @@ def test_budgets() -> None:
 
 def test_weights_that_find_nothing_are_said_to(tiny_backbone: Path, source: Path, tmp_path: Path) -> None:
     """A run whose loss weights teach no retrieval: the gate says that its retrieval figures mean little."""
-    from mtclip_edge.settings import TrainConfig
-    from mtclip_edge.train.fit import train
+    from mtclip_edge.train.settings import TrainConfig
+    from mtclip_edge.train.training import train
 
     train(TrainConfig(backbone=str(tiny_backbone), epochs=1, lr=1e-9), [str(source)], tmp_path / "run")
     run = load_run(tmp_path / "run")

@@ -10,13 +10,15 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.device import choose
-from mtclip_edge.encoder import FILM_EMBEDDING, PIXELS, FilmEncoder
+from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import DeviceUnavailable, ParityFailed, WrongOption
-from mtclip_edge.export import ladder, limits, pack, proving, quantize, smooth
-from mtclip_edge.export.static import Calibrated
-from mtclip_edge.retriever import Retriever
+from mtclip_edge.export import pack, proof
+from mtclip_edge.export.parity import limits
+from mtclip_edge.export.quantization import ladder, quantize, smooth_quant
+from mtclip_edge.export.quantization.static import Calibrated
+from mtclip_edge.inference.device import choose
+from mtclip_edge.inference.encoders import FILM_EMBEDDING, PIXELS, FilmEncoder
+from mtclip_edge.retrieval.retriever import Retriever
 
 pytestmark = pytest.mark.usefixtures("known_graphs")
 
@@ -169,7 +171,7 @@ def test_static_int8_has_seven_bits_and_one_scale_a_channel(graph: Path, tmp_pat
 
 
 def test_the_best_calibration_is_picked_and_named(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proving, "CALIBRATED_ON", 24)
+    monkeypatch.setattr(proof, "CALIBRATED_ON", 24)
     said: list[str] = []
     loose = {"int8.cosine": 0.5, "int8.overlap": 0.3, "int8.precision": 0.5, "int8.recall": 1.0, "int8.decisions": 0.5}
     bundle = pack.export(tiny_run, tmp_path / "b", precision=["int8"], budget=loose, text=False, say=said.append)
@@ -235,14 +237,14 @@ def test_smoothing_is_the_same_function_with_evener_ranges(tiny_run: Path) -> No
 
     tower = backbone_of(load_run(tiny_run)).film_tower
     pixels = torch.rand(4, 3, 160, 160, generator=torch.Generator().manual_seed(0))
-    found = smooth.pairs(tower)
+    found = smooth_quant.pairs(tower)
     assert len(found) == 2 * len(tower.trunk.blocks)
     with torch.no_grad():
         found[0].norm.weight[3] *= 50  # an outlier channel, as trained transformers have
-    even = smooth.smoothed(tower, pixels)
+    even = smooth_quant.smoothed(tower, pixels)
     with torch.inference_mode():
         torch.testing.assert_close(even(pixels), tower(pixels), rtol=1e-3, atol=1e-4)
-    before, after = (smooth._largest(t, [smooth.pairs(t)[0].norm], pixels)[0] for t in (tower, even))
+    before, after = (smooth_quant._largest(t, [smooth_quant.pairs(t)[0].norm], pixels)[0] for t in (tower, even))
     assert after.max() / after.median() < 0.5 * before.max() / before.median()
     with torch.no_grad():
         found[0].norm.weight[3] /= 50
@@ -251,7 +253,7 @@ def test_smoothing_is_the_same_function_with_evener_ranges(tiny_run: Path) -> No
 def test_a_text_tower_with_residuals_after_the_norm_is_not_smoothed(tiny_run: Path) -> None:
     from mtclip_edge.train.run import backbone_of, load_run
 
-    assert smooth.pairs(backbone_of(load_run(tiny_run)).text_tower) == []
+    assert smooth_quant.pairs(backbone_of(load_run(tiny_run)).text_tower) == []
 
 
 def test_the_default_of_each_kind_is_a_rung_and_every_rung_has_its_place() -> None:
@@ -292,7 +294,7 @@ def moved_films(tiny_run: Path, source: Path, tmp_path: Path) -> Path:
     import json
     import shutil
 
-    from mtclip_edge.sources import open_source
+    from mtclip_edge.sources.source import open_source
 
     folder = tmp_path / "films"
     shutil.copytree(source.parent, folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtclip_edge.export.pack import export
-from mtclip_edge.train.licence import Licence, of_card
+from mtclip_edge.train.backbones.licence import Licence, of_card
 
 
 @pytest.mark.parametrize(

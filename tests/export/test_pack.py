@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from mtclip_edge.bundle import Bundle
+from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import ArtefactIncompatible, ParityFailed, Refused, RunUnusable, SourceUnusable, WrongOption
-from mtclip_edge.export import limits, pack, towers
-from mtclip_edge.images import read_film
-from mtclip_edge.preprocess import model_input
-from mtclip_edge.retriever import Retriever
+from mtclip_edge.export import pack
+from mtclip_edge.export.graphs import towers
+from mtclip_edge.export.parity import limits
+from mtclip_edge.films.read import read_film
+from mtclip_edge.inference.preprocessing import model_input
+from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.train.run import backbone_of, load_run
 
 FP32 = ("fp32",)
@@ -172,7 +174,7 @@ def test_an_interrupted_export_leaves_nothing(tiny_run: Path, tmp_path: Path, mo
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mtclip_edge.building.build_graph", interrupt)
+    monkeypatch.setattr("mtclip_edge.indexing.build.build_graph", interrupt)
     with pytest.raises(KeyboardInterrupt):
         pack.export(tiny_run, tmp_path / "b", precision=FP32)
     assert not (tmp_path / "b").exists()
@@ -200,7 +202,7 @@ def test_a_weight_too_large_for_half_precision_is_refused(tmp_path: Path) -> Non
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    from mtclip_edge.export.quantize import store_weights_in_fp16
+    from mtclip_edge.export.quantization.quantize import store_weights_in_fp16
 
     weight = numpy_helper.from_array(np.full((16, 16), 1e5, np.float32), "w")
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [16, 16]) for name in ("x", "y")]
@@ -229,8 +231,8 @@ def test_a_bundle_with_a_damaged_manifest_can_be_exported_again(tiny_run: Path, 
 @pytest.fixture(scope="module")
 def wide_run(source: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """128 numbers, and a head that no loss ever trained."""
-    from mtclip_edge.settings import TrainConfig
-    from mtclip_edge.train.fit import train
+    from mtclip_edge.train.settings import TrainConfig
+    from mtclip_edge.train.training import train
 
     folder = tmp_path_factory.mktemp("wide") / "run"
     train(TrainConfig(backbone=str(tiny_backbone), epochs=2, dim=128, bce=0.0), [str(source)], folder)

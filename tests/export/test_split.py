@@ -11,16 +11,17 @@ from conftest import make_biomedclip_layout
 from onnx import TensorProto, numpy_helper
 from torch import nn
 
-from mtclip_edge.bundle import Bundle
-from mtclip_edge.device import choose, open_session
-from mtclip_edge.encoder import FEATURE_MAP, PIXELS, FilmEncoder
+from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import ParityFailed
-from mtclip_edge.export import places, quantize
-from mtclip_edge.export.split import Split, split
-from mtclip_edge.export.static import Calibrated
-from mtclip_edge.export.towers import FilmGraph, export_film_tower
-from mtclip_edge.places import Places
-from mtclip_edge.train.backbone import load_backbone
+from mtclip_edge.evidence.place_graph import Places
+from mtclip_edge.export.graphs import place_graph
+from mtclip_edge.export.graphs.split import Split, split
+from mtclip_edge.export.graphs.towers import FilmGraph, export_film_tower
+from mtclip_edge.export.quantization import quantize
+from mtclip_edge.export.quantization.static import Calibrated
+from mtclip_edge.inference.device import choose, open_session
+from mtclip_edge.inference.encoders import FEATURE_MAP, PIXELS, FilmEncoder
+from mtclip_edge.train.backbones.backbone import load_backbone
 from mtclip_edge.train.projector import ProjectorShape, SharedSpace
 from mtclip_edge.train.run import backbone_of, load_run
 
@@ -129,7 +130,7 @@ def test_a_graph_without_features_is_exported_with_a_line(convolutional: tuple, 
     said: list[str] = []
     graph = FilmGraph(convolutional[0], convolutional[1].space, 8)
     graph.halves = None
-    assert places.export_places(graph, None, [], tmp_path / "explain.onnx", said.append) is None
+    assert place_graph.export_places(graph, None, [], tmp_path / "explain.onnx", said.append) is None
     assert "no maps" in said[0] and not list(tmp_path.iterdir())
 
 
@@ -137,7 +138,7 @@ def test_the_small_graph_is_the_second_half(tiny_run: Path, tiny_bundle: Path, r
     bundle, run = Bundle.open(tiny_bundle), load_run(tiny_run)
     assert bundle.manifest["explain"] == {"file": "explain.onnx", "layout": "tokens", "grid": [10, 10], "before": 1, "pooling": "first"}
     assert (tiny_bundle / "explain.onnx").stat().st_size < 0.3 * (tiny_bundle / "image.fp32.onnx").stat().st_size
-    graph = places.PlacesGraph(FilmGraph(backbone_of(run), run.space, bundle.manifest["dim"]))
+    graph = place_graph.PlacesGraph(FilmGraph(backbone_of(run), run.space, bundle.manifest["dim"]))
     rows = random.normal(size=(17, 64)).astype(np.float32)
     with torch.inference_mode():
         expected = graph(torch.from_numpy(rows)).numpy()
@@ -151,13 +152,13 @@ def test_a_small_graph_of_other_weights_is_not_published(tiny_run: Path, tiny_bu
         bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32([0.1, *[0] * 31]), bias.name))
         onnx.save(model, str(rest[-1]))
 
-    monkeypatch.setattr(places, "export_graph", other)
+    monkeypatch.setattr(place_graph, "export_graph", other)
     bundle, run = Bundle.open(tiny_bundle), load_run(tiny_run)
     films = FilmEncoder.load(bundle.graph("image", "fp32"), bundle.preprocessing, choose("cpu"))
     graph = FilmGraph(backbone_of(run), run.space, bundle.manifest["dim"])
     grey = [np.random.default_rng(0).integers(0, 255, (60, 50), dtype=np.uint8)]
     with pytest.raises(ParityFailed, match="explain.onnx: a film's places, pooled, give .* beside its embedding\nexpected at most 1e-04"):
-        places.export_places(graph, films, grey, tmp_path / "explain.onnx", print)
+        place_graph.export_places(graph, films, grey, tmp_path / "explain.onnx", print)
 
 
 @pytest.mark.parametrize("tower", ["cnn", "vit"])

@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtclip_edge.device import choose
-from mtclip_edge.encoder import FilmEncoder, TextEncoder
-from mtclip_edge.export.towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
-from mtclip_edge.phantoms import make
-from mtclip_edge.preprocess import model_input
-from mtclip_edge.train.backbone import load_backbone, text_features
+from mtclip_edge.export.graphs.towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
+from mtclip_edge.inference.device import choose
+from mtclip_edge.inference.encoders import FilmEncoder, TextEncoder
+from mtclip_edge.inference.preprocessing import model_input
+from mtclip_edge.sources.phantoms.make import make
+from mtclip_edge.train.backbones.backbone import load_backbone, text_features
 from mtclip_edge.train.projector import ProjectorShape, SharedSpace
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from mtclip_edge.device import choose, open_session
 from mtclip_edge.errors import MtclipError
-from mtclip_edge.retriever import Retriever
+from mtclip_edge.inference.device import choose, open_session
+from mtclip_edge.retrieval.retriever import Retriever
 
 
 def _why_not() -> str | None:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return "this onnxruntime has no CUDA provider"
-    from mtclip_edge.demo import FOLDER
+    from mtclip_edge.bundle.demo import FOLDER
 
     try:
         open_session(FOLDER / "image.fp16w.onnx", choose("cuda"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mtclip_edge.errors import BackboneUnusable
-from mtclip_edge.train.backbone import load_backbone, text_features
+from mtclip_edge.train.backbones.backbone import load_backbone, text_features
 
 
 def copy(folder: Path, tmp_path: Path) -> Path:

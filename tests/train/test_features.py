@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mtclip_edge.errors import CacheUnusable
-from mtclip_edge.sources import open_source
-from mtclip_edge.train import features
-from mtclip_edge.train.backbone import Backbone, load_backbone
+from mtclip_edge.sources.source import open_source
+from mtclip_edge.train import tower_features
+from mtclip_edge.train.backbones.backbone import Backbone, load_backbone
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def quiet(what: str, done: int, total: int) -> None:
 def backbone(tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:
     """The tiny backbone with an empty cache of its own, counting how many films and texts its towers see."""
     loaded = load_backbone(str(tiny_backbone))
-    monkeypatch.setattr(features, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(tower_features, "cache_dir", lambda: tmp_path / "cache")
     return loaded
 
 
@@ -42,24 +42,24 @@ def seen(tower: torch.nn.Module) -> list[int]:
 
 def test_computed_once(backbone: Backbone, films: list[Path]) -> None:
     sizes = seen(backbone.film_tower)
-    first = features.film_features(backbone, films, quiet, CPU)
+    first = tower_features.film_features(backbone, films, quiet, CPU)
     assert sum(sizes) == 70
-    second = features.film_features(backbone, films, quiet, CPU)
+    second = tower_features.film_features(backbone, films, quiet, CPU)
     assert sum(sizes) == 70
     np.testing.assert_array_equal(first.vectors[first.rows], second.vectors[second.rows])
 
 
 def test_a_changed_film_is_recomputed_the_others_not(backbone: Backbone, films: list[Path]) -> None:
-    before = features.film_features(backbone, films, quiet, CPU)
+    before = tower_features.film_features(backbone, films, quiet, CPU)
     sizes = seen(backbone.film_tower)
     shutil.copy(films[5], films[3])
-    after = features.film_features(backbone, films, quiet, CPU)
+    after = tower_features.film_features(backbone, films, quiet, CPU)
     assert sum(sizes) == 0  # its new bytes are those of film 5, known already
     np.testing.assert_array_equal(after.vectors[after.rows[3]], before.vectors[before.rows[5]])
     from PIL import Image
 
     Image.new("L", (50, 50), 99).save(films[3])
-    features.film_features(backbone, films, quiet, CPU)
+    tower_features.film_features(backbone, films, quiet, CPU)
     assert sum(sizes) == 1
 
 
@@ -69,9 +69,9 @@ def test_an_interrupted_pass_resumes(backbone: Backbone, films: list[Path]) -> N
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        features.film_features(backbone, films, stop, CPU)
+        tower_features.film_features(backbone, films, stop, CPU)
     sizes = seen(backbone.film_tower)
-    features.film_features(backbone, films, quiet, CPU)
+    tower_features.film_features(backbone, films, quiet, CPU)
     assert sum(sizes) == 70 - 32
 
 
@@ -79,12 +79,12 @@ def test_another_preprocessing_has_another_cache(backbone: Backbone) -> None:
     from dataclasses import replace
 
     other = replace(backbone.preprocessing, interpolation="bilinear")
-    assert features.cache_key(backbone.identity, backbone.preprocessing) != features.cache_key(backbone.identity, other)
+    assert tower_features.cache_key(backbone.identity, backbone.preprocessing) != tower_features.cache_key(backbone.identity, other)
 
 
 def test_bad_films_are_named_and_left_out(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("x")
-    found = features.film_features(backbone, [films[0], tmp_path / "bad.png", tmp_path / "gone.png", films[1]], quiet, CPU)
+    found = tower_features.film_features(backbone, [films[0], tmp_path / "bad.png", tmp_path / "gone.png", films[1]], quiet, CPU)
     assert (found.rows >= 0).tolist() == [True, False, False, True]
     assert [p.split(": ", 1)[1] for p in found.problems] == [
         "cannot be read (No such file or directory)",
@@ -93,9 +93,9 @@ def test_bad_films_are_named_and_left_out(backbone: Backbone, films: list[Path],
 
 
 def test_an_embedding_does_not_depend_on_its_batch(backbone: Backbone, films: list[Path]) -> None:
-    together = features.film_features(backbone, films[:9], quiet, CPU)
-    from mtclip_edge.images import read_film
-    from mtclip_edge.preprocess import model_input
+    together = tower_features.film_features(backbone, films[:9], quiet, CPU)
+    from mtclip_edge.films.read import read_film
+    from mtclip_edge.inference.preprocessing import model_input
 
     with torch.inference_mode():
         alone = backbone.film_tower(torch.from_numpy(model_input(read_film(films[4]).grey, backbone.preprocessing))[None]).numpy()
@@ -105,21 +105,21 @@ def test_an_embedding_does_not_depend_on_its_batch(backbone: Backbone, films: li
 def test_texts_are_cached_and_in_order(backbone: Backbone) -> None:
     texts = ["Clear.", "There is an opacity in the right lung.", "Clear.", "No effusion."]
     sizes = seen(backbone.text_tower)
-    first = features.report_features(backbone, texts, quiet, CPU)
+    first = tower_features.report_features(backbone, texts, quiet, CPU)
     np.testing.assert_array_equal(first[0], first[2])
-    again = features.report_features(backbone, texts[::-1], quiet, CPU)
+    again = tower_features.report_features(backbone, texts[::-1], quiet, CPU)
     np.testing.assert_array_equal(first, again[::-1])
     assert sum(sizes) == 3
 
 
 def test_the_cache_is_private(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
-    features.film_features(backbone, films[:1], quiet, CPU)
+    tower_features.film_features(backbone, films[:1], quiet, CPU)
     (file,) = (tmp_path / "cache" / "features").glob("*.sqlite")
     assert file.stat().st_mode & 0o077 == 0
 
 
 def test_what_the_disk_damaged_is_computed_again(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
-    before = features.film_features(backbone, films[:8], quiet, CPU)
+    before = tower_features.film_features(backbone, films[:8], quiet, CPU)
     (file,) = (tmp_path / "cache" / "features").glob("*.sqlite")
     import sqlite3
     from contextlib import closing
@@ -128,20 +128,20 @@ def test_what_the_disk_damaged_is_computed_again(backbone: Backbone, films: list
         (key, vector) = db.execute("SELECT key, vector FROM feature LIMIT 1").fetchone()
         db.execute("UPDATE feature SET vector = ? WHERE key = ?", (bytes([vector[0] ^ 1]) + vector[1:], key))
     sizes = seen(backbone.film_tower)
-    after = features.film_features(backbone, films[:8], quiet, CPU)
+    after = tower_features.film_features(backbone, films[:8], quiet, CPU)
     assert sum(sizes) == 1
     np.testing.assert_allclose(after.vectors[after.rows], before.vectors[before.rows], atol=1e-6)
 
 
 def test_a_cache_that_is_no_database_is_begun_anew(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
-    features.film_features(backbone, films[:3], quiet, CPU)
+    tower_features.film_features(backbone, films[:3], quiet, CPU)
     (file,) = (tmp_path / "cache" / "features").glob("*.sqlite")
     file.write_bytes(b"not a database, but long enough to be looked at as one" * 100)
-    found = features.film_features(backbone, films[:3], quiet, CPU)
+    found = tower_features.film_features(backbone, films[:3], quiet, CPU)
     assert (found.rows >= 0).all()
 
 
 def test_a_cache_folder_that_cannot_be_made_is_one_line(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(CacheUnusable, match="cannot be written.*\nmake room, delete"):
-        features.film_features(backbone, films[:1], quiet, CPU)
+        tower_features.film_features(backbone, films[:1], quiet, CPU)

@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 import torch
 
-from mtclip_edge.cases import Cases
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, Refused, RunUnusable, SourceUnusable
-from mtclip_edge.evaluation import evaluate
-from mtclip_edge.settings import TrainConfig
-from mtclip_edge.sources import open_source
+from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evaluation.figures import evaluate
+from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Film, Study
-from mtclip_edge.train import epochs, fit, tables
+from mtclip_edge.train import loop, split_tensors, training
 from mtclip_edge.train.projector import ProjectorShape
 from mtclip_edge.train.run import load_run
+from mtclip_edge.train.settings import TrainConfig
 
 CPU = torch.device("cpu")
 KINDS = 20  # times good and bad: 40 distinct reports
 
 
-def table(rows: int, seed: int) -> tables.Table:
+def table(rows: int, seed: int) -> split_tensors.Table:
     """Made features whose first number tells the label and whose next ones tell the report."""
     random = np.random.default_rng(seed)
     abnormal = random.integers(0, 2, rows)
@@ -47,16 +47,16 @@ def table(rows: int, seed: int) -> tables.Table:
     film = torch.tensor(random.normal(0, 1, (rows, 32)), dtype=torch.float32)
     film[:, 0] += 3.0 * torch.tensor(abnormal)
     film[torch.arange(rows), 1 + torch.tensor(kind)] += 3.0
-    return tables.Table(cases, film, text, report, torch.tensor(abnormal), ())
+    return split_tensors.Table(cases, film, text, report, torch.tensor(abnormal), ())
 
 
 SHAPE = ProjectorShape(32, KINDS + 2, 32, 12, residual=False, dropout=0.2)
 
 
-def fitted(folder: Path, **settings: object) -> fit.Fit:
+def fitted(folder: Path, **settings: object) -> training.Fit:
     folder.mkdir(parents=True, exist_ok=True)
     config = TrainConfig(**{"epochs": 30, "batch_size": 64, "lr": 5e-3, "patience": 30, **settings})
-    return fit.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(folder, False, lambda _: None)
+    return training.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(folder, False, lambda _: None)
 
 
 def test_it_learns_labels_and_reports(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_test_labels_are_never_looked_at(source: Path, tiny_backbone: Path, tiny
         writer.writeheader()
         writer.writerows(rows)
     config = TrainConfig(**load_run(tiny_run).record["config"])
-    fit.train(config, [str(tmp_path / "m.csv")], tmp_path / "run")
+    training.train(config, [str(tmp_path / "m.csv")], tmp_path / "run")
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (tiny_run / "weights.safetensors").read_bytes()
 
 
@@ -189,15 +189,15 @@ def test_resume_refuses_another_configuration(tmp_path: Path) -> None:
     fitted(tmp_path, epochs=2)
     config = TrainConfig(epochs=2, batch_size=64, lr=1e-3, patience=30)
     with pytest.raises(RunUnusable, match="another configuration or other data"):
-        fit.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(tmp_path, True, lambda _: None)
+        training.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(tmp_path, True, lambda _: None)
 
 
 def test_a_run_is_never_overwritten(source: Path, tiny_run: Path, tiny_backbone: Path) -> None:
     config = TrainConfig(**load_run(tiny_run).record["config"])
     with pytest.raises(Refused, match="already holds a run"):
-        fit.train(config, [str(source)], tiny_run)
+        training.train(config, [str(source)], tiny_run)
     said: list[str] = []
-    fit.train(config, [str(source)], tiny_run, resume=True, say=said.append)
+    training.train(config, [str(source)], tiny_run, resume=True, say=said.append)
     assert said == [f"{tiny_run}: already finished"]
 
 
@@ -206,7 +206,7 @@ def test_an_unfinished_run_is_named_as_such(tmp_path: Path, source: Path, tiny_b
     with pytest.raises(RunUnusable, match="the run is not finished\nmtclip train --out"):
         load_run(tmp_path / "r")
     with pytest.raises(Refused, match="holds an unfinished run\nadd --resume"):
-        fit.train(TrainConfig(backbone=str(tiny_backbone)), [str(source)], tmp_path / "r")
+        training.train(TrainConfig(backbone=str(tiny_backbone)), [str(source)], tmp_path / "r")
     with pytest.raises(RunUnusable, match="not a run"):
         load_run(tmp_path / "gone")
 
@@ -242,15 +242,15 @@ def test_damaged_and_newer_runs(tiny_run: Path, tmp_path: Path) -> None:
 def test_no_film_to_train_on(tmp_path: Path, tiny_backbone: Path) -> None:
     (tmp_path / "m.csv").write_text("study_id,report\n1,Clear.\n")
     with pytest.raises(SourceUnusable, match="no film of the train split can be read"):
-        fit.train(TrainConfig(backbone=str(tiny_backbone)), [str(tmp_path / "m.csv")], tmp_path / "run")
+        training.train(TrainConfig(backbone=str(tiny_backbone)), [str(tmp_path / "m.csv")], tmp_path / "run")
 
 
 def test_cuda_is_asked_for_in_vain() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(DeviceUnavailable, match="torch finds no CUDA device"):
-        tables.choose_device("cuda")
-    assert tables.choose_device("auto")[1] == "torch finds no CUDA device"
+        split_tensors.choose_device("cuda")
+    assert split_tensors.choose_device("auto")[1] == "torch finds no CUDA device"
 
 
 def test_unknown_labels_and_missing_texts_are_trained_on_where_they_can_be(tmp_path: Path) -> None:
@@ -258,12 +258,12 @@ def test_unknown_labels_and_missing_texts_are_trained_on_where_they_can_be(tmp_p
     base = table(120, 1)
     label, report = base.label.clone(), base.report.clone()
     label[::3], report[1::3] = -1, -1
-    mixed = tables.Table(base.cases, base.film, base.text, report, label, ())
+    mixed = split_tensors.Table(base.cases, base.film, base.text, report, label, ())
     config = TrainConfig(epochs=3, batch_size=32, lr=5e-3)
-    done = fit.Fit(config, SHAPE, 14.0, mixed, table(60, 2), CPU).run(tmp_path, False, lambda _: None)
+    done = training.Fit(config, SHAPE, 14.0, mixed, table(60, 2), CPU).run(tmp_path, False, lambda _: None)
     assert all(np.isfinite(v) for entry in done.history for v in entry["train"].values())
-    nothing = tables.Table(base.cases, base.film, base.text, torch.full_like(report, -1), torch.full_like(label, -1), ())
-    still = fit.Fit(config, SHAPE, 14.0, nothing, table(60, 2), CPU)
+    nothing = split_tensors.Table(base.cases, base.film, base.text, torch.full_like(report, -1), torch.full_like(label, -1), ())
+    still = training.Fit(config, SHAPE, 14.0, nothing, table(60, 2), CPU)
     with torch.no_grad():
         assert {float(v) for v in still._losses(torch.arange(32), base.film[:32]).values()} == {0.0}
 
@@ -271,18 +271,18 @@ def test_unknown_labels_and_missing_texts_are_trained_on_where_they_can_be(tmp_p
 def test_a_batch_that_serves_no_loss_is_passed_over(tmp_path: Path) -> None:
     """97 films in batches of 32: the last batch is one film, which CLIP alone cannot use."""
     config = TrainConfig(epochs=2, batch_size=32, bce=0.0, supcon=0.0)
-    done = fit.Fit(config, SHAPE, 14.0, table(97, 1), table(60, 2), CPU).run(tmp_path, False, lambda _: None)
+    done = training.Fit(config, SHAPE, 14.0, table(97, 1), table(60, 2), CPU).run(tmp_path, False, lambda _: None)
     assert len(done.history) == 2
 
 
 def test_films_that_serve_no_loss_are_refused(tmp_path: Path, source: Path, tiny_backbone: Path) -> None:
-    from mtclip_edge.sources import open_source as read
+    from mtclip_edge.sources.source import open_source as read
 
     names = [s.films[0].path for s in read(str(source)).split("train") if s.films][:4]
     rows = "".join(f"{i},{path},train\n" for i, path in enumerate(names))
     (tmp_path / "m.csv").write_text("study_id,image_path,split\n" + rows)
     with pytest.raises(SourceUnusable, match="no film of the train split serves a loss"):
-        fit.train(TrainConfig(backbone=str(tiny_backbone)), [str(tmp_path / "m.csv")], tmp_path / "run")
+        training.train(TrainConfig(backbone=str(tiny_backbone)), [str(tmp_path / "m.csv")], tmp_path / "run")
 
 
 def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
@@ -290,27 +290,27 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
     broken.film[3] = float("nan")
     config = TrainConfig(epochs=2, batch_size=32)
     with pytest.raises(RunUnusable, match="diverged in epoch 1.*\ntry a smaller --lr"):
-        fit.Fit(config, SHAPE, 14.0, broken, table(60, 2), CPU).run(tmp_path, False, lambda _: None)
+        training.Fit(config, SHAPE, 14.0, broken, table(60, 2), CPU).run(tmp_path, False, lambda _: None)
 
 
 def test_resume_of_a_finished_run_of_another_configuration(tiny_run: Path, source: Path, tiny_backbone: Path) -> None:
     with pytest.raises(RunUnusable, match="a finished run with another epochs"):
-        fit.train(TrainConfig(backbone=str(tiny_backbone)), [str(source)], tiny_run, resume=True)
+        training.train(TrainConfig(backbone=str(tiny_backbone)), [str(source)], tiny_run, resume=True)
 
 
 def test_embeddings_can_be_cut_because_the_space_is_turned() -> None:
     """The first half of the numbers finds nearly what all find, and more than any half did before."""
-    from mtclip_edge.evaluation import Embedded
+    from mtclip_edge.evaluation.figures import Embedded
 
     def recall(embedded: Embedded) -> float:
         return evaluate(table(100, 2).cases, embedded.film, None, embedded.report)["film_to_report"]["recall@5"]["value"]
 
     config = TrainConfig(epochs=30, batch_size=64, lr=5e-3, patience=30)
-    done = fit.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(None, False, lambda _: None)
+    done = training.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(None, False, lambda _: None)
     found = []
     for _ in range(2):
         done.space.load_state_dict(done.best)
-        film, _, report = epochs.embed(done.space, table(100, 2))
+        film, _, report = loop.embed(done.space, table(100, 2))
         found.append(Embedded(film, None, report))
         done.finish()
     assert recall(found[0]) == recall(found[1])
@@ -320,7 +320,7 @@ def test_embeddings_can_be_cut_because_the_space_is_turned() -> None:
 def test_the_averaged_weights_are_kept_and_survive_an_interruption(tmp_path: Path) -> None:
     config = TrainConfig(epochs=4, batch_size=64, lr=5e-3, patience=30, ema=0.9)
     parts = (config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU)
-    whole = fit.Fit(*parts).run(None, False, lambda _: None)
+    whole = training.Fit(*parts).run(None, False, lambda _: None)
 
     def stop(line: str) -> None:
         if line.startswith("epoch 2/"):
@@ -328,22 +328,22 @@ def test_the_averaged_weights_are_kept_and_survive_an_interruption(tmp_path: Pat
 
     (tmp_path / "b").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        fit.Fit(*parts).run(tmp_path / "b", False, stop)
-    resumed = fit.Fit(*parts).run(tmp_path / "b", True, lambda _: None)
+        training.Fit(*parts).run(tmp_path / "b", False, stop)
+    resumed = training.Fit(*parts).run(tmp_path / "b", True, lambda _: None)
     assert all(torch.equal(whole.best[name], resumed.best[name]) for name in whole.best)
-    last = fit.Fit(TrainConfig(**{**config.to_dict(), "ema": 0.0}), *parts[1:]).run(None, False, lambda _: None)
+    last = training.Fit(TrainConfig(**{**config.to_dict(), "ema": 0.0}), *parts[1:]).run(None, False, lambda _: None)
     assert not torch.equal(whole.best["film.out.weight"], last.best["film.out.weight"])
 
 
 def test_calibration_is_fitted_on_validation_and_stored(tiny_run: Path) -> None:
     record = load_run(tiny_run).record
     assert record["calibration"] is None or record["calibration"]["films"] <= record["data"]["films"]["validation"]
-    done = fit.Fit(TrainConfig(epochs=3, batch_size=64, lr=5e-3), SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(
+    done = training.Fit(TrainConfig(epochs=3, batch_size=64, lr=5e-3), SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(
         None, False, lambda _: None
     )
     found = done.finish()
     assert found.films == 100
-    _, logit, _ = epochs.embed(done.space, table(100, 2))
+    _, logit, _ = loop.embed(done.space, table(100, 2))
     assert (logit[table(100, 2).label.numpy() == 0] < found.threshold).mean() >= 0.9
-    silent = fit.Fit(TrainConfig(epochs=1, bce=0.0), SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(None, False, lambda _: None)
+    silent = training.Fit(TrainConfig(epochs=1, bce=0.0), SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(None, False, lambda _: None)
     assert silent.finish() is None

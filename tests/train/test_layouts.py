@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from mtclip_edge.errors import BackboneUnusable
-from mtclip_edge.train.backbone import load_backbone, text_features
-from mtclip_edge.train.tower import unfrozen
+from mtclip_edge.train.backbones.backbone import load_backbone, text_features
+from mtclip_edge.train.fine_tuning import unfrozen
 
 TEXTS = ["No pleural  effusion, seen!", "The_heart is NORMAL; lungs\nclear.", "a", "lung " * 90]
 

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from mtclip_edge.metrics import calibration_error
-from mtclip_edge.train.plots import BEST, Cloud, _bins, clusters, loss_curves, reliability, risk_coverage, silhouette, tsne
+from mtclip_edge.evaluation.metrics import calibration_error
+from mtclip_edge.train.evaluation.plots import BEST, Cloud, _bins, clusters, loss_curves, reliability, risk_coverage, silhouette, tsne
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -295,5 +295,5 @@ def test_nothing_goes_through_pyplot(pictures: list[str]) -> None:
     import subprocess
     import sys
 
-    code = "import sys, mtclip_edge.train.plots as p; p.loss_curves([]); print('matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
+    code = "import sys, mtclip_edge.train.evaluation.plots as p; p.loss_curves([]); print('matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split() == ["False", "False"]

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtclip_edge.settings import TrainConfig
 from mtclip_edge.train.projector import ProjectorShape, SharedSpace, prefix
+from mtclip_edge.train.settings import TrainConfig
 
 
 def test_a_residual_projector_starts_as_the_identity() -> None:
@@ -49,7 +49,7 @@ class Unaligned:
     ],
 )
 def test_residual_where_towers_are_aligned_and_the_width_is_kept(backbone: type, dim: int | None, width: int, residual: bool) -> None:
-    from mtclip_edge.train.fit import shape_for
+    from mtclip_edge.train.training import shape_for
 
     shape = shape_for(TrainConfig(dim=dim), backbone())
     assert (shape.dim, shape.residual) == (width, residual)

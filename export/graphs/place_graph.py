@@ -1,0 +1,64 @@
+"""The second graph of a bundle: from features of a place, or of many pooled, to their embedding.
+
+The film graph gives the features as a third output, an intermediate that costs nothing where it is not fetched; this one is the rest of
+the tower (the last norm and projection, before them the last block of a transformer that pools its first token), then the projector. It
+is kept only where features pooled by the runtime give the film's own embedding.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtclip_edge.errors import ParityFailed
+from mtclip_edge.evidence.place_graph import PLACE_EMBEDDING, PLACE_FEATURES, Places
+from mtclip_edge.inference.device import choose, open_session
+from mtclip_edge.inference.encoders import FilmEncoder
+from mtclip_edge.progress import Say
+from mtclip_edge.train.projector import prefix
+
+from ..parity.limits import limits_of
+from .towers import EXAMPLE_BATCH, FilmGraph, export_graph
+
+TRIED_ON = 8  # films
+
+
+class PlacesGraph(nn.Module):
+    """float32 [rows, channels] to unit vectors [rows, dim]: what a film would be of which these features are all."""
+
+    def __init__(self, graph: FilmGraph):
+        super().__init__()
+        assert graph.halves is not None
+        self.tower, self.space, self.dim, self._halves = graph.tower, graph.space, graph.dim, graph.halves
+
+    def forward(self, features: Tensor) -> Tensor:
+        return prefix(self.space.embed_films(self._halves.each(features)), self.dim)
+
+
+def export_places(graph: FilmGraph, films: FilmEncoder, pictures: Sequence[np.ndarray], target: Path, say: Say) -> dict[str, Any] | None:
+    """Write the graph and give the manifest's ``explain`` entry; None, with a line, for a tower that cannot be split.
+
+    ``films`` is the fp32 encoder, ``pictures`` grey films to try both on. Errors: ParityFailed.
+    """
+    if graph.halves is None:
+        say("no maps (query --explain-method map): this film tower pools in a way that cannot be taken apart")
+        return None
+    example = torch.rand(EXAMPLE_BATCH, graph.halves.channels, generator=torch.Generator().manual_seed(0))
+    shapes = ({0: torch.export.Dim("rows", min=1, max=65536)},)
+    export_graph(PlacesGraph(graph), (example,), [PLACE_FEATURES], [PLACE_EMBEDDING], shapes, target)
+    about = {"file": target.name, **graph.halves.about()}
+    _prove(films, Places.of(open_session(target, choose("cpu"))[0], about), pictures[:TRIED_ON], target.name)
+    return about
+
+
+def _prove(films: FilmEncoder, places: Places, pictures: Sequence[np.ndarray], name: str) -> None:
+    """A film's features, pooled, must give what the film graph gives. Errors: ParityFailed."""
+    most = limits_of("fp32").max_abs or 0.0
+    for grey in pictures:
+        pixels = films.prepare(grey)
+        far = np.abs(places.whole(films.features(pixels)) - films.encode(pixels[None])[0][0]).max()
+        if not far <= most:
+            raise ParityFailed(f"{name}: a film's places, pooled, give {far:.1e} beside its embedding", f"expected at most {most:.0e}")

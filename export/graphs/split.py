@@ -1,0 +1,136 @@
+"""A film tower in two halves, before and after it pools: what it knows of each place, and what it makes of that."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtclip_edge.evidence.place_graph import AVERAGE, FIRST, IMAGE, TOKENS
+
+from .first_token import Cut, cut_open_clip, cut_timm
+
+_SAME = 1e-4  # of the largest number: what two ways to one tower's output may differ by
+
+
+@dataclass(frozen=True)
+class Split:
+    """A film tower in two halves: pixels to features of each place, and these to the tower's output [batch, width].
+
+    ``layout`` image: [batch, channels, rows, columns]; tokens: [batch, before + places, channels], with ``before`` tokens that are no
+    place. ``pooling`` average: the mean over all places; first: the first token, which no place is. ``each`` takes features
+    [rows, channels]: by average each as if it were all that a film has; by first those of one film's tokens, in their order; and gives
+    the outputs [rows, width]. ``last`` holds weights of the second half that the tower does not have in this form.
+    """
+
+    features: Callable[[Tensor], Tensor]
+    finish: Callable[[Tensor], Tensor]
+    each: Callable[[Tensor], Tensor]
+    layout: str
+    grid: tuple[int, int]
+    channels: int
+    before: int
+    pooling: str
+    last: nn.Module | None = None
+
+    def about(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        return {"layout": self.layout, "grid": list(self.grid), "before": self.before, "pooling": self.pooling}
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """``cut`` takes the first half apart further, where it is a transformer of a known kind."""
+
+    features: Callable[[Tensor], Tensor]
+    finish: Callable[[Tensor], Tensor]
+    cut: Callable[[], Cut | None]
+
+
+def split(tower: nn.Module, size: int) -> Split | None:
+    """The halves of timm's and open_clip's own towers that pool by the mean or the first token, found by trying; None for others."""
+    halves = _halves(tower)
+    if halves is None:
+        return None
+    pixels = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found, expected = halves.features(pixels), tower(pixels)
+        shape = _shape(tower, found)
+        if shape is None:
+            return None
+        layout, grid, before = shape
+        for pooling in (AVERAGE, FIRST) if before else (AVERAGE,):
+            pooled = _pooled(found, layout, before, pooling)
+
+            def each(features: Tensor) -> Tensor:
+                return halves.finish(_alone(features, layout, before))
+
+            if _same(each(pooled), expected):
+                whole = Split(halves.features, halves.finish, each, layout, grid, pooled.shape[1], before, pooling)
+                shorter = _shortened(whole, halves.cut()) if pooling == FIRST else None
+                return shorter if shorter and _same(shorter.finish(shorter.features(pixels)), expected) else whole
+    return None
+
+
+def _shortened(whole: Split, cut: Cut | None) -> Split | None:
+    """The halves parted before the last block instead of after it, of which the second then computes the first token only."""
+    if cut is None:
+        return None
+    return replace(
+        whole,
+        features=cut.before,
+        finish=lambda tokens: whole.each(cut.norm(cut.first(tokens))),
+        each=lambda rows: whole.each(cut.norm(cut.block(rows[None]))[0]),
+        last=cut.first,
+    )
+
+
+def _same(found: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(found, expected, rtol=0, atol=_SAME * float(expected.abs().max()))
+
+
+def _halves(tower: nn.Module) -> _Halves | None:
+    trunk: Any = getattr(tower, "trunk", None)
+    if hasattr(trunk, "forward_features") and hasattr(trunk, "forward_head"):
+        head: Any = tower.head
+        return _Halves(trunk.forward_features, lambda found: head(trunk.forward_head(found)), lambda: cut_timm(trunk))
+    own: Any = tower
+    if all(hasattr(own, name) for name in ("_embeds", "_global_pool", "final_ln_after_pool")) and own.attn_pool is None:
+        return _Halves(lambda pixels: _own_features(own, pixels), lambda found: _own_finish(own, found), lambda: cut_open_clip(own))
+    return None
+
+
+def _own_features(tower: Any, pixels: Tensor) -> Tensor:
+    found = tower.transformer(tower._embeds(pixels))
+    return found if tower.final_ln_after_pool else tower.ln_post(found)
+
+
+def _own_finish(tower: Any, found: Tensor) -> Tensor:
+    pooled = tower._global_pool(found)[0]
+    pooled = tower.ln_post(pooled) if tower.final_ln_after_pool else pooled
+    return pooled if tower.proj is None else pooled @ tower.proj
+
+
+def _shape(tower: nn.Module, found: Tensor) -> tuple[str, tuple[int, int], int] | None:
+    """Layout, rows and columns of places, and tokens before them; None where they cannot be told."""
+    if found.ndim == 4:
+        return IMAGE, (found.shape[2], found.shape[3]), 0
+    owner: Any = getattr(getattr(tower, "trunk", None), "patch_embed", tower)
+    grid = getattr(owner, "grid_size", None)
+    if found.ndim != 3 or grid is None or not 0 <= (before := found.shape[1] - grid[0] * grid[1]) <= 8:
+        return None
+    return TOKENS, (int(grid[0]), int(grid[1])), before
+
+
+def _pooled(found: Tensor, layout: str, before: int, pooling: str) -> Tensor:
+    if layout == IMAGE:
+        return found.mean(dim=(2, 3))
+    return found[:, 0] if pooling == FIRST else found[:, before:].mean(dim=1)
+
+
+def _alone(features: Tensor, layout: str, before: int) -> Tensor:
+    """A map with one place (and tokens before it) that has these features everywhere."""
+    if layout == IMAGE:
+        return features[:, :, None, None]
+    return features[:, None].expand(-1, before + 1, -1)

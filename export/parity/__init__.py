@@ -1,0 +1,1 @@
+"""The gate: does an exported graph retrieve what torch retrieves? Open ``gate`` first."""

@@ -1,0 +1,180 @@
+"""One export's gate and ladder wired together: the run's held-out cases, the runtime's encoders, calibration inputs, limits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from mtclip_edge.errors import FilmUnreadable, MtclipError, ParityFailed
+from mtclip_edge.films.read import read_film
+from mtclip_edge.inference.device import choose
+from mtclip_edge.inference.encoders import FILM_EMBEDDING, PIXELS, TEXT_EMBEDDING, TOKEN_IDS, FilmEncoder, TextEncoder
+from mtclip_edge.inference.precision import GPU_ONLY
+from mtclip_edge.inference.preprocessing import Preprocessing, model_input
+from mtclip_edge.inference.tokenizer import Tokenizer
+from mtclip_edge.progress import Say
+from mtclip_edge.sources.source import Reading
+from mtclip_edge.studies import Study, distinct_reports
+from mtclip_edge.train.backbones.backbone import Backbone
+from mtclip_edge.train.run import Run
+
+from .graphs.towers import FilmGraph, export_film_tower
+from .parity.gate import Answers, Gate, overlap_at_10, worst_cosine
+from .parity.limits import Row, limits_of
+from .quantization.ladder import CPU_DEFAULT, Tower, climb
+from .quantization.quantize import Feed, tower_kind
+from .quantization.smooth_quant import pairs, smoothed
+
+Item = TypeVar("Item")
+CALIBRATED_ON = 128  # films, and reports, of the train split
+LOOKED_AT = 48  # inputs that choose between candidates; the gate itself asks all
+
+
+class Proof:
+    """Proves the graphs of one export. ``preprocessing`` and ``tokenizer`` are those that will be published, not the run's own."""
+
+    def __init__(
+        self,
+        run: Run,
+        backbone: Backbone,
+        dim: int,
+        trained_on: Reading | MtclipError,
+        preprocessing: Preprocessing,
+        tokenizer: Tokenizer,
+        budget: Mapping[str, float],
+        say: Say,
+    ):
+        self._run, self._backbone, self._dim, self._budget, self._say = run, backbone, dim, budget, say
+        self._preprocessing, self._tokenizer = preprocessing, tokenizer
+        self.train: Sequence[Study] = [] if isinstance(trained_on, MtclipError) else trained_on.split("train")
+        self.validation: Sequence[Study] = [] if isinstance(trained_on, MtclipError) else trained_on.split("validation")
+        self.gate = Gate(run, backbone, dim, self.validation)
+
+    def reference(self, film_graph: Path, text_graph: Path) -> tuple[FilmEncoder, TextEncoder]:
+        """The encoders of both fp32 graphs, which passed what can be asked before there is an index. Errors: ParityFailed."""
+        limits = limits_of("fp32", self._budget)
+        films, texts = self._film_encoder(film_graph, "fp32"), self._text_encoder(text_graph, "fp32")
+        self.gate.film_row("fp32", self.gate.ask_films(films)).require(limits)
+        self.gate.text_row("fp32", self.gate.ask_texts(texts)).require(limits)
+        return films, texts
+
+    def climb(self, tower: str, asked: Sequence[str] | None, paths: Mapping[str, Path], reports: np.ndarray) -> list[Row]:
+        """The rows of the precisions of a tower that are packed; ``paths`` says where each is made, fp32 lies there already.
+
+        Errors: ParityFailed where one that was asked for by name fails.
+        """
+        found = []
+        for precision in asked or self._by_default(tower_kind(paths["fp32"])):
+            try:
+                row = self.rung(tower, precision, paths, reports)
+                found.append(row.require(limits_of(precision, self._budget)))
+                self._say(str(row))
+            except ParityFailed as failure:
+                if asked or precision == "fp32":
+                    raise
+                self._say(f"left out: {failure.what}" + (f" ({failure.detail})" if failure.detail else ""))
+        return found
+
+    def rung(self, tower: str, precision: str, paths: Mapping[str, Path], reports: np.ndarray) -> Row:
+        """Make one precision of a tower and compare it with torch; the row may fail. Errors: ParityFailed where it cannot be made."""
+        part = self._tower(tower, paths["fp32"], reports)
+        if precision == "fp32":
+            return part.compare("fp32", part.ask(paths["fp32"], "fp32"), None)
+        self._need_films(precision)
+        return climb(part, precision, paths[precision], limits_of(precision, self._budget), self._say)
+
+    def _by_default(self, kind: str) -> list[str]:
+        if self.gate.real:
+            return ["fp32", CPU_DEFAULT[kind]]
+        self._say(f"fp32 only: {self.gate.film_inputs}, and other precisions are judged on them")
+        return ["fp32"]
+
+    def _need_films(self, precision: str) -> None:
+        if not self.gate.real:
+            raise ParityFailed(
+                f"{precision}: its gate needs validation films, and those of the run cannot be read",
+                hint="export --precision fp32, or put the run's sources back",
+            )
+
+    def _tower(self, name: str, fp32: Path, reports: np.ndarray) -> Tower:
+        """A tower, ``image`` or ``text``, as the ladder needs it."""
+        gate, film = self.gate, name == "image"
+
+        def ask(graph: Path, precision: str, most: int | None = None) -> Answers:
+            if film:
+                return gate.ask_films(self._film_encoder(graph, precision), most)
+            return gate.ask_texts(self._text_encoder(graph, precision), most)
+
+        def look(graph: Path, precision: str) -> tuple[float, float]:
+            vectors = ask(graph, precision, LOOKED_AT).vectors
+            expected = (gate.film_reference[0] if film else gate.text_reference)[: len(vectors)]
+            return worst_cosine(expected, vectors), overlap_at_10(expected, vectors, reports)
+
+        def compare(precision: str, answers: Answers, how: str | None) -> Row:
+            return (gate.film_row if film else gate.text_row)(precision, answers, reports, how or _where(precision))
+
+        kind = tower_kind(fp32)
+        if film:
+            return Tower(fp32, kind, FILM_EMBEDDING, self.film_feeds, ask, compare, look, self._smooth)
+        return Tower(fp32, kind, TEXT_EMBEDDING, self.text_feeds, ask, compare, look, lambda _: None)
+
+    def film_feeds(self) -> list[Feed]:
+        """Films spread over the train split, through the preprocessing that will be published."""
+        films = []
+        for path in _spread([film.path for study in self.train for film in study.films]):
+            try:
+                films.append(read_film(path, render=self._preprocessing.render).grey)
+            except FilmUnreadable:
+                continue
+        _need_some(films, "film")
+        return [{PIXELS: model_input(grey, self._preprocessing)[None]} for grey in films]
+
+    def text_feeds(self) -> list[Feed]:
+        """Reports spread over the train split, cut to their median length; shorter ones are left out.
+
+        One length, because histograms want one shape, and no padding, which would widen the ranges.
+        """
+        rows = [self._tokenizer([text]) for text in _spread([r.first.tower_text for r in distinct_reports(self.train)])]
+        _need_some(rows, "report")
+        length = int(np.median([row.shape[1] for row in rows]))
+        return [{TOKEN_IDS: row[:, :length]} for row in rows if row.shape[1] >= length]
+
+    def _smooth(self, target: Path) -> Path | None:
+        """The film tower with its activations evened out, as a graph; None for towers in which that is not exact."""
+        if not pairs(self._backbone.film_tower):
+            return None
+        pixels = np.concatenate([feed[PIXELS] for feed in self.film_feeds()[:32]])
+        tower = smoothed(self._backbone.film_tower, torch.from_numpy(pixels))
+        graph = FilmGraph(replace(self._backbone, film_tower=tower), self._run.space, self._dim)
+        return export_film_tower(graph, self._preprocessing.size, target)
+
+    def _film_encoder(self, graph: Path, precision: str) -> FilmEncoder:
+        return FilmEncoder.load(graph, self._preprocessing, choose(_device(precision)), precision)
+
+    def _text_encoder(self, graph: Path, precision: str) -> TextEncoder:
+        return TextEncoder.load(graph, self._tokenizer, choose(_device(precision)), precision)
+
+
+def _device(precision: str) -> str:
+    """A precision for GPUs is judged on one where there is one."""
+    return "auto" if precision in GPU_ONLY else "cpu"
+
+
+def _where(precision: str) -> str | None:
+    """Where a precision that is not for the CPU was judged."""
+    if precision not in GPU_ONLY:
+        return None
+    return f"judged on the {choose('auto').used.upper()}"
+
+
+def _need_some(found: Sequence[object], what: str) -> None:
+    if not found:
+        raise ParityFailed(f"int8: no {what} of the run's train split can be read to measure ranges on")
+
+
+def _spread(items: Sequence[Item]) -> list[Item]:
+    """At most CALIBRATED_ON of the items, at even distances."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(CALIBRATED_ON, len(items))).astype(int))]

@@ -1,0 +1,1 @@
+"""Smaller and faster graphs, rung by rung. Open ``ladder`` first."""

@@ -1,0 +1,117 @@
+"""What the words on a command line mean as films: paths, folders, patterns, archives, standard input, lists of paths."""
+
+import glob
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..errors import FilmUnreadable, MtclipError, NoFilms, WrongOption
+from ..films.file_types import HEAD, head_of, is_dicom, is_directory, is_zip
+from ..films.read import Source, looks_like_film
+from ..folders import user_path
+
+Named = tuple[str, Source | MtclipError]  # the name to show; the path, the bytes, how to read them, or why there is no film
+
+
+def expand(words: Sequence[str], *, files_from: str | None = None, recursive: bool = True) -> list[Named]:
+    """Films in the order given, those of a folder or pattern sorted. A plain path is kept even if it is missing: the query says so.
+
+    A word that gives no film (an empty folder, a pattern without a match) stands for itself with its error, so that it does not stop
+    the others. Errors: NoFilms for an unreadable list; WrongOption where standard input is asked for twice.
+    """
+    if files_from == "-" and "-" in words:
+        raise WrongOption("standard input cannot be an image and a list of files at once")
+    listed = _listed(files_from) if files_from is not None else []
+    return [item for word in words for item in _one(word, recursive)] + [item for word in listed for item in _found(word, recursive)]
+
+
+def _one(word: str, recursive: bool) -> list[Named]:
+    if word != "-":
+        return _found(word, recursive)
+    data = sys.stdin.buffer.read()
+    return _zipped(data, "-") if is_zip(data[:4]) else [("-", data)]
+
+
+def _found(word: str, recursive: bool) -> list[Named]:
+    if not word:
+        return [(word, FilmUnreadable("'': an empty file name"))]
+    path = user_path(word)
+    try:
+        if path.is_dir():
+            return _folder(path, recursive)
+        if not path.exists() and glob.has_magic(word):
+            return _matches(word, path, recursive)
+        if path.is_file():
+            return _file(path, word)
+    except OSError as error:  # a name too long, a folder we may not enter
+        return [(word, FilmUnreadable(f"{word}: cannot be read ({error.strerror})"))]
+    return [(word, path)]
+
+
+def _file(path: Path, word: str) -> list[Named]:
+    """A film, or the films in a zip or DICOMDIR."""
+    try:
+        head = head_of(path)
+    except OSError:  # reading it as a film says why
+        return [(word, path)]
+    if is_zip(head):
+        return _zipped(path, word)
+    if is_directory(head):
+        from ..films.dicomdir import directory_films
+
+        return directory_films(path, word)
+    return [(word, path)]
+
+
+def _zipped(archive: Path | bytes, name: str) -> list[Named]:
+    from ..films.dicomdir import zip_films
+
+    return zip_films(archive, name)
+
+
+def _matches(word: str, pattern: Path, recursive: bool) -> list[Named]:
+    found = sorted(glob.glob(str(pattern), recursive=recursive))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if not found:
+        return [(word, NoFilms(f"{word}: no file matches this pattern"))]
+    return [item for name in found for item in _found(name, recursive)]
+
+
+def _folder(folder: Path, recursive: bool) -> list[Named]:
+    """Films are told by their content, not by their suffix."""
+    walk = folder.rglob("*") if recursive else folder.glob("*")
+    found = sorted(path for path in walk if path.is_file() and looks_like_film(path))
+    if not found:
+        hint = None if recursive else "add --recursive to look into subfolders"
+        return [(str(folder), NoFilms(f"{folder}: no film in this folder", hint=hint))]
+    return [(str(path), path) for path in found]
+
+
+def _listed(source: str) -> list[str]:
+    try:
+        text = sys.stdin.read() if source == "-" else user_path(source).read_text(encoding="utf-8")
+    except OSError as error:
+        raise NoFilms(f"{source}: the list of files cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise NoFilms(f"{source}: the list of files is not UTF-8") from None
+    names = [line for line in text.splitlines() if line]
+    if not names:
+        raise NoFilms(f"{source}: the list of files is empty")
+    return names
+
+
+def without_dicom(films: Iterable[Named]) -> list[Named]:
+    """Films for a demo bundle that nobody named: a DICOM file comes from a patient, and invented reports are no answer to it."""
+    return [(name, _refusal(name) if _holds_dicom(film) else film) for name, film in films]
+
+
+def _refusal(name: str) -> FilmUnreadable:
+    return FilmUnreadable(f"{name}: DICOM needs --bundle DIR, or --bundle demo for invented reports")
+
+
+def _holds_dicom(film: Source | MtclipError) -> bool:
+    try:
+        if isinstance(film, Path):
+            return is_dicom(head_of(film))
+        return not isinstance(film, MtclipError) and is_dicom((film if isinstance(film, bytes) else film())[:HEAD])
+    except (OSError, ValueError, MtclipError):  # reading it as a film says why
+        return False

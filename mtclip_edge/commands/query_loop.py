@@ -1,0 +1,159 @@
+"""Films answered one after the other: those that are named, or those that arrive in a folder."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..display.formats import Writer
+from ..errors import MtclipError, NothingToExplain, Refused, WrongOption, printable
+from ..progress import Progress, Say, silent
+from ..retrieval.results import QueryResult
+from ..retrieval.retriever import Retriever
+from .film_arguments import Named
+
+FAILED, PARTIAL, REJECTED = 1, 5, 6
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
+    """Write the answer to each film; one that cannot be read is a line, and never stops the rest. Gives the exit code."""
+    with _bar(len(films) > 1 and sys.stderr.isatty() and not sys.stdout.isatty(), say) as (tell, progress):
+        tally = _Tally(retriever, out, tell)
+        for done, result in enumerate(retriever.query_many(films, k), 1):
+            tally.add(result)
+            progress("films", done, len(films))
+    out.close()
+    if len(films) > 1:
+        say(tally.summary("films", "could not be read"))
+    return tally.code
+
+
+def answer_studies(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
+    """Write one answer for the films of each study; what cannot be answered is a line. Gives the exit code."""
+    tally = _Tally(retriever, out, say)
+    for result in retriever.query_studies(films, k):
+        tally.add(result)
+    out.close()
+    if len(films) > 1:
+        say(tally.summary(f"studies of {len(films)} films", "could not be"))
+    return tally.code
+
+
+class _Tally:
+    """Writes answers as they come, a line for what has none, and counts both."""
+
+    def __init__(self, retriever: Retriever, out: Writer, tell: Say):
+        self._retriever, self._out, self._tell = retriever, out, tell
+        self._asked = self._failed = self._rejected = 0
+
+    def add(self, result: QueryResult | MtclipError) -> None:
+        self._asked += 1
+        if isinstance(result, MtclipError):
+            self._failed += 1
+            self._tell(str(result))
+            return
+        self._out.add(result)
+        if result.rejected and not self._retriever.force:
+            self._rejected += 1
+            self._tell(_rejection(result))
+
+    def summary(self, what: str, failed: str) -> str:
+        turned_away = f"{self._rejected} rejected, " if self._rejected else ""
+        return f"{self._asked - self._failed - self._rejected} {what} answered, {turned_away}{self._failed} {failed}"
+
+    @property
+    def code(self) -> int:
+        return _code(self._asked, self._failed, self._rejected)
+
+
+def _code(asked: int, failed: int, rejected: int) -> int:
+    """1 where nothing could be read, 6 where everything was rejected, 5 for anything between that and 0."""
+    if failed + rejected == 0:
+        return 0
+    return FAILED if failed == asked else REJECTED if rejected == asked else PARTIAL
+
+
+def _rejection(result: QueryResult) -> str:
+    """One line on a rejected film, and what answers it all the same."""
+    reasons = "; ".join(result.input.reasons) if result.input else ""
+    return printable(f"{result.value}: rejected: {reasons} (--force answers all the same)")
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map that was asked for: where its picture goes, by which method, and of which text (None: of the best hit)."""
+
+    file: Path
+    method: str
+    text: str | None
+
+
+def answer_explained(retriever: Retriever, films: Sequence[Named], k: int, asked: Map, out: Writer, say: Say) -> int:
+    """Answer one film and write a map of where it resembles the best hit, or a text. Gives the exit code. Errors: WrongOption, Refused."""
+    if len(films) != 1:
+        raise WrongOption(f"--explain {asked.file}", f"a map is of one film, found {len(films)}")
+    (name, film), failed = films[0], 0
+    if isinstance(film, MtclipError):
+        raise film
+    _check_target(asked.file, film)
+    result = retriever.query(film, k, name=name)
+    if result.rejected and not retriever.force:
+        out.add(result)
+        out.close()
+        say(_rejection(result))
+        return REJECTED
+    try:
+        with _bar(sys.stderr.isatty() and asked.method == "occlusion", say) as (_, progress):
+            found = retriever.explain(film, result, method=asked.method, text=asked.text, name=name, progress=progress)
+        result = replace(result, explain=found.write(asked.file))
+    except NothingToExplain as nothing:  # the answer is printed all the same
+        say(str(nothing))
+        failed = FAILED
+    out.add(result)
+    out.close()
+    return failed
+
+
+def _check_target(file: Path, film: object) -> None:
+    """A picture replaces a picture, but not the film, nor a file of another kind. Errors: Refused."""
+    if not file.is_file():
+        return
+    if isinstance(film, Path) and film.exists() and file.samefile(film):
+        raise Refused(f"--explain {file}: the film itself would be overwritten", hint="give another file")
+    with file.open("rb") as there:
+        if there.read(len(PNG)) != PNG:
+            raise Refused(f"--explain {file}: is there already, and is no PNG", hint="give another file")
+
+
+def answer_arrivals(
+    retriever: Retriever,
+    folder: Path,
+    recursive: bool,
+    k: int,
+    out: Writer,
+    say: Say,
+    allowed: Callable[[Iterable[Named]], Iterable[Named]] = list,
+) -> None:
+    """Answer films as they come into a folder, for ever; ``allowed`` may put an error in a film's place. Errors: NoFilms."""
+    from ..films.watch import arrivals
+
+    looks = arrivals(folder, recursive)
+    say(f"watching {folder}; what lies there already is not answered; Ctrl-C ends")
+    tally = _Tally(retriever, out, say)
+    for films in looks:
+        for result in retriever.query_many(allowed([(str(path), path) for path in films]), k):
+            tally.add(result)
+
+
+@contextmanager
+def _bar(wanted: bool, say: Say) -> Iterator[tuple[Say, Progress]]:
+    """A progress bar. For many films only where answers go to a file or pipe: it would disturb answers on the same terminal."""
+    if not wanted:
+        yield say, silent
+        return
+    from ..display.answer_table import ProgressBars
+
+    with ProgressBars() as bars:
+        yield bars.say, bars

@@ -1,0 +1,122 @@
+"""``mtclip info``: what a bundle or a run is, from its own manifest, without loading a model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..bundle.bundle import MANIFEST, Bundle
+from ..errors import ArtefactDamaged, NotABundle
+
+SCHEMA = "mtclip.info/1"
+LICENCE = ("licence", "terms", "restriction")  # what a run and a bundle say of a backbone's licence; older ones have the first alone
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A bundle or a run as JSON of schema mtclip.info/1. Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible."""
+    if (path / "run.json").is_file() and not (path / MANIFEST).exists():
+        try:
+            record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            raise ArtefactDamaged(f"{path / 'run.json'}: not JSON") from None
+        if not isinstance(record, dict) or not {"config", "data", "backbone", "validation", "best_epoch"} <= set(record):
+            raise ArtefactDamaged(f"{path / 'run.json'}: not the record of a run")
+        return {"schema": SCHEMA, "kind": "run", "path": str(path), **record}
+    try:
+        bundle = Bundle.open(path)
+    except NotABundle as error:
+        raise NotABundle(error.what.replace("not a bundle", "neither a bundle nor a run"), hint=error.hint) from None
+    size = sum(entry["size"] for entry in bundle.manifest["files"].values())
+    return {"schema": SCHEMA, "kind": "bundle", "path": str(path), "id": bundle.identity, "bytes": size, **bundle.manifest}
+
+
+def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same for a person: a name and a value each."""
+    return _run_lines(about) if about["kind"] == "run" else _bundle_lines(about)
+
+
+def licence_line(backbone: Mapping[str, Any]) -> str:
+    """A backbone's name and the licence that its publisher states."""
+    return f"{backbone['name']}, licence: {backbone['licence'] or 'not stated'}"
+
+
+def terms_of_use(backbone: Mapping[str, Any]) -> list[str]:
+    """A line where a backbone's licence restricts its use: non-commercial, research only, or its publisher's own terms; else none."""
+    if not (restriction := backbone.get("restriction")):
+        return []
+    why = "; ".join(part for part in (backbone["licence"], backbone.get("terms")) if part)
+    return [f"backbone {backbone['name']}: {restriction} ({why})"]
+
+
+def _bundle_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    index, hnsw = about["index"], about["index"]["hnsw"]
+    graphs = [f"{tower} {', '.join(rungs)}" for tower, rungs in about["graphs"].items() if rungs]
+    return [
+        ("bundle", about["path"]),
+        ("purpose", about["purpose"]),
+        ("id", about["id"]),
+        ("model", about["model_id"]),
+        ("made", f"{about['created']} by mtclip-edge {about['made_by']['mtclip_edge']}, generation {about['generation']}"),
+        ("backbone", licence_line(about["backbone"])),
+        *[("use", note) for note in terms_of_use(about["backbone"])],
+        ("input", _input(about["preprocessing"])),
+        ("graphs", "; ".join(graphs)),
+        ("reports", f"{index['reports']} distinct, of {index['studies']} studies; {index['films']} films; {about['dim']} dimensions"),
+        ("index", f"HNSW, recall@10 {hnsw['recall@10']}" if hnsw else "none: exact search"),
+        ("film gate", _film_gate(about.get("film_gate"))),
+        *[("parity", _parity(row)) for row in about["parity"]],
+        *_figures(about["metrics"]),
+        ("size", f"{about['bytes'] / 1e6:.1f} MB in {len(about['files'])} files"),
+    ]
+
+
+def _film_gate(gate: dict[str, Any] | None) -> str:
+    if gate is None:
+        return "none: films are judged by header and picture only"
+    films = f"{gate['films']['train']} training and {gate['films']['validation']} validation films"
+    missing = [name.replace("_", " ") for name, value in gate["thresholds"].items() if value is None]
+    return f"fitted on {films}" + (f", too few for {', '.join(missing)}" if missing else "")
+
+
+def _run_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    config, data = about["config"], about["data"]
+    return [
+        ("run", about["path"]),
+        ("backbone", licence_line(about["backbone"])),
+        *[("use", note) for note in terms_of_use(about["backbone"])],
+        ("tower", "fine-tuned" if about.get("tower_sha256") else "frozen"),
+        ("sources", ", ".join(data["sources"])),
+        ("films", f"{data['films']['train']} train, {data['films']['validation']} validation"),
+        ("losses", f"BCE {config['bce']}, SupCon {config['supcon']}, CLIP {config['clip']}"),
+        ("epochs", f"best {about['best_epoch']} of {about['epochs_run']}, seed {config['seed']}"),
+        *_figures(about["validation"]),
+    ]
+
+
+def _parity(row: dict[str, Any]) -> str:
+    """A row of the gate's table; what was not asked is left out."""
+    said = [
+        ("cosine", row.get("cosine", row["min_cosine"]), ".6f"),
+        ("max abs", row["max_abs"], ".1e"),
+        ("top-10 overlap", row.get("overlap"), ".3f"),
+        ("macro P@10", row.get("precision_at_10"), "+.3f"),
+        ("Recall@10", row.get("recall_at_10"), "+.3f"),
+        ("decisions", row.get("decisions"), ".3f"),
+    ]
+    figures = ", ".join(f"{name} {value:{style}}" for name, value, style in said if value is not None)
+    made = f" ({row['how']})" if row.get("how") else ""
+    return f"{row['tower']} {row['precision']}{made}: {figures}; {row.get('count', '')} {row['inputs']}"
+
+
+def _figures(result: dict[str, Any]) -> list[tuple[str, str]]:
+    precision, forth = result["precision@10"], result["film_to_report"]
+    values = [
+        ("AUROC", result["auroc"]),
+        ("macro P@10", precision and precision["macro"]),
+        ("Recall@10", forth and forth["recall@10"]["value"]),
+    ]
+    return [(f"{name} (validation)", "not computed" if value is None else f"{value:.3f}") for name, value in values]
+
+
+def _input(how: dict[str, Any]) -> str:
+    return f"{how['size']} px, {how['geometry']}, DICOM by {how.get('render', 'voi')}"

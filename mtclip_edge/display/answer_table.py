@@ -1,0 +1,232 @@
+"""What a person sees: tables on stdout, progress on stderr, both through rich and readable at 80 columns."""
+
+import sys
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from .. import NOTICE
+from ..errors import printable
+from ..evidence.evidence import Evidence
+from ..retrieval.results import QueryResult, ReportHit
+from .answer_words import abnormal_words, film_words, margin_words, provenance_words, verdict_words, vote_rows
+
+_STYLES = {"abnormal": "bold red", "normal": "green", "unknown": "dim"}
+_VERDICTS = {"confident": "not bold green", "uncertain": "not bold yellow", "abstain": "not bold red"}
+_HIT_LINES, _MOST_LINES = 14, 4  # for the texts of all hits together, and of one
+_FINDINGS, _SHARE = 3, 9  # findings in the table of votes, columns of one of its numbers
+DEMO = "DEMO BUNDLE: drawn films, invented reports"
+
+
+class TableWriter:
+    def __init__(self, console: Console | None = None):
+        self._console = console or Console(highlight=False, markup=False)
+        self._results = 0
+
+    def add(self, result: QueryResult) -> None:
+        if self._results:
+            self._console.print()
+        if result.bundle.demo:
+            self._console.print(DEMO, style="bold reverse")
+        self._console.print(_headline(result, self._console.width))
+        for line in _whose(result):
+            self._console.print(line, overflow="fold")
+        if result.reports or not result.rejected:
+            self._console.print(_report_table(result.reports, self._console))
+        if found := result.films:
+            self._console.print(_film_table(found))
+        if evidence := result.evidence:
+            self._evidence(evidence)
+        self._console.print(provenance_words(result), style="dim", overflow="ellipsis", no_wrap=True)
+        self._results += 1
+
+    def _evidence(self, evidence: Evidence) -> None:
+        if evidence.agreement:
+            self._console.print(_agreement_table(evidence, self._console.width))
+        if evidence.contrast.abnormal or evidence.contrast.normal:
+            self._console.print(_contrast(evidence, self._console))
+        if words := margin_words(evidence):
+            self._console.print(words, style="dim")
+
+    def close(self) -> None:
+        if self._results:
+            self._console.print(NOTICE, style="bold")
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
+
+
+class ProgressBars:
+    """A bar for each kind of work on stderr; nothing where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        self._bars = Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what)
+        self._bars.update(self._tasks[what], completed=done, total=total)
+
+    def say(self, line: str) -> None:
+        """A line of the log above the bars, as it is: neither markup nor wrapping."""
+        if self._bars.disable:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> "ProgressBars":
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+
+def _headline(result: QueryResult, width: int) -> Text:
+    """The film or text on one line, cut at its front (a path's end tells more); what the head says and how far to trust it."""
+    name = printable(result.value)
+    line = Text(name if len(name) <= width else "…" + name[1 - width :], style="bold")
+    if result.abnormal is not None:
+        line.append(f"\n{abnormal_words(result.abnormal)}", style="not bold")
+    if result.abnormal is not None and result.evidence is not None:
+        verdict = result.evidence.judgement.verdict
+        line.append(f"\n{_cut(verdict_words(result.evidence), width)}", style=_VERDICTS.get(verdict or "", "not bold dim"))
+    if result.input is not None and (words := film_words(result.input)):
+        line.append(f"\n{_cut(words, (9 if result.rejected else 2) * width)}", style="bold red" if result.rejected else "not bold yellow")
+    return line
+
+
+def _whose(result: QueryResult) -> list[str]:
+    """A line for a study's films, one for a patient's ids where they were asked for."""
+    lines = []
+    if result.study is not None and len(result.study) > 1:
+        left = [f"{printable(film.image.rsplit('/', 1)[-1])} ({film.reason})" for film in result.study if not film.counted]
+        lines.append(f"study of {len(result.study)} films" + (f", without {', '.join(left)}" if left else ""))
+    if result.input is not None and (ids := result.input.ids) is not None:
+        lines.append(printable("  ".join(f"{name.replace('_', ' ')} {value or 'not given'}" for name, value in asdict(ids).items())))
+    return lines
+
+
+def _report_table(hits: list[ReportHit], console: Console) -> Table:
+    """A few lines for each report, fewer the more there are: with five, and all that stands beside them, 30 lines are enough."""
+    compared = any(hit.percentile is not None for hit in hits)
+    columns = ["#", "similarity", *(["percentile"] if compared else []), "studies", "label"]
+    cells = [
+        [Text(str(h.rank)), Text(f"{h.score:.3f}"), *([_percentile(h)] if compared else []), Text(f"×{h.studies}"), _label(h.label)]
+        for h in hits
+    ]
+    table = _plain_table()
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
+        table.columns[place].width = max([len(name), *(len(row[place]) for row in cells)])
+    room = console.width - sum(column.width or 0 for column in table.columns) - 2 * len(columns)
+    table.add_column("report", width=max(room, 10))
+    lines = min(_MOST_LINES, max(1, _HIT_LINES // max(1, len(hits))))
+    for hit, row in zip(hits, cells, strict=True):
+        table.add_row(*row, _lines(_report_text(hit), console, max(room, 10), lines))
+    return table
+
+
+def _percentile(hit: ReportHit) -> Text:
+    return Text("" if hit.percentile is None else f"{hit.percentile:.0f}")
+
+
+def _label(label: str) -> Text:
+    return Text(label, style=_STYLES[label])
+
+
+def _report_text(hit: ReportHit) -> Text:
+    """Impression first, then findings."""
+    text = Text(_flat(hit.impression or hit.text))
+    if hit.impression and hit.findings:
+        text.append("  " + _flat(hit.findings), style="dim")
+    return text
+
+
+def _lines(text: Text, console: Console, width: int, most: int) -> Text:
+    """The first lines of a text as it wraps at a width; an ellipsis says that there is more."""
+    wrapped = text.wrap(console, width)
+    kept = wrapped[:most]
+    if len(wrapped) > most:
+        kept[-1].rstrip()
+        kept[-1].truncate(width - 1)
+        kept[-1].append("…")
+    return Text("\n").join(kept)
+
+
+def _agreement_table(evidence: Evidence, width: int) -> Table:
+    """How the hits vote: their label, and the findings that most of them name."""
+    table, rows = _plain_table(), vote_rows(evidence, _FINDINGS)
+    longest = max([16, *(len(printable(name)) for name, *_ in rows)])
+    table.add_column("agreement", no_wrap=True, overflow="ellipsis", width=min(longest, width - 3 * _SHARE))
+    for name in ("hits", "index", "lift"):
+        table.add_column(name, justify="right", no_wrap=True, width=_SHARE - 2)
+    for name, *shares in rows:
+        table.add_row(Text(printable(name)), *shares)
+    return table
+
+
+def _contrast(evidence: Evidence, console: Console) -> Text:
+    """The nearest report of either label, one line each."""
+    lines = []
+    for label, hit in (("abnormal", evidence.contrast.abnormal), ("normal", evidence.contrast.normal)):
+        if hit is not None:
+            line = Text(f"nearest {label}".ljust(16), style=_STYLES[label]).append(f"  {hit.score:.3f}  ", style="not bold default")
+            lines.append(line + _lines(_report_text(hit), console, max(console.width - len(line), 10), 1))
+    return Text("\n").join(lines)
+
+
+def _plain_table(show_header: bool = True) -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=show_header, header_style="dim")
+
+
+def _film_table(hits: list[Any]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name, justify in (("#", "right"), ("similarity", "right"), ("study", "left"), ("label", "left"), ("film", "left")):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for hit in hits:
+        label = Text(hit.label, style=_STYLES[hit.label])
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(printable(hit.study_id)), label, Text(printable(hit.film)))
+    return table
+
+
+def _flat(text: str) -> str:
+    """On one line, whatever it holds."""
+    return printable(" ".join(text.split()))
+
+
+def _cut(text: str, length: int) -> str:
+    text = _flat(text)
+    return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0] + "…"
+
+
+def print_pairs(pairs: list[tuple[str, str]]) -> None:
+    """Names and values in two columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(printable(name), printable(value))
+    Console(highlight=False, markup=False).print(table)
+
+
+def print_checks(checks: list[Any]) -> None:
+    """The findings of ``mtclip doctor``."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column()
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    styles = {"ok": "green", "note": "yellow", "bad": "bold red"}
+    for check in checks:
+        table.add_row(Text(check.state, style=styles[check.state]), check.name, printable(check.found))
+    Console(highlight=False, markup=False).print(table)

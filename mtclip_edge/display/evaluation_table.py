@@ -1,0 +1,135 @@
+"""An evaluation for a person: a row for each figure with chance beside it, a column for each model, then the differences."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .. import NOTICE
+from ..errors import printable
+from .figure_names import RELEVANCE, constant_answer, group, title
+
+# The table is the short answer; metrics.json has every figure.
+_SHOWN = (
+    "recall@1.",
+    "recall@5.",
+    "recall@10.",
+    "median_rank.",
+    "balance_gap",
+    "precision@10.",
+    "map@",
+    "ndcg@",
+    "auroc",
+    "auprc",
+    "ece",
+    "sensitivity",
+    "risk.",
+    "coverage.",
+    "aurc.",
+)
+_MOST_FINDINGS = 8
+_LABELS, _INTERVAL, _VALUE = 40, 29, 13  # columns of a terminal: a row's head, a model with its interval, and without
+
+
+def print_eval(document: Mapping[str, Any], console: Console | None = None) -> None:
+    console = console or Console(highlight=False, markup=False)
+    for leak in document["leaks"]:
+        console.print(f"LEAK: {printable(leak)}", style="bold red")
+    console.print(_corpus(document["data"]), style="dim")
+    wide = console.width >= _LABELS + _INTERVAL * len(document["models"])
+    width = max(console.width, _LABELS + _VALUE * len(document["models"]))  # longer lines rather than lost columns
+    for table in eval_tables(document, width, wide):
+        console.print(table, width=width, crop=False)
+        console.print()
+    draws = f"95 % intervals: {document['intervals']['draws']} bootstrap draws by patient."
+    console.print(draws if wide else f"{draws} Those of the single models are in metrics.json, or in a wider terminal.", style="dim")
+    console.print(NOTICE, style="bold")
+
+
+def eval_tables(document: Mapping[str, Any], width: int, wide: bool) -> Iterator[Table]:
+    """One table for each group of figures, then one for each model against the first. Not ``wide``: without the models' intervals."""
+    models = document["models"]
+    room = (width - _LABELS) // len(models) - 2
+    names = [_end(printable(f"{model['name']} {model['precision'] or ''}".strip()), room) for model in models]
+    for heading, rows in _grouped(models).items():
+        table = _table(heading, names, rows, wide)
+        if heading == RELEVANCE:
+            table.caption = Text(constant_answer(document["data"]), style="dim", justify="left")
+            table.caption_justify = "left"
+        yield table
+    for difference in document["differences"]:
+        yield _difference(difference)
+
+
+def _corpus(data: Mapping[str, Any]) -> str:
+    labels = ", ".join(f"{count} {name}" for name, count in data["labels"].items() if count)
+    searched = f" (of {data['searched']})" if data["searched"] else ""
+    return printable(
+        f"{data['source']}, {data['split']}: {data['films']} films ({labels}) of {data['patients']} patients, "
+        f"{data['reports']} distinct reports{searched}"
+    )
+
+
+def _grouped(models: list[Mapping[str, Any]]) -> dict[str, list[list[Mapping[str, Any] | None]]]:
+    """Rows by heading, in the order of the figures: for each figure what every model has of it."""
+    found: dict[str, list[list[Mapping[str, Any] | None]]] = {}
+    columns = [{(f["name"], f["subset"]): f for f in model["figures"]} for model in models]
+    keys = dict.fromkeys(key for column in columns for key in column)
+    findings = [key for key in keys if key[0].startswith("finding@")]
+    frequent = sorted(findings, key=lambda key: -next(c[key]["studies"] for c in columns if key in c))[:_MOST_FINDINGS]
+    for key in keys:
+        if (key in findings and key not in frequent) or (key not in findings and not key[0].startswith(_SHOWN)):
+            continue
+        found.setdefault(group(*key), []).append([column.get(key) for column in columns])
+    return found
+
+
+def _table(heading: str, names: list[str], rows: list[list[Mapping[str, Any] | None]], wide: bool) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(heading, min_width=30)
+    table.add_column("chance", justify="right", style="dim")
+    for name in names:
+        table.add_column(Text(name), justify="right")
+    for row in rows:
+        known = next(figure for figure in row if figure)
+        name = title(known["name"]) + (" (anecdote)" if known["anecdote"] else "")
+        if known["subset"].startswith(("first", "view")):
+            name += f", {known['subset']}"
+        table.add_row(name, _plain(known["chance"], known["name"]), *(_cell(figure, wide) for figure in row))
+    return table
+
+
+def _difference(difference: Mapping[str, Any]) -> Table:
+    """What another model has more than the first; in bold where the interval excludes 0."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(Text(printable(f"{difference['model']} minus {difference['against']}")), overflow="fold")
+    table.add_column("difference", justify="right")
+    for figure in difference["figures"]:
+        if figure["subset"] == "all" and figure["name"].startswith(_SHOWN):
+            apart = figure["low"] is not None and (figure["low"] > 0 or figure["high"] < 0)
+            table.add_row(title(figure["name"]), Text(_interval(figure, "+"), style="bold" if apart else ""))
+    return table
+
+
+def _end(name: str, room: int) -> str:
+    """A name that fits: of a path its end tells more than its beginning."""
+    return name if len(name) <= room else "…" + name[1 - room :]
+
+
+def _cell(figure: Mapping[str, Any] | None, wide: bool) -> str:
+    if figure is None or figure["value"] is None:
+        return "not computed"
+    lift = f" ×{figure['lift']:.1f}" if figure["lift"] is not None else ""
+    return f"{_interval(figure) if wide else _plain(figure['value'], figure['name'])}{lift}"
+
+
+def _interval(figure: Mapping[str, Any], sign: str = "") -> str:
+    digits = ".0f" if figure["name"].startswith("median_rank") else ".3f"
+    bounds = "" if figure["low"] is None else f" [{figure['low']:{sign}{digits}}, {figure['high']:{sign}{digits}}]"
+    return f"{figure['value']:{sign}{digits}}{bounds}"
+
+
+def _plain(value: float | None, name: str) -> str:
+    return "" if value is None else f"{value:.0f}" if name.startswith("median_rank") else f"{value:.3f}"

@@ -1,0 +1,79 @@
+"""Query results as text: json, jsonl, ids, or a table for a person. Data goes to stdout only."""
+
+import json
+import sys
+from typing import Any, Protocol
+
+from ..errors import not_among, printable
+from ..retrieval.results import QueryResult, ReportHit
+
+FORMATS = ("table", "json", "jsonl", "ids")
+
+
+class Writer(Protocol):
+    """Takes results one by one, so that a folder's answers appear as they come."""
+
+    def add(self, result: QueryResult) -> None: ...
+    def close(self) -> None: ...
+
+
+def choose_format(asked: str | None) -> str:
+    """A table on a terminal, jsonl in a pipe. Errors: WrongOption."""
+    if asked is None:
+        return "table" if sys.stdout is not None and sys.stdout.isatty() else "jsonl"
+    if asked not in FORMATS:
+        raise not_among("format", asked, FORMATS)
+    return asked
+
+
+def writer(name: str, many: bool) -> Writer:
+    """The writer of a format; ``json`` of several films is an array, of one film an object."""
+    if name == "table":
+        from .answer_table import TableWriter
+
+        return TableWriter()
+    return {"json": JsonArray() if many else JsonLines(indent=2), "jsonl": JsonLines(), "ids": Ids()}[name]
+
+
+class JsonLines:
+    def __init__(self, indent: int | None = None):
+        self._indent = indent
+
+    def add(self, result: QueryResult) -> None:
+        print(dumps(result.to_dict(), self._indent), flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class JsonArray:
+    def __init__(self) -> None:
+        self._before = "["
+
+    def add(self, result: QueryResult) -> None:
+        print(self._before + "\n" + dumps(result.to_dict(), 2), end="", flush=True)
+        self._before = ","
+
+    def close(self) -> None:
+        print("[]" if self._before == "[" else "\n]")
+
+
+class Ids:
+    """``image TAB rank TAB report_id``; a film found by a text is named ``film:PATH``."""
+
+    def add(self, result: QueryResult) -> None:
+        for hit in result.hits:
+            name = hit.report_id if isinstance(hit, ReportHit) else f"film:{printable(hit.film)}"
+            print(f"{printable(result.value)}\t{hit.rank}\t{name}", flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:  # a file name that is not UTF-8, a terminal that is not: JSON escapes
+        text = json.dumps(value, indent=indent, allow_nan=False)
+    return text

@@ -1,0 +1,151 @@
+"""An inspection for a person: lines of a table, and one HTML file that stands alone. Everything that comes from data is escaped."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..sources.inspection.film_files import Thumbnail
+from .html import chip, picture, text, whole_page
+
+_STYLE = """
+.films { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem; }
+.films figure { margin: 0; } .films img { width: 100%; background: #000; } dd { white-space: pre-line; }
+"""
+
+
+def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values, the most wanted first."""
+    return [(name, value) for _, pairs in sections(found) for name, value in pairs]
+
+
+def sections(found: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Headings with their names and values; a value of several lines holds line breaks in the page only."""
+    return [
+        ("What it holds", list(_counts(found))),
+        ("Splits", list(_splits(found))),
+        ("Twins", list(_twins(found))),
+        ("Texts", list(_texts(found))),
+        ("Film files", list(_files(found["film_files"]))),
+        ("Left out", list(_skipped(found["skipped"]))),
+        ("Possible health information", list(_suspicions(found["possible_phi"]))),
+    ]
+
+
+def _counts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "source", found["source"]["spec"]
+    yield "layout", "; ".join([found["source"]["kind"], *found["source"]["notes"]])
+    yield "studies", f"{found['studies']:,} of {found['patients']:,} patients, {found['studies_without_films']:,} without a film"
+    yield "films", f"{found['films']:,}"
+    yield "views", _counted(found["views"]) or "none"
+    yield "reports", f"{found['reports']:,}, {found['distinct_reports']:,} distinct"
+    yield "labels", ", ".join(f"{count:,} {name} ({_share(count, found['studies'])})" for name, count in found["labels"].items())
+    if found["finding_labels"]:
+        yield "findings", _counted(dict(list(found["finding_labels"].items())[:12]))
+
+
+def _splits(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, split in found["splits"].items():
+        counts = f"{split['studies']:,} studies of {split['patients']:,} patients, {split['films']:,} films"
+        yield name, f"{counts}; {_counted(split['labels']) or 'nothing'}"
+    leak = found["patients_in_two_splits"]
+    yield "patients in two splits", f"{leak['patients']:,}" + (f": {', '.join(leak['ids'][:20])}" if leak["ids"] else "")
+
+
+def _twins(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    exact, near = found["twins"]["exact"], found["twins"]["near"]
+    shares = ", ".join(f"{100 * share:.0f} % of {name}" for name, share in exact["share_with_a_twin"].items() if share is not None)
+    if not found["reports"]:
+        yield "exact twins", "no report"
+        return
+    yield "exact twins", f"{exact['studies']:,} studies share {exact['reports']:,} reports, the largest ×{exact['largest']:,}; {shares}"
+    yield "near twins", f"about {near['reports']:,} distinct reports in {near['groups']:,} groups (similarity {near['similarity']} or more)"
+
+
+def _texts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    empty, marks, lengths = found["empty"], found["marks"], found["lengths"]
+    yield (
+        "empty",
+        f"{empty['text']:,} studies without a text, {empty['findings']:,} without findings, {empty['impression']:,} without impression",
+    )
+    yield "de-identification marks", f"{marks['marks']:,} in {marks['reports']:,} reports"
+    if lengths["words"]:
+        yield "words", _quantiles(lengths["words"])
+    for tower in lengths["towers"] if lengths["words"] else ():
+        cut = f"{tower['cut']:,} reports cut ({100 * tower['share']:.1f} %)" if tower["cut"] else "none cut"
+        yield f"{tower['backbone']}, {tower['limit']} tokens", f"{cut}; {_quantiles(tower['tokens'])}; {tower['counted']}"
+
+
+def _files(files: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "decoded", f"{files['decoded']:,}: {files['why']}"
+    if files["unreadable"] is None:
+        return
+    bad = files["unreadable"]
+    reasons = f": {_counted(bad['reasons'])}; {'; '.join(bad['first'][:3])}" if bad["films"] else ""
+    yield "unreadable", f"{bad['films']:,}{reasons}"
+    same = files["identical"]
+    yield "identical", f"{same['films']:,} films in {same['groups']:,} groups, {same['groups_in_two_splits']:,} of them in two splits"
+    if files["width"]:
+        spread = " × ".join(f"{files[side]['min']}–{files[side]['max']} (median {files[side]['median']})" for side in ("width", "height"))
+        yield "pixels", spread
+
+
+def _skipped(skipped: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "bad rows", f"{skipped['bad_rows']:,}" + (f": {_counted(skipped['reasons'])}" if skipped["bad_rows"] else "")
+    if skipped["first"]:
+        yield "the first", "; ".join(skipped["first"][:3])
+
+
+def _suspicions(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if not found:
+        yield "patterns", "none found, which proves nothing"
+    for kind, about in found.items():
+        places = "; ".join(_place(where) for where in about["where"][:4])
+        yield kind, f"{about['count']:,}: {places}{' …' if about['count'] > 4 else ''}"
+
+
+def _place(where: Mapping[str, Any]) -> str:
+    words = f" {where['text']!r}" if "text" in where else ""
+    return f"{where['place']} {where['field']} {where['start']}-{where['end']}{words}"
+
+
+def page(found: Mapping[str, Any], films: Sequence[Thumbnail]) -> str:
+    """The inspection as HTML text, with its films."""
+    title = f"Inspection of {found['source']['spec']}"
+    notice = f'<p class="notice">{text(found["notice"])}</p>'
+    parts = [_section(heading, pairs) for heading, pairs in sections(found)]
+    body = "\n".join([notice, *parts, _films(films), _all_places(found["possible_phi"])])
+    return whole_page(title, _STYLE, body)
+
+
+def _section(heading: str, pairs: Sequence[tuple[str, str]]) -> str:
+    rows = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in pairs)
+    return f"<section>\n<h2>{text(heading)}</h2>\n<dl>{rows}</dl>\n</section>"
+
+
+def _films(films: Sequence[Thumbnail]) -> str:
+    if not films:
+        return ""
+    shown = "".join(
+        f"<figure>{picture(film.png, f'film {film.name}')}"
+        f"<figcaption>{text(film.name)}, {text(film.view)} {chip(film.label)}</figcaption></figure>"
+        for film in films
+    )
+    return f'<section>\n<h2>Some films, drawn by seed</h2>\n<div class="films">{shown}</div>\n</section>'
+
+
+def _all_places(found: Mapping[str, Any]) -> str:
+    if not found:
+        return ""
+    items = "".join(f"<li>{text(kind)}: {text(_place(where))}</li>" for kind, about in found.items() for where in about["where"])
+    return f"<section>\n<h2>Places to look at</h2>\n<ul>{items}</ul>\n</section>"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+
+def _share(count: int, whole: int) -> str:
+    return f"{100 * count / whole:.0f} %"
+
+
+def _quantiles(numbers: Mapping[str, int]) -> str:
+    return f"median {numbers['median']}, 95 % {numbers['p95']}, longest {numbers['max']}"

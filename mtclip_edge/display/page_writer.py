@@ -1,0 +1,91 @@
+"""``query --save``: the answers as they come, and at the end one page of them. Nothing is written before."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from .. import __version__
+from ..errors import Refused, WrongOption
+from ..evidence.heat_map import heat_of
+from ..files import write_bytes
+from ..films.thumbnail import thumbnail
+from ..retrieval.results import QueryResult
+from ..retrieval.retriever import Retriever
+from .answer_page import Answer, answer_page
+from .formats import Writer
+
+MOST = 50  # answers on a page: with a film and a map each about 25 MB
+SIDE = 512  # pixels of a film on a page
+
+
+def check_save(path: Path | None, answers: int | None) -> None:
+    """Before anything is computed: whether a page can be saved there. ``answers`` None: nobody knows how many.
+
+    Errors: WrongOption; Refused where the folder is missing or the path is one.
+    """
+    if path is None:
+        return
+    if answers is None:
+        raise WrongOption("--watch and --save", "a page has no end here", "use --format jsonl")
+    if answers > MOST:
+        raise WrongOption(f"--save {path}: {answers} films", f"a page holds at most {MOST}")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise WrongOption(f"--save {path}", "expected a name that ends in .html")
+    if path.is_dir() or not path.parent.is_dir():
+        raise Refused(f"--save {path}: {'is a folder' if path.is_dir() else f'no folder {path.parent}'}")
+
+
+class PageWriter:
+    """Hands every answer on to another writer, and keeps it for a page that ``close`` writes, if there was any.
+
+    ``films``: whether films are shown; ``heat`` gives the PNG of an answer's heat map, or None; without it, it is
+    that of ``explain``.
+    """
+
+    def __init__(
+        self, out: Writer, path: Path, retriever: Retriever, films: bool = True, heat: Callable[[QueryResult], bytes | None] | None = None
+    ):
+        self._out, self._path, self._retriever, self._films, self._heat = out, path, retriever, films, heat or heat_of(retriever)
+        self._answers: list[Answer] = []
+
+    def add(self, result: QueryResult) -> None:
+        film = thumbnail(result.grey, SIDE) if self._films and result.grey is not None else None
+        heat = self._heat(result) if self._films else None
+        self._answers.append(Answer(replace(result, grey=None), film, heat))
+        self._out.add(result)
+
+    def close(self) -> None:
+        self._out.close()
+        if not self._answers:
+            return
+        page = answer_page(self._answers, provenance(self._retriever, self._answers[0].result)).encode()
+        try:
+            write_bytes(self._path, page)
+        except OSError as error:
+            raise Refused(f"--save {self._path}: cannot be written ({error.strerror})") from None
+
+
+def provenance(retriever: Retriever, result: QueryResult) -> dict[str, str]:
+    """What made an answer, by name."""
+    manifest, facts, device = retriever.bundle.manifest, result.bundle, result.device
+    prepared = ", ".join(f"{name} {value}" for name, value in manifest["preprocessing"].items() if name not in ("mean", "std"))
+    fuse = f"weight {facts.fuse.weight} ({facts.fuse.why})" if facts.fuse.weight else "not used"
+    return {
+        "answered": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "bundle": facts.identity,
+        "bundle made": f"{manifest.get('created', 'unknown')}, generation {manifest['generation']}",
+        "model": f"{facts.backbone}, {manifest['model_id']}",
+        "searched": f"{facts.reports} distinct reports of {facts.studies} studies: {facts.search.used}, {facts.search.why}",
+        "films of reports": fuse,
+        "preprocessing": prepared,
+        "precision": f"{facts.precision.name}: {facts.precision.why}",
+        "device": f"{device.used}, {device.provider}: {device.why}",
+        "software": f"mtclip-edge {__version__}, onnxruntime {_onnxruntime()}, Python {sys.version.split()[0]}",
+    }
+
+
+def _onnxruntime() -> str:
+    loaded = sys.modules.get("onnxruntime")
+    return str(getattr(loaded, "__version__", "unknown"))

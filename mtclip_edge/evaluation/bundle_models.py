@@ -1,0 +1,190 @@
+"""``eval``: models on the same cases, what may be compared of them, and the document of it all. A bundle needs no torch here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import NOTICE
+from ..bundle.bundle import Bundle
+from ..errors import SourceUnusable, TextTowerMissing, not_among
+from ..evidence.calibration import Calibration
+from ..inference.device import Device, choose
+from ..inference.embed_films import embed_films
+from ..inference.encoders import FilmEncoder
+from ..inference.precision import GPU_ONLY
+from ..progress import Progress, Say, silent
+from ..retrieval.opening import open_text_encoder
+from ..retrieval.retriever import Retriever
+from ..sources.source import Reading
+from ..studies import SPLITS, Study
+from .bootstrap import Drawn, differences
+from .bundle_verdicts import trusted
+from .cases import LABEL_CODES, Cases
+from .figures import DRAWS, SEED, Embedded, Judged
+
+SCHEMA = "mtclip.eval/1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One column of an evaluation: what a run, a bundle in one precision, or a backbone by itself makes of the cases.
+
+    ``before`` holds film and report features of the backbone it was made from, for pictures; ``history`` a run's epochs.
+    """
+
+    name: str
+    kind: str
+    cases: Cases
+    embedded: Embedded
+    precision: str | None = None
+    notes: tuple[str, ...] = ()
+    before: tuple[np.ndarray, np.ndarray] | None = None
+    history: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+    def summary(self) -> dict[str, Any]:
+        return Judged(self.cases, self.embedded).summary()
+
+
+@dataclass(frozen=True)
+class Result:
+    """A model's figures with their bootstrap draws."""
+
+    name: str
+    kind: str
+    precision: str | None
+    notes: tuple[str, ...]
+    drawn: tuple[Drawn, ...]
+    curve: Mapping[str, list[float]] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        figures = [drawn.figure.to_dict() for drawn in self.drawn]
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "precision": self.precision,
+            "notes": list(self.notes),
+            "figures": figures,
+            "risk_coverage": self.curve,
+        }
+
+
+def judge(model: Model, known: frozenset[str]) -> Result:
+    """All figures of a model; ``known`` are the ids of reports that stand verbatim in train."""
+    judged = Judged(model.cases, model.embedded, known)
+    curves = judged.decisions.curves() if judged.decisions else None
+    return Result(model.name, model.kind, model.precision, model.notes, tuple(judged.draw()), curves)
+
+
+def bundle_models(
+    path: Path,
+    studies: Sequence[Study],
+    searched: Sequence[Study] | None = None,
+    *,
+    device: str = "auto",
+    say: Say = silent,
+    progress: Progress = silent,
+) -> list[Model]:
+    """A bundle on some studies, once for each precision it holds. Without a text tower, what needs report embeddings is missing.
+
+    Errors: NotABundle, ArtefactDamaged, SourceUnusable (no film can be read).
+    """
+    bundle, chosen = Bundle.open(path), choose(device)
+    cases = Cases.of(studies, searched)
+    models: list[Model] = []
+    for precision in bundle.precisions("image"):
+        if precision in GPU_ONLY and chosen.used == "cpu":
+            say(f"left out: {precision} is not for a CPU")
+            continue
+        encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, chosen, precision)
+        films = embed_films(encoder, [film.path for film in cases.films], bundle.manifest["dim"], progress)
+        name_unread(films.problems, len(films.read), silent if models else say)
+        manifest, read = bundle.manifest, cases.only(films.read)
+        logits = films.logits if manifest["abnormal_head"] else None
+        patients = [study.patient_id for study in read.studies]
+        embedded = Embedded(
+            films.vectors,
+            logits,
+            _reports(bundle, precision, chosen, cases, silent if models else say, progress),
+            Calibration.of(manifest["calibration"]),
+            prefixes=tuple(manifest.get("prefixes", ())),
+            trusted=trusted(bundle, films.vectors, logits, patients) if logits is not None else None,
+        )
+        notes = (f"{precision} on {chosen.used}", _search_note(path, precision, films.vectors))
+        models.append(Model(str(path), "bundle", read, embedded, precision, notes))
+    return models
+
+
+def name_unread(problems: Sequence[str], read: int, say: Say) -> None:
+    """Say which films are left out. Errors: SourceUnusable where none is left."""
+    for problem in problems:
+        say(f"left out: {problem}")
+    if not read:
+        raise SourceUnusable("no film can be read")
+
+
+def _reports(bundle: Bundle, precision: str, device: Device, cases: Cases, say: Say, progress: Progress) -> np.ndarray | None:
+    """The reports by the text tower of the same precision; None where there are none, or no text tower."""
+    if not cases.reports:
+        return None
+    try:
+        return open_text_encoder(bundle, device, precision)[0].encode(cases.texts, progress=progress)
+    except TextTowerMissing as missing:
+        say(str(missing))
+        return None
+
+
+def _search_note(path: Path, precision: str, films: np.ndarray) -> str:
+    """How often the bundle's own search of its own reports finds for these films what comparing with every report finds."""
+    with Retriever.open(path, precision=precision, exact=False) as quick, Retriever.open(path, precision=precision, exact=True) as exact:
+        if quick.search.used == "exact":
+            return f"exact search: {quick.search.why}"
+        found = [(set(quick.nearest(film, 10)), set(exact.nearest(film, 10))) for film in films]
+    overlap = np.mean([len(a & b) / len(b) for a, b in found])
+    return f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in its {quick.bundle.index['reports']} reports"
+
+
+def of_split(reading: Reading, split: str) -> list[Study]:
+    """The studies of a split that have a film. Errors: WrongOption, SourceUnusable."""
+    if split not in (*SPLITS, "all"):
+        raise not_among("split", split, (*SPLITS, "all"))
+    studies = [s for s in reading.studies if s.films and split in (s.split, "all")]
+    if not studies:
+        raise SourceUnusable(f"{reading.spec}: no film in the split {split}", "use --split all for a source of its own")
+    return studies
+
+
+def document(
+    results: Sequence[Result], cases: Cases, data: str, split: str, searched: str | None = None, leaks: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The evaluation as JSON, schema mtclip.eval/1. Every further model is compared with the first, on the same draws."""
+    first = results[0]
+    labels = {name: int((cases.labels == code).sum()) for name, code in LABEL_CODES.items()}
+    return {
+        "schema": SCHEMA,
+        "notice": NOTICE,
+        "data": {
+            "source": data,
+            "split": split,
+            "searched": searched,
+            "films": len(cases.films),
+            "studies": len({study.study_id for study in cases.studies}),
+            "patients": len({study.patient_id for study in cases.studies}),
+            "reports": len(cases.reports),
+            "labels": labels,
+            "majority": max(("normal", "abnormal"), key=lambda name: labels[name]),
+        },
+        "intervals": {"draws": DRAWS, "seed": SEED, "unit": "patient"},
+        "leaks": list(leaks),
+        "models": [result.to_dict() for result in results],
+        "differences": [
+            {"model": _title(other), "against": _title(first), "figures": [f.to_dict() for f in differences(first.drawn, other.drawn)]}
+            for other in results[1:]
+        ],
+    }
+
+
+def _title(result: Result) -> str:
+    return f"{result.name} ({result.precision})" if result.precision else result.name

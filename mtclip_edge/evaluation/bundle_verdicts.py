@@ -1,0 +1,51 @@
+"""The trust and verdicts that a bundle gives to many films at once, as ``eval`` judges them: what ``query`` would say of each."""
+
+from collections.abc import Sequence
+from contextlib import closing
+
+import numpy as np
+
+from ..bundle.bundle import Bundle
+from ..evidence.calibration import Calibration
+from ..evidence.validation_reference import Standards
+from ..evidence.verdict import RARE, Trusted, against
+from ..evidence.vote import VOTERS, abnormal_share, weights
+from ..index.index import Choice, Index
+from ..index.report_store import ReportStore
+from ..retrieval.opening import open_vectors
+from .cases import LABEL_CODES
+
+Array = np.ndarray
+
+
+def trusted(bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[str]) -> Trusted | None:
+    """Of films with unit vectors float32 [films, dim] and logits float32 [films]; None where the bundle holds no rule.
+
+    Reports that only a film's own patient has are left out. What the film itself was judged has no part in it.
+    """
+    standards = Standards.of(bundle.manifest)
+    calibration = Calibration.of(bundle.manifest["calibration"])
+    if standards.rule is None or calibration is None:
+        return None
+    about = bundle.index
+    index = Index(open_vectors(bundle, bundle.file(about["vectors"])), about["reports"], None, 0, Choice("exact", "eval"))
+    with closing(ReportStore(bundle.file(about["store"]), bundle.manifest["model_id"])) as store:
+        share = store.abnormal_share()
+        asked = [_asked(index, store, vector, patient) for vector, patient in zip(vectors, patients, strict=True)]
+    scores, labels = (np.array(column) for column in zip(*asked, strict=True))
+    probability = np.round(calibration.probability(logits), 4)  # as a query tells it
+    vote = abnormal_share(labels, weights(scores, standards.temperature))
+    known = standards.similarities
+    rare = np.array([known is not None and known.percentile(score) < RARE for score in scores[:, 0]])
+    trust = standards.rule.trust(probability, vote)
+    return Trusted(trust, standards.rule.verdicts(trust, rare | against(probability, vote, share)))
+
+
+def _asked(index: Index, store: ReportStore, vector: Array, patient: str) -> tuple[list[float], list[int]]:
+    """Scores and labels of a film's ten nearest reports; minus infinity and -1 where there are fewer."""
+    own = store.only_of(patient)
+    only = np.setdiff1d(np.arange(index.reports), own, assume_unique=True) if len(own) else None
+    found = index.search_reports(vector, VOTERS, store.report_ids, only)
+    labels = store.labels(found.rows)
+    lacking = VOTERS - len(found.rows)
+    return [*found.scores, *[-np.inf] * lacking], [*(LABEL_CODES[labels[row]] for row in found.rows), *[-1] * lacking]

@@ -1,0 +1,62 @@
+"""Leaks: a patient or an identical film on both sides of a split makes every figure too good."""
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from ..films import archives
+from ..sources.source import Reading
+from ..studies import SPLITS, Study
+
+
+def between_splits(reading: Reading) -> list[str]:
+    """What two splits of one source share, a line for each pair of splits; empty where nothing is."""
+    found = []
+    for i, a in enumerate(SPLITS):
+        for b in SPLITS[i + 1 :]:
+            found += _shared(reading.split(a), reading.split(b), f"the splits {a} and {b} of {reading.spec}")
+    return found
+
+
+def with_training(evaluated: Sequence[Study], trained: Sequence[Study], run: str) -> list[str]:
+    """What the studies evaluated share with those that a run was trained on."""
+    return _shared(evaluated, trained, f"these studies and what {run} was trained on")
+
+
+def _shared(one: Sequence[Study], other: Sequence[Study], where: str) -> list[str]:
+    patients = {(s.source, s.patient_id) for s in one} & {(s.source, s.patient_id) for s in other}
+    films = _same_films(one, other)
+    found = []
+    if patients:
+        found.append(f"{len(patients)} patients are in {where}, the first {min(patients)[1]}")
+    if films:
+        found.append(f"{len(films)} identical films are in {where}, the first {min(films)}")
+    return found
+
+
+def _same_films(one: Iterable[Study], other: Iterable[Study]) -> set[str]:
+    """Names of the films of ``one`` whose bytes ``other`` has too. Only files of the same size are read."""
+    a, b = _by_size(one), _by_size(other)
+    found: set[str] = set()
+    for size in a.keys() & b.keys():
+        theirs = {_digest(path) for _, path in b[size]} - {None}
+        found |= {name for name, path in a[size] if _digest(path) in theirs}
+    return found
+
+
+def _by_size(studies: Iterable[Study]) -> dict[int, list[tuple[str, Path]]]:
+    sizes: dict[int, list[tuple[str, Path]]] = {}
+    for study in studies:
+        for film in study.films:
+            try:
+                sizes.setdefault(archives.size(film.path), []).append((film.name, film.path))
+            except OSError:
+                continue  # a film that is missing leaks nothing; who reads it says so
+    return sizes
+
+
+def _digest(path: Path) -> bytes | None:
+    try:
+        return sha256(archives.read_bytes(path)).digest()
+    except OSError:
+        return None

@@ -1,0 +1,178 @@
+"""Where a film resembles a report: a map of how much each place adds to their cosine.
+
+``map`` takes one pass: the film tower's features by place, each left out in turn (where the tower pools by the mean), through the
+small graph of ``places``. ``occlusion`` (Zeiler and Fergus 2014) is the slow reference: the film is covered piece by piece with
+its mean grey. Both give the cosine that is lost, less what the mean of all reports loses: what a film shares with every report says
+nothing about this one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import WrongOption, not_among
+from ..inference.encoders import FilmEncoder
+from ..progress import Progress, silent
+from .place_graph import AVERAGE, Places
+
+if TYPE_CHECKING:
+    from ..retrieval.results import QueryResult
+    from ..retrieval.retriever import Retriever
+
+METHODS = ("map", "occlusion")
+WINDOWS = (4, 8)  # an occluded window is the film's side divided by these, moved by half of itself
+OCCLUSION_GRID = 28
+PAGE_SIDE = 512  # pixels of a map on a page
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a map is of: a report that was found, or a text. ``vector`` float32 [dim], unit length; ``common`` the mean of all reports."""
+
+    vector: np.ndarray
+    common: np.ndarray
+    report_id: str | None = None
+    rank: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        if self.report_id is None:
+            return {"kind": "text"}
+        return {"kind": "report", "report_id": self.report_id, "rank": self.rank}
+
+    def of(self, vectors: np.ndarray) -> np.ndarray:
+        """How much nearer unit vectors [rows, dim] are to the target than to the reports in the mean, float64 [rows]."""
+        return vectors.astype(np.float64) @ (self.vector.astype(np.float64) - self.common.astype(np.float64))
+
+
+@dataclass(frozen=True)
+class Explained:
+    """``values`` float32 [rows, columns] over the whole film, ``grey`` the film uint8 [height, width]; ``file`` where it was written."""
+
+    method: str
+    target: Target
+    values: np.ndarray
+    grey: np.ndarray
+    file: str | None = None
+
+    @property
+    def peak(self) -> tuple[float, float]:
+        """Where the map is highest, x and y as shares of the film."""
+        return peak(self.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        x, y = self.peak
+        return {
+            "method": self.method,
+            "target": self.target.to_dict(),
+            "file": self.file,
+            "grid": list(self.values.shape),
+            "peak": {"x": round(x, 4), "y": round(y, 4), "value": round(float(self.values.max()), 6)},
+        }
+
+    def png(self, longest: int = 1024) -> bytes:
+        """A PNG: the film in grey, at most ``longest`` pixels on its longer side, with the map laid over it and what it is below."""
+        from .heat_picture import picture
+
+        return picture(self.grey, self.values, self.legend, longest)
+
+    @property
+    def legend(self) -> tuple[str, ...]:
+        """Neither a report's words nor a text that was given: a picture travels farther than the answer it belongs to."""
+        of = "the text given" if self.target.report_id is None else f"rank {self.target.rank}, report {self.target.report_id}"
+        return (of, f"{self.method}, at most {max(0.0, float(self.values.max())):.4f} of cosine")
+
+    def write(self, path: Path) -> "Explained":
+        """Write the picture, readable by its owner only; a file of that name is replaced. Errors: OSError."""
+        from ..files import private_dir, write_bytes
+
+        private_dir(path.parent)
+        write_bytes(path, self.png())
+        return replace(self, file=str(path))
+
+
+def heat_of(retriever: "Retriever") -> "Callable[[QueryResult], bytes | None]":
+    """What gives a page the picture of an answer: the map that was asked for, else one of its best hit where the bundle can make it."""
+
+    def heat(answer: "QueryResult") -> bytes | None:
+        if answer.explain is not None:
+            return answer.explain.png(PAGE_SIDE)
+        if answer.grey is None or not answer.reports or not retriever.bundle.manifest.get("explain"):
+            return None
+        return retriever.explain_grey(answer.grey, answer).png(PAGE_SIDE)
+
+    return heat
+
+
+def place_map(places: Places, found: np.ndarray, target: Target) -> np.ndarray:
+    """One pass's map, float32 [rows, columns], from the film graph's features of one film."""
+    each = places.each(found)
+    if places.pooling != AVERAGE or len(each) == 1:
+        # The tower takes a token of its own, of which no place can be left out afterwards: each is asked by itself, beside their mean.
+        alone = target.of(places.alone(found))
+        return (alone - alone.mean()).reshape(places.grid).astype(np.float32)
+    pooled, count = each.mean(axis=0), len(each)
+    rest = (count * pooled - each) / (count - 1)
+    with_all, *without = target.of(places.embed(np.concatenate([pooled[None], rest])))
+    return (with_all - np.array(without)).reshape(places.grid).astype(np.float32)
+
+
+def occlusion(encoder: FilmEncoder, pixels: np.ndarray, target: Target, progress: Progress = silent) -> np.ndarray:
+    """The slow map, float32 [28, 28], of one film as the tower's input, float32 [3, size, size]."""
+    size, done = pixels.shape[-1], 0
+    windows = [(top, left, size // share) for share in WINDOWS for top in _starts(size, share) for left in _starts(size, share)]
+    (with_all,) = target.of(encoder.encode(pixels[None])[0])
+    lost = {share: np.zeros((2, size, size)) for share in WINDOWS}  # sums and counts
+    for start in range(0, len(windows), BATCH):
+        part = windows[start : start + BATCH]
+        without = target.of(encoder.encode(_covered(pixels, part))[0])
+        for (top, left, side), value in zip(part, without, strict=True):
+            lost[size // side][:, top : top + side, left : left + side] += np.array([with_all - value, 1])[:, None, None]
+        done += len(part)
+        progress("windows", done, len(windows))
+    return resized(np.mean([sums / counts for sums, counts in lost.values()], axis=0), OCCLUSION_GRID, OCCLUSION_GRID)
+
+
+def peak(values: np.ndarray) -> tuple[float, float]:
+    """x and y of the highest cell's middle as shares of the film; the first of equals."""
+    row, column = np.unravel_index(int(values.argmax()), values.shape)
+    return (column + 0.5) / values.shape[1], (row + 0.5) / values.shape[0]
+
+
+def resized(values: np.ndarray, height: int, width: int, smooth: bool = False) -> np.ndarray:
+    """A map on another grid, float32 [height, width]: averaged over cells, or smoothly in between."""
+    from PIL import Image
+
+    how = Image.Resampling.BICUBIC if smooth else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), how))
+
+
+def check_explain(file: Path, method: str, one_film: bool) -> None:
+    """Before anything is computed. Errors: WrongOption."""
+    if not one_film:
+        raise WrongOption(f"--explain {file}", "a map is of one film", "mtclip query FILM --explain PNG")
+    check_method(method)
+
+
+def check_method(method: str) -> str:
+    """Errors: WrongOption."""
+    if method not in METHODS:
+        raise not_among("explain method", method, METHODS)
+    return method
+
+
+def _starts(size: int, share: int) -> list[int]:
+    """Where windows of a share of the side begin, half of one apart, the last at the edge."""
+    return [round(float(start)) for start in np.linspace(0, size - size // share, 2 * share - 1)]
+
+
+def _covered(pixels: np.ndarray, windows: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """The film once for each window, which is filled with the film's mean."""
+    films = np.repeat(pixels[None], len(windows), axis=0)
+    mean = pixels.mean(axis=(1, 2))[:, None, None]
+    for film, (top, left, side) in zip(films, windows, strict=True):
+        film[:, top : top + side, left : left + side] = mean
+    return films

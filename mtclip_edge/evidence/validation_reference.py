@@ -1,0 +1,64 @@
+"""What validation films got in a bundle, as its manifest holds it: the measure for what a new film gets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .verdict import TrustRule
+from .vote import TEMPERATURE
+
+Array = np.ndarray
+LEAST = 20  # validation films; of fewer no percentile is told
+_CHANGED = "the reports have changed since validation films were compared with them"
+_OLD = "the bundle was exported before this was measured: export it again"
+
+
+@dataclass(frozen=True)
+class Similarities:
+    """How alike validation films and their best reports were: 101 quantiles (0 % to 100 %) of the best cosine, own patients left out."""
+
+    films: int
+    best: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, best: Array) -> "Similarities | None":
+        """From the best cosine of each film, float [films]. None of fewer than 20."""
+        if len(best) < LEAST:
+            return None
+        return cls(len(best), tuple(round(float(q), 4) for q in np.quantile(best, np.linspace(0, 1, 101))))
+
+    def percentile(self, score: float) -> float:
+        """The share of validation films, in percent, whose best report was less like them than this; between quantiles interpolated."""
+        return round(float(np.interp(score, self.best, np.arange(101.0))), 1)
+
+
+@dataclass(frozen=True)
+class Standards:
+    """What a query is measured by. ``similarities`` and ``rule`` are None where ``similarities_why`` and ``rule_why`` say so."""
+
+    temperature: float
+    similarities: Similarities | None
+    similarities_why: str
+    rule: TrustRule | None
+    rule_why: str
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> "Standards":
+        """Those of a bundle. What was measured against reports that are not (all) there any more is not told: a wrong number is worse."""
+        known = manifest.get("evidence")
+        if known is None:
+            return cls(TEMPERATURE, None, _OLD, None, _OLD)
+        changed = known["searched"] != searched(manifest)
+        rule, why = TrustRule.of(known["trust"]), known["trust_why"]
+        if rule and rule.vote_weight and changed:
+            rule, why = None, _CHANGED
+        best = known["best_scores"]
+        found = Similarities(known["films"], tuple(best)) if best and not changed else None
+        return cls(known["temperature"] or TEMPERATURE, found, _CHANGED if best and changed else known["best_scores_why"], rule, why)
+
+
+def searched(manifest: Mapping[str, Any]) -> str:
+    """What stands for the set of reports: the hash of their vectors' file."""
+    return str(manifest["files"][manifest["index"]["vectors"]]["sha256"])

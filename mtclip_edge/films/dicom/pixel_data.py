@@ -1,0 +1,179 @@
+"""The stored values of a DICOM film: what its transfer syntax says, checked before a decoder sees it. Needs pydicom, within ``quiet()``."""
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import FilmUnreadable
+from .codestream import MOST_TILES, Stream, describe
+from .decoders import DecodeFailed, decode, missing
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_ROOT = "1.2.840.10008.1.2"
+NATIVE = (_ROOT, f"{_ROOT}.1", f"{_ROOT}.1.99", f"{_ROOT}.2")  # implicit, explicit, deflated, big endian
+DEFLATED, RLE = NATIVE[2], f"{_ROOT}.5"
+_BASELINE, _EXTENDED = f"{_ROOT}.4.50", f"{_ROOT}.4.51"
+_LOSSLESS_JPEG = (f"{_ROOT}.4.57", f"{_ROOT}.4.70")
+_JPEG_LS = (f"{_ROOT}.4.80", f"{_ROOT}.4.81")
+_JPEG_2000 = tuple(f"{_ROOT}.4.{number}" for number in (90, 91, 201, 202, 203))  # the last three: HTJ2K
+_LOSSY = (_BASELINE, _EXTENDED, _JPEG_LS[1], _JPEG_2000[1], _JPEG_2000[4])
+_BY_DECODER = {"jpeg": (_EXTENDED, *_LOSSLESS_JPEG), "jpeg_ls": _JPEG_LS, "jpeg_2000": _JPEG_2000}
+_DECODERS = {uid: decoder for decoder, uids in _BY_DECODER.items() for uid in uids}
+READ = (*NATIVE, RLE, _BASELINE, *_DECODERS)
+_MOST_INFLATED = 1 << 30  # bytes: deflate makes a thousand of one
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the header says of the pixels, checked: 8 or 16 bits allocated, grey or three samples of 8 bits."""
+
+    rows: int
+    columns: int
+    samples: int
+    allocated: int
+    bits: int
+    high_bit: int
+    signed: bool
+    frames: int
+    syntax: str
+    syntax_name: str
+
+    @property
+    def bytes(self) -> int:
+        """Of one frame, not compressed."""
+        return self.rows * self.columns * self.samples * self.allocated // 8
+
+
+def check_inflated(data: bytes, name: str) -> None:
+    """Refuse a deflated file that would fill the memory. Errors: FilmUnreadable."""
+    start = 144 + int.from_bytes(data[140:144], "little")  # behind the meta header, by its group length
+    inflater, left, size = zlib.decompressobj(-zlib.MAX_WBITS), data[start:], 0
+    try:
+        while left and not inflater.eof:
+            size += len(inflater.decompress(left, 1 << 20))
+            left = inflater.unconsumed_tail
+            if size > _MOST_INFLATED:
+                raise FilmUnreadable(f"{name}: deflated DICOM of more than {_MOST_INFLATED >> 20} MB")
+    except zlib.error:
+        raise FilmUnreadable(f"{name}: damaged DICOM (its deflated data cannot be inflated)") from None
+    if not inflater.eof:
+        raise FilmUnreadable(f"{name}: damaged DICOM (its deflated data end early)")
+
+
+def stored_values(dataset: "Dataset", layout: Layout, name: str) -> np.ndarray:
+    """The first frame: int32 or smaller [rows, columns], or colours uint8 [rows, columns, 3]. Errors: FilmUnreadable, MemoryError."""
+    if layout.syntax in NATIVE:
+        if layout.samples == 1 and len(dataset.PixelData) < layout.bytes * layout.frames:
+            raise _damaged(name, f"its pixel data end early: {len(dataset.PixelData)} of {layout.bytes * layout.frames} bytes")
+        return _true_values(_by_pydicom(dataset, layout, name, ""), layout)
+    frame = _frame(dataset, layout, name)
+    if layout.syntax == RLE:
+        if len(frame) > 2 * layout.bytes + 1024:
+            raise _damaged(name, f"{len(frame)} bytes of RLE for {layout.bytes} bytes of pixels")
+        return _true_values(_by_pydicom(dataset, layout, name, "pydicom"), layout)
+    stream = _checked(describe(frame), layout, name)
+    if stream.precision == 8 and layout.syntax in (_BASELINE, _EXTENDED):
+        values = _by_pydicom(dataset, layout, name, "pillow")
+        return values if layout.samples > 1 else _of_stream(values, stream, layout)
+    return _by_process(frame, stream, layout, name)
+
+
+def _damaged(name: str, why: str) -> FilmUnreadable:
+    return FilmUnreadable(f"{name}: damaged DICOM ({why})")
+
+
+def _by_pydicom(dataset: "Dataset", layout: Layout, name: str, plugin: str) -> np.ndarray:
+    from pydicom.pixels import get_decoder
+
+    how = {"raw": layout.samples == 1, "decoding_plugin": plugin, "correct_unused_bits": False}
+    try:
+        found = get_decoder(layout.syntax).as_array(dataset, index=0, **how)[0]  # type: ignore[arg-type]
+    except MemoryError:
+        raise
+    except Exception:  # whatever pydicom raises on damaged data; its words may quote them
+        raise _damaged(name, f"its {layout.syntax_name} data cannot be decoded") from None
+    if found.shape[:2] != (layout.rows, layout.columns):
+        raise _damaged(name, "its pixel data are of another size than its header says")
+    return found
+
+
+def _frame(dataset: "Dataset", layout: Layout, name: str) -> bytes:
+    """The first frame's bytes, put together from its fragments."""
+    from pydicom.encaps import get_frame
+
+    try:
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=layout.frames)
+    except MemoryError:
+        raise
+    except Exception:
+        raise _damaged(name, "its fragments of pixel data make no sense") from None
+    if not frame:
+        raise _damaged(name, "its pixel data are empty")
+    return frame
+
+
+def _checked(stream: Stream | None, layout: Layout, name: str) -> Stream:
+    """A stream that is what the header says. Decoders crash, or fill the memory, on much of what is refused here."""
+    if stream is None:
+        raise _damaged(name, f"its pixel data are no {layout.syntax_name} stream")
+    if (stream.rows, stream.columns) != (layout.rows, layout.columns):
+        found = f"{stream.columns} x {stream.rows}"
+        raise _damaged(name, f"its stream is {found} pixels, its header says {layout.columns} x {layout.rows}")
+    if stream.samples != layout.samples or stream.tiles > MOST_TILES or not 2 <= stream.precision <= 16:
+        raise _damaged(name, f"its stream has {stream.samples} samples of {stream.precision} bits in {stream.tiles} tiles")
+    if not stream.complete:
+        raise _damaged(name, f"its {layout.syntax_name} data end early")
+    if layout.syntax == _EXTENDED and stream.precision > 8:
+        return replace(stream, precision=12)  # the process knows 8 and 12 bits; a common writer says 16 and codes 12
+    return stream
+
+
+def _by_process(frame: bytes, stream: Stream, layout: Layout, name: str) -> np.ndarray:
+    decoder = _DECODERS.get(layout.syntax)
+    if decoder is None or (layout.samples != 1 and decoder != "jpeg_2000"):
+        what = f"{layout.samples} samples of {stream.precision} bits"
+        raise FilmUnreadable(f"{name}: {layout.syntax_name} with {what} is not read")
+    if package := missing(decoder):
+        raise FilmUnreadable(f"{name}: {layout.syntax_name} ({layout.syntax}) needs {package}: pip install {package}")
+    task = {"rows": stream.rows, "columns": stream.columns, "precision": stream.precision, "syntax": layout.syntax}
+    try:
+        pixels = decode(decoder, frame, task)
+    except DecodeFailed as error:
+        raise _damaged(name, f"its {layout.syntax_name} data cannot be decoded: {error}") from None
+    kind = "<u2" if stream.precision > 8 else "u1"
+    size = stream.rows * stream.columns * stream.samples
+    if len(pixels) != size * np.dtype(kind).itemsize:
+        raise _damaged(name, "its pixel data are of another size than its header says")
+    values = np.frombuffer(pixels, kind).reshape((stream.rows, stream.columns, stream.samples)[: 3 if stream.samples > 1 else 2])
+    return values if stream.samples > 1 else _of_stream(values, stream, layout)
+
+
+def _of_stream(values: np.ndarray, stream: Stream, layout: Layout) -> np.ndarray:
+    """Decoded samples as stored values. A lossy stream may go a little beyond the bits stored: that is cut, not wrapped round."""
+    values = values.view(f"u{values.dtype.itemsize}")
+    if layout.syntax in _LOSSY:
+        low = -(1 << (layout.bits - 1)) if layout.signed else 0
+        values = _signed(values, stream.precision) if layout.signed else values.astype(np.int32)
+        return np.clip(values, low, low + (1 << layout.bits) - 1)
+    bits = min(stream.precision, layout.bits)
+    values = values & ((1 << bits) - 1)
+    return _signed(values, bits) if layout.signed else values
+
+
+def _true_values(values: np.ndarray, layout: Layout) -> np.ndarray:
+    """Native samples without the bits that are not theirs (old overlays lie there), with their sign."""
+    if layout.samples > 1:
+        return values
+    unsigned = values.astype(values.dtype.newbyteorder("=")).view(f"u{layout.allocated // 8}")
+    values = (unsigned >> (layout.high_bit + 1 - layout.bits)) & ((1 << layout.bits) - 1)
+    return _signed(values, layout.bits) if layout.signed else values
+
+
+def _signed(values: np.ndarray, bits: int) -> np.ndarray:
+    """Two's complement numbers of so many bits as int32."""
+    wide = (values & ((1 << bits) - 1)).astype(np.int32)
+    return wide - ((wide >> (bits - 1)) << bits)

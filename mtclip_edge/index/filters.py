@@ -1,0 +1,172 @@
+"""Which reports and films a query may find: by view, label, finding, source, date, patient and words.
+
+A report passes where one of its studies passes everything; its label is the one that its studies voted for. A film passes where it
+has the view itself and its study passes the rest.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArtefactDamaged, Refused, WrongOption, not_among
+from ..studies import LABELS, VIEWS
+
+Rows = Callable[[str, Sequence[Any]], list[Any]]
+
+
+@dataclass(frozen=True)
+class Where:
+    """A condition on ``study`` in SQL, with its values."""
+
+    sql: str
+    values: tuple[Any, ...] = ()
+
+
+ALL = Where("1")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """None or empty: not asked for. ``since`` and ``until`` are YYYY, YYYY-MM or YYYY-MM-DD, both days included."""
+
+    view: str | None = None
+    label: str | None = None
+    finding: str | None = None
+    source: str | None = None
+    since: str | None = None
+    until: str | None = None
+    exclude_patient: tuple[str, ...] = ()
+    match: str | None = None
+
+    def __post_init__(self) -> None:
+        """Errors: WrongOption for a word that no bundle could have."""
+        if self.view is not None and self.view.lower() not in [view.lower() for view in VIEWS]:
+            raise not_among("view", self.view, VIEWS)
+        if self.label is not None and self.label not in LABELS:
+            raise not_among("label", self.label, LABELS)
+        for name in ("since", "until"):
+            if (word := getattr(self, name)) is not None:
+                _days(name, word)
+
+    def __bool__(self) -> bool:
+        return self != Filters()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was asked for, for people and programs; nothing that was not."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items() if value not in (None, ())}
+
+    def where(self) -> Where:
+        """What a study must have."""
+        parts: list[tuple[str, tuple[Any, ...]]] = []
+        if self.exclude_patient:
+            parts.append((f"patient_id NOT IN ({','.join('?' * len(self.exclude_patient))})", self.exclude_patient))
+        if self.source is not None:
+            parts.append(("source = ?", (self.source,)))
+        if self.since is not None:
+            parts.append(("date >= ?", (_days("since", self.since)[0],)))
+        if self.until is not None:
+            parts.append(("date != '' AND date <= ?", (_days("until", self.until)[1],)))
+        if self.finding is not None:
+            parts.append(("study_id IN (SELECT study_id FROM finding WHERE name = ? COLLATE NOCASE)", (self.finding,)))
+        if self.view is not None:
+            parts.append((f"study_id IN (SELECT study_id FROM film WHERE {_VIEW})", self._views()))
+        return Where(" AND ".join(sql for sql, _ in parts) or "1", tuple(value for _, values in parts for value in values))
+
+    def _views(self) -> tuple[str, ...]:
+        """``frontal`` includes PA and AP."""
+        assert self.view is not None
+        view = self.view.lower()
+        return ("frontal", "pa", "ap") if view == "frontal" else (view, view, view)
+
+
+_VIEW = "lower(view) IN (?, ?, ?)"
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Rows of reports and of films that pass, ascending, int64."""
+
+    reports: np.ndarray
+    films: np.ndarray
+
+
+def allowed(rows: Rows, filters: Filters, terms: Path | None) -> Allowed:
+    """The rows of a store that pass. ``terms`` is the checked file of words, None where the bundle has none.
+
+    Errors: WrongOption for a finding or source that nothing has, and for words that are no query; Refused without ``terms``.
+    """
+    _check_known(rows, filters)
+    where = filters.where()
+    label = ("", ()) if filters.label is None else (" AND report.label = ?", (filters.label,))
+    # The columns in a condition are those of ``study`` alone, so that it stands beside ``report`` and ``film`` as it is.
+    join = "SELECT DISTINCT report_row FROM study JOIN report ON report.row = report_row"
+    reports = _array(rows(f"{join} WHERE {where.sql}{label[0]}", (*where.values, *label[1])))
+    film_sql, film_values = f"SELECT film.row FROM film JOIN study USING (study_id) WHERE {where.sql}", where.values
+    if filters.view is not None:
+        film_sql, film_values = f"{film_sql} AND {_VIEW.replace('view', 'film.view')}", (*film_values, *filters._views())
+    if filters.label is not None:
+        film_sql, film_values = f"{film_sql} AND study.label = ?", (*film_values, filters.label)
+    films = _array(rows(film_sql, film_values))
+    if filters.match is not None:
+        found = _matching(filters.match, terms)
+        reports = np.intersect1d(reports, found)
+        of = "SELECT film.row FROM film JOIN study USING (study_id) WHERE report_row IN (SELECT value FROM json_each(?))"
+        films = np.intersect1d(films, _array(rows(of, (json.dumps(found.tolist()),))))
+    return Allowed(reports, films)
+
+
+def _matching(words: str, terms: Path | None) -> np.ndarray:
+    """Rows of the reports that full-text search finds; words are FTS5's query language."""
+    if terms is None:
+        raise Refused("--match: this bundle was made before full-text search", hint="mtclip index rebuild BUNDLE")
+    with closing(sqlite3.connect(f"{terms.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        try:
+            return _array(db.execute("SELECT rowid FROM terms WHERE terms MATCH ? ORDER BY rowid", (words,)).fetchall())
+        except sqlite3.OperationalError as error:
+            if "no such module" in str(error):
+                raise Refused("--match: this Python's SQLite has no full-text search (FTS5)") from None
+            raise WrongOption(
+                f"--match {words!r}: {error}",
+                'expected words, "a phrase", or words joined by AND, OR, NOT',
+                "quote other signs: '\"T-spine\"'",
+            ) from None
+        except sqlite3.DatabaseError as error:
+            raise ArtefactDamaged(f"{terms}: {error}") from None
+
+
+def _check_known(rows: Rows, filters: Filters) -> None:
+    """A misspelt finding or source would find nothing, silently."""
+    for name, query in (("finding", "SELECT DISTINCT name FROM finding"), ("source", "SELECT DISTINCT source FROM study")):
+        wanted = getattr(filters, name)
+        if wanted is None:
+            continue
+        known = {value.lower(): value for (value,) in rows(query, ())}
+        if wanted.lower() not in known or (name == "source" and wanted not in known.values()):
+            from difflib import get_close_matches  # 2 ms, and only a mistake needs it
+
+            close = get_close_matches(wanted.lower(), known, 3, 0.5)
+            shown = [known[word] for word in close] or sorted(known.values())[:5]
+            raise WrongOption(f"--{name} {wanted!r}: no study of this bundle has it", f"among them are {', '.join(shown)}"[:200])
+
+
+def _days(name: str, word: str) -> tuple[str, str]:
+    """The first and the last day that a year, a month or a day means."""
+    try:
+        parts = [int(part) for part in word.split("-")]
+        year, month, day = (*parts, 1, 1)[:3] if len(parts) < 4 else parts
+        first = date(year, month, day)
+        after = {1: date(first.year + 1, 1, 1), 2: date(first.year + first.month // 12, first.month % 12 + 1, 1), 3: first + timedelta(1)}
+        return first.isoformat(), (after[len(parts)] - timedelta(1)).isoformat()
+    except (ValueError, TypeError, OverflowError):
+        raise WrongOption(f"--{name} {word!r}", "expected YYYY, YYYY-MM or YYYY-MM-DD") from None
+
+
+def _array(rows: Iterable[tuple[int]]) -> np.ndarray:
+    return np.sort(np.fromiter((row for (row,) in rows), np.int64))

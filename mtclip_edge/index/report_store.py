@@ -1,0 +1,208 @@
+"""Reading the report store: studies and distinct reports in one immutable SQLite file, from a read-only medium too.
+
+Report row r is row r of the vector array, film row f is row R + f.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArtefactDamaged, ArtefactIncompatible, Refused
+from ..indexing.store_writer import open_store
+from ..studies import LABELS
+from .filters import ALL, Allowed, Filters, Where, allowed
+
+STUDY_IDS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class StoredReport:
+    """A distinct report as a hit shows it; ``study_ids`` are the first ten."""
+
+    row: int
+    report_id: str
+    text: str
+    findings: str
+    impression: str
+    label: str
+    studies: int
+    study_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StoredFilm:
+    row: int
+    study_id: str
+    name: str
+    view: str
+    label: str
+
+
+class ReportStore:
+    """Read access to a store file. Any thread may use it, or be the one in which a forgotten store is collected."""
+
+    def __init__(self, path: Path, model_id: str):
+        self._path = path
+        self._db = open_store(path)
+        ((made_for,),) = self._rows("SELECT value FROM meta WHERE key = 'model_id'")
+        if made_for != model_id:
+            raise ArtefactIncompatible(f"{path}: made for another model", f"expected {model_id[:23]}…, found {made_for[:23]}…")
+
+    def counts(self) -> tuple[int, int, int]:
+        """Studies, distinct reports, films."""
+        return self._rows("SELECT (SELECT count(*) FROM study), (SELECT count(*) FROM report), (SELECT count(*) FROM film)")[0]
+
+    def report_ids(self, rows: Sequence[int]) -> dict[int, str]:
+        return dict(self._of_rows("SELECT row, report_id FROM report WHERE row IN (SELECT value FROM json_each(?))", rows))
+
+    def reports(self, rows: Sequence[int], where: Where = ALL) -> list[StoredReport]:
+        """Reports in the order of ``rows``; of their studies those that pass a filter are counted and named."""
+        query = "SELECT row, report_id, text, findings, impression, label FROM report WHERE row IN (SELECT value FROM json_each(?))"
+        found: dict[int, tuple[Any, ...]] = {values[0]: tuple(values) for values in self._of_rows(query, rows)}
+        return [StoredReport(*(*found[row], *self._studies(row, where))) for row in rows]
+
+    def labels(self, rows: Sequence[int]) -> dict[int, str]:
+        """The label of some reports."""
+        return dict(self._of_rows("SELECT row, label FROM report WHERE row IN (SELECT value FROM json_each(?))", rows))
+
+    def labelled(self, label: str) -> np.ndarray:
+        """The rows of all reports with a label, ascending, int64."""
+        return np.fromiter((row for (row,) in self._rows("SELECT row FROM report WHERE label = ? ORDER BY row", (label,))), np.int64)
+
+    def count_labelled(self, label: str) -> int:
+        """How many reports have a label."""
+        return int(self._rows("SELECT count(*) FROM report WHERE label = ?", (label,))[0][0])
+
+    def only_of(self, patient: str) -> np.ndarray:
+        """The rows of reports that no other patient has, ascending, int64."""
+        query = (
+            "SELECT report_row FROM study WHERE report_row IN (SELECT report_row FROM study WHERE patient_id = ?)"
+            " GROUP BY report_row HAVING sum(patient_id != ?) = 0 ORDER BY report_row"
+        )
+        return np.fromiter((row for (row,) in self._rows(query, (patient, patient))), np.int64)
+
+    def abnormal_share(self) -> float:
+        """The share of abnormal among the labelled distinct reports; half where none is."""
+        normal, abnormal = (self.count_labelled(label) for label in LABELS[:2])
+        return abnormal / (normal + abnormal) if normal + abnormal else 0.5
+
+    def findings(self, rows: Sequence[int], where: Where = ALL) -> list[tuple[int, str]]:
+        """Row and name of every finding of some reports: what a study of theirs names that passes a filter and is not normal."""
+        query = (
+            "SELECT DISTINCT report_row, name FROM study JOIN finding USING (study_id)"
+            f" WHERE report_row IN (SELECT value FROM json_each(?)) AND label != 'normal' AND {where.sql} ORDER BY report_row, name"
+        )
+        return self._rows(query, (json.dumps([int(row) for row in rows]), *where.values))
+
+    def naming(self, finding: str, where: Where = ALL) -> np.ndarray:
+        """The rows of all reports that ``findings`` would name a finding of, in capitals or not, ascending, int64."""
+        query = (
+            "SELECT DISTINCT report_row FROM study WHERE report_row IS NOT NULL AND label != 'normal'"
+            f" AND study_id IN (SELECT study_id FROM finding WHERE name = ? COLLATE NOCASE) AND {where.sql} ORDER BY report_row"
+        )
+        return np.fromiter((row for (row,) in self._rows(query, (finding, *where.values))), np.int64)
+
+    def films(self, rows: Sequence[int]) -> list[StoredFilm]:
+        """Films in the order of ``rows``."""
+        query = (
+            "SELECT film.row, film.study_id, film.name, film.view, study.label FROM film JOIN study USING (study_id)"
+            " WHERE film.row IN (SELECT value FROM json_each(?))"
+        )
+        found = {values[0]: StoredFilm(*values) for values in self._of_rows(query, rows)}
+        return [found[row] for row in rows]
+
+    def films_of(self, reports: Sequence[int]) -> list[tuple[int, int]]:
+        """Report row and film row of every film of some reports."""
+        query = (
+            "SELECT study.report_row, film.row FROM study JOIN film USING (study_id)"
+            " WHERE study.report_row IN (SELECT value FROM json_each(?)) ORDER BY film.row"
+        )
+        return [(report, film) for report, film in self._of_rows(query, reports)]
+
+    def allowed(self, filters: Filters, terms: Path | None) -> Allowed:
+        """The rows that pass. Errors: WrongOption for a value that nothing in the bundle has."""
+        return allowed(self._rows, filters, terms)
+
+    def known(self, study_ids: Iterable[str]) -> dict[str, tuple[str | None, str]]:
+        """Of some studies those that are here: the report id and the patient of each."""
+        query = (
+            "SELECT study_id, report_id, patient_id FROM study LEFT JOIN report ON report.row = report_row"
+            " WHERE study_id IN (SELECT value FROM json_each(?))"
+        )
+        return {study: (report, patient) for study, report, patient in self._rows(query, (json.dumps(list(study_ids)),))}
+
+    def row_of(self, report_ids: Iterable[str]) -> dict[str, int]:
+        """Of some reports those that are here, with their rows."""
+        query = "SELECT report_id, row FROM report WHERE report_id IN (SELECT value FROM json_each(?))"
+        return dict(self._rows(query, (json.dumps(list(report_ids)),)))
+
+    def film_rows(self) -> dict[tuple[str, str], int]:
+        """The row of each film by its study and name."""
+        return {(study, name): row for study, name, row in self._rows("SELECT study_id, name, row FROM film")}
+
+    def named(self, studies: Sequence[str], patients: Sequence[str], sources: Sequence[str]) -> list[str]:
+        """The ids of the studies that some names mean. Errors: Refused for a name that nothing here has."""
+        found: dict[str, None] = {}
+        for kind, column, names in (("study", "study_id", studies), ("patient", "patient_id", patients), ("source", "source", sources)):
+            for name in names:
+                ids = self._rows(f"SELECT study_id FROM study WHERE {column} = ?", (name,))
+                if not ids:
+                    raise Refused(f"{self._path.parent}: no {kind} {name!r} in this bundle", "nothing was removed")
+                found |= dict.fromkeys(study_id for (study_id,) in ids)
+        return list(found)
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts of everything; what is counted by name, the most frequent first."""
+        studies, reports, films = self.counts()
+        ((patients, with_report, first, last, without),) = self._rows(
+            "SELECT count(DISTINCT patient_id), count(report_row), min(nullif(date, '')), max(nullif(date, '')), sum(date = '') FROM study"
+        )
+        return {
+            "studies": studies,
+            "reports": reports,
+            "films": films,
+            "patients": patients,
+            "with_report": with_report,
+            "labels": self._counted("SELECT label, count(*) FROM report GROUP BY label ORDER BY 2 DESC, 1"),
+            "views": self._counted("SELECT view, count(*) FROM film GROUP BY view ORDER BY 2 DESC, 1"),
+            "sources": self._counted("SELECT source, count(*) FROM study GROUP BY source ORDER BY 2 DESC, 1"),
+            "findings": self._counted("SELECT name, count(DISTINCT study_id) FROM finding GROUP BY name ORDER BY 2 DESC, 1"),
+            "dates": {"first": first, "last": last, "without": without or 0},
+        }
+
+    def _counted(self, query: str) -> dict[str, int]:
+        return dict(self._rows(query))
+
+    def __enter__(self) -> "ReportStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __del__(self) -> None:
+        """A store that was forgotten, or refused while it was opened, does not keep its file."""
+        if hasattr(self, "_db"):
+            self._db.close()
+
+    def _studies(self, row: int, where: Where) -> tuple[int, tuple[str, ...]]:
+        """How many studies have a report, and the first ten."""
+        query = f"SELECT study_id, count(*) OVER () FROM study WHERE report_row = ? AND {where.sql} ORDER BY study_id LIMIT ?"
+        found = self._rows(query, (row, *where.values, STUDY_IDS_SHOWN))
+        return (found[0][1] if found else 0), tuple(study_id for study_id, _ in found)
+
+    def _of_rows(self, query: str, rows: Sequence[int]) -> list[Any]:
+        return self._rows(query, (json.dumps([int(row) for row in rows]),))  # one value, however many rows
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise ArtefactDamaged(f"{self._path}: {error}") from None

@@ -1,0 +1,89 @@
+"""``mtclip index export``: a bundle's reports, studies, films and embeddings as Parquet, a table each, written in pieces."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle.bundle import Bundle
+from ..errors import ExtraMissing, Refused
+from ..files import private_dir, replace_with
+from .store_writer import open_store
+from .update import Searchable
+
+ROWS = 10_000
+_TABLES = {
+    "reports": (
+        "SELECT row, report_id, text, findings, impression, label, normal, abnormal, unknown FROM report ORDER BY row",
+        ("row", "report_id", "text", "findings", "impression", "label", "normal", "abnormal", "unknown"),
+    ),
+    "studies": (
+        "SELECT s.study_id, patient_id, report_id, coalesce(w.text, r.text), s.label, source, split, date,"
+        " (SELECT group_concat(name, '|') FROM finding f WHERE f.study_id = s.study_id)"
+        " FROM study s LEFT JOIN report r ON r.row = report_row LEFT JOIN wording w ON w.study_id = s.study_id ORDER BY s.study_id",
+        ("study_id", "patient_id", "report_id", "report", "label", "source", "split", "date", "finding_labels"),
+    ),
+    "films": ("SELECT row, study_id, name, view FROM film ORDER BY row", ("row", "study_id", "image_path", "view")),
+}
+
+
+def export_parquet(path: Path, to: Path) -> list[str]:
+    """Write a new folder, all of it or none; returns a line for each file. Errors: ExtraMissing (pyarrow), Refused (it is there)."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise ExtraMissing("Parquet needs pyarrow", hint="pip install 'mtclip-edge[parquet]'") from None
+    bundle = Bundle.open(path)
+    parts = Searchable.of(bundle)
+    if to.exists():
+        raise Refused(f"{to}: is there already", hint="name a new folder with --to")
+    private_dir(to.parent)
+    temporary = to.with_name(f".{to.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # what a killed export left
+    try:
+        private_dir(temporary)
+        embedded = {"reports": parts.report_vectors, "films": parts.film_vectors, "studies": None}
+        lines = [f"{to / f'{name}.parquet'}: {_table(temporary, name, parts.store, embedded[name])} rows" for name in _TABLES]
+        temporary.rename(to)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return lines
+
+
+def _table(folder: Path, name: str, store: Path, vectors: np.ndarray | None) -> int:
+    """Write one table; its ``embedding`` column holds unit vectors, float32 lists of one length."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    query, columns = _TABLES[name]
+    numbers = {"row", "normal", "abnormal", "unknown"}
+    fields = [pa.field(column, pa.int64() if column in numbers else pa.string()) for column in columns]
+    if vectors is not None:
+        fields.append(pa.field("embedding", pa.list_(pa.float32(), vectors.shape[1])))
+    schema, rows = pa.schema(fields), 0
+
+    def write(file: Path) -> None:
+        nonlocal rows
+        with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+            for start, part in _parts(store, query):
+                data = [pa.array(values, field.type) for values, field in zip(zip(*part, strict=True), fields, strict=False)]
+                if vectors is not None:
+                    flat = np.ascontiguousarray(vectors[start : start + len(part)]).reshape(-1)
+                    data.append(pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), vectors.shape[1]))
+                writer.write_table(pa.Table.from_arrays(data, schema=schema))
+                rows += len(part)
+
+    replace_with(folder / f"{name}.parquet", write)
+    return rows
+
+
+def _parts(store: Path, query: str) -> Iterator[tuple[int, Sequence[Any]]]:
+    with closing(open_store(store)) as db:
+        cursor, start = db.execute(query), 0
+        while part := cursor.fetchmany(ROWS):
+            yield start, part
+            start += len(part)

@@ -1,0 +1,69 @@
+"""``mtclip index stats``: what a bundle holds and how it is searched, from its manifest and its store."""
+
+from pathlib import Path
+from typing import Any
+
+from ..bundle.bundle import Bundle
+from ..index.report_store import ReportStore
+from ..retrieval.opening import choose_index_search
+from ..sources.privacy import is_public
+from .build import index_files
+
+SCHEMA = "mtclip.stats/1"
+_FINDINGS_SHOWN = 12
+
+
+def statistics(path: Path) -> dict[str, Any]:
+    """JSON of schema mtclip.stats/1. Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible."""
+    bundle = Bundle.open(path)
+    about, dim = bundle.index, bundle.manifest["dim"]
+    with ReportStore(bundle.file(about["store"]), bundle.manifest["model_id"]) as store:
+        counts = store.statistics()
+    one, many = (choose_index_search(bundle, None, queries) for queries in (1, None))
+    files = {name: bundle.manifest["files"][name]["size"] for name in sorted(index_files(about))}
+    return {
+        "schema": SCHEMA,
+        "path": str(path),
+        "id": bundle.identity,
+        "generation": bundle.generation,
+        "dim": dim,
+        **counts,
+        "twins": counts["with_report"] - about["reports"],
+        "public": all(is_public(source) for source in counts["sources"]),
+        "hnsw": about["hnsw"],
+        "search": {
+            "one_query": {"used": one.used, "why": one.why},
+            "many_queries": {"used": many.used, "why": many.why or _recall(about["hnsw"])},
+        },
+        "files": files,
+    }
+
+
+def _recall(hnsw: dict[str, Any] | None) -> str:
+    return f"recall@10 {hnsw['recall@10']}" if hnsw else "no graph"
+
+
+def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same for a person."""
+    hnsw = found["hnsw"]
+    graph = f"M {hnsw['M']}, ef {hnsw['ef']}, recall@10 {hnsw['recall@10']} on {hnsw['queries']} queries" if hnsw else "none"
+    search = found["search"]
+    dates = found["dates"]
+    findings = dict(list(found["findings"].items())[:_FINDINGS_SHOWN])
+    return [
+        ("bundle", f"{found['path']}, generation {found['generation']}"),
+        ("studies", f"{found['studies']} of {found['patients']} patients; {found['twins']} have a report that another has too"),
+        ("reports", f"{found['reports']} distinct: {_counted(found['labels'])}"),
+        ("films", f"{found['films']}: {_counted(found['views'])}" if found["films"] else "none"),
+        ("sources", _counted(found["sources"])),
+        ("dates", f"{dates['first']} to {dates['last']}, {dates['without']} studies without" if dates["first"] else "none"),
+        ("findings", _counted(findings) + (f" and {more} more" if (more := len(found["findings"]) - len(findings)) > 0 else "")),
+        ("graph", graph),
+        ("one query", f"{search['one_query']['used']}: {search['one_query']['why']}"),
+        ("many", f"{search['many_queries']['used']}: {search['many_queries']['why']}"),
+        ("size", ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in found["files"].items())),
+    ]
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"

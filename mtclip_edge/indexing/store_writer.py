@@ -1,0 +1,296 @@
+"""Writing report stores: studies, distinct reports, films and findings in one SQLite file, and the words of the reports in another.
+
+A file is written whole before it is renamed into a generation and never changes after that. Report row r is row r of the vector
+array; film row f is row R + f, where R is the number of reports. A study that is removed is left out of a new file, never deleted
+from an old one, so that no page of it holds what was there.
+"""
+
+import errno
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from ..errors import ArtefactDamaged, ArtefactIncompatible
+from ..files import replace_with
+from ..studies import LABELS, Film, Study
+
+SCHEMA_VERSION = 2
+# A report shows the wording of the study that brought it. A study whose words differ from that (in case, punctuation or
+# de-identification marks: else it would be another report) keeps its own in ``wording``.
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE report (
+    row INTEGER PRIMARY KEY, report_id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, findings TEXT NOT NULL, impression TEXT NOT NULL,
+    label TEXT NOT NULL, normal INTEGER NOT NULL, abnormal INTEGER NOT NULL, unknown INTEGER NOT NULL
+);
+CREATE TABLE study (
+    study_id TEXT PRIMARY KEY, patient_id TEXT NOT NULL, report_row INTEGER REFERENCES report(row), label TEXT NOT NULL,
+    source TEXT NOT NULL, split TEXT NOT NULL, date TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE TABLE wording (
+    study_id TEXT PRIMARY KEY REFERENCES study(study_id), text TEXT NOT NULL, findings TEXT NOT NULL, impression TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE film (row INTEGER PRIMARY KEY, study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL, view TEXT NOT NULL);
+CREATE TABLE finding (study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL);
+"""
+INDEXES = """
+CREATE INDEX IF NOT EXISTS film_by_study ON film(study_id);
+CREATE INDEX IF NOT EXISTS report_by_label ON report(label);
+CREATE INDEX IF NOT EXISTS study_by_report ON study(report_row);
+CREATE INDEX IF NOT EXISTS study_by_patient ON study(patient_id);
+CREATE INDEX IF NOT EXISTS finding_by_study ON finding(study_id);
+CREATE INDEX IF NOT EXISTS finding_by_name ON finding(name COLLATE NOCASE);
+"""
+# What turns a store of each version into one of the next.
+_MIGRATIONS = {
+    1: """
+    ALTER TABLE study ADD COLUMN date TEXT NOT NULL DEFAULT '';
+    CREATE TABLE wording (
+        study_id TEXT PRIMARY KEY REFERENCES study(study_id), text TEXT NOT NULL, findings TEXT NOT NULL, impression TEXT NOT NULL
+    ) WITHOUT ROWID;
+    UPDATE film SET row = row - (SELECT count(*) FROM report);
+    """
+}
+TERMS = "CREATE VIRTUAL TABLE terms USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
+_LABEL = "CASE WHEN normal = abnormal THEN 'unknown' WHEN normal > abnormal THEN 'normal' ELSE 'abnormal' END"
+
+
+def open_store(path: Path) -> sqlite3.Connection:
+    """Read access to a store of any version up to ours; an older one is brought up to date in memory, its file stays as it is.
+
+    Any thread may use it. Errors: ArtefactDamaged, ArtefactIncompatible.
+    """
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise ArtefactDamaged(f"{path}: {error}") from None
+    try:
+        version = int(dict(db.execute("SELECT key, value FROM meta"))["schema_version"])
+        if version > SCHEMA_VERSION:
+            raise ArtefactIncompatible(f"{path}: report store version {version}", hint="pip install --upgrade mtclip-edge")
+        if version == SCHEMA_VERSION:
+            return db
+        memory = sqlite3.connect(":memory:", check_same_thread=False)
+        db.backup(memory)
+        db.close()
+        migrate(memory, version)
+        return memory
+    except (sqlite3.Error, KeyError, ValueError) as error:
+        db.close()
+        raise ArtefactDamaged(f"{path}: {error}") from None
+    except ArtefactIncompatible:
+        db.close()
+        raise
+
+
+def migrate(db: sqlite3.Connection, version: int) -> None:
+    """Bring an open store from ``version`` up to ours."""
+    for step in range(version, SCHEMA_VERSION):
+        db.executescript(_MIGRATIONS[step] + INDEXES)
+    db.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
+    db.commit()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """An unpublished file, written without a journal: nobody reads it before it is renamed. A full disk comes as OSError."""
+    db = sqlite3.connect(path)
+    try:
+        # foreign_keys says nothing inside a transaction, so it stands before the first.
+        db.executescript("PRAGMA foreign_keys = ON; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY")
+        with db:
+            yield db
+    except sqlite3.OperationalError as error:
+        raise OSError(errno.ENOSPC, str(error), str(path)) from None
+    finally:
+        db.close()
+
+
+def write_store(path: Path, model_id: str, studies: Iterable[Study], films: Iterable[tuple[Film, Study]]) -> Path:
+    """Write a new store: reports get their rows in the order in which the studies bring them, films in theirs."""
+
+    def write(file: Path) -> None:
+        file.unlink(missing_ok=True)
+        with writing(file) as db:
+            _create(db, model_id)
+            insert(db, studies, films)
+            db.executescript(INDEXES)
+
+    return replace_with(path, write)
+
+
+def extend_store(path: Path, old: Path, studies: Iterable[Study], films: Iterable[tuple[Film, Study]]) -> Path:
+    """Write a store that holds the old one's rows, unchanged, and the new studies after them."""
+
+    def write(file: Path) -> None:
+        shutil.copyfile(old, file)
+        with writing(file) as db:
+            (version,) = db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+            migrate(db, int(version))
+            insert(db, studies, films)
+
+    return replace_with(path, write)
+
+
+def insert(db: sqlite3.Connection, studies: Iterable[Study], films: Iterable[tuple[Film, Study]]) -> None:
+    """Add studies and the films whose vectors are known; a study whose report is there already joins it."""
+    touched: set[int] = set()
+    (reports,) = db.execute("SELECT count(*) FROM report").fetchone()
+    for study in studies:
+        assert study.label in LABELS, study.label
+        if study.report_id:
+            found = db.execute("SELECT row, text FROM report WHERE report_id = ?", (study.report_id,)).fetchone()
+            if found is None:
+                found = (reports, study.text)
+                values = (reports, study.report_id, study.text, study.findings, study.impression, "unknown", 0, 0, 0)
+                db.execute("INSERT INTO report VALUES (?,?,?,?,?,?,?,?,?)", values)
+                reports += 1
+            db.execute(f"UPDATE report SET {study.label} = {study.label} + 1 WHERE row = ?", found[:1])
+            touched.add(found[0])
+        _insert_study(db, study, found if study.report_id else None)
+    db.executemany(f"UPDATE report SET label = {_LABEL} WHERE row = ?", [(row,) for row in touched])
+    (known,) = db.execute("SELECT count(*) FROM film").fetchone()
+    for row, (film, study) in enumerate(films, known):
+        db.execute("INSERT INTO film VALUES (?,?,?,?)", (row, study.study_id, film.name, film.view))
+
+
+def _insert_study(db: sqlite3.Connection, study: Study, report: tuple[int, str] | None) -> None:
+    values = (study.study_id, study.patient_id, report and report[0], study.label, study.source, study.split, study.date)
+    db.execute("INSERT INTO study VALUES (?,?,?,?,?,?,?)", values)
+    if report and report[1] != study.text:
+        db.execute("INSERT INTO wording VALUES (?,?,?,?)", (study.study_id, study.text, study.findings, study.impression))
+    db.executemany("INSERT INTO finding VALUES (?,?)", [(study.study_id, name) for name in study.finding_labels])
+
+
+def _create(db: sqlite3.Connection, model_id: str) -> None:
+    db.executescript(SCHEMA)
+    db.executemany("INSERT INTO meta VALUES (?, ?)", [("schema_version", str(SCHEMA_VERSION)), ("model_id", model_id)])
+
+
+def write_without(path: Path, old: Path, model_id: str, gone: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
+    """Write a store without some studies; reports that nobody has any more go too.
+
+    Returns the old rows of the reports and of the films that stay, in their new order, and the new rows of reports that have
+    another wording now, because the study whose words they showed is gone.
+    """
+    with closing(open_store(old)) as source:
+        source.execute("CREATE TEMP TABLE gone (study_id TEXT PRIMARY KEY) WITHOUT ROWID")
+        source.executemany("INSERT OR IGNORE INTO gone VALUES (?)", [(study_id,) for study_id in gone])
+        source.executescript(_NUMBERED)
+
+        def write(file: Path) -> None:
+            file.unlink(missing_ok=True)
+            with writing(file) as db:
+                _create(db, model_id)
+                for table, columns, query in _COPIES:
+                    marks = ",".join("?" * columns)
+                    db.executemany(f"INSERT INTO {table} VALUES ({marks})", source.execute(query))
+                changed.extend(_reword(db))
+                db.executescript(INDEXES)
+
+        changed: list[int] = []
+        replace_with(path, write)
+        reports, films = ([row for (row,) in source.execute(f"SELECT old FROM kept_{kind} ORDER BY new")] for kind in ("report", "film"))
+    return reports, films, changed
+
+
+_NUMBERED = """
+CREATE TEMP TABLE kept_study AS SELECT * FROM study WHERE study_id NOT IN (SELECT study_id FROM gone);
+CREATE TEMP TABLE kept_report AS
+    SELECT row AS old, row_number() OVER (ORDER BY row) - 1 AS new FROM report
+    WHERE row IN (SELECT report_row FROM kept_study);
+CREATE UNIQUE INDEX temp.kept_report_old ON kept_report(old);
+CREATE TEMP TABLE kept_film AS
+    SELECT row AS old, row_number() OVER (ORDER BY row) - 1 AS new FROM film
+    WHERE study_id NOT IN (SELECT study_id FROM gone);
+"""
+_COPIES = (
+    (
+        "report",
+        9,
+        "SELECT k.new, r.report_id, r.text, r.findings, r.impression,"
+        " CASE WHEN sum(s.label = 'normal') = sum(s.label = 'abnormal') THEN 'unknown'"
+        " WHEN sum(s.label = 'normal') > sum(s.label = 'abnormal') THEN 'normal' ELSE 'abnormal' END,"
+        " sum(s.label = 'normal'), sum(s.label = 'abnormal'), sum(s.label = 'unknown')"
+        " FROM kept_report k JOIN report r ON r.row = k.old JOIN kept_study s ON s.report_row = k.old GROUP BY k.new ORDER BY k.new",
+    ),
+    (
+        "study",
+        7,
+        "SELECT s.study_id, s.patient_id, k.new, s.label, s.source, s.split, s.date"
+        " FROM kept_study s LEFT JOIN kept_report k ON k.old = s.report_row",
+    ),
+    ("wording", 4, "SELECT * FROM wording WHERE study_id NOT IN (SELECT study_id FROM gone)"),
+    ("film", 4, "SELECT k.new, f.study_id, f.name, f.view FROM kept_film k JOIN film f ON f.row = k.old"),
+    ("finding", 2, "SELECT * FROM finding WHERE study_id NOT IN (SELECT study_id FROM gone)"),
+)
+
+
+def _reword(db: sqlite3.Connection) -> list[int]:
+    """Give a report whose shown words are no remaining study's those of its first study; returns the rows of such reports."""
+    query = (
+        "SELECT report_row, min(wording.study_id) FROM study LEFT JOIN wording USING (study_id) WHERE report_row IS NOT NULL"
+        " GROUP BY report_row HAVING count(*) = count(wording.study_id)"
+    )
+    rows = db.execute(query).fetchall()
+    for row, study_id in rows:
+        text, findings, impression = db.execute("SELECT text, findings, impression FROM wording WHERE study_id = ?", (study_id,)).fetchone()
+        db.execute("UPDATE report SET text = ?, findings = ?, impression = ? WHERE row = ?", (text, findings, impression, row))
+        db.execute("DELETE FROM wording WHERE text = ? AND study_id IN (SELECT study_id FROM study WHERE report_row = ?)", (text, row))
+    if rows:  # what was replaced must not stay on a free page
+        db.commit()
+        db.execute("VACUUM")
+    return [row for row, _ in rows]
+
+
+def write_terms(path: Path, store: Path, old: Path | None = None) -> Path:
+    """Write the words of a store's reports for full-text search, row by row; those of an older file of its first rows are taken over."""
+
+    def write(file: Path) -> None:
+        file.unlink(missing_ok=True)
+        if old:
+            shutil.copyfile(old, file)
+        with closing(open_store(store)) as source, writing(file) as db:
+            if not old:
+                db.execute(TERMS)
+            (known,) = db.execute("SELECT coalesce(max(rowid) + 1, 0) FROM terms").fetchone()
+            db.executemany("INSERT INTO terms(rowid, text) VALUES (?, ?)", source.execute(_TEXTS, (known,)))
+
+    return replace_with(path, write)
+
+
+_TEXTS = "SELECT row, text FROM report WHERE row >= ? ORDER BY row"
+
+
+def texts_of(store: Path, rows: Sequence[int]) -> list[str]:
+    """The shown wordings of some reports, in the order of ``rows``."""
+    with closing(open_store(store)) as db:
+        return [db.execute("SELECT text FROM report WHERE row = ?", (row,)).fetchone()[0] for row in rows]
+
+
+def stored_studies(store: Path) -> Iterator[Study]:
+    """Every study of a store, with its own wording, the films that have a vector, and paths that mean nothing here."""
+    query = (
+        "SELECT s.study_id, patient_id, s.label, source, split, date, coalesce(w.text, r.text, ''), coalesce(w.findings, r.findings, ''),"
+        " coalesce(w.impression, r.impression, '')"
+        " FROM study s LEFT JOIN report r ON r.row = report_row LEFT JOIN wording w USING (study_id) ORDER BY s.study_id"
+    )
+    with closing(open_store(store)) as db:
+        for study_id, patient, label, source, split, date, text, findings, impression in db.execute(query):
+            films = db.execute("SELECT name, view FROM film WHERE study_id = ? ORDER BY row", (study_id,)).fetchall()
+            labels = db.execute("SELECT name FROM finding WHERE study_id = ?", (study_id,)).fetchall()
+            yield Study(
+                study_id=study_id,
+                patient_id=patient,
+                films=tuple(Film(Path(name), name, view) for name, view in films),
+                findings=findings,
+                impression=impression,
+                report=text,
+                label=label,
+                finding_labels=tuple(name for (name,) in labels),
+                split=split,
+                source=source,
+                date=date,
+            )

@@ -1,0 +1,227 @@
+"""Changes of a bundle's reports: add, remove, merge, rebuild. Each is one new generation; what fails leaves the bundle as it was."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle.bundle import Bundle
+from ..errors import ArtefactDamaged, ArtefactIncompatible, Refused
+from ..index.hnsw import build_graph, grow_graph
+from ..index.report_store import ReportStore
+from ..progress import Progress, Say, silent
+from ..retrieval.opening import open_vectors
+from ..studies import Film, Study, tower_text
+from .build import Change, changing, films_of, publish, recall_queries, record, write_vectors
+from .embedder import Embedder, forget_embedded, resuming
+from .store_writer import extend_store, stored_studies, texts_of, write_terms, write_without
+
+_ASKED_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """The checked files of a bundle's searchable part, and its vectors."""
+
+    store: Path
+    terms: Path | None
+    vectors: np.ndarray
+    reports: int
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "Searchable":
+        """Errors: ArtefactDamaged, ArtefactIncompatible."""
+        about = bundle.index
+        terms = bundle.file(about["terms"]) if about.get("terms") else None
+        return cls(bundle.file(about["store"]), terms, open_vectors(bundle, bundle.file(about["vectors"])), about["reports"])
+
+    @property
+    def report_vectors(self) -> np.ndarray:
+        return self.vectors[: self.reports]
+
+    @property
+    def film_vectors(self) -> np.ndarray:
+        return self.vectors[self.reports :]
+
+
+def add(path: Path, studies: Sequence[Study], *, device: str = "auto", progress: Progress = silent, say: Say = silent) -> Bundle:
+    """Add studies; those that are there already with the same report stay as they are, so that it can be run again.
+
+    Errors: NotABundle, ArtefactDamaged, TextTowerMissing, Refused (a study is there with another report; another writer).
+    """
+    with changing(path, progress) as (bundle, change):
+        old = Searchable.of(bundle)
+        new = _new(bundle, old, studies, say)
+        if not new:
+            say("nothing to add")
+            forget_embedded(path)
+            return bundle
+        with resuming(bundle, device, progress) as embedder:
+            done = _extended(bundle, change, old, new, lambda reports, films: _embed(embedder, reports, films, say))
+    forget_embedded(path)
+    return done
+
+
+def merge(path: Path, other: Path, *, progress: Progress = silent, say: Say = silent) -> Bundle:
+    """Add the studies of another bundle of the same model, with their vectors: nothing is embedded.
+
+    Errors: as ``add``, and ArtefactIncompatible for vectors of another model.
+    """
+    theirs = Bundle.open(other)
+    with changing(path, progress) as (bundle, change):
+        if theirs.manifest["model_id"] != bundle.manifest["model_id"]:
+            found, expected = theirs.manifest["model_id"], bundle.manifest["model_id"]
+            raise ArtefactIncompatible(f"{other}: made with another model", f"expected {expected[:23]}…, found {found[:23]}…")
+        old, source = Searchable.of(bundle), Searchable.of(theirs)
+        new = _new(bundle, old, stored_studies(source.store), say)
+        if not new:
+            say("nothing to add")
+            return bundle
+        with ReportStore(source.store, theirs.manifest["model_id"]) as store:
+            return _extended(bundle, change, old, new, lambda reports, films: _copied(store, source, reports, films))
+
+
+def remove(
+    path: Path,
+    *,
+    studies: Sequence[str] = (),
+    patients: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    device: str = "auto",
+    progress: Progress = silent,
+    say: Say = silent,
+) -> Bundle:
+    """Take studies out for good: their texts, words, vectors and graph are in no file when this returns.
+
+    Errors: NotABundle, ArtefactDamaged, Refused: nothing matches, nothing would be left, another writer, or a file of the state
+    before cannot be removed (published all the same).
+    """
+    with changing(path, progress) as (bundle, change):
+        old = Searchable.of(bundle)
+        with ReportStore(old.store, bundle.manifest["model_id"]) as store:
+            gone = store.named(studies, patients, sources)
+        reports, films, changed = write_without(change.file("store"), old.store, bundle.manifest["model_id"], gone)
+        if not reports:
+            raise Refused(f"{path}: that would remove every report", hint=f"delete the folder {path} instead")
+        write_terms(change.file("terms"), change.file("store"))
+        kept = [old.report_vectors[reports], old.film_vectors[films]]
+        _embed_again(bundle, change, kept[0], changed, device, say)
+        write_vectors(change.file("vectors"), kept[0].shape[1], kept[:1], kept[1:])
+        hnsw = build_graph(change.file("graph"), kept[0], recall_queries(*kept), change.progress)
+        left = bundle.index["studies"] - len(gone)
+        say(f"{len(gone)} studies removed, {bundle.index['reports'] - len(reports)} reports, {bundle.index['films'] - len(films)} films")
+        forget_embedded(path)
+        return publish(bundle, change, record(change, len(reports), len(films), left, hnsw), strictly=True)
+
+
+def rebuild_index(path: Path, *, progress: Progress = silent, say: Say = silent) -> Bundle:
+    """Write the derived files anew, the graph and the words, from store and vectors, which stay as they are (in today's schema).
+
+    Errors: NotABundle, ArtefactDamaged, Refused (another writer).
+    """
+    with changing(path, progress) as (bundle, change):
+        about = bundle.index
+        store = extend_store(change.file("store"), bundle.file(about["store"]), (), ())
+        write_terms(change.file("terms"), store)
+        vectors = open_vectors(bundle, bundle.file(about["vectors"]))
+        reports, films = vectors[: about["reports"]], vectors[about["reports"] :]
+        write_vectors(change.file("vectors"), vectors.shape[1], [reports], [films])
+        hnsw = build_graph(change.file("graph"), reports, recall_queries(reports, films), change.progress)
+        say(_recall_line(hnsw))
+        return publish(bundle, change, record(change, about["reports"], about["films"], about["studies"], hnsw))
+
+
+def _recall_line(hnsw: dict[str, Any] | None) -> str:
+    if hnsw is None:
+        return "without a graph: hnswlib is not installed"
+    return f"recall@10 against exact search: {hnsw['recall@10']} (M {hnsw['M']}, ef {hnsw['ef']}, {hnsw['queries']} queries)"
+
+
+def _new(bundle: Bundle, old: Searchable, studies: Iterable[Study], say: Say) -> list[Study]:
+    """The studies with a report that the bundle does not hold. Errors: Refused where one of them is there with another report."""
+    studies = list(studies)
+    wanted = [study for study in studies if study.report_id]
+    if len(wanted) < len(studies):
+        say(f"{len(studies) - len(wanted)} studies without a report are left out: there is nothing to find of them")
+    known: dict[str, tuple[str | None, str]] = {}
+    with ReportStore(old.store, bundle.manifest["model_id"]) as store:
+        for start in range(0, len(wanted), _ASKED_AT_ONCE):
+            known |= store.known(study.study_id for study in wanted[start : start + _ASKED_AT_ONCE])
+    other = [s.study_id for s in wanted if s.study_id in known and known[s.study_id] != (s.report_id, s.patient_id)]
+    if other:
+        raise Refused(
+            f"{bundle.path}: {len(other)} of these studies are there with another report or patient: {', '.join(other[:3])}",
+            "nothing was added",
+            f"mtclip index remove {bundle.path} --study {other[0]}",
+        )
+    if known:
+        say(f"{len(known)} of {len(wanted)} studies are there already")
+    return sorted((s for s in wanted if s.study_id not in known), key=lambda s: (s.report_id or "", s.study_id))
+
+
+Vectors = tuple[np.ndarray, np.ndarray, list[tuple[Film, Study]]]
+
+
+def _extended(
+    bundle: Bundle,
+    change: Change,
+    old: Searchable,
+    new: Sequence[Study],
+    vectors_of: Callable[[Sequence[Study], Sequence[tuple[Film, Study]]], Vectors],
+) -> Bundle:
+    """Publish the old state and, after it, new studies; ``vectors_of`` gives the vectors of the new reports and films."""
+    with ReportStore(old.store, bundle.manifest["model_id"]) as store:
+        known = store.row_of({study.report_id for study in new if study.report_id})
+    first = {study.report_id: study for study in reversed(new) if study.report_id not in known}
+    reports, films, kept = vectors_of([first[key] for key in sorted(first, key=str)], films_of(new))
+    extend_store(change.file("store"), old.store, new, kept)
+    write_terms(change.file("terms"), change.file("store"), old.terms)
+    parts = [old.report_vectors, reports], [old.film_vectors, films]
+    write_vectors(change.file("vectors"), bundle.manifest["dim"], *parts)
+    table = np.load(change.file("vectors"), mmap_mode="r", allow_pickle=False)
+    count = old.reports + len(reports)
+    hnsw = _grown(bundle, change, np.asarray(table[:count]), old.reports, np.asarray(table[count:]))
+    return publish(bundle, change, record(change, count, len(table) - count, bundle.index["studies"] + len(new), hnsw))
+
+
+def _grown(bundle: Bundle, change: Change, reports: np.ndarray, known: int, films: np.ndarray) -> dict[str, Any] | None:
+    """The graph with the new reports in it; built anew where the old one is missing or damaged."""
+    before, queries = bundle.index["hnsw"], recall_queries(reports, films)
+    if before:
+        try:
+            return grow_graph(change.file("graph"), bundle.file(before["file"]), before, reports, known, queries, change.progress)
+        except (ArtefactDamaged, RuntimeError):
+            pass
+    return build_graph(change.file("graph"), reports, queries, change.progress)
+
+
+def _embed(embedder: Embedder, reports: Sequence[Study], films: Sequence[tuple[Film, Study]], say: Say) -> Vectors:
+    texts = embedder.embed_texts([study.tower_text for study in reports])
+    found = embedder.embed_films([film.path for film, _ in films])
+    for problem in found.problems:
+        say(f"left out: {problem}")
+    return texts, found.vectors, [films[row] for row in found.read]
+
+
+def _copied(store: ReportStore, source: Searchable, reports: Sequence[Study], films: Sequence[tuple[Film, Study]]) -> Vectors:
+    rows = store.row_of({study.report_id for study in reports if study.report_id})
+    of_film = store.film_rows()
+    return (
+        source.report_vectors[[rows[study.report_id or ""] for study in reports]],
+        source.film_vectors[[of_film[study.study_id, film.name] for film, study in films]],
+        list(films),
+    )
+
+
+def _embed_again(bundle: Bundle, change: Change, vectors: np.ndarray, rows: Sequence[int], device: str, say: Say) -> None:
+    """New vectors, in place, for reports that show other words than those they were made of (the same but for case and marks)."""
+    if not rows:
+        return
+    if not bundle.precisions("text"):
+        say(f"{len(rows)} reports keep the vector of a removed study with the same words: the bundle has no text tower")
+        return
+    texts = texts_of(change.file("store"), rows)
+    with resuming(bundle, device, silent) as embedder:
+        vectors[list(rows)] = replace(embedder, cache=None).embed_texts([tower_text(text) for text in texts])

@@ -1,0 +1,71 @@
+"""Vectors computed once and kept, in one SQLite file that may be deleted at any time.
+
+Every batch is one transaction, so an interrupted pass resumes where it was. Each vector carries a checksum: what a disk has damaged
+is computed again, and a file that is no database any more is begun anew.
+"""
+
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import CacheUnusable
+from ..files import private_dir
+
+
+class FeatureCache:
+    """The file of one backbone and preprocessing; keys are SHA-256 digests, values raw float32 with a CRC-32 behind them.
+
+    ``hint`` says what to do where it cannot be written.
+    """
+
+    def __init__(self, path: Path, width: int, hint: str):
+        self.width, self._path, self._hint = width, path, hint
+        try:
+            private_dir(path.parent)
+            try:
+                self.db = _opened(path)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                path.unlink()
+                self.db = _opened(path)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise CacheUnusable(f"{path}: cannot be written ({error})", hint=hint) from None
+
+    def get(self, key: bytes) -> np.ndarray | None:
+        try:
+            row = self.db.execute("SELECT vector FROM feature WHERE key = ?", (key,)).fetchone()
+        except sqlite3.DatabaseError:  # a damaged page: as if it had never been computed
+            return None
+        if row is None or len(row[0]) != 4 * self.width + 4 or zlib.crc32(row[0][:-4]) != int.from_bytes(row[0][-4:], "little"):
+            return None
+        return np.frombuffer(row[0][:-4], np.float32)
+
+    def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
+        values = [(key, _with_checksum(vector)) for key, vector in zip(keys, vectors, strict=True)]
+        try:
+            with self.db:
+                self.db.executemany("INSERT OR REPLACE INTO feature VALUES (?, ?)", values)
+        except sqlite3.DatabaseError as error:
+            raise CacheUnusable(f"{self._path}: cannot be written ({error})", hint=self._hint) from None
+
+    def close(self) -> None:
+        self.db.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path)
+    path.chmod(0o600)
+    # A write-ahead log keeps a killed pass readable; losing the last second of a cache is no loss.
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=NORMAL")
+    db.execute("CREATE TABLE IF NOT EXISTS feature (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
+    return db
+
+
+def _with_checksum(vector: np.ndarray) -> bytes:
+    raw = vector.astype(np.float32).tobytes()
+    return raw + zlib.crc32(raw).to_bytes(4, "little")

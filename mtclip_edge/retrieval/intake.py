@@ -1,0 +1,103 @@
+"""Films in, what a retriever sees of them out: read and resized by threads, embedded a batch ahead, judged."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import FilmUnreadable, MtclipError
+from ..films.gate import Admission
+from ..films.read import Film, Source, read_film
+from ..inference.encoders import FilmEncoder
+from ..workers import ahead, batches
+from .clock import Clock
+from .results import Input
+from .study_mean import Seen
+
+BATCH = 8
+Named = tuple[str, str | Source | MtclipError]  # a film with the name it is shown under, or an error in its place
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A film on its way: ``pixels`` float32 [3, size, size]."""
+
+    name: str
+    film: Film
+    pixels: np.ndarray
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """``vector`` float32 [dim], unit length; ``logit`` of the abnormal head."""
+
+    decoded: Decoded
+    vector: np.ndarray
+    logit: float
+
+
+class Intake:
+    """How one retriever takes films. ``show_ids``: whose film it was is said; ``keep_films``: its pixels stay with what is seen."""
+
+    def __init__(self, encoder: FilmEncoder, admission: Admission, render: str | None, show_ids: bool, keep_films: bool):
+        self._encoder, self._admission = encoder, admission
+        self._own = encoder.preprocessing.render
+        self._render = render or self._own
+        self._show_ids, self._keep_films = show_ids, keep_films
+
+    @property
+    def force(self) -> bool:
+        return self._admission.force
+
+    def read(self, film: str | Source, name: str) -> Film:
+        """A film, rendered as it is asked for. Errors: FilmUnreadable."""
+        found = read_film(Path(film) if isinstance(film, str) else film, name, self._render)
+        if found.kind == "dicom" and self._render != self._own:
+            found = replace(found, notes=(*found.notes, f"rendered by {self._render}; the bundle's own films are by {self._own}"))
+        return self._admission.turned(found)
+
+    def see(self, films: Iterable[Named]) -> Iterator[Seen | MtclipError]:
+        """Films in order, each embedded and judged; an error stands where a film cannot be read.
+
+        The next batch is in the tower while the caller looks at this one.
+        """
+        for batch in ahead(batches(films, lambda named: self._decode(*named), BATCH), self._embed):
+            for item in batch:
+                yield item if isinstance(item, MtclipError) else self._seen(item)
+
+    def _decode(self, name: str, film: str | Source | MtclipError) -> Decoded | MtclipError:
+        if isinstance(film, MtclipError):
+            return film
+        clock = Clock()
+        try:
+            decoded = self.read(film, name)
+        except FilmUnreadable as error:
+            return error
+        clock.lap("decode")
+        pixels = self._encoder.prepare(decoded.grey)
+        clock.lap("preprocess")
+        return Decoded(name, decoded, pixels, clock)
+
+    def _embed(self, batch: Sequence[Decoded | MtclipError]) -> list[Embedded | MtclipError]:
+        good = [item for item in batch if isinstance(item, Decoded)]
+        rows = iter(self._embedded(good) if good else ())
+        return [next(rows) if isinstance(item, Decoded) else item for item in batch]
+
+    def _embedded(self, films: Sequence[Decoded]) -> Iterator[Embedded]:
+        started = time.perf_counter()
+        vectors, logits = self._encoder.encode(np.stack([film.pixels for film in films]))
+        each_ms = 1000 * (time.perf_counter() - started) / len(films)
+        for film, vector, logit in zip(films, vectors, logits, strict=True):
+            film.clock.note("encode", each_ms)
+            yield Embedded(film, vector, float(logit))
+
+    def _seen(self, embedded: Embedded) -> Seen:
+        decoded = embedded.decoded
+        film = decoded.film
+        judged, answered = self._admission.judge(film, decoded.pixels, embedded.vector)
+        read = Input(film.kind, judged.verdict, judged.reasons, film.header.ids if self._show_ids and film.header else None)
+        grey = film.grey if self._keep_films else None
+        return Seen(decoded.name, read, answered, film.header, embedded.vector, embedded.logit, decoded.clock.laps, grey)

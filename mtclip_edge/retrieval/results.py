@@ -1,0 +1,207 @@
+"""What a query gives: frozen dataclasses, each with the exact JSON of docs/json.md as ``to_dict``. None means not computed."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import NOTICE
+from ..films.film import Ids
+from ..index.fusion import Fusion
+from ..index.index import Choice
+from ..inference.device import Device
+from ..inference.precision import Precision
+
+if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
+    from ..evidence.heat_map import Explained
+
+SCHEMA = "mtclip.query/2"
+
+
+@dataclass(frozen=True)
+class ReportHit:
+    """A distinct report. ``score`` is the cosine of the embeddings; ``studies`` counts the twins that share the text.
+
+    ``percentile``: how many of a hundred validation films had a best report that was less like them.
+    """
+
+    rank: int
+    score: float
+    report_id: str
+    label: str
+    studies: int
+    study_ids: tuple[str, ...]
+    findings: str
+    impression: str
+    text: str
+    percentile: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "rank": self.rank,
+            "kind": "report",
+            "score": self.score,
+            "percentile": self.percentile,
+            "report_id": self.report_id,
+            "label": self.label,
+            "studies": self.studies,
+            "study_ids": list(self.study_ids),
+            "findings": self.findings,
+            "impression": self.impression,
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True)
+class FilmHit:
+    """A film of the index, by its path in the source; no pixels are stored."""
+
+    rank: int
+    score: float
+    study_id: str
+    film: str
+    label: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "rank": self.rank,
+            "kind": "film",
+            "score": self.score,
+            "study_id": self.study_id,
+            "film": self.film,
+            "label": self.label,
+        }
+
+
+Hit = ReportHit | FilmHit
+
+
+@dataclass(frozen=True)
+class Abnormal:
+    """The abnormal head's probability; ``calibrated`` says whether it was fitted to frequencies on validation films."""
+
+    probability: float
+    calibrated: bool
+
+    @classmethod
+    def of(cls, logit: float, manifest: Mapping[str, Any]) -> "Abnormal | None":
+        """From the head's output and a bundle's manifest; None where the head was never trained."""
+        if not manifest["abnormal_head"]:
+            return None
+        calibration = manifest["calibration"]
+        logit = logit / calibration["temperature"] if calibration else logit
+        return cls(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the film is: ``verdict`` ok, warn, reject, or None where the bundle cannot judge and nothing speaks against the film.
+
+    ``ids`` (whose it is) only where they were asked for.
+    """
+
+    kind: str
+    verdict: str | None = None
+    reasons: tuple[str, ...] = ()
+    ids: Ids | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        found = {"kind": self.kind, "verdict": self.verdict, "reasons": list(self.reasons)}
+        return found if self.ids is None else {**found, "ids": asdict(self.ids)}
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """Which bundle answered, and how it searched."""
+
+    identity: str
+    demo: bool
+    backbone: str
+    precision: Precision
+    studies: int
+    reports: int
+    search: Choice
+    fuse: Fusion
+
+
+@dataclass(frozen=True)
+class StudyFilm:
+    """A film of a study that was answered as one; ``reason`` says why it does not count in the mean."""
+
+    image: str
+    counted: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """The answer to one film, study or text. ``image`` is the film's path as given, of a study its first that counts, None for a text.
+
+    ``filters`` are what was asked for, maybe empty; ``study`` holds a study's films, None where films are answered one by one.
+    ``grey`` is the pixels of that film, uint8 [height, width], where they were to be kept.
+    """
+
+    kind: str
+    value: str
+    filters: Mapping[str, Any]
+    image: str | None
+    device: Device
+    bundle: BundleFacts
+    abnormal: Abnormal | None
+    input: Input | None
+    hits: tuple[Hit, ...]
+    timings_ms: Mapping[str, float]
+    study: tuple[StudyFilm, ...] | None = None
+    evidence: "Evidence | None" = None
+    explain: "Explained | None" = None
+    grey: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the film was rejected; with ``force`` there are hits all the same."""
+        return self.input is not None and self.input.verdict == "reject"
+
+    @property
+    def reports(self) -> list[ReportHit]:
+        """The hits that are reports."""
+        return [hit for hit in self.hits if isinstance(hit, ReportHit)]
+
+    @property
+    def films(self) -> list[FilmHit]:
+        """The hits that are films; only a text finds any."""
+        return [hit for hit in self.hits if isinstance(hit, FilmHit)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON of schema mtclip.query/2."""
+        return {
+            "schema": SCHEMA,
+            "query": {"type": self.kind, "value": self.value, "filter": dict(self.filters) or None},
+            "image": self.image,
+            "notice": NOTICE,
+            "device": asdict(self.device),
+            "bundle": _bundle(self.bundle),
+            "abnormal": self.abnormal and asdict(self.abnormal),
+            "input": self.input and self.input.to_dict(),
+            **({} if self.study is None else {"films": [asdict(film) for film in self.study]}),
+            "evidence": self.evidence and self.evidence.to_dict(),
+            "hits": [hit.to_dict() for hit in self.hits],
+            "explain": self.explain and self.explain.to_dict(),
+            "timings_ms": dict(self.timings_ms),
+        }
+
+
+def _bundle(facts: BundleFacts) -> dict[str, Any]:
+    return {
+        "id": facts.identity,
+        "demo": facts.demo,
+        "backbone": facts.backbone,
+        "precision": facts.precision.name,
+        "precision_why": facts.precision.why,
+        "studies": facts.studies,
+        "reports": facts.reports,
+        "search": {"used": facts.search.used, "why": facts.search.why},
+        "fuse": facts.fuse.to_dict(),
+    }

@@ -1,0 +1,350 @@
+"""Film or text in, ranked reports out: a bundle opened for queries, without torch and without a network.
+
+with Retriever.open("bundle") as retriever:
+    for hit in retriever.query("film.png", k=5).hits:
+        print(hit.score, hit.label, hit.impression)
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..bundle.bundle import Bundle
+from ..errors import FilmUnreadable, MtclipError, NothingToExplain, WrongOption, not_among
+from ..evidence.gather import Gatherer
+from ..evidence.place_graph import Places
+from ..evidence.validation_reference import Standards
+from ..films.read import Source
+from ..folders import user_path
+from ..index.filters import Filters
+from ..index.index import Choice, Hits
+from ..inference.device import choose
+from ..inference.encoders import TextEncoder
+from ..inference.precision import ASKED, Precision
+from ..inference.preprocessing import RENDERS
+from ..progress import Progress, silent
+from .clock import Clock
+from .intake import Intake
+from .opening import Opened, Wishes, open_parts, open_text_encoder
+from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit, StudyFilm
+from .study_mean import Seen, Study, grouped
+
+if TYPE_CHECKING:
+    from ..evidence.heat_map import Explained, Target
+
+
+class Retriever:
+    """An open bundle. Use ``Retriever.open``; close it, or use it as a context manager."""
+
+    def __init__(self, opened: Opened, *, render: str | None, show_ids: bool, evidence: bool, keep_films: bool):
+        self.bundle, self.device, self.fusion = opened.bundle, opened.films.device, opened.fusion
+        self.filters, self._passing = opened.wishes.filters, opened.passing
+        self._precision, self._load_ms = opened.precision, opened.load_ms
+        self._films, self._store, self._index = opened.films, opened.store, opened.index
+        self._text: tuple[TextEncoder, Precision] | None = None
+        self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films)
+        standards, fused = Standards.of(self.bundle.manifest), bool(self.fusion.weight)
+        gatherer = Gatherer(self._index, self._store, standards, self.filters, self._passing, fused, self._shown)
+        self._gatherer = gatherer if evidence else None
+
+    @classmethod
+    def open(
+        cls,
+        bundle: str | Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        exact: bool | None = None,
+        fuse: str = "off",
+        filters: Filters | None = None,
+        queries: int | None = None,
+        render: str | None = None,
+        show_ids: bool = False,
+        evidence: bool = True,
+        keep_films: bool = False,
+        force: bool = False,
+        invert: bool = False,
+    ) -> "Retriever":
+        """Open a bundle for queries. Every file read is hashed first.
+
+        ``exact``: compare with every report (True), use the graph (False), or what is better (None). ``filters`` hold for every query;
+        ``queries`` tells how many there will be, where that is known: a large graph is not loaded for
+        one. ``fuse``: off, auto (the weight chosen when the bundle was exported) or a weight; how much the films of reports count.
+        ``render``: how DICOM films become grey (voi, percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose
+        film it was.
+        ``evidence``: gather what an answer rests on; ``keep_films``: keep each film's pixels with its answer.
+        ``force`` answers films that are rejected all the same; ``invert`` takes every film's grey values the other way round.
+
+        Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, ExtraMissing.
+        """
+        if render is not None and render not in RENDERS:
+            raise not_among("render", render, RENDERS)
+        wishes = Wishes(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
+        path = user_path(bundle)
+        while True:
+            found = Bundle.open(path)
+            try:
+                opened = open_parts(found, wishes)
+            except Exception:
+                # A writer may have published the next generation in between and removed ours, before or after its hash was checked.
+                if Bundle.open(path).identity == found.identity:
+                    raise
+            else:
+                return cls(opened, render=render, show_ids=show_ids, evidence=evidence, keep_films=keep_films)
+
+    def query(self, film: str | Source, k: int = 5, *, name: str | None = None) -> QueryResult:
+        """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
+        result = next(self.query_many([(name or _name(film), film)], k))
+        if isinstance(result, MtclipError):
+            raise result
+        return result
+
+    def query_many(self, films: Iterable[tuple[str, str | Source | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
+        """Many films, each with the name it is shown under, in order; one that cannot be read gives its error in its place.
+
+        An error given in place of a film is handed through.
+        """
+        _check_k(k)
+        for film in self._intake.see(films):
+            yield film if isinstance(film, MtclipError) else self._answer(film, k)
+
+    def query_studies(self, films: Iterable[tuple[str, str | Source | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
+        """The films of each study answered as one (``by_study``), in the order of their first films.
+
+        Films that cannot be read give their errors before; a study without a frontal film gives an error.
+        """
+        _check_k(k)
+        seen: list[Seen] = []
+        for film in self._intake.see(films):
+            if isinstance(film, MtclipError):
+                yield film
+            else:
+                seen.append(film)
+        for study in grouped(seen):
+            yield self._answer_study(study, k)
+
+    def query_text(self, text: str, k: int = 5) -> QueryResult:
+        """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption."""
+        _check_k(k)
+        self._text_encoder()
+        clock = Clock()
+        vector, precision = self._embedded_text(text)
+        clock.lap("encode")
+        found = self._found(vector, k)
+        reports = self._shown(found)
+        hits: tuple[Hit, ...] = (*reports, *self._film_hits(vector, k))
+        clock.lap("search")
+        evidence = self._gatherer.of_text(vector, found.rows, reports) if self._gatherer else None
+        clock.lap("evidence")
+        return QueryResult(
+            kind="text",
+            value=text,
+            filters=self.filters.to_dict(),
+            image=None,
+            device=self.device,
+            bundle=self._facts(precision, found.choice),
+            abnormal=None,
+            input=None,
+            hits=hits,
+            timings_ms=clock.timings(self._load_ms),
+            evidence=evidence,
+        )
+
+    def explain(
+        self,
+        film: str | Source,
+        answer: QueryResult,
+        *,
+        method: str = "map",
+        text: str | None = None,
+        name: str | None = None,
+        progress: Progress = silent,
+    ) -> "Explained":
+        """A map of where a film resembles the first report of its ``answer``, or a text. Writes nothing.
+
+        Errors: WrongOption, NothingToExplain (the answer has no report), MapMissing (of method ``map``), TextTowerMissing, FilmUnreadable.
+        """
+        return self.explain_grey(self._intake.read(film, name or _name(film)).grey, answer, method=method, text=text, progress=progress)
+
+    def explain_grey(
+        self, grey: np.ndarray, answer: QueryResult, *, method: str = "map", text: str | None = None, progress: Progress = silent
+    ) -> "Explained":
+        """The same of a film that is decoded, uint8 [height, width]."""
+        from ..evidence import heat_map
+
+        places = Places.open(self.bundle) if heat_map.check_method(method) == "map" else None
+        target = self._text_target(text) if text is not None else self._report_target(answer)
+        pixels = self._films.prepare(grey)
+        if places is None:
+            return heat_map.Explained(method, target, heat_map.occlusion(self._films, pixels, target, progress), grey)
+        return heat_map.Explained(method, target, heat_map.place_map(places, self._films.features(pixels), target), grey)
+
+    def _report_target(self, answer: QueryResult) -> "Target":
+        from ..evidence.heat_map import Target
+
+        if not answer.reports:
+            raise NothingToExplain(f"{answer.value}: no report was found, so there is nothing to explain")
+        best = answer.reports[0]
+        vector = self._index.vectors[self._store.row_of([best.report_id])[best.report_id]]
+        return Target(vector, self._index.common, best.report_id, best.rank)
+
+    def _text_target(self, text: str) -> "Target":
+        from ..evidence.heat_map import Target
+
+        return Target(self._embedded_text(text)[0], self._index.common)
+
+    def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
+        """Rows of the k reports nearest to a unit vector float32 [dim]."""
+        return self._index.search_reports(vector, k, self._store.report_ids).rows
+
+    @property
+    def force(self) -> bool:
+        """Whether films that are rejected are answered all the same."""
+        return self._intake.force
+
+    @property
+    def precision(self) -> str:
+        """The precision that runs."""
+        return self._precision.name
+
+    @property
+    def fuse_note(self) -> str | None:
+        """One line where films do not count though that was asked for."""
+        return f"without films: {self.fusion.why}" if not self.fusion.weight and self.fusion.why != "not asked for" else None
+
+    @property
+    def search(self) -> Choice:
+        """What searches the reports, and why."""
+        return self._index.choice
+
+    @property
+    def search_note(self) -> str | None:
+        """One line where search is exact because the graph cannot be used."""
+        choice = self._index.choice
+        return f"searching exactly: {choice.why}" if choice.fallback else None
+
+    @property
+    def filter_note(self) -> str | None:
+        """One line where a filter leaves nothing to find."""
+        return "no report of this bundle passes the filter" if self._passing and not len(self._passing.reports) else None
+
+    def close(self) -> None:
+        self._store.close()
+
+    def __enter__(self) -> "Retriever":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _answer(self, film: Seen, k: int) -> QueryResult:
+        clock = Clock(film.timings)
+        return self._answered("film", film.name, film.vector, film.logit, film.input, film.answered, clock, k, film.grey)
+
+    def _answered(
+        self,
+        kind: str,
+        name: str,
+        vector: np.ndarray,
+        logit: float,
+        read: Input,
+        answered: bool,
+        clock: "Clock",
+        k: int,
+        grey: np.ndarray | None,
+        study: tuple[StudyFilm, ...] | None = None,
+    ) -> QueryResult:
+        """The answer to an embedded film, or to a study's mean; nothing is searched for what is rejected."""
+        needed = self._gatherer.needed(k) if self._gatherer else k
+        found = self._found(vector, needed, self.fusion.weight) if answered else Hits((), (), self._index.choice)
+        hits, abnormal = self._shown(found.first(k)), Abnormal.of(logit, self.bundle.manifest) if answered else None
+        clock.lap("search")
+        evidence = self._gatherer.of_film(vector, found, hits, abnormal, read.verdict) if self._gatherer and answered else None
+        clock.lap("evidence")
+        return QueryResult(
+            kind=kind,
+            value=name,
+            filters=self.filters.to_dict(),
+            image=name,
+            device=self.device,
+            bundle=self._facts(self._precision, found.choice),
+            abnormal=abnormal,
+            input=read,
+            hits=self._compared(hits),
+            timings_ms=clock.timings(self._load_ms),
+            study=study,
+            evidence=evidence,
+            grey=grey,
+        )
+
+    def _answer_study(self, study: Study, k: int) -> QueryResult | MtclipError:
+        clock, first = Clock(study.timings), (study.frontal or study.films)[0]
+        if study.frontal:
+            return self._answered("study", first.name, study.vector, study.logit, study.input, True, clock, k, first.grey, study.to_films())
+        if all(film.answered for film in study.films):
+            return FilmUnreadable(f"{first.name}: no frontal film in its study of {len(study.films)}", study.to_films()[0].reason)
+        rejected = next(film for film in study.films if not film.answered)
+        return self._answered("study", first.name, first.vector, 0.0, rejected.input, False, clock, k, first.grey, study.to_films())
+
+    def _found(self, vector: np.ndarray, k: int, weight: float = 0.0) -> Hits:
+        names, only = self._store.report_ids, self._passing.reports if self._passing else None
+        if weight:
+            return self._index.fused(vector, k, names, self._store.films_of, weight, only)
+        return self._index.search_reports(vector, k, names, only)
+
+    def _compared(self, hits: tuple[ReportHit, ...]) -> tuple[ReportHit, ...]:
+        """A film's hits with their percentiles among what validation films got."""
+        gatherer = self._gatherer
+        return tuple(replace(hit, percentile=gatherer.percentile(hit.score)) for hit in hits) if gatherer else hits
+
+    def _shown(self, found: Hits) -> tuple[ReportHit, ...]:
+        stored = self._store.reports(found.rows, self.filters.where())
+        return tuple(
+            ReportHit(rank, score, r.report_id, r.label, r.studies, r.study_ids, r.findings, r.impression, r.text)
+            for rank, (score, r) in enumerate(zip(found.scores, stored, strict=True), 1)
+        )
+
+    def _film_hits(self, vector: np.ndarray, k: int) -> tuple[FilmHit, ...]:
+        found = self._index.search_films(vector, k, self._passing.films if self._passing else None)
+        return tuple(
+            FilmHit(rank, score, film.study_id, film.name, film.label)
+            for rank, (score, film) in enumerate(zip(found.scores, self._store.films(found.rows), strict=True), 1)
+        )
+
+    def _facts(self, precision: Precision, choice: Choice) -> BundleFacts:
+        counts, manifest = self.bundle.index, self.bundle.manifest
+        return BundleFacts(
+            identity=self.bundle.identity,
+            demo=self.bundle.demo,
+            backbone=manifest["backbone"]["name"],
+            precision=precision,
+            studies=counts["studies"],
+            reports=counts["reports"],
+            search=choice,
+            fuse=self.fusion,
+        )
+
+    def _embedded_text(self, text: str) -> tuple[np.ndarray, Precision]:
+        encoder, precision = self._text_encoder()
+        if not text.strip():
+            raise WrongOption("--text is empty", "expected some words, e.g. 'right pleural effusion'")
+        return encoder.encode([text])[0], precision
+
+    def _text_encoder(self) -> tuple[TextEncoder, Precision]:
+        if self._text is None:
+            asked = self.precision if self._precision.why == ASKED else "auto"
+            self._text = open_text_encoder(self.bundle, choose(self.device.used), asked)
+        return self._text
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise WrongOption(f"-k {k}", "expected 1 or more")
+
+
+def _name(film: str | Source) -> str:
+    return str(film) if isinstance(film, str | Path) else "-"

@@ -1,0 +1,1 @@
+"""``mtclip data inspect``: what a source holds, and what looks wrong in it. Open ``inspection`` first."""

@@ -1,0 +1,146 @@
+"""The manifest: a table with one row for each film, or one without a film for a study that has none.
+
+CSV, TAB-separated, JSON lines or Parquet. Columns: study_id, patient_id, image_path, view, findings, impression, report, label,
+finding_labels, split, date. Only ``study_id`` and one film or text column are required. Rows of one study are joined: their films add
+up, everything else must agree. Paths are relative to the manifest. Unknown columns are kept in ``Study.extra``. open_clip's names are
+understood: ``filepath`` is a film and, without a study_id, its study too; ``title`` is its report.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from sys import intern
+
+from ...errors import SourceUnusable
+from ...films.archives import exists
+from ...folders import user_path
+from ...studies import LABELS, SPLITS, Film, Study, date_of, split_of, view_of
+from .. import mesh_labels, tables
+from ..entries import BadRow, Layout, Problem, Row, joined, usable
+
+TEXT_COLUMNS = ("report", "findings", "impression")
+# What mtclip data export writes beside these: the film's name in its own source, the name of that source, and what else it said, as JSON.
+OWN_COLUMNS = ("image_name", "origin", "extra")
+COLUMNS = ("study_id", "patient_id", "image_path", "view", *TEXT_COLUMNS, "label", "finding_labels", "split", "date", *OWN_COLUMNS)
+NAMES = tuple(f"manifest.{end}" for end in ("csv", "tsv", "jsonl", "parquet", "csv.gz", "tsv.gz", "jsonl.gz"))
+_SPLIT_WORDS = {"val": "validation", "validate": "validation", "valid": "validation", "dev": "validation"}
+_NO_EXTRA: dict[str, str] = {}  # one for all: words and dictionaries that are the same are held once
+_OPEN_CLIP = {"filepath": "image_path", "title": "report"}
+_MESH_COLUMNS = ("mesh_major", "mesh")
+
+
+def layout(rest: str, options: Mapping[str, str]) -> Layout:
+    """A manifest, or the one in a folder. Errors: SourceUnusable for a missing, undecodable or column-less file."""
+    path = user_path(rest)
+    if path.is_dir():
+        path = next((path / name for name in NAMES if (path / name).is_file()), path / NAMES[0])
+    if not path.exists():
+        raise SourceUnusable(f"{path}: no such manifest", hint=_nearby(path))
+    # What a bundle will say of where a study came from: a name, not a path of this machine.
+    name = f"manifest:{path.resolve().parent.name if path.name in NAMES else path.name}"
+    rule = options.get("abnormal", "mesh")
+    return Layout(name, lambda: joined(lambda: _rows(path, name, rule)))
+
+
+def _rows(path: Path, name: str, rule: str) -> Iterator[Row | Problem]:
+    for place, raw in tables.rows(path, partial(_check_columns, path=path, rule=rule)):
+        row = _renamed(raw)
+        if problem := row.get(tables.MISFIT):
+            yield Problem(place, problem, kind="another number of fields" if "fields" in problem else "")
+        elif not row.get("study_id"):
+            yield Problem(place, "study_id is empty")
+        else:
+            yield Row(place, row["study_id"], partial(study_of, row, place, path.parent, name, rule))
+
+
+def _renamed(row: dict[str, str]) -> dict[str, str]:
+    for theirs, ours in _OPEN_CLIP.items():
+        if theirs in row and ours not in row:
+            row[ours] = row.pop(theirs)
+            if ours == "image_path":
+                row.setdefault("study_id", row[ours])
+    return row
+
+
+def _check_columns(names: Sequence[str], path: Path, rule: str) -> None:
+    known = {_OPEN_CLIP.get(name, name) for name in names}
+    if "study_id" not in names and "filepath" not in names:
+        raise SourceUnusable(f"{path}: no column study_id", f"found: {', '.join(names)[:200]}")
+    if not {"image_path", *TEXT_COLUMNS} & known:
+        raise SourceUnusable(f"{path}: neither a film nor a text column", "expected image_path, report, findings or impression")
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise SourceUnusable(f"{path}: column {sorted(repeated)[0]} appears twice")
+    if rule != "mesh" and not set(_MESH_COLUMNS) & known:
+        raise SourceUnusable(f"{path}: abnormal={rule} needs the MeSH terms", f"expected a column {' or '.join(_MESH_COLUMNS)}")
+
+
+def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str, rule: str = "mesh") -> tuple[Study, tuple[Problem, ...]]:
+    """One row as a study with at most one film, and what was wrong beside it (the text stays usable without its film)."""
+    films, problems = _films(row, place, folder)
+    patient = row.get("patient_id") or row["study_id"]
+    study = Study(
+        study_id=row["study_id"],
+        patient_id=patient,
+        films=films,
+        findings=row.get("findings", ""),
+        impression=row.get("impression", ""),
+        report=row.get("report", ""),
+        label=intern(label_word(row.get("label", ""))),
+        finding_labels=tuple(intern(part.strip()) for part in row.get("finding_labels", "").split("|") if part.strip()),
+        split=intern(split_word(row.get("split", ""))) or split_of(patient),
+        source=row.get("origin") or source,
+        extra=_extra(row),
+    )
+    if rule != "mesh":
+        terms = next((row[name] for name in _MESH_COLUMNS if row.get(name)), "")
+        study = replace(study, label=mesh_labels.label_of(mesh_labels.terms_of(terms), rule))
+    if word := row.get("date", ""):
+        try:
+            study = replace(study, date=date_of(word))
+        except ValueError:  # a date no one can read costs no report: it is left out, and said
+            problems = (*problems, Problem(place, f"date {word[:40]!r}, expected YYYY-MM-DD", "date", "a date that is none"))
+    return usable(study, problems)
+
+
+def _films(row: Mapping[str, str], place: int | str, folder: Path) -> tuple[tuple[Film, ...], tuple[Problem, ...]]:
+    name = row.get("image_path", "")
+    if not name:
+        return (), ()
+    if not exists(path := folder / name):
+        return (), (Problem(place, f"film not found: {name}", "film"),)
+    return (Film(path, row.get("image_name") or name, view_of(row.get("view", ""))),), ()
+
+
+def _extra(row: Mapping[str, str]) -> dict[str, str]:
+    """What is in columns of no meaning here, and in the JSON of ``extra``."""
+    found = {name: value for name, value in row.items() if name not in COLUMNS}
+    if word := row.get("extra", ""):
+        try:
+            held = json.loads(word)
+        except (ValueError, RecursionError):
+            held = None
+        found |= tables.words_of(held) if isinstance(held, dict) else {"extra": word}
+    return found or _NO_EXTRA
+
+
+def label_word(word: str) -> str:
+    """Errors: BadRow for a word that is no label: none is guessed."""
+    label = word.lower() or "unknown"
+    if label not in LABELS:
+        raise BadRow(f"label {word!r}, expected {', '.join(LABELS)} or empty", "a label that is none")
+    return label
+
+
+def split_word(word: str) -> str:
+    """A source's word for a split as ours; empty stays empty. Errors: BadRow."""
+    split = _SPLIT_WORDS.get(word.lower(), word.lower())
+    if split and split not in SPLITS:
+        raise BadRow(f"split {word!r}, expected {', '.join(SPLITS)} or empty", "a split that is none")
+    return split
+
+
+def _nearby(path: Path) -> str | None:
+    found = sorted(p.name for p in path.parent.glob("*.csv"))[:3] if path.parent.is_dir() else []
+    return f"in that folder: {', '.join(found)}" if found else None

@@ -1,0 +1,200 @@
+"""Where studies come from: ``KIND:PATH``, with options behind commas (``openi:PATH,abnormal=acute``), or a plain path.
+
+Each kind is one module with ``layout(path[, options]) -> Layout``. Nothing is copied: films are read in place. A plain path is
+recognised by what it holds, and the evidence is said. ``open_source`` reads all studies into memory, ``stream_source`` one at a time.
+"""
+
+import importlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from ..errors import SourceUnusable, WrongOption
+from ..folders import user_path
+from ..studies import LABELS, Study
+from .entries import Entry, Item, Layout, Problem, Tally
+
+# Each kind: its module, and the options it takes. An option with a path behind it is in PATHS.
+KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "manifest": ("manifest", ("abnormal",)),
+    "phantom": ("phantom", ()),
+    "openi": ("openi", ("abnormal", "films", "views")),
+    "kaggle-iu": ("kaggle_iu", ("abnormal",)),
+    "r2gen": ("r2gen", ()),
+    "mimic-cxr": ("mimic_cxr", ("labels", "reports")),
+    "chexpert-plus": ("chexpert_plus", ("labels",)),
+    "padchest": ("padchest", ()),
+    "nih": ("nih", ()),
+    "wds": ("webdataset", ()),
+    "dicom": ("dicom_folder", ("reports",)),
+}
+PATHS = ("films", "views", "reports")
+ABNORMAL = ("mesh", "acute")
+_OPTION = re.compile(r",([a-z]+)=([^,=]*)$")
+_KIND = re.compile(r"([a-z][a-z0-9-]+):(?![/\\]{2})(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A source as it was asked for; ``why`` says how its kind was recognised, empty where it was named."""
+
+    kind: str
+    rest: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.rest}" + "".join(f",{name}={value}" for name, value in self.options.items())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a source gave: its studies in the source's order, and what was left out: every reason counted, the first rows by place."""
+
+    spec: str
+    studies: tuple[Study, ...]
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    tally: Tally = field(default_factory=Tally)
+
+    def split(self, name: str) -> list[Study]:
+        return [study for study in self.studies if study.split == name]
+
+    @property
+    def bad_rows(self) -> int:
+        return self.tally.bad_rows
+
+    def summary(self) -> str:
+        return self.tally.summary(self.spec)
+
+    def lines(self, most: int = 20) -> list[str]:
+        """The summary, labels, notes, and the first bad rows by line."""
+        return self.tally.lines(self.spec, self.notes, most)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A source that gives its studies one at a time, as often as asked; ``notes`` hold the evidence for its layout."""
+
+    spec: Spec
+    layout: Layout
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*filter(None, (self.spec.why,)), *self.layout.notes)
+
+    def __iter__(self) -> Iterator[Item]:
+        return self.layout.entries()
+
+
+def parse_spec(word: str) -> Spec:
+    """A source as written on a command line. Errors: SourceUnusable (no such kind, nothing recognised), WrongOption."""
+    options, rest = _options(word)
+    match = _KIND.fullmatch(rest)
+    if match and match[1] in KINDS:
+        kind, rest, why = match[1], match[2], ""
+    elif match and not user_path(rest).exists():
+        close = get_close_matches(match[1], KINDS, 1, 0.5)
+        hint = f"did you mean {close[0]}:{match[2]}?" if close else None
+        raise SourceUnusable(f"{word}: no kind of source {match[1]!r}", f"expected one of {', '.join(KINDS)}, or a path", hint)
+    else:
+        from .detect import detect
+
+        kind, why = detect(user_path(rest))
+    for name, value in options.items():
+        _check_option(kind, name, value)
+    return Spec(kind, rest, options, why)
+
+
+def _options(word: str) -> tuple[dict[str, str], str]:
+    """Options at the end of a source, first to last, and what stands before them; a comma that begins none of ours is the path's own."""
+    known = {name for _, names in KINDS.values() for name in names}
+    found: dict[str, str] = {}
+    while (match := _OPTION.search(word)) and match[1] in known:
+        found[match[1]] = match[2]
+        word = word[: match.start()]
+    return dict(reversed(found.items())), word
+
+
+def _check_option(kind: str, name: str, value: str) -> None:
+    if name not in KINDS[kind][1]:
+        takes = [n for n, (_, names) in KINDS.items() if name in names]
+        raise WrongOption(f"{kind} takes no option {name}", f"{name} is for {', '.join(takes)}")
+    if name == "abnormal" and value not in ABNORMAL:
+        raise WrongOption(f"abnormal={value}", f"expected one of {', '.join(ABNORMAL)}")
+
+
+def with_abnormal(word: str, rule: str | None) -> str:
+    """A source with the rule of ``--abnormal`` for its labels. Errors: WrongOption where the source has no MeSH terms."""
+    if rule is None:
+        return word
+    spec = parse_spec(word)
+    _check_option(spec.kind, "abnormal", rule)
+    return str(Spec(spec.kind, spec.rest, {**spec.options, "abnormal": rule}))
+
+
+def absolute(word: str) -> str:
+    """A source as it can be opened again from another folder, its kind named."""
+    spec = parse_spec(word)
+    if spec.kind == "phantom":
+        return word
+    options = {name: str(user_path(value).resolve()) if name in PATHS else value for name, value in spec.options.items()}
+    return str(Spec(spec.kind, str(user_path(spec.rest).resolve()), options))
+
+
+def stream_source(word: str) -> Stream:
+    """A source to be read one study at a time, in memory that does not grow with it. Errors: SourceUnusable, also while reading."""
+    spec = parse_spec(word)
+    module = importlib.import_module(f".layouts.{KINDS[spec.kind][0]}", __package__)
+    takes = (spec.rest, spec.options) if KINDS[spec.kind][1] else (spec.rest,)
+    return Stream(spec, module.layout(*takes))
+
+
+def open_source(word: str) -> Reading:
+    """Read one source whole. Errors: SourceUnusable when nothing in it can be used."""
+    stream, tally = stream_source(word), Tally()
+    found: list[Entry] = []
+    for item in stream:
+        tally.add(item)
+        if isinstance(item, Entry):
+            found.append(item)
+    if not found:
+        first = f"first problem: {tally.problems[0]}" if tally.problems else "it has no rows"
+        raise SourceUnusable(f"{word}: no study can be used", first)
+    found.sort(key=lambda entry: entry.number)
+    return Reading(word, tuple(entry.study for entry in found), tuple(tally.problems), stream.notes, tally)
+
+
+def open_sources(specs: Sequence[str]) -> Reading:
+    """Several sources as one. A study id that two sources share is an error: it would be two patients under one name."""
+    readings = [open_source(spec) for spec in specs]
+    if len(readings) == 1:
+        return readings[0]
+    _refuse_shared_ids(readings)
+    return Reading(
+        " + ".join(specs),
+        tuple(study for reading in readings for study in reading.studies),
+        tuple(problem for reading in readings for problem in reading.problems),
+        tuple(f"{reading.spec}: {note}" for reading in readings for note in reading.notes),
+        _sum([reading.tally for reading in readings]),
+    )
+
+
+def _sum(tallies: Sequence[Tally]) -> Tally:
+    labels = Counter({name: sum(tally.labels[name] for tally in tallies) for name in LABELS})
+    skipped: Counter[str] = sum((tally.skipped for tally in tallies), Counter())
+    studies, films, reports = (sum(getattr(tally, name) for tally in tallies) for name in ("studies", "films", "reports"))
+    return Tally(studies, films, reports, labels, skipped, [problem for tally in tallies for problem in tally.problems])
+
+
+def _refuse_shared_ids(readings: Sequence[Reading]) -> None:
+    seen: dict[str, int] = {}
+    for position, reading in enumerate(readings):
+        for study in reading.studies:
+            if seen.setdefault(study.study_id, position) != position:
+                raise SourceUnusable(
+                    f"{reading.spec}: study {study.study_id} is in {readings[seen[study.study_id]].spec} too",
+                    hint="give each source once, and study ids of its own",
+                )

@@ -1,0 +1,1 @@
+"""``mtclip eval`` of runs and backbones: figures, ablation, plots, examples. Open ``evaluate`` first."""

@@ -1,0 +1,103 @@
+"""``eval --ablate``: what each loss adds, on cached features: CLIP alone, + BCE, + SupCon, all three, several seeds each.
+
+A figure is its mean over the seeds. Each bootstrap draw takes patients and, besides, trainings with replacement (the same seeds for all
+combinations), so an interval says how far the result carries to other films and to another set of trainings.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mtclip_edge.errors import LeakFound
+from mtclip_edge.evaluation.bootstrap import Drawn, interval
+from mtclip_edge.evaluation.bundle_models import Result, document, of_split
+from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evaluation.figures import SEED, Embedded, Judged
+from mtclip_edge.evaluation.leaks import between_splits
+from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.sources.source import open_source
+from mtclip_edge.train.settings import TrainConfig
+
+from ..backbones.backbone import Backbone, load_backbone
+from ..loop import Fit, embed
+from ..split_tensors import Table, choose_device, tabulate
+from ..training import shape_for
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "CLIP": {"bce": 0.0, "supcon": 0.0},
+    "CLIP + BCE": {"supcon": 0.0},
+    "CLIP + SupCon": {"bce": 0.0},
+    "CLIP + BCE + SupCon": {},
+}
+SEEDS = 5
+_SPREAD = ("auroc", "precision@10.macro", "recall@10.film_to_report", "recall@10.report_to_film")
+
+
+def ablate(
+    data: str,
+    config: TrainConfig,
+    *,
+    split: str = "test",
+    seeds: int = SEEDS,
+    allow_leaks: bool = False,
+    say: Say = silent,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train every variant with every seed, choose each one's epoch on validation, judge on ``split``; gives the document."""
+    reading = open_source(data)
+    for line in reading.lines():
+        say(line)
+    leaks = between_splits(reading)
+    if leaks and not allow_leaks:
+        raise LeakFound("; ".join(leaks[:2]), hint="mend the splits, or add --allow-leaks to see them marked")
+    backbone, (device, _) = load_backbone(config.backbone), choose_device(config.device)
+    studies = reading.split("train"), reading.split("validation"), of_split(reading, split)
+    tables = [tabulate(backbone, Cases.of(some), progress, device) for some in studies]
+    known = frozenset(study.report_id for study in studies[0] if study.report_id)
+    results = []
+    for name, weights in VARIANTS.items():
+        drawn = []
+        for seed in range(seeds):
+            drawn.append(_one(replace(config, seed=seed, **weights), backbone, tables, known))
+            say(f"{name}, seed {seed}")
+        results.append(_averaged(name, drawn))
+    return document(results, tables[2].cases, data, split, leaks=leaks)
+
+
+def _one(config: TrainConfig, backbone: Backbone, tables: Sequence[Table], known: frozenset[str]) -> list[Drawn]:
+    """One training and its figures on the third table."""
+    train, validation, test = tables
+    fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train, validation, test.label.device).run(None, False, silent)
+    calibration = fitted.finish()
+    film, logit, report = embed(fitted.space, test)
+    embedded = Embedded(film, logit if config.bce else None, report, calibration, prefixes=fitted.shape.prefixes)
+    return Judged(test.cases, embedded, known).draw()
+
+
+def _averaged(name: str, runs: Sequence[Sequence[Drawn]]) -> Result:
+    """The mean over seeds of every figure; for every draw, the mean over seeds drawn with it."""
+    keyed = [{(d.figure.name, d.figure.subset): d for d in run} for run in runs]
+    found = []
+    for key, first in keyed[0].items():
+        same = [run[key] for run in keyed if key in run]
+        values = [d.figure.value for d in same if d.figure.value is not None]
+        table = np.stack([d.draws for d in same])  # [seeds, draws]
+        seeds = np.random.default_rng(SEED).integers(len(same), size=table.shape)
+        draws = np.take_along_axis(table, seeds, axis=0).mean(axis=0)
+        low, high = interval(draws)
+        found.append(Drawn(replace(first.figure, value=statistics.fmean(values) if values else None, low=low, high=high), draws))
+    return Result(name, "ablation", None, _spread(keyed), tuple(found))
+
+
+def _spread(keyed: Sequence[dict[tuple[str, str], Drawn]]) -> tuple[str, ...]:
+    """Standard deviation over the seeds of the figures that matter most."""
+    notes = [f"mean of {len(keyed)} seeds"]
+    for name in _SPREAD:
+        values = [run[name, "all"].figure.value for run in keyed if (name, "all") in run]
+        known = [value for value in values if value is not None]
+        if len(known) > 1:
+            notes.append(f"{name}: standard deviation over seeds {statistics.stdev(known):.4f}")
+    return tuple(notes)

@@ -1,0 +1,162 @@
+"""``eval`` as a whole: sources, leaks, every model on the same cases, and the files of the result.
+
+torch is imported only where a run or a backbone is judged, matplotlib only where pictures are drawn: a bundle is judged without them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mtclip_edge.bundle.demo import resolve
+from mtclip_edge.display.evaluation_page import Picture, page
+from mtclip_edge.display.formats import dumps
+from mtclip_edge.errors import LeakFound, SourceUnusable, WrongOption
+from mtclip_edge.evaluation.bundle_models import Model, bundle_models, document, judge, of_split
+from mtclip_edge.evaluation.leaks import between_splits, with_training
+from mtclip_edge.files import private_dir, write_bytes
+from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.sources.source import Reading, open_source, open_sources
+from mtclip_edge.studies import Study
+from mtclip_edge.train.requirements import need_torch
+
+from .examples import examples_of
+
+METRICS, PAGE = "metrics.json", "report.html"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What ``eval`` is told."""
+
+    data: str
+    artefacts: tuple[Path, ...] = ()
+    backbones: tuple[str, ...] = ()
+    split: str = "test"
+    reports: str | None = None  # the source whose reports are searched; None: those of the studies themselves
+    out: Path | None = None
+    allow_leaks: bool = False
+    device: str = "auto"
+
+
+def assess(asked: Asked, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
+    """Judge every model and write ``metrics.json`` and ``report.html`` where they are wanted; gives the document.
+
+    Errors: LeakFound, WrongOption, SourceUnusable, and those of whatever is judged.
+    """
+    if not asked.artefacts and not asked.backbones:
+        raise WrongOption("nothing to evaluate", "expected a run, a bundle, --backbone or --ablate")
+    reading = open_source(asked.data)
+    for line in reading.lines():
+        say(line)
+    studies = of_split(reading, asked.split)
+    leaks = find_leaks(reading, studies, asked.artefacts)
+    if leaks and not asked.allow_leaks:
+        raise LeakFound("; ".join(leaks[:2]), "every figure would be too good", "mend the splits, or add --allow-leaks to see them marked")
+    searched, named = _searched(asked, studies, say)
+    models = _models(asked, studies, searched, say, progress)
+    known = frozenset(study.report_id for study in reading.split("train") if study.report_id)
+    results = [judge(model, known if asked.split != "train" else frozenset()) for model in models]
+    found = document(results, models[0].cases, asked.data, asked.split, named, leaks)
+    if out := asked.out or _beside(asked):
+        shown = next((model for model in models if model.kind != "backbone"), models[0])
+        _write(out, found, shown, say=say)
+    return found
+
+
+def ablation(asked: Asked, seeds: int, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
+    """The loss ablation of one backbone on the source; artefacts have no part in it. Errors: WrongOption, LeakFound."""
+    if asked.artefacts or len(asked.backbones) > 1 or asked.reports:
+        raise WrongOption("--ablate trains its own models", "expected no run or bundle, no --reports and one --backbone at most")
+    if seeds < 1:
+        raise WrongOption(f"--seeds {seeds}", "expected 1 or more")
+    need_torch()
+    from mtclip_edge.train.settings import TrainConfig
+
+    from .ablation import ablate
+
+    config = TrainConfig(backbone=asked.backbones[0] if asked.backbones else "compact", device=asked.device)
+    found = ablate(asked.data, config, split=asked.split, seeds=seeds, allow_leaks=asked.allow_leaks, say=say, progress=progress)
+    if asked.out:
+        _write(asked.out, found, say=say)
+    return found
+
+
+def find_leaks(reading: Reading, studies: Sequence[Study], artefacts: Sequence[Path]) -> list[str]:
+    """Leaks between the source's splits, and between what is evaluated and what each run was trained on."""
+    found = between_splits(reading)
+    for path in artefacts:
+        if _is_run(path):
+            from ..run import load_run
+
+            try:
+                trained = open_sources(load_run(path).sources).split("train")
+            except SourceUnusable:
+                continue  # sources that are gone cannot be compared
+            found += with_training(studies, trained, str(path))
+    return list(dict.fromkeys(found))
+
+
+def _write(out: Path, found: dict[str, Any], model: Model | None = None, *, say: Say) -> None:
+    """``metrics.json`` and ``report.html`` into a folder of the user's own; pictures and examples are those of one model."""
+    private_dir(out)
+    write_bytes(out / METRICS, (dumps(found, 1) + "\n").encode())
+    pictures: Sequence[Picture] = ()
+    if model and find_spec("matplotlib") and find_spec("sklearn"):
+        from .pictures import pictures_of
+
+        pictures = pictures_of(model, say)
+    elif model:
+        say("report.html is without pictures: matplotlib or scikit-learn is not installed")
+    write_bytes(out / PAGE, page(found, pictures, examples_of(model) if model else ()).encode())
+    say(f"{out}: {METRICS} and {PAGE}")
+
+
+def _models(asked: Asked, studies: Sequence[Study], searched: Sequence[Study] | None, say: Say, progress: Progress) -> list[Model]:
+    """Every model in order: baselines first, since all others are compared with the first."""
+    found: list[Model] = []
+    for spec in asked.backbones:
+        need_torch()
+        from .models import backbone_models
+
+        found += backbone_models(spec, studies, searched, device=asked.device, say=say, progress=progress)
+    for path in asked.artefacts:
+        if _is_run(path):
+            need_torch()
+            from .models import run_model
+
+            found.append(run_model(path, studies, searched, device=asked.device, say=say, progress=progress))
+        else:
+            models = bundle_models(resolve(path)[0], studies, searched, device=asked.device, say=say, progress=progress)
+            found += [replace(model, name=str(path)) for model in models]
+    return found
+
+
+def _searched(asked: Asked, studies: Sequence[Study], say: Say) -> tuple[Sequence[Study] | None, str | None]:
+    """Whose reports are searched, and how that is told: a source's, or those of the studies themselves, or a run's train reports."""
+    if asked.reports:
+        reading = open_source(asked.reports)
+        for line in reading.lines():
+            say(line)
+        return reading.studies, asked.reports
+    if any(study.report_id for study in studies):
+        return None, None
+    for path in asked.artefacts:
+        if _is_run(path):
+            from ..run import load_run
+
+            return open_sources(load_run(path).sources).split("train"), f"the train reports of {path}"
+    say("these studies have no reports and --reports names no others: only the abnormal head is judged")
+    return None, None
+
+
+def _beside(asked: Asked) -> Path | None:
+    """Without --out a run keeps its evaluation beside its weights; a bundle is never written to."""
+    first = asked.artefacts[0] if asked.artefacts else None
+    return first / f"eval-{asked.split}" if first and _is_run(first) else None
+
+
+def _is_run(path: Path) -> bool:
+    """Also an unfinished one, so that it is told as that."""
+    return any((path / name).exists() for name in ("run.json", "checkpoint.safetensors"))

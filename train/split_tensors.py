@@ -1,0 +1,82 @@
+"""One split of the studies as tensors, and the device they are trained on."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtclip_edge.errors import BackboneUnusable, DeviceUnavailable, not_among
+from mtclip_edge.evaluation.cases import LABEL_CODES, Cases
+from mtclip_edge.progress import Progress
+
+from .backbones.backbone import Backbone
+from .fine_tuning import Tower, load_pixels
+from .tower_features import film_features, report_features
+
+
+@dataclass(frozen=True)
+class Table:
+    """One split as tensors: a row for each film that could be read.
+
+    ``film`` float32 [rows, width], or squashed films uint8 [rows, size, size] where the tower is trained; ``text`` float32
+    [reports, width]; ``report`` int64 [rows] into ``text``, -1 without text; ``label`` int64 [rows], 0 normal, 1 abnormal, -1 unknown.
+    """
+
+    cases: Cases
+    film: Tensor
+    text: Tensor
+    report: Tensor
+    label: Tensor
+    problems: tuple[str, ...]
+
+
+def prepared(backbone: Backbone, size: int | None, via: int, render: str = "voi") -> Backbone:
+    """The backbone with films of another size (a CNN takes any; None: its own), which larger films reach by way of ``via`` pixels.
+
+    ``render``: how DICOM films become grey before.
+    """
+    if size is not None:
+        _try(backbone, size)
+    size = size or backbone.preprocessing.size
+    return replace(backbone, preprocessing=replace(backbone.preprocessing, size=size, via=via if via >= size else 0, render=render))
+
+
+def _try(backbone: Backbone, size: int) -> None:
+    try:
+        with torch.inference_mode():
+            backbone.film_tower(torch.zeros(1, 3, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise BackboneUnusable(f"{backbone.name}: its film tower takes no films of {size} pixels", str(error)[:200]) from None
+
+
+def tabulate(backbone: Backbone, cases: Cases, progress: Progress, device: torch.device, tower: Tower | None = None) -> Table:
+    """Tower outputs of all films and reports of the cases; with a tower to train, the films themselves."""
+    paths = [film.path for film in cases.films]
+    if tower is None:
+        features = film_features(backbone, paths, progress, device)
+        films, rows, problems = torch.from_numpy(features.vectors).to(device), features.rows, features.problems
+    else:
+        pixels = load_pixels(paths, backbone.preprocessing, progress)
+        films, rows, problems = pixels.grey, pixels.rows, pixels.problems
+    cases = cases.only(np.flatnonzero(rows >= 0))
+    column = {report.report_id: i for i, report in enumerate(cases.reports)}
+    return Table(
+        cases=cases,
+        film=films[torch.from_numpy(rows[rows >= 0])],
+        text=torch.from_numpy(report_features(backbone, cases.texts, progress, device)).to(device),
+        report=torch.tensor([column.get(s.report_id or "", -1) for s in cases.studies], dtype=torch.int64, device=device),
+        label=torch.tensor([LABEL_CODES[s.label] for s in cases.studies], dtype=torch.int64, device=device),
+        problems=problems,
+    )
+
+
+def choose_device(requested: str) -> tuple[torch.device, str]:
+    """A torch device and the reason. Errors: WrongOption, DeviceUnavailable."""
+    if requested not in ("auto", "cpu", "cuda"):
+        raise not_among("device", requested, ("auto", "cpu", "cuda"))
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise DeviceUnavailable("device cuda was asked for, and torch finds no CUDA device", hint="use --device cpu")
+    if requested == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu"), "asked for" if requested == "cpu" else "torch finds no CUDA device"
+    return torch.device("cuda"), "asked for" if requested == "cuda" else f"torch finds {torch.cuda.get_device_name()}"

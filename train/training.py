@@ -1,0 +1,161 @@
+"""``train``: sources in, a finished run out."""
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtclip_edge import NOTICE, __version__
+from mtclip_edge.errors import Refused, RunUnusable, SourceUnusable
+from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.files import private_dir
+from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.sources.source import Reading, absolute, open_sources
+from mtclip_edge.studies import Study
+from mtclip_edge.train.settings import TUNED, TrainConfig
+
+from . import run as runs
+from .backbones.backbone import Backbone, load_backbone
+from .backbones.licence import Licence
+from .fine_tuning import Tower
+from .loop import Fit, epoch_line
+from .projector import ProjectorShape
+from .split_tensors import Table, choose_device, prepared, tabulate
+
+
+def train(
+    config: TrainConfig,
+    sources: Sequence[str],
+    out: Path,
+    *,
+    resume: bool = False,
+    origins: dict[str, str] | None = None,
+    say: Say = silent,
+    progress: Progress = silent,
+) -> runs.Run:
+    """Fit projectors and write a run to ``out``. Errors: SourceUnusable, BackboneUnusable, RunUnusable, Refused, WrongOption."""
+    _check_out(out, resume)
+    if resume and (out / runs.RUN).is_file():
+        return _finished(out, config, sources, say)
+    started = time.perf_counter()
+    reading = open_sources(sources)
+    for line in reading.lines():
+        say(line)
+    backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
+    for note in backbone.notes:
+        say(note)
+    device, why = choose_device(config.device)
+    say(f"device {device}: {why}")
+    splits = reading.split("train"), reading.split("validation")
+    unfinished = resume and (out / runs.CHECKPOINT).is_file()
+    heads = None if unfinished else _heads(config, backbone, splits, device, say, progress)
+    tower = (
+        Tower(backbone.film_tower, backbone.preprocessing, config.unfreeze, config.drop_path).to(device) if config.trains_tower else None
+    )
+    if tower and config.drop_path and not tower.skips:
+        say("this film tower has no place for stochastic depth: trained without")
+    train_table, validation = (tabulate(backbone, Cases.of(studies), progress, device, tower) for studies in splits)
+    _check_tables(config, train_table, validation, reading.spec, say)
+    features_done = time.perf_counter()
+    private_dir(out)
+    shape = shape_for(config, backbone)
+    fitted = Fit(config, shape, backbone.logit_scale, train_table, validation, device, tower, heads).run(out, resume, say)
+    calibration = fitted.finish()
+    record = {
+        "format": runs.FORMAT,
+        "notice": NOTICE,
+        "made_by": {"mtclip_edge": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "config": config.to_dict(),
+        "origins": origins or {},
+        "backbone": _backbone_record(backbone, config),
+        "preprocessing": backbone.preprocessing.to_dict(),
+        "shape": fitted.shape.to_dict(),
+        "data": _data_record(reading, sources, train_table, validation),
+        "device": {"used": str(device), "why": why},
+        "best_epoch": fitted.best_epoch,
+        "epochs_run": len(fitted.history),
+        "validation": fitted.history[fitted.best_epoch - 1]["validation"],
+        "calibration": calibration.to_dict() if calibration else None,
+        "seconds": {"features": features_done - started, "fit": time.perf_counter() - features_done},
+    }
+    runs.write_run(out, record, fitted.best, fitted.best_tower)
+    say(f"{out}: best epoch {fitted.best_epoch} of {len(fitted.history)}")
+    return runs.load_run(out)
+
+
+def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) -> runs.Run:
+    """The run that is there already, if it is the one asked for."""
+    run = runs.load_run(out)
+    asked = {**config.to_dict(), "device": None, "sources": [absolute(spec) for spec in sources]}
+    there = {**run.record["config"], "device": None, "sources": run.sources}
+    if different := [name for name in asked if asked[name] != there.get(name)]:
+        raise RunUnusable(f"{out}: a finished run with another {different[0]}", hint="give another --out")
+    say(f"{out}: already finished")
+    return run
+
+
+def shape_for(config: TrainConfig, backbone: Backbone) -> ProjectorShape:
+    """Residual projectors need towers that share a space, and its width."""
+    dim = config.dim or (backbone.film_width if backbone.aligned else 256)
+    residual = backbone.aligned and dim == backbone.film_width
+    return ProjectorShape(backbone.film_width, backbone.text_width, config.hidden, dim, residual, config.dropout)
+
+
+def _heads(
+    config: TrainConfig, backbone: Backbone, splits: Sequence[Sequence[Study]], device: torch.device, say: Say, progress: Progress
+) -> dict[str, Tensor] | None:
+    """Projectors fitted on the tower as it came, to start from (Kumar et al. 2022, LP-FT); None where the tower is not trained."""
+    if not config.trains_tower or not config.heads_first:
+        return None
+    say("the projectors first, on the tower as it is")
+    alone = replace(config, unfreeze="0", **{name: TrainConfig.__dict__[name] for name in TUNED})
+    train_table, validation = (tabulate(backbone, Cases.of(studies), progress, device) for studies in splits)
+    _check_tables(alone, train_table, validation, "the data", silent)
+    fitted = Fit(alone, shape_for(alone, backbone), backbone.logit_scale, train_table, validation, device).run(None, False, silent)
+    say(f"projectors: {epoch_line(fitted.history[fitted.best_epoch - 1], len(fitted.history))}")
+    return fitted.best
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    if not resume and (out / runs.RUN).exists():
+        raise Refused(f"{out}: already holds a run", hint="give another --out")
+    if not resume and (out / runs.CHECKPOINT).exists():
+        raise Refused(f"{out}: holds an unfinished run", hint="add --resume to continue it, or give another --out")
+
+
+def _check_tables(config: TrainConfig, train: Table, validation: Table, spec: str, say: Say) -> None:
+    for problem in (*train.problems, *validation.problems):
+        say(f"left out: {problem}")
+    if not len(train.label):
+        raise SourceUnusable(f"{spec}: no film of the train split can be read", "a film needs a row with image_path and split train")
+    serves_clip, serves_labels = int((train.report >= 0).sum()) >= 2, bool((train.label >= 0).any())
+    if not (config.clip and serves_clip) and not ((config.bce or config.supcon) and serves_labels):
+        raise SourceUnusable(f"{spec}: no film of the train split serves a loss", "CLIP needs reports; BCE and SupCon need labels")
+    if not len(validation.label):
+        say("no film in the validation split: the last epoch is kept, and nothing was chosen by validation")
+
+
+def _backbone_record(backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
+    return {
+        "spec": config.backbone if config.backbone == "compact" else str(backbone.path),
+        "name": backbone.name,
+        "identity": backbone.identity,
+        "weights_sha256": backbone.weights_sha256,
+        **Licence(backbone.licence, backbone.terms).to_dict(),
+        "aligned": backbone.aligned,
+    }
+
+
+def _data_record(reading: Reading, sources: Sequence[str], train: Table, validation: Table) -> dict[str, Any]:
+    return {
+        "sources": [absolute(spec) for spec in sources],
+        "studies": {name: len(reading.split(name)) for name in ("train", "validation", "test")},
+        "films": {"train": len(train.label), "validation": len(validation.label)},
+        "bad_rows": reading.bad_rows,
+        "unreadable_films": len(train.problems) + len(validation.problems),
+    }
