@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtclip_edge.evidence.heat_map import Target, occlusion, place_map, resized
+from mtclip_edge.evidence.heat_map import Target, occlusion, place_map
+from mtclip_edge.evidence.heat_picture import resized
 from mtclip_edge.evidence.place_graph import Places
 from mtclip_edge.export.graphs.split import Split, split
 from mtclip_edge.films.read import read_film

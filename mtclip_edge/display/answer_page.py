@@ -6,14 +6,13 @@ Dark on white whatever the screen prefers: it is made to be printed and filed. W
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from .. import NOTICE
 from ..evidence.evidence import Contrast, Evidence
+from ..notice import DEMO, NOTICE
 from ..retrieval.results import FilmHit, QueryResult, ReportHit
 from .answer_words import abnormal_words, film_words, margin_words, verdict_words, vote_rows
 from .html import chip, picture, text, whole_page
 
 FINDINGS = 12  # in the table of votes
-DEMO = "DEMO BUNDLE: drawn films, invented reports"
 
 
 @dataclass(frozen=True)

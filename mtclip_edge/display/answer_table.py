@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from .. import NOTICE
 from ..errors import printable
 from ..evidence.evidence import Evidence
+from ..notice import DEMO, NOTICE
 from ..retrieval.results import QueryResult, ReportHit
 from .answer_words import abnormal_words, film_words, margin_words, provenance_words, verdict_words, vote_rows
 
@@ -20,7 +20,6 @@ _STYLES = {"abnormal": "bold red", "normal": "green", "unknown": "dim"}
 _VERDICTS = {"confident": "not bold green", "uncertain": "not bold yellow", "abstain": "not bold red"}
 _HIT_LINES, _MOST_LINES = 14, 4  # for the texts of all hits together, and of one
 _FINDINGS, _SHARE = 3, 9  # findings in the table of votes, columns of one of its numbers
-DEMO = "DEMO BUNDLE: drawn films, invented reports"
 
 
 class TableWriter:

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import NOTICE
 from ..errors import printable
+from ..notice import NOTICE
 from .figure_names import RELEVANCE, constant_answer, group, title
 
 # The table is the short answer; metrics.json has every figure.

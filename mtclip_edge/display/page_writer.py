@@ -6,18 +6,17 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from .. import __version__
 from ..errors import Refused, WrongOption
-from ..evidence.heat_map import heat_of
 from ..files import write_bytes
 from ..films.thumbnail import thumbnail
+from ..notice import __version__
 from ..retrieval.results import QueryResult
 from ..retrieval.retriever import Retriever
 from .answer_page import Answer, answer_page
 from .formats import Writer
 
 MOST = 50  # answers on a page: with a film and a map each about 25 MB
-SIDE = 512  # pixels of a film on a page
+SIDE = 512  # pixels of a film or map on a page
 
 
 def check_save(path: Path | None, answers: int | None) -> None:
@@ -65,6 +64,19 @@ class PageWriter:
             write_bytes(self._path, page)
         except OSError as error:
             raise Refused(f"--save {self._path}: cannot be written ({error.strerror})") from None
+
+
+def heat_of(retriever: Retriever) -> Callable[[QueryResult], bytes | None]:
+    """What gives a page the picture of an answer: the map that was asked for, else one of its best hit where the bundle can make it."""
+
+    def heat(answer: QueryResult) -> bytes | None:
+        if answer.explain is not None:
+            return answer.explain.png(SIDE)
+        if answer.grey is None or not answer.reports or not retriever.bundle.manifest.get("explain"):
+            return None
+        return retriever.explain_grey(answer.grey, answer).png(SIDE)
+
+    return heat
 
 
 def provenance(retriever: Retriever, result: QueryResult) -> dict[str, str]:

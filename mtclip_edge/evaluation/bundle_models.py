@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import NOTICE
 from ..bundle.bundle import Bundle
 from ..errors import SourceUnusable, TextTowerMissing, not_among
 from ..evidence.calibration import Calibration
@@ -15,6 +14,7 @@ from ..inference.device import Device, choose
 from ..inference.embed_films import embed_films
 from ..inference.encoders import FilmEncoder
 from ..inference.precision import GPU_ONLY
+from ..notice import NOTICE
 from ..progress import Progress, Say, silent
 from ..retrieval.opening import open_text_encoder
 from ..retrieval.retriever import Retriever

@@ -6,26 +6,25 @@ its mean grey. Both give the cosine that is lost, less what the mean of all repo
 nothing about this one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import WrongOption, not_among
+from ..errors import not_among
 from ..inference.encoders import FilmEncoder
 from ..progress import Progress, silent
+from .heat_picture import resized
 from .place_graph import AVERAGE, Places
 
 if TYPE_CHECKING:
-    from ..retrieval.results import QueryResult
-    from ..retrieval.retriever import Retriever
+    pass
 
 METHODS = ("map", "occlusion")
 WINDOWS = (4, 8)  # an occluded window is the film's side divided by these, moved by half of itself
 OCCLUSION_GRID = 28
-PAGE_SIDE = 512  # pixels of a map on a page
 BATCH = 16
 
 
@@ -94,19 +93,6 @@ class Explained:
         return replace(self, file=str(path))
 
 
-def heat_of(retriever: "Retriever") -> "Callable[[QueryResult], bytes | None]":
-    """What gives a page the picture of an answer: the map that was asked for, else one of its best hit where the bundle can make it."""
-
-    def heat(answer: "QueryResult") -> bytes | None:
-        if answer.explain is not None:
-            return answer.explain.png(PAGE_SIDE)
-        if answer.grey is None or not answer.reports or not retriever.bundle.manifest.get("explain"):
-            return None
-        return retriever.explain_grey(answer.grey, answer).png(PAGE_SIDE)
-
-    return heat
-
-
 def place_map(places: Places, found: np.ndarray, target: Target) -> np.ndarray:
     """One pass's map, float32 [rows, columns], from the film graph's features of one film."""
     each = places.each(found)
@@ -140,21 +126,6 @@ def peak(values: np.ndarray) -> tuple[float, float]:
     """x and y of the highest cell's middle as shares of the film; the first of equals."""
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     return (column + 0.5) / values.shape[1], (row + 0.5) / values.shape[0]
-
-
-def resized(values: np.ndarray, height: int, width: int, smooth: bool = False) -> np.ndarray:
-    """A map on another grid, float32 [height, width]: averaged over cells, or smoothly in between."""
-    from PIL import Image
-
-    how = Image.Resampling.BICUBIC if smooth else Image.Resampling.BOX
-    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), how))
-
-
-def check_explain(file: Path, method: str, one_film: bool) -> None:
-    """Before anything is computed. Errors: WrongOption."""
-    if not one_film:
-        raise WrongOption(f"--explain {file}", "a map is of one film", "mtclip query FILM --explain PNG")
-    check_method(method)
 
 
 def check_method(method: str) -> str:

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import NOTICE
-from .heat_map import resized
+from ..notice import NOTICE
 
 SMALLEST = 320  # so that the legend can be read under a thumbnail
 _OPAQUE = 0.65
@@ -30,6 +29,14 @@ def picture(grey: np.ndarray, values: np.ndarray, legend: tuple[str, ...], longe
     buffer = io.BytesIO()
     _with_legend(Image.fromarray(laid), (*legend, NOTICE)).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def resized(values: np.ndarray, height: int, width: int, smooth: bool = False) -> np.ndarray:
+    """A map on another grid, float32 [height, width]: averaged over cells, or smoothly in between."""
+    from PIL import Image
+
+    how = Image.Resampling.BICUBIC if smooth else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), how))
 
 
 def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import NOTICE
 from ..films.film import Ids
 from ..index.fusion import Fusion
 from ..index.index import Choice
 from ..inference.device import Device
 from ..inference.precision import Precision
+from ..notice import NOTICE
 
 if TYPE_CHECKING:
     from ..evidence.evidence import Evidence

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ... import NOTICE
 from ...errors import SourceUnusable
+from ...notice import NOTICE
 from ...progress import Progress, silent
 from ...studies import _MARKS, LABELS, SPLITS, VIEWS, Study, folded, has_words, tower_text
 from ..entries import Entry, Tally
