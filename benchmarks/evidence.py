@@ -23,12 +23,12 @@ from mtclip_edge.evaluation.figures import Embedded, Judged
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.evidence.validation_reference import Standards
 from mtclip_edge.evidence.verdict import VERDICTS
+from mtclip_edge.index.opening import open_vectors
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.embed_films import embed_films
 from mtclip_edge.inference.encoders import FilmEncoder
 from mtclip_edge.inference.precision import most_exact
 from mtclip_edge.progress import silent
-from mtclip_edge.retrieval.opening import open_vectors
 from mtclip_edge.sources.source import open_source
 
 

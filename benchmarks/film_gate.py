@@ -19,9 +19,9 @@ from mtclip_edge.films.film import Header
 from mtclip_edge.films.gate import Verdict, judge
 from mtclip_edge.films.read import Film, read_film, scaled_to_8_bits
 from mtclip_edge.inference.device import choose
-from mtclip_edge.inference.encoders import FilmEncoder
+from mtclip_edge.inference.encoders import FilmEncoder, open_film_encoder
 from mtclip_edge.inference.precision import most_exact
-from mtclip_edge.retrieval.opening import open_film_encoder, open_film_gate
+from mtclip_edge.retrieval.opening import open_film_gate
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import view_of
 from mtclip_edge.workers import batches

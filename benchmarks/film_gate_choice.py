@@ -20,9 +20,8 @@ from mtclip_edge.export.fitted import film_gate as fitting
 from mtclip_edge.films.gate import layout_of
 from mtclip_edge.films.read import read_film
 from mtclip_edge.inference.device import choose
-from mtclip_edge.inference.encoders import FilmEncoder
+from mtclip_edge.inference.encoders import FilmEncoder, open_film_encoder
 from mtclip_edge.inference.precision import most_exact
-from mtclip_edge.retrieval.opening import open_film_encoder
 from mtclip_edge.sources.source import open_source
 
 Change = Callable[[np.ndarray], np.ndarray]

@@ -245,10 +245,12 @@ ENGINES = {
 
 
 def bundle(source: Path, film: Path, reports: int, rounds: int) -> None:
-    from mtclip_edge.bundle.bundle import Bundle, commit
+    from mtclip_edge.bundle.bundle import Bundle
+    from mtclip_edge.bundle.generations import commit
     from mtclip_edge.index.hnsw import build_graph
     from mtclip_edge.indexing import build, update
-    from mtclip_edge.indexing.store_writer import write_store, write_terms
+    from mtclip_edge.indexing.full_text import write_terms
+    from mtclip_edge.indexing.store_writer import write_store
 
     with tempfile.TemporaryDirectory() as scratch:
         path, base = Path(scratch) / "large", Bundle.open(source)

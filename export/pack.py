@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from mtclip_edge import NOTICE, __version__
 from mtclip_edge.bundle.bundle import MANIFEST, Bundle, commit, file_record, foreign_files, forget, name_in, next_generation, writing
+from mtclip_edge.bundle.generations import Change, commit, file_record, foreign_files, forget, name_in, next_generation, writing
 from mtclip_edge.bundle.licence import LICENCE, terms_of_use
+from mtclip_edge.diagnostics.info import LICENCE, terms_of_use
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evidence.calibration import Calibration
@@ -21,7 +24,7 @@ from mtclip_edge.export.fitted.fusion_weight import tune
 from mtclip_edge.export.fitted.verdicts import measure
 from mtclip_edge.files import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.index.report_store import ReportStore
-from mtclip_edge.indexing.build import Change, build
+from mtclip_edge.indexing.build import build
 from mtclip_edge.indexing.embedder import Embedder
 from mtclip_edge.inference.embed_films import FilmVectors, embed_films
 from mtclip_edge.inference.encoders import FilmEncoder

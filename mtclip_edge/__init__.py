@@ -36,12 +36,12 @@ _HOMES = {
     "Contrast": "evidence.evidence",
     "Device": "inference.device",
     "Evidence": "evidence.evidence",
-    "FilmHit": "retrieval.results",
+    "FilmHit": "index.hits",
     "FindingVote": "evidence.evidence",
     "Judgement": "evidence.verdict",
     "MtclipError": "errors",
     "QueryResult": "retrieval.results",
-    "ReportHit": "retrieval.results",
+    "ReportHit": "index.hits",
     "Retriever": "retrieval.retriever",
     "SimilarityFacts": "evidence.evidence",
     "Study": "studies",
@@ -58,10 +58,10 @@ if TYPE_CHECKING:  # "as" itself: what a type checker takes as handed on
     from .evidence.evidence import FindingVote as FindingVote
     from .evidence.evidence import SimilarityFacts as SimilarityFacts
     from .evidence.verdict import Judgement as Judgement
+    from .index.hits import FilmHit as FilmHit
+    from .index.hits import ReportHit as ReportHit
     from .inference.device import Device as Device
-    from .retrieval.results import FilmHit as FilmHit
     from .retrieval.results import QueryResult as QueryResult
-    from .retrieval.results import ReportHit as ReportHit
     from .retrieval.retriever import Retriever as Retriever
     from .sources.source import open_source as open_source
     from .studies import Study as Study

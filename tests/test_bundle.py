@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtclip_edge.bundle.bundle import MANIFEST, Bundle, _self_hash, _serialized, commit, foreign_files, name_in, writing
+from mtclip_edge.bundle.bundle import MANIFEST, Bundle, _self_hash, _serialized
+from mtclip_edge.bundle.generations import commit, foreign_files, name_in, writing
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, NotABundle, Refused, SourceUnusable
 from mtclip_edge.index.report_store import ReportStore
 from mtclip_edge.indexing.build import rebuild

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtclip_edge.bundle.bundle import Bundle, commit
+from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.demo import FOLDER
+from mtclip_edge.bundle.generations import commit
 from mtclip_edge.errors import ArtefactIncompatible, MtclipError, NotABundle, Refused
 from mtclip_edge.index.filters import Filters
 from mtclip_edge.index.report_store import ReportStore
 from mtclip_edge.indexing import embedder, update
 from mtclip_edge.indexing.build import rebuild
 from mtclip_edge.indexing.store_writer import stored_studies
-from mtclip_edge.indexing.update import Searchable, add, merge, rebuild_index, remove
+from mtclip_edge.indexing.update import add, merge, rebuild_index, remove
+from mtclip_edge.indexing.vectors import Searchable
 from mtclip_edge.inference.encoders import TextEncoder
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.sources.source import open_source

@@ -9,8 +9,8 @@ import pytest
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import DeviceUnavailable, WrongOption
 from mtclip_edge.inference.device import choose, nodes, open_session
+from mtclip_edge.inference.encoders import open_film_encoder
 from mtclip_edge.inference.precision import Precision, choose_precision, most_exact
-from mtclip_edge.retrieval.opening import open_film_encoder
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mtclip_edge import Evidence, Retriever
-from mtclip_edge.bundle.bundle import Bundle, commit
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.bundle.generations import commit
 from mtclip_edge.evidence.evidence import FindingVote
 from mtclip_edge.evidence.validation_reference import searched
 from mtclip_edge.index.filters import Filters

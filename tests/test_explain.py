@@ -11,7 +11,8 @@ from conftest import once
 from drawn import draw
 from PIL import Image
 
-from mtclip_edge.bundle.bundle import Bundle, commit
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.bundle.generations import commit
 from mtclip_edge.evidence import heat_picture
 from mtclip_edge.evidence.heat_map import WINDOWS, Target, occlusion, peak, place_map
 from mtclip_edge.evidence.place_graph import Places

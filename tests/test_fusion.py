@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mtclip_edge import Retriever
-from mtclip_edge.bundle.bundle import Bundle, commit
+from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.demo import FOLDER
+from mtclip_edge.bundle.generations import commit
 from mtclip_edge.errors import WrongOption
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.export.fitted.fusion_weight import fused_scores, tune

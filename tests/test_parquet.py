@@ -11,7 +11,7 @@ from mtclip_edge.errors import ExtraMissing, Refused
 from mtclip_edge.indexing.parquet_export import export_parquet
 from mtclip_edge.indexing.statistics import statistics
 from mtclip_edge.indexing.store_writer import stored_studies
-from mtclip_edge.indexing.update import Searchable
+from mtclip_edge.indexing.vectors import Searchable
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import distinct_reports
 

@@ -11,8 +11,7 @@ from mtclip_edge.evaluation.metrics import best_aurc, isotonic, risk_coverage, w
 from mtclip_edge.evaluation.risk_coverage import Decisions
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.evidence.validation_reference import Similarities
-from mtclip_edge.evidence.verdict import Measured, Trusted, TrustRule, against, judge
-from mtclip_edge.evidence.vote import abnormal_share, fitted_temperature, weights
+from mtclip_edge.evidence.verdict import Measured, Trusted, TrustRule, abnormal_share, against, fitted_temperature, judge, weights
 from mtclip_edge.export.fitted.verdicts import fit, measure, thresholds
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Film, Study, split_of

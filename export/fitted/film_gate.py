@@ -12,18 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from ...bundle.bundle import Bundle, commit
+from ...bundle.bundle import Bundle
+from ...bundle.generations import changing, commit
 from ...errors import FilmUnreadable, SourceUnusable
 from ...files import replace_with
 from ...films.gate import GRID, FilmGate, Gaussian, Thresholds, layout_of, mirrored
 from ...films.read import read_film
-from ...indexing.build import changing
 from ...inference.device import choose
 from ...inference.embed_films import embed_films
-from ...inference.encoders import FilmEncoder
+from ...inference.encoders import FilmEncoder, open_film_encoder
 from ...inference.precision import most_exact
 from ...progress import Progress, Say, silent
-from ...retrieval.opening import open_film_encoder
 from ...studies import Study
 from ...workers import batches
 

@@ -9,8 +9,18 @@ from ...evaluation.cases import Cases
 from ...evaluation.metrics import isotonic, top_k, weighted_aurc
 from ...evidence.calibration import Calibration
 from ...evidence.validation_reference import LEAST, Similarities
-from ...evidence.verdict import RARE, VERDICTS, Measured, TrustRule, against
-from ...evidence.vote import TEMPERATURE, VOTERS, abnormal_share, fitted_temperature, weights
+from ...evidence.verdict import (
+    RARE,
+    TEMPERATURE,
+    VERDICTS,
+    VOTERS,
+    Measured,
+    TrustRule,
+    abnormal_share,
+    against,
+    fitted_temperature,
+    weights,
+)
 
 Array = np.ndarray
 CONFIDENT_RISK = 0.10  # of the decisions called confident at most one in ten was wrong

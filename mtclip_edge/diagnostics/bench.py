@@ -19,10 +19,9 @@ from ..bundle.bundle import Bundle
 from ..errors import MtclipError, NoFilms
 from ..films.read import looks_like_film, read_film
 from ..inference.device import PROVIDERS, choose, nodes, runtime, threads
-from ..inference.encoders import FilmEncoder
+from ..inference.encoders import FilmEncoder, open_film_encoder
 from ..notice import __version__
 from ..progress import Say, silent
-from ..retrieval.opening import open_film_encoder
 from ..retrieval.retriever import Retriever
 from .doctor import cpu_features
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ..evidence.evidence import Contrast, Evidence
+from ..index.hits import FilmHit, ReportHit
 from ..notice import DEMO, NOTICE
 from ..retrieval.results import FilmHit, QueryResult, ReportHit
 from .answer_words import abnormal_words, film_words, margin_words, verdict_words, vote_rows

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ..errors import printable
 from ..evidence.evidence import Evidence
+from ..index.hits import ReportHit
 from ..notice import DEMO, NOTICE
 from ..retrieval.results import QueryResult, ReportHit
 from .answer_words import abnormal_words, film_words, margin_words, provenance_words, verdict_words, vote_rows

@@ -1,7 +1,8 @@
 """How an answer's evidence is put for a person: the same words in the terminal and on a page."""
 
+from ..evidence.calibration import Abnormal
 from ..evidence.evidence import Evidence, FindingVote
-from ..retrieval.results import Abnormal, Input, QueryResult
+from ..retrieval.results import Input, QueryResult
 
 
 def abnormal_words(abnormal: Abnormal) -> str:

@@ -5,7 +5,8 @@ import sys
 from typing import Any, Protocol
 
 from ..errors import not_among, printable
-from ..retrieval.results import QueryResult, ReportHit
+from ..index.hits import ReportHit
+from ..retrieval.results import QueryResult
 
 FORMATS = ("table", "json", "jsonl", "ids")
 

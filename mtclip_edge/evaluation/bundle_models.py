@@ -12,20 +12,17 @@ from ..errors import SourceUnusable, TextTowerMissing, not_among
 from ..evidence.calibration import Calibration
 from ..inference.device import Device, choose
 from ..inference.embed_films import embed_films
-from ..inference.encoders import FilmEncoder
+from ..inference.encoders import FilmEncoder, open_text_encoder
 from ..inference.precision import GPU_ONLY
 from ..notice import NOTICE
 from ..progress import Progress, Say, silent
-from ..retrieval.opening import open_text_encoder
 from ..retrieval.retriever import Retriever
 from ..sources.source import Reading
 from ..studies import SPLITS, Study
-from .bootstrap import Drawn, differences
 from .bundle_verdicts import trusted
-from .cases import LABEL_CODES, Cases
-from .figures import DRAWS, SEED, Embedded, Judged
-
-SCHEMA = "mtclip.eval/1"
+from .cases import Cases
+from .document import Result
+from .figures import Embedded, Judged
 
 
 @dataclass(frozen=True)
@@ -46,29 +43,6 @@ class Model:
 
     def summary(self) -> dict[str, Any]:
         return Judged(self.cases, self.embedded).summary()
-
-
-@dataclass(frozen=True)
-class Result:
-    """A model's figures with their bootstrap draws."""
-
-    name: str
-    kind: str
-    precision: str | None
-    notes: tuple[str, ...]
-    drawn: tuple[Drawn, ...]
-    curve: Mapping[str, list[float]] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        figures = [drawn.figure.to_dict() for drawn in self.drawn]
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "precision": self.precision,
-            "notes": list(self.notes),
-            "figures": figures,
-            "risk_coverage": self.curve,
-        }
 
 
 def judge(model: Model, known: frozenset[str]) -> Result:
@@ -154,37 +128,3 @@ def of_split(reading: Reading, split: str) -> list[Study]:
     if not studies:
         raise SourceUnusable(f"{reading.spec}: no film in the split {split}", "use --split all for a source of its own")
     return studies
-
-
-def document(
-    results: Sequence[Result], cases: Cases, data: str, split: str, searched: str | None = None, leaks: Sequence[str] = ()
-) -> dict[str, Any]:
-    """The evaluation as JSON, schema mtclip.eval/1. Every further model is compared with the first, on the same draws."""
-    first = results[0]
-    labels = {name: int((cases.labels == code).sum()) for name, code in LABEL_CODES.items()}
-    return {
-        "schema": SCHEMA,
-        "notice": NOTICE,
-        "data": {
-            "source": data,
-            "split": split,
-            "searched": searched,
-            "films": len(cases.films),
-            "studies": len({study.study_id for study in cases.studies}),
-            "patients": len({study.patient_id for study in cases.studies}),
-            "reports": len(cases.reports),
-            "labels": labels,
-            "majority": max(("normal", "abnormal"), key=lambda name: labels[name]),
-        },
-        "intervals": {"draws": DRAWS, "seed": SEED, "unit": "patient"},
-        "leaks": list(leaks),
-        "models": [result.to_dict() for result in results],
-        "differences": [
-            {"model": _title(other), "against": _title(first), "figures": [f.to_dict() for f in differences(first.drawn, other.drawn)]}
-            for other in results[1:]
-        ],
-    }
-
-
-def _title(result: Result) -> str:
-    return f"{result.name} ({result.precision})" if result.precision else result.name

@@ -8,11 +8,10 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..evidence.calibration import Calibration
 from ..evidence.validation_reference import Standards
-from ..evidence.verdict import RARE, Trusted, against
-from ..evidence.vote import VOTERS, abnormal_share, weights
+from ..evidence.verdict import RARE, VOTERS, Trusted, abnormal_share, against, weights
 from ..index.index import Choice, Index
+from ..index.opening import open_vectors
 from ..index.report_store import ReportStore
-from ..retrieval.opening import open_vectors
 from .cases import LABEL_CODES
 
 Array = np.ndarray

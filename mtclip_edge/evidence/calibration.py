@@ -1,5 +1,6 @@
 """From the abnormal head's logit to a probability that means a frequency. Fitted on validation films, never on test."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -66,3 +67,20 @@ def _threshold(normal: np.ndarray) -> float:
     below = int(np.ceil(SPECIFICITY * len(ordered) - 1e-9))
     # In float32, which logits are: a threshold between two float32 numbers would be rounded onto the lower one.
     return float(np.nextafter(np.float32(ordered[below - 1]), np.float32(np.inf)))
+
+
+@dataclass(frozen=True)
+class Abnormal:
+    """The abnormal head's probability; ``calibrated`` says whether it was fitted to frequencies on validation films."""
+
+    probability: float
+    calibrated: bool
+
+    @classmethod
+    def of(cls, logit: float, manifest: Mapping[str, Any]) -> "Abnormal | None":
+        """From the head's output and a bundle's manifest; None where the head was never trained."""
+        if not manifest["abnormal_head"]:
+            return None
+        calibration = manifest["calibration"]
+        logit = logit / calibration["temperature"] if calibration else logit
+        return cls(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)

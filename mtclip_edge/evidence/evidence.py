@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..retrieval.results import ReportHit
+from ..index.hits import ReportHit
 from .verdict import Judgement
 
 

@@ -7,14 +7,14 @@ from functools import cached_property
 import numpy as np
 
 from ..index.filters import Allowed, Filters
+from ..index.hits import ReportHit
 from ..index.index import Hits, Index
 from ..index.report_store import ReportStore
-from ..retrieval.results import Abnormal, ReportHit
 from ..studies import LABELS
+from .calibration import Abnormal
 from .evidence import Agreement, Contrast, Evidence, FindingVote, SimilarityFacts
 from .validation_reference import Standards
-from .verdict import Judgement, judge
-from .vote import VOTERS, abnormal_share, weights
+from .verdict import VOTERS, Judgement, abnormal_share, judge, weights
 
 _CODES = {"normal": 0, "abnormal": 1, "unknown": -1}
 _TEXT = "a text has neither a film's probability nor its similarities"

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .verdict import TrustRule
-from .vote import TEMPERATURE
+from .verdict import TEMPERATURE, TrustRule
 
 Array = np.ndarray
 LEAST = 20  # validation films; of fewer no percentile is told

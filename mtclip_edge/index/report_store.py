@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArtefactDamaged, ArtefactIncompatible, Refused
-from ..indexing.store_writer import open_store
 from ..studies import LABELS
 from .filters import ALL, Allowed, Filters, Where, allowed
+from .store_schema import open_store
 
 STUDY_IDS_SHOWN = 10
 

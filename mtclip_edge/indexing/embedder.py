@@ -13,10 +13,9 @@ from ..bundle.bundle import Bundle
 from ..films.archives import read_bytes
 from ..inference.device import choose
 from ..inference.embed_films import FilmVectors, embed_films
-from ..inference.encoders import FilmEncoder, TextEncoder
+from ..inference.encoders import FilmEncoder, TextEncoder, open_exact_encoders
 from ..inference.vector_cache import FeatureCache
 from ..progress import Progress, silent
-from ..retrieval.opening import open_exact_encoders
 
 TEXT_BATCH = 64
 _HINT = "what is embedded is kept beside the bundle until it is added: make room there"

@@ -11,8 +11,8 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..errors import ExtraMissing, Refused
 from ..files import private_dir, replace_with
-from .store_writer import open_store
-from .update import Searchable
+from ..index.store_schema import open_store
+from .vectors import Searchable
 
 ROWS = 10_000
 _TABLES = {

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import Bundle
+from ..index.opening import choose_index_search
 from ..index.report_store import ReportStore
-from ..retrieval.opening import choose_index_search
 from ..sources.privacy import is_public
 from .build import index_files
 

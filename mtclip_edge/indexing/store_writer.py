@@ -12,85 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ..errors import ArtefactDamaged, ArtefactIncompatible
 from ..files import replace_with
+from ..index.store_schema import INDEXES, SCHEMA, SCHEMA_VERSION, migrate, open_store
 from ..studies import LABELS, Film, Study
 
-SCHEMA_VERSION = 2
-# A report shows the wording of the study that brought it. A study whose words differ from that (in case, punctuation or
-# de-identification marks: else it would be another report) keeps its own in ``wording``.
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE report (
-    row INTEGER PRIMARY KEY, report_id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, findings TEXT NOT NULL, impression TEXT NOT NULL,
-    label TEXT NOT NULL, normal INTEGER NOT NULL, abnormal INTEGER NOT NULL, unknown INTEGER NOT NULL
-);
-CREATE TABLE study (
-    study_id TEXT PRIMARY KEY, patient_id TEXT NOT NULL, report_row INTEGER REFERENCES report(row), label TEXT NOT NULL,
-    source TEXT NOT NULL, split TEXT NOT NULL, date TEXT NOT NULL DEFAULT ''
-) WITHOUT ROWID;
-CREATE TABLE wording (
-    study_id TEXT PRIMARY KEY REFERENCES study(study_id), text TEXT NOT NULL, findings TEXT NOT NULL, impression TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE film (row INTEGER PRIMARY KEY, study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL, view TEXT NOT NULL);
-CREATE TABLE finding (study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL);
-"""
-INDEXES = """
-CREATE INDEX IF NOT EXISTS film_by_study ON film(study_id);
-CREATE INDEX IF NOT EXISTS report_by_label ON report(label);
-CREATE INDEX IF NOT EXISTS study_by_report ON study(report_row);
-CREATE INDEX IF NOT EXISTS study_by_patient ON study(patient_id);
-CREATE INDEX IF NOT EXISTS finding_by_study ON finding(study_id);
-CREATE INDEX IF NOT EXISTS finding_by_name ON finding(name COLLATE NOCASE);
-"""
-# What turns a store of each version into one of the next.
-_MIGRATIONS = {
-    1: """
-    ALTER TABLE study ADD COLUMN date TEXT NOT NULL DEFAULT '';
-    CREATE TABLE wording (
-        study_id TEXT PRIMARY KEY REFERENCES study(study_id), text TEXT NOT NULL, findings TEXT NOT NULL, impression TEXT NOT NULL
-    ) WITHOUT ROWID;
-    UPDATE film SET row = row - (SELECT count(*) FROM report);
-    """
-}
-TERMS = "CREATE VIRTUAL TABLE terms USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
 _LABEL = "CASE WHEN normal = abnormal THEN 'unknown' WHEN normal > abnormal THEN 'normal' ELSE 'abnormal' END"
-
-
-def open_store(path: Path) -> sqlite3.Connection:
-    """Read access to a store of any version up to ours; an older one is brought up to date in memory, its file stays as it is.
-
-    Any thread may use it. Errors: ArtefactDamaged, ArtefactIncompatible.
-    """
-    try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise ArtefactDamaged(f"{path}: {error}") from None
-    try:
-        version = int(dict(db.execute("SELECT key, value FROM meta"))["schema_version"])
-        if version > SCHEMA_VERSION:
-            raise ArtefactIncompatible(f"{path}: report store version {version}", hint="pip install --upgrade mtclip-edge")
-        if version == SCHEMA_VERSION:
-            return db
-        memory = sqlite3.connect(":memory:", check_same_thread=False)
-        db.backup(memory)
-        db.close()
-        migrate(memory, version)
-        return memory
-    except (sqlite3.Error, KeyError, ValueError) as error:
-        db.close()
-        raise ArtefactDamaged(f"{path}: {error}") from None
-    except ArtefactIncompatible:
-        db.close()
-        raise
-
-
-def migrate(db: sqlite3.Connection, version: int) -> None:
-    """Bring an open store from ``version`` up to ours."""
-    for step in range(version, SCHEMA_VERSION):
-        db.executescript(_MIGRATIONS[step] + INDEXES)
-    db.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
-    db.commit()
 
 
 @contextmanager
@@ -243,31 +169,6 @@ def _reword(db: sqlite3.Connection) -> list[int]:
         db.commit()
         db.execute("VACUUM")
     return [row for row, _ in rows]
-
-
-def write_terms(path: Path, store: Path, old: Path | None = None) -> Path:
-    """Write the words of a store's reports for full-text search, row by row; those of an older file of its first rows are taken over."""
-
-    def write(file: Path) -> None:
-        file.unlink(missing_ok=True)
-        if old:
-            shutil.copyfile(old, file)
-        with closing(open_store(store)) as source, writing(file) as db:
-            if not old:
-                db.execute(TERMS)
-            (known,) = db.execute("SELECT coalesce(max(rowid) + 1, 0) FROM terms").fetchone()
-            db.executemany("INSERT INTO terms(rowid, text) VALUES (?, ?)", source.execute(_TEXTS, (known,)))
-
-    return replace_with(path, write)
-
-
-_TEXTS = "SELECT row, text FROM report WHERE row >= ? ORDER BY row"
-
-
-def texts_of(store: Path, rows: Sequence[int]) -> list[str]:
-    """The shown wordings of some reports, in the order of ``rows``."""
-    with closing(open_store(store)) as db:
-        return [db.execute("SELECT text FROM report WHERE row = ?", (row,)).fetchone()[0] for row in rows]
 
 
 def stored_studies(store: Path) -> Iterator[Study]:

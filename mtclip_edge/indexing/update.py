@@ -1,49 +1,27 @@
 """Changes of a bundle's reports: add, remove, merge, rebuild. Each is one new generation; what fails leaves the bundle as it was."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..bundle.bundle import Bundle
+from ..bundle.generations import Change, changing
 from ..errors import ArtefactDamaged, ArtefactIncompatible, Refused
 from ..index.hnsw import build_graph, grow_graph
+from ..index.opening import open_vectors
 from ..index.report_store import ReportStore
 from ..progress import Progress, Say, silent
-from ..retrieval.opening import open_vectors
 from ..studies import Film, Study, tower_text
-from .build import Change, changing, films_of, publish, recall_queries, record, write_vectors
+from .build import films_of, publish, record
 from .embedder import Embedder, forget_embedded, resuming
-from .store_writer import extend_store, stored_studies, texts_of, write_terms, write_without
+from .full_text import texts_of, write_terms
+from .store_writer import extend_store, stored_studies, write_without
+from .vectors import Searchable, recall_queries, write_vectors
 
 _ASKED_AT_ONCE = 10_000
-
-
-@dataclass(frozen=True)
-class Searchable:
-    """The checked files of a bundle's searchable part, and its vectors."""
-
-    store: Path
-    terms: Path | None
-    vectors: np.ndarray
-    reports: int
-
-    @classmethod
-    def of(cls, bundle: Bundle) -> "Searchable":
-        """Errors: ArtefactDamaged, ArtefactIncompatible."""
-        about = bundle.index
-        terms = bundle.file(about["terms"]) if about.get("terms") else None
-        return cls(bundle.file(about["store"]), terms, open_vectors(bundle, bundle.file(about["vectors"])), about["reports"])
-
-    @property
-    def report_vectors(self) -> np.ndarray:
-        return self.vectors[: self.reports]
-
-    @property
-    def film_vectors(self) -> np.ndarray:
-        return self.vectors[self.reports :]
 
 
 def add(path: Path, studies: Sequence[Study], *, device: str = "auto", progress: Progress = silent, say: Say = silent) -> Bundle:

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ..bundle.bundle import Bundle
+from ..errors import TextTowerMissing
 from ..progress import Progress, silent
 from .device import Device, open_session
-from .precision import ROW_BY_ROW
+from .precision import ROW_BY_ROW, Precision, choose_precision, most_exact
 from .preprocessing import Preprocessing, model_input
 from .tokenizer import Tokenizer
 
@@ -79,3 +81,50 @@ class TextEncoder:
                 vectors[i] = vector
             progress("reports", start + len(rows), len(texts))
         return np.stack([vector for vector in vectors if vector is not None])
+
+
+def likely_precision(bundle: Bundle, requested: str, device: str) -> str:
+    """What will probably run, known before onnxruntime is imported, so that its file can be hashed meanwhile.
+
+    Errors: WrongOption for a precision that the bundle does not hold; DeviceUnavailable.
+    """
+    return choose_precision(bundle.precisions("image"), requested, "cpu" if device in ("auto", "cpu") else device).name
+
+
+def open_film_encoder(bundle: Bundle, device: Device, requested: str = "auto") -> tuple[FilmEncoder, Precision]:
+    """The bundle's film tower on a device, in the precision asked for or the fastest.
+
+    Errors: ArtefactDamaged, DeviceUnavailable, WrongOption.
+    """
+    precision = choose_precision(bundle.precisions("image"), requested, device.used)
+    encoder = FilmEncoder.load(bundle.graph("image", precision.name), bundle.preprocessing, device, precision.name)
+    if encoder.device.used == device.used:
+        return encoder, precision
+    # The device could not be had after all: what is fastest elsewhere need not be what suits this one.
+    fallback = choose_precision(bundle.precisions("image"), requested, encoder.device.used)
+    if fallback.name == precision.name:
+        return encoder, fallback
+    return FilmEncoder.load(bundle.graph("image", fallback.name), bundle.preprocessing, encoder.device, fallback.name), fallback
+
+
+def open_text_encoder(bundle: Bundle, device: Device, requested: str = "auto") -> tuple[TextEncoder, Precision]:
+    """The bundle's own text tower and its precision; one that only the film tower has gives way to ``auto``.
+
+    Errors: TextTowerMissing, ArtefactDamaged, DeviceUnavailable.
+    """
+    packed = bundle.precisions("text")
+    if not packed:
+        raise TextTowerMissing(
+            f"{bundle.path}: this bundle has no text tower, so it cannot embed text",
+            hint="export the run without --no-text",
+        )
+    precision = choose_precision(packed, requested if requested in packed else "auto", device.used)
+    about = bundle.manifest["tokenizer"]
+    tokenizer = Tokenizer.of(bundle.file(about["file"]), about)
+    return TextEncoder.load(bundle.graph("text", precision.name), tokenizer, device, precision.name), precision
+
+
+def open_exact_encoders(bundle: Bundle, device: Device) -> tuple[FilmEncoder, TextEncoder]:
+    """Both towers as near to the trained model as the bundle has them: what an index is built with."""
+    texts, _ = open_text_encoder(bundle, device, most_exact(bundle.precisions("text") or ["fp32"]))
+    return open_film_encoder(bundle, device, most_exact(bundle.precisions("image")))[0], texts

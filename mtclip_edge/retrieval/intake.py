@@ -12,8 +12,7 @@ from ..films.gate import Admission
 from ..films.read import Film, Source, read_film
 from ..inference.encoders import FilmEncoder
 from ..workers import ahead, batches
-from .clock import Clock
-from .results import Input
+from .results import Clock, Input
 from .study_mean import Seen
 
 BATCH = 8

@@ -1,14 +1,17 @@
 """What a query gives: frozen dataclasses, each with the exact JSON of docs/json.md as ``to_dict``. None means not computed."""
 
-import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import NOTICE
+from ..evidence.calibration import Abnormal
 from ..films.film import Ids
 from ..index.fusion import Fusion
+from ..index.hits import FilmHit, Hit, ReportHit
 from ..index.index import Choice
 from ..inference.device import Device
 from ..inference.precision import Precision
@@ -19,81 +22,6 @@ if TYPE_CHECKING:
     from ..evidence.heat_map import Explained
 
 SCHEMA = "mtclip.query/2"
-
-
-@dataclass(frozen=True)
-class ReportHit:
-    """A distinct report. ``score`` is the cosine of the embeddings; ``studies`` counts the twins that share the text.
-
-    ``percentile``: how many of a hundred validation films had a best report that was less like them.
-    """
-
-    rank: int
-    score: float
-    report_id: str
-    label: str
-    studies: int
-    study_ids: tuple[str, ...]
-    findings: str
-    impression: str
-    text: str
-    percentile: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "rank": self.rank,
-            "kind": "report",
-            "score": self.score,
-            "percentile": self.percentile,
-            "report_id": self.report_id,
-            "label": self.label,
-            "studies": self.studies,
-            "study_ids": list(self.study_ids),
-            "findings": self.findings,
-            "impression": self.impression,
-            "text": self.text,
-        }
-
-
-@dataclass(frozen=True)
-class FilmHit:
-    """A film of the index, by its path in the source; no pixels are stored."""
-
-    rank: int
-    score: float
-    study_id: str
-    film: str
-    label: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "rank": self.rank,
-            "kind": "film",
-            "score": self.score,
-            "study_id": self.study_id,
-            "film": self.film,
-            "label": self.label,
-        }
-
-
-Hit = ReportHit | FilmHit
-
-
-@dataclass(frozen=True)
-class Abnormal:
-    """The abnormal head's probability; ``calibrated`` says whether it was fitted to frequencies on validation films."""
-
-    probability: float
-    calibrated: bool
-
-    @classmethod
-    def of(cls, logit: float, manifest: Mapping[str, Any]) -> "Abnormal | None":
-        """From the head's output and a bundle's manifest; None where the head was never trained."""
-        if not manifest["abnormal_head"]:
-            return None
-        calibration = manifest["calibration"]
-        logit = logit / calibration["temperature"] if calibration else logit
-        return cls(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)
 
 
 @dataclass(frozen=True)
@@ -205,3 +133,23 @@ def _bundle(facts: BundleFacts) -> dict[str, Any]:
         "search": {"used": facts.search.used, "why": facts.search.why},
         "fuse": facts.fuse.to_dict(),
     }
+
+
+class Clock:
+    """Milliseconds of each stage of one answer."""
+
+    def __init__(self, laps: dict[str, float] | None = None) -> None:
+        self.laps: dict[str, float] = laps or {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        self.note(stage, 1000 * (time.perf_counter() - self._last))
+
+    def note(self, stage: str, milliseconds: float) -> None:
+        self.laps[stage] = milliseconds
+        self._last = time.perf_counter()
+
+    def timings(self, load_ms: float) -> dict[str, float]:
+        """``load`` happened once for the process; ``total`` is this answer with it."""
+        laps = {"load": load_ms, **self.laps}
+        return {stage: round(ms, 2) for stage, ms in {**laps, "total": sum(laps.values())}.items()}

@@ -15,22 +15,23 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..errors import FilmUnreadable, MtclipError, NothingToExplain, WrongOption, not_among
+from ..evidence.calibration import Abnormal
 from ..evidence.gather import Gatherer
 from ..evidence.place_graph import Places
 from ..evidence.validation_reference import Standards
 from ..films.read import Source
 from ..folders import user_path
 from ..index.filters import Filters
+from ..index.hits import FilmHit, Hit, ReportHit
 from ..index.index import Choice, Hits
 from ..inference.device import choose
-from ..inference.encoders import TextEncoder
+from ..inference.encoders import TextEncoder, open_text_encoder
 from ..inference.precision import ASKED, Precision
 from ..inference.preprocessing import RENDERS
 from ..progress import Progress, silent
-from .clock import Clock
 from .intake import Intake
-from .opening import Opened, Wishes, open_parts, open_text_encoder
-from .results import Abnormal, BundleFacts, FilmHit, Hit, Input, QueryResult, ReportHit, StudyFilm
+from .opening import Opened, Wishes, open_parts
+from .results import BundleFacts, Clock, Input, QueryResult, StudyFilm
 from .study_mean import Seen, Study, grouped
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import numpy as np
 
 from mtclip_edge.errors import LeakFound
 from mtclip_edge.evaluation.bootstrap import Drawn, interval
-from mtclip_edge.evaluation.bundle_models import Result, document, of_split
+from mtclip_edge.evaluation.bundle_models import of_split
 from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evaluation.document import Result, document
 from mtclip_edge.evaluation.figures import SEED, Embedded, Judged
 from mtclip_edge.evaluation.leaks import between_splits
 from mtclip_edge.progress import Progress, Say, silent

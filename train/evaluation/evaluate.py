@@ -13,7 +13,8 @@ from mtclip_edge.bundle.demo import resolve
 from mtclip_edge.display.evaluation_page import Picture, page
 from mtclip_edge.display.formats import dumps
 from mtclip_edge.errors import LeakFound, SourceUnusable, WrongOption
-from mtclip_edge.evaluation.bundle_models import Model, bundle_models, document, judge, of_split
+from mtclip_edge.evaluation.bundle_models import Model, bundle_models, judge, of_split
+from mtclip_edge.evaluation.document import document
 from mtclip_edge.evaluation.leaks import between_splits, with_training
 from mtclip_edge.files import private_dir, write_bytes
 from mtclip_edge.progress import Progress, Say, silent

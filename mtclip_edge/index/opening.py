@@ -1,0 +1,66 @@
+"""The searchable part of a bundle made ready: mapped vectors, and the graph where that can be used; which one searches, and why."""
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle.bundle import Bundle
+from ..errors import ArtefactDamaged, ArtefactIncompatible
+from . import index
+from .hnsw import load_graph
+from .index import Choice, Index, choose_search
+
+
+def choose_index_search(bundle: Bundle, exact: bool | None, queries: int | None) -> Choice:
+    """Whether the graph is wanted, known before any file is read; ``exact`` None leaves it to the sizes."""
+    if exact:
+        return Choice("exact", "asked for")
+    if not bundle.index["hnsw"]:
+        return Choice("exact", "the bundle holds no HNSW index", fallback=not compares_all(bundle))
+    if exact is False:
+        return Choice("hnsw", "asked for")
+    return choose_search(bundle.index["reports"], bundle.manifest["dim"], queries)
+
+
+def compares_all(bundle: Bundle) -> bool:
+    """Whether the bundle is so small that all reports are compared; its graph is checked all the same, to tell of damage early."""
+    return bool(bundle.index["reports"] * bundle.manifest["dim"] <= index.EXACT_NUMBERS)
+
+
+def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wanted: Choice) -> Index:
+    """The mapped vectors and, where ``wanted``, the graph; ``hnsw`` gives its checked file. Errors: ArtefactIncompatible."""
+    array = open_vectors(bundle, vectors)
+    graph, choice = None, wanted
+    if hnsw is not None:
+        try:
+            checked = hnsw.result()
+            graph = _load(bundle, checked) if wanted.used == "hnsw" else None
+        except (ArtefactDamaged, ImportError, RuntimeError) as error:
+            if not isinstance(error, ImportError) and Bundle.open(bundle.path).identity != bundle.identity:
+                raise  # not damaged, but removed by a writer
+            graph, choice = None, Choice("exact", _why_not(error), fallback=True)
+    if graph is not None:
+        choice = Choice("hnsw", f"recall@10 against exact search was {bundle.index['hnsw']['recall@10']} when it was last measured")
+    return Index(array, bundle.index["reports"], graph, (bundle.index["hnsw"] or {}).get("ef", 0), choice)
+
+
+def _load(bundle: Bundle, path: Path) -> Any:
+    return load_graph(path, bundle.manifest["dim"], bundle.index["reports"])
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return "hnswlib is not installed"
+    return f"the HNSW index is unusable: {error.what if isinstance(error, ArtefactDamaged) else error}"
+
+
+def open_vectors(bundle: Bundle, path: Path) -> np.ndarray:
+    """A bundle's vectors from their checked file, mapped. Errors: ArtefactIncompatible."""
+    about = bundle.index
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    expected = (about["reports"] + about["films"], bundle.manifest["dim"])
+    if array.shape != expected or array.dtype != np.float32:
+        raise ArtefactIncompatible(f"{path}: {array.dtype} {array.shape}", f"expected float32 {expected}")
+    return np.asarray(array)
