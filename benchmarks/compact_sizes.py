@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import Embedded, Judged, selection_score
+from mtclip_edge.evaluation.figures import Judged, ModelOutput, selection_score
 from mtclip_edge.export.graphs.towers import FilmGraph, export_film_tower
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.encoders import FilmEncoder
@@ -117,7 +117,7 @@ def _figures(config: TrainConfig, backbone: Backbone, tables: list[Table]) -> li
     train, validation, test = tables
     fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train, validation, CPU).run(None, False, silent)
     fitted.finish()
-    return [_short(Judged(table.cases, Embedded(*embed(fitted.space, table))).summary()) for table in (validation, test)]
+    return [_short(Judged(table.cases, ModelOutput(*embed(fitted.space, table))).summary()) for table in (validation, test)]
 
 
 def _short(summary: dict[str, Any]) -> dict[str, float]:

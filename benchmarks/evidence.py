@@ -19,9 +19,9 @@ from mtclip_edge.evaluation.bootstrap import differences
 from mtclip_edge.evaluation.bundle_models import of_split
 from mtclip_edge.evaluation.bundle_verdicts import trusted
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import Embedded, Judged
+from mtclip_edge.evaluation.figures import Judged, ModelOutput
 from mtclip_edge.evidence.calibration import Calibration
-from mtclip_edge.evidence.validation_reference import Standards
+from mtclip_edge.evidence.validation_reference import ValidationReference
 from mtclip_edge.evidence.verdict import VERDICTS
 from mtclip_edge.index.opening import open_vectors
 from mtclip_edge.inference.device import choose
@@ -44,7 +44,7 @@ def main() -> None:
     found = trusted(bundle, vectors, logits, [study.patient_id for study in cases.studies])
     assert found, "this bundle holds no rule for verdicts"
     calibration = Calibration.of(bundle.manifest["calibration"])
-    judged = Judged(cases, Embedded(vectors, logits, None, calibration, trusted=found))
+    judged = Judged(cases, ModelOutput(vectors, logits, None, calibration, trusted=found))
     print("| figure | value | 95 % | random order | best order |\n|---|---|---|---|---|")
     drawn = judged.drawn(judged.selective())
     for figure in (one.figure for one in drawn):
@@ -93,7 +93,7 @@ def votes(bundle: Bundle, cases: Cases, vectors: np.ndarray, logits: np.ndarray)
     for weight in (0.25, 0.5, 1.0):
         mixed = {**bundle.manifest["evidence"], "trust": {**rule, "vote_weight": weight}}
         found = trusted(replace(bundle, manifest={**bundle.manifest, "evidence": mixed}), vectors, logits, patients)
-        judged = Judged(cases, Embedded(vectors, logits, None, trusted=found))
+        judged = Judged(cases, ModelOutput(vectors, logits, None, trusted=found))
         head, trust = (one for one in judged.drawn(judged.selective()) if one.figure.name.startswith("aurc"))
         (gain,) = differences([head], [replace(trust, figure=replace(trust.figure, name="aurc.head"))])
         print(f"vote of weight {weight}: AURC {trust.figure.value:.3f}, {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
@@ -101,7 +101,7 @@ def votes(bundle: Bundle, cases: Cases, vectors: np.ndarray, logits: np.ndarray)
 
 def percentiles(bundle: Bundle, vectors: np.ndarray) -> None:
     """The share of films whose best similarity lies in each tenth of the validation films', 0.1 each if they are alike."""
-    known = Standards.of(bundle.manifest).similarities
+    known = ValidationReference.of(bundle.manifest).similarities
     assert known, "the reports have changed since the export"
     reports = open_vectors(bundle, bundle.file(bundle.index["vectors"]))[: bundle.index["reports"]]
     score = (vectors @ reports.T).max(axis=1)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from mtclip_edge import NOTICE, __version__
-from mtclip_edge.bundle.bundle import MANIFEST, Bundle, commit, file_record, foreign_files, forget, name_in, next_generation, writing
-from mtclip_edge.bundle.generations import Change, commit, file_record, foreign_files, forget, name_in, next_generation, writing
+from mtclip_edge.bundle.bundle import MANIFEST, Bundle, commit, file_record, foreign_files, forget, name_in, next_generation
+from mtclip_edge.bundle.generations import Change, commit, file_record, foreign_files, forget, locked, name_in, next_generation
 from mtclip_edge.bundle.licence import LICENCE, terms_of_use
 from mtclip_edge.diagnostics.info import LICENCE, terms_of_use
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
@@ -102,7 +102,7 @@ def export(
     backbone = backbone_of(run)
     for note in terms_of_use(run.record["backbone"]):
         say(note)
-    with writing(out), ExitStack() as cleanup:
+    with locked(out), ExitStack() as cleanup:
         _check_out(out, overwrite)
         private_dir(out)
         names = Names.of(generation := next_generation(out))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from mtclip_edge.bundle.bundle import MANIFEST, Bundle, _self_hash, _serialized
-from mtclip_edge.bundle.generations import commit, foreign_files, name_in, writing
+from mtclip_edge.bundle.generations import commit, foreign_files, locked, name_in
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, NotABundle, Refused, SourceUnusable
 from mtclip_edge.index.report_store import ReportStore
 from mtclip_edge.indexing.build import rebuild
-from mtclip_edge.retrieval.opening import Opened, Wishes, open_parts
+from mtclip_edge.retrieval.opening import Opened, OpenOptions, open_parts
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.sources.source import open_source
 
@@ -176,7 +176,7 @@ def test_a_reader_that_meets_a_removed_generation_takes_the_next(bundle: Path, s
     """A writer publishes between reading the manifest and opening its files."""
     calls: list[int] = []
 
-    def interrupted(opened: Bundle, wishes: Wishes) -> Opened:
+    def interrupted(opened: Bundle, wishes: OpenOptions) -> Opened:
         if not calls:
             calls.append(opened.generation)
             rebuild(bundle, open_source(str(source)).studies)
@@ -190,7 +190,7 @@ def test_a_reader_that_meets_a_removed_generation_takes_the_next(bundle: Path, s
 
 
 def _hold(path: Path, ready, release) -> None:
-    with writing(path):
+    with locked(path):
         ready.set()
         release.wait(60)
 
@@ -205,11 +205,11 @@ def test_a_second_writer_is_refused_and_a_killed_one_holds_nothing(bundle: Path,
     process = context.Process(target=_hold, args=(bundle, ready, release))
     process.start()
     assert ready.wait(60)
-    with pytest.raises(Refused, match="another process is writing"), writing(bundle):
+    with pytest.raises(Refused, match="another process is writing"), locked(bundle):
         pass
     process.kill()
     process.join()
-    with writing(bundle):
+    with locked(bundle):
         pass
 
 

@@ -19,7 +19,7 @@ from mtclip_edge.indexing import embedder, update
 from mtclip_edge.indexing.build import rebuild
 from mtclip_edge.indexing.store_writer import stored_studies
 from mtclip_edge.indexing.update import add, merge, rebuild_index, remove
-from mtclip_edge.indexing.vectors import Searchable
+from mtclip_edge.indexing.vectors import IndexFiles
 from mtclip_edge.inference.encoders import TextEncoder
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.sources.source import open_source
@@ -50,7 +50,7 @@ def half(bundle: Path, studies: list[Study]) -> Path:
 def content(path: Path) -> dict:
     """What a bundle holds, whatever the order of its rows: each study, each report with its vector, each film with its vector."""
     bundle = Bundle.open(path)
-    parts = Searchable.of(bundle)
+    parts = IndexFiles.of(bundle)
     with ReportStore(parts.store, bundle.manifest["model_id"]) as store:
         films = {key: parts.film_vectors[row] for key, row in store.film_rows().items()}
         stored = store.reports(range(parts.reports))
@@ -155,7 +155,7 @@ def test_a_removed_study_is_in_no_byte(half: Path, studies: list[Study], film: P
     Image.fromarray(np.random.default_rng(77).integers(0, 255, (200, 180), np.uint8)).save(own)
     planted = replace(SECRET, films=(Film(own, "films/secret-film.png", "PA"),), finding_labels=("Zebrafish",))
     add(half, [planted])
-    parts = Searchable.of(Bundle.open(half))
+    parts = IndexFiles.of(Bundle.open(half))
     texts = [b"zebrafish", b"zebrafi", b"secret", b"2024-03-05"]
     vectors = [parts.report_vectors[-1].tobytes(), parts.film_vectors[-1].tobytes()]
     found = everything(half)

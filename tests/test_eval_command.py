@@ -180,10 +180,10 @@ def test_the_ablation_compares_each_combination_of_losses_with_clip_alone(
 
 def test_an_interval_of_the_ablation_holds_the_spread_over_trainings() -> None:
     """Two trainings that differ: an interval over patients alone would not know."""
-    from mtclip_edge.evaluation.bootstrap import Drawn, Figure
+    from mtclip_edge.evaluation.bootstrap import Bootstrapped, Figure
     from mtclip_edge.train.evaluation.ablation import _averaged
 
-    runs = [[Drawn(Figure("auroc", "all", value), np.full(1000, value))] for value in (0.6, 0.8)]
+    runs = [[Bootstrapped(Figure("auroc", "all", value), np.full(1000, value))] for value in (0.6, 0.8)]
     found = _averaged("x", runs).drawn[0].figure
     assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.6, 0.8))
 

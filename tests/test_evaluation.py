@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from drawn import flat
 
-from mtclip_edge.evaluation.bootstrap import Drawn, differences
+from mtclip_edge.evaluation.bootstrap import Bootstrapped, differences
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import Embedded, Judged, evaluate, selection_score
+from mtclip_edge.evaluation.figures import Judged, ModelOutput, evaluate, selection_score
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.studies import Film, Study
 
@@ -116,15 +116,15 @@ def many(random: np.random.Generator, count: int = 200) -> Cases:
     )
 
 
-def embedded(cases: Cases, random: np.random.Generator, signal: float, dim: int = 48) -> Embedded:
+def embedded(cases: Cases, random: np.random.Generator, signal: float, dim: int = 48) -> ModelOutput:
     """Unit vectors in which a film is drawn to its own report by ``signal``; a logit drawn to its label."""
     report = unit(random.normal(size=(len(cases.reports), dim)).tolist())
     film = signal * report[cases.own_report.argmax(axis=1)] + random.normal(size=(len(cases.films), dim)) / dim**0.5
     logit = signal * (cases.labels - 0.5) + random.normal(size=len(cases.films))
-    return Embedded(unit(film.tolist()), logit, report, Calibration(1.2, 0.4, 0.9, 50), prefixes=(16,))
+    return ModelOutput(unit(film.tolist()), logit, report, Calibration(1.2, 0.4, 0.9, 50), prefixes=(16,))
 
 
-def by_name(drawn: list[Drawn]) -> dict[tuple[str, str], Drawn]:
+def by_name(drawn: list[Bootstrapped]) -> dict[tuple[str, str], Bootstrapped]:
     return {(d.figure.name, d.figure.subset): d for d in drawn}
 
 
@@ -174,7 +174,7 @@ def test_the_bootstrap_draws_patients_not_films(random: np.random.Generator) -> 
     logit = 0.7 * (once.labels - 0.5) + random.normal(size=80)
     film = unit(random.normal(size=(80, 4)).tolist())
     a, b = (
-        by_name(Judged(cases, Embedded(f, z, None)).draw(400))["auroc", "all"].figure
+        by_name(Judged(cases, ModelOutput(f, z, None)).draw(400))["auroc", "all"].figure
         for cases, f, z in ((once, film, logit), (copies, film.repeat(6, 0), logit.repeat(6)))
     )
     assert a.value == pytest.approx(b.value)
@@ -196,7 +196,7 @@ def test_paired_intervals_are_narrower_than_apart(random: np.random.Generator) -
     """The same films are easy for both models: their difference is known better than either figure."""
     cases = many(random)
     shared = embedded(cases, random, 0.7)
-    other = Embedded(shared.film, shared.logit + 0.1 * random.normal(size=len(shared.logit)), shared.report)
+    other = ModelOutput(shared.film, shared.logit + 0.1 * random.normal(size=len(shared.logit)), shared.report)
     a, b = (Judged(cases, e).draw(300) for e in (shared, other))
     paired = {(f.name, f.subset): f for f in differences(a, b)}["auroc", "all"]
     alone = by_name(a)["auroc", "all"].figure
@@ -259,7 +259,7 @@ def test_views_are_told_apart_where_both_are_many(random: np.random.Generator) -
     figures = by_name(Judged(cases, embedded(cases, random, 1.0)).draw(1))
     assert figures["auroc", "view AP"].figure.studies == 67
     assert figures["auroc", "view PA"].figure.studies == 133
-    few = by_name(Judged(cases.only(range(30)), Embedded(np.ones((30, 2), np.float32), np.zeros(30), None)).draw(1))
+    few = by_name(Judged(cases.only(range(30)), ModelOutput(np.ones((30, 2), np.float32), np.zeros(30), None)).draw(1))
     assert not any(subset.startswith("view") for _, subset in few)
 
 
@@ -278,7 +278,7 @@ def test_the_operating_point_comes_from_the_calibration(random: np.random.Genera
     called = one.logit >= 0.4
     assert figures["sensitivity", "all"].figure.value == pytest.approx(called[cases.labels == 1].mean())
     assert figures["specificity", "all"].figure.value == pytest.approx((~called)[cases.labels == 0].mean())
-    without = by_name(Judged(cases, Embedded(one.film, one.logit, one.report)).draw(1))
+    without = by_name(Judged(cases, ModelOutput(one.film, one.logit, one.report)).draw(1))
     assert not {("sensitivity", "all"), ("ece.calibrated", "all")} & without.keys()
 
 
@@ -288,7 +288,7 @@ def test_a_finding_that_no_report_names_has_no_figure_and_few_carriers_have_a_ce
     cases = Cases.of(asked, searched)
     report = unit(np.eye(12).tolist())
     film = unit([[1.0] * 12, [1.0] * 3 + [0.0] * 9])
-    figures = by_name(Judged(cases, Embedded(film, None, report)).draw(1))
+    figures = by_name(Judged(cases, ModelOutput(film, None, report)).draw(1))
     assert ("finding@10.Effusion", "all") not in figures
     mass = figures["finding@10.Mass", "all"].figure
     assert (mass.value, mass.ceiling, mass.chance) == pytest.approx((0.3, 0.3, 0.25))

@@ -209,9 +209,9 @@ def test_what_export_writes_of_few_films_says_why_there_is_no_verdict(tiny_bundl
 
 
 def test_a_bundle_of_before_says_so(film: Path) -> None:
-    from mtclip_edge.evidence.validation_reference import Standards
+    from mtclip_edge.evidence.validation_reference import ValidationReference
 
-    old = Standards.of({"files": {}, "index": {}})
+    old = ValidationReference.of({"files": {}, "index": {}})
     assert (old.rule, old.similarities, old.temperature) == (None, None, 0.05)
     assert old.rule_why == old.similarities_why == "the bundle was exported before this was measured: export it again"
 

@@ -282,7 +282,7 @@ def test_what_fits_better_as_it_is_is_never_called_mirrored(random: np.random.Ge
     side = np.where(np.arange(64) % 8 < 4, 1.0, -1.0)
     layouts = side + random.normal(0, 0.1, (300, 64))
     vectors = random.normal(0, 1, (300, 8)).astype(np.float32)
-    gate = fitting.fit_gate(fitting.Looked(layouts[:150], vectors[:150]), fitting.Looked(layouts[150:], vectors[150:]))
+    gate = fitting.fit_gate(fitting.GateInputs(layouts[:150], vectors[:150]), fitting.GateInputs(layouts[150:], vectors[150:]))
     assert gate.thresholds.mirror_warn == 0 and gate.thresholds.layout_reject is None
 
 
@@ -361,8 +361,8 @@ def test_a_dicom_header_rejects_a_film_and_takes_it_out_of_its_study(mtclip, tin
 
 
 def test_distributions_are_of_training_films_and_thresholds_of_validation_films(random: np.random.Generator) -> None:
-    def looked(centre: float, rows: int) -> fitting.Looked:
-        return fitting.Looked(centre + random.normal(size=(rows, 64)), centre + random.normal(size=(rows, 16)))
+    def looked(centre: float, rows: int) -> fitting.GateInputs:
+        return fitting.GateInputs(centre + random.normal(size=(rows, 64)), centre + random.normal(size=(rows, 16)))
 
     train, near, far = looked(0.0, 400), looked(0.0, 250), looked(3.0, 250)
     for validation in (near, far):

@@ -10,7 +10,7 @@ from mtclip_edge.errors import ZeroQuery
 from mtclip_edge.index import hnsw as graph_module
 from mtclip_edge.index import index
 from mtclip_edge.index.hnsw import build_graph, grow_graph, load_graph
-from mtclip_edge.index.index import Choice, Hits, Index
+from mtclip_edge.index.index import Hits, Index, SearchChoice
 
 
 def same(a: Hits, b: Hits) -> bool:
@@ -38,8 +38,8 @@ def indexes(vectors: np.ndarray, reports: int, folder: Path) -> tuple[Index, Ind
     assert record is not None
     graph = load_graph(folder / "i.hnsw", vectors.shape[1], reports)
     return (
-        Index(vectors, reports, graph, record["ef"], Choice("hnsw", "")),
-        Index(vectors, reports, None, 0, Choice("exact", "")),
+        Index(vectors, reports, graph, record["ef"], SearchChoice("hnsw", "")),
+        Index(vectors, reports, None, 0, SearchChoice("exact", "")),
         record,
     )
 
@@ -159,7 +159,7 @@ def test_a_graph_grows_and_is_measured_again(vectors: np.ndarray, tmp_path: Path
     grown = grow_graph(tmp_path / "new", tmp_path / "old", record, vectors[:1000], 800, vectors[1000:])
     assert grown["recall@10"] >= 0.99 and grown["file"] == "new"
     graph = load_graph(tmp_path / "new", vectors.shape[1], 1000)
-    found = Index(vectors, 1000, graph, grown["ef"], Choice("hnsw", ""))
+    found = Index(vectors, 1000, graph, grown["ef"], SearchChoice("hnsw", ""))
     hits = [found.search_reports(query, 1, names).rows[0] for query in vectors[800:1000]]
     assert np.mean(np.array(hits) == np.arange(800, 1000)) >= 0.99
 
@@ -206,14 +206,14 @@ linux = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux 
 
 @linux
 def test_a_graphs_queries_do_not_gather_the_mapped_vectors(tmp_path: Path, mapped: np.ndarray) -> None:
-    def ask(choice: Choice) -> int:
+    def ask(choice: SearchChoice) -> int:
         graph = load_graph(tmp_path / "g", 128, 500) if choice.used == "hnsw" else None
         Index(mapped, 500, graph, 64, choice).search_reports(mapped[7], 5, names)
         return held(tmp_path / "v.npy")
 
     assert float(mapped.sum()) != 0 and held(tmp_path / "v.npy") > 9000  # all of it was touched
-    assert ask(Choice("exact", "")) > 9000
-    assert ask(Choice("hnsw", "")) == 0
+    assert ask(SearchChoice("exact", "")) > 9000
+    assert ask(SearchChoice("hnsw", "")) == 0
 
 
 @linux
@@ -228,7 +228,7 @@ def test_a_filter_beside_a_graph_holds_a_part_of_the_vectors_at_a_time(tmp_path:
             super()._let_go()
 
     graph, only, query = load_graph(tmp_path / "g", 128, 500), np.arange(0, 20_000, every), mapped[7].copy()
-    Watched(mapped, 20_000, graph, 64, Choice("hnsw", "")).search_reports(query, 5, names, only)
+    Watched(mapped, 20_000, graph, 64, SearchChoice("hnsw", "")).search_reports(query, 5, names, only)
     *blocks, _ = most  # the last is of the candidates, each with its surroundings
     assert len(blocks) >= 10 and max(blocks) < 5000
     assert held(tmp_path / "v.npy") == 0

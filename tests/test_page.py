@@ -372,7 +372,7 @@ def test_a_judged_evaluation_becomes_a_page_with_every_figure() -> None:
     import numpy as np
 
     from mtclip_edge.evaluation.cases import Cases
-    from mtclip_edge.evaluation.figures import Embedded, Judged
+    from mtclip_edge.evaluation.figures import Judged, ModelOutput
 
     random = np.random.default_rng(3)
     cases = Cases.of([study(number) for number in range(60)])
@@ -381,7 +381,7 @@ def test_a_judged_evaluation_becomes_a_page_with_every_figure() -> None:
         vectors = random.normal(size=(count, 8)).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    judged = Judged(cases, Embedded(unit(60), random.normal(size=60), unit(len(cases.reports))), frozenset({cases.reports[0].report_id}))
+    judged = Judged(cases, ModelOutput(unit(60), random.normal(size=60), unit(len(cases.reports))), frozenset({cases.reports[0].report_id}))
     figures = [drawn.figure.to_dict() for drawn in judged.draw(20)]
     text = page(document(model("random", *figures)))
     Balanced(text)

@@ -11,7 +11,7 @@ from mtclip_edge.errors import ExtraMissing, Refused
 from mtclip_edge.indexing.parquet_export import export_parquet
 from mtclip_edge.indexing.statistics import statistics
 from mtclip_edge.indexing.store_writer import stored_studies
-from mtclip_edge.indexing.vectors import Searchable
+from mtclip_edge.indexing.vectors import IndexFiles
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import distinct_reports
 
@@ -22,7 +22,7 @@ def test_parquet_holds_everything(tiny_bundle: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr("mtclip_edge.indexing.parquet_export.ROWS", 7)  # several pieces
     lines = export_parquet(tiny_bundle, tmp_path / "out")
     tables = {name: parquet.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist() for name in ("reports", "studies", "films")}
-    about, parts = Bundle.open(tiny_bundle).index, Searchable.of(Bundle.open(tiny_bundle))
+    about, parts = Bundle.open(tiny_bundle).index, IndexFiles.of(Bundle.open(tiny_bundle))
     assert [len(tables[name]) for name in ("reports", "studies", "films")] == [about["reports"], about["studies"], about["films"]]
     assert lines[0] == f"{tmp_path / 'out' / 'reports.parquet'}: {about['reports']} rows"
     np.testing.assert_array_equal(np.array([r["embedding"] for r in tables["reports"]], np.float32), parts.report_vectors)

@@ -11,7 +11,7 @@ from mtclip_edge.evaluation.metrics import best_aurc, isotonic, risk_coverage, w
 from mtclip_edge.evaluation.risk_coverage import Decisions
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.evidence.validation_reference import Similarities
-from mtclip_edge.evidence.verdict import Measured, Trusted, TrustRule, abnormal_share, against, fitted_temperature, judge, weights
+from mtclip_edge.evidence.verdict import FilmVerdicts, Measured, TrustRule, abnormal_share, against, fitted_temperature, verdict_of, weights
 from mtclip_edge.export.fitted.verdicts import fit, measure, thresholds
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Film, Study, split_of
@@ -103,15 +103,15 @@ def test_a_known_risk_gives_known_thresholds() -> None:
     ],
 )
 def test_a_verdict_and_its_reason(probability: float, more: dict, verdict: str, why: str) -> None:
-    found = judge(RULE, probability, **{"vote": 0.9, "share": 0.75, **more})
+    found = verdict_of(RULE, probability, **{"vote": 0.9, "share": 0.75, **more})
     assert (found.verdict, found.why, found.validation) == (verdict, why, WORTH[verdict])
     assert found.trust == pytest.approx(max(probability, 1 - probability))
 
 
 def test_without_thresholds_nothing_is_confident_and_nothing_abstains() -> None:
     rule = TrustRule(0.0, "", None, None, {**WORTH, "uncertain": Measured(0, None, 0.0)})
-    assert judge(rule, 1.0, 1.0, 0.5).why == "no validation film was about as sure"
-    assert [judge(rule, p, 0.9, 0.5).verdict for p in (0.0, 0.5, 1.0)] == ["uncertain"] * 3
+    assert verdict_of(rule, 1.0, 1.0, 0.5).why == "no validation film was about as sure"
+    assert [verdict_of(rule, p, 0.9, 0.5).verdict for p in (0.0, 0.5, 1.0)] == ["uncertain"] * 3
     assert TrustRule.of(rule.to_dict()) == rule and TrustRule.of(None) is None
 
 
@@ -188,7 +188,7 @@ def test_figures_of_decisions() -> None:
     decisions = Decisions(
         np.array([1, 0, 1, 1, 0, 1, -1]),
         np.array([3, -3, 2, 1, 1, -0.1, 5.0]),
-        Trusted(np.array([0.95, 0.95, 0.8, 0.7, 0.7, 0.5, 0.99]), np.array([0, 0, 1, 1, 1, 2, 0])),
+        FilmVerdicts(np.array([0.95, 0.95, 0.8, 0.7, 0.7, 0.5, 0.99]), np.array([0, 0, 1, 1, 1, 2, 0])),
     )
     means = {name: float(np.nanmean(values)) for name, values in decisions.means()}
     assert means == pytest.approx(

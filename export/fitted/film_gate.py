@@ -38,7 +38,7 @@ FIELDS = GRID * GRID
 
 
 @dataclass(frozen=True)
-class Looked:
+class GateInputs:
     """Films as the gate sees them: layouts float64 [films, 64], unit vectors float32 [films, dim]."""
 
     layouts: np.ndarray
@@ -65,14 +65,14 @@ def _layout(encoder: FilmEncoder, path: Path) -> np.ndarray | None:
 
 def look(
     encoder: FilmEncoder, paths: Sequence[Path], dim: int, known: Mapping[Path, np.ndarray] | None = None, progress: Progress = silent
-) -> Looked:
+) -> GateInputs:
     """Layouts and vectors of films; what cannot be read is left out. ``known`` are vectors that have been computed already."""
     layouts, read = layouts_of(encoder, paths, progress)
     vectors = dict(known or {})
     todo = [paths[i] for i in read if paths[i] not in vectors]
     found = embed_films(encoder, todo, dim, progress)
     vectors |= {todo[i]: vector for i, vector in zip(found.read, found.vectors, strict=True)}
-    return Looked(layouts, np.stack([vectors[paths[i]] for i in read]) if len(read) else np.zeros((0, dim), np.float32))
+    return GateInputs(layouts, np.stack([vectors[paths[i]] for i in read]) if len(read) else np.zeros((0, dim), np.float32))
 
 
 def fit_gaussian(rows: np.ndarray, axes: int) -> Gaussian:
@@ -89,7 +89,7 @@ def fit_gaussian(rows: np.ndarray, axes: int) -> Gaussian:
     return Gaussian(rows.mean(axis=0).astype(np.float32), (vectors[:, :axes] * scale).T.astype(np.float32), rest)
 
 
-def fit_gate(train: Looked, validation: Looked) -> FilmGate:
+def fit_gate(train: GateInputs, validation: GateInputs) -> FilmGate:
     """Distributions of the training films, thresholds from the validation films."""
     layout, embedding = fit_gaussian(train.layouts, LAYOUT_AXES), fit_gaussian(train.vectors, EMBEDDING_AXES)
     odd = layout.distance(validation.layouts)
@@ -110,7 +110,7 @@ def threshold(scores: np.ndarray, share: float) -> float | None:
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else None
 
 
-def write_gate(path: Path, train: Looked, validation: Looked, say: Say) -> dict[str, Any] | None:
+def write_gate(path: Path, train: GateInputs, validation: GateInputs, say: Say) -> dict[str, Any] | None:
     """Fit a gate and write its numbers; gives the manifest's ``film_gate`` entry, None where the films are too few for any threshold."""
     counts = f"fitted on {len(train.vectors)} training films, thresholds from {len(validation.vectors)} validation films"
     if len(train.vectors) < LEAST_FITTED or len(validation.vectors) < FEWEST_HELD:

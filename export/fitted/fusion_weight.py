@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...evaluation.bootstrap import Drawn, differences
+from ...evaluation.bootstrap import Bootstrapped, differences
 from ...evaluation.cases import Cases
-from ...evaluation.figures import Embedded, Judged
+from ...evaluation.figures import Judged, ModelOutput
 from ...index.fusion import CANDIDATES, Fusion, fused, most_similar
 
 Array = np.ndarray
@@ -28,10 +28,10 @@ def fused_scores(asked: Array, reports: Array, films: Array, owner: Array, weigh
     return found
 
 
-def judged(cases: Cases, asked: Array, reports: Array, films: Array, owner: Array, weight: float) -> list[Drawn]:
+def judged(cases: Cases, asked: Array, reports: Array, films: Array, owner: Array, weight: float) -> list[Bootstrapped]:
     """The figures of class and findings with a weight; 0 is the search without films."""
     score = fused_scores(asked, reports, films, owner, weight) if weight else asked @ reports.T
-    judgement = Judged(cases, Embedded(asked, None, reports, score=score))
+    judgement = Judged(cases, ModelOutput(asked, None, reports, score=score))
     return judgement.drawn([*judgement.precisions((1, 5, 10)), *judgement.gradings()])
 
 
@@ -46,6 +46,6 @@ def tune(cases: Cases, asked: Array, reports: Array, films: Array, owner: Array)
     return Fusion(weight, f"nDCG@10 {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] on {len(asked)} validation films")
 
 
-def _mean(drawn: Sequence[Drawn]) -> float:
+def _mean(drawn: Sequence[Bootstrapped]) -> float:
     values = [d.figure.value for d in drawn if d.figure.name in _JUDGED_BY and d.figure.value is not None]
     return sum(values) / len(values) if values else 0.0

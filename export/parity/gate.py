@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from mtclip_edge.errors import FilmUnreadable
-from mtclip_edge.evaluation.bootstrap import Drawn, differences
+from mtclip_edge.evaluation.bootstrap import Bootstrapped, differences
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import Embedded, Judged
+from mtclip_edge.evaluation.figures import Judged, ModelOutput
 from mtclip_edge.films.read import read_film
 from mtclip_edge.inference.encoders import FilmEncoder, TextEncoder
 from mtclip_edge.inference.preprocessing import model_input
@@ -84,14 +84,14 @@ class Gate:
         row = replace(row, max_logit=_worst(logit, answers.logits), decisions=self._decisions(logit, answers.logits))
         if not self.real:
             return row
-        found = self._figures(Embedded(answers.vectors, None, self.report_reference))
+        found = self._figures(ModelOutput(answers.vectors, None, self.report_reference))
         return self._judged(row, found, "film_to_report")
 
     def text_row(self, precision: str, answers: Answers, reports: Array | None = None, how: str | None = None) -> Row:
         row = self._compare("text", precision, "validation reports and probes", self.text_reference, answers, reports, how)
         if not self.real:
             return row
-        found = self._figures(Embedded(self.film_reference[0], None, answers.vectors[: len(self.cases.reports)]))
+        found = self._figures(ModelOutput(self.film_reference[0], None, answers.vectors[: len(self.cases.reports)]))
         return replace(self._judged(row, found, "report_to_film"), precision_at_10=None)
 
     @cached_property
@@ -119,8 +119,8 @@ class Gate:
         return self.text_reference[: len(self.cases.reports)]
 
     @cached_property
-    def _reference_figures(self) -> list[Drawn]:
-        return self._figures(Embedded(self.film_reference[0], None, self.report_reference))
+    def _reference_figures(self) -> list[Bootstrapped]:
+        return self._figures(ModelOutput(self.film_reference[0], None, self.report_reference))
 
     @property
     def blind(self) -> bool:
@@ -128,12 +128,12 @@ class Gate:
         recalls = [d.figure for d in self._reference_figures if d.figure.name.startswith("recall@10")]
         return all(f.low is None or f.chance is None or f.low <= f.chance for f in recalls)
 
-    def _figures(self, embedded: Embedded) -> list[Drawn]:
+    def _figures(self, embedded: ModelOutput) -> list[Bootstrapped]:
         judged = Judged(self.cases, embedded)
         wanted = ("precision@10.macro", "recall@10.film_to_report", "recall@10.report_to_film")
         return judged.drawn([m for m in (*judged.precisions((10,)), *judged.recalls("all")) if m.figure.name in wanted])
 
-    def _judged(self, row: Row, found: Sequence[Drawn], direction: str) -> Row:
+    def _judged(self, row: Row, found: Sequence[Bootstrapped], direction: str) -> Row:
         lost = {figure.name: figure for figure in differences(self._reference_figures, found)}
         precision, recall = lost.get("precision@10.macro"), lost.get(f"recall@10.{direction}")
         note = "torch itself finds no more than chance here: P@10 and Recall@10 mean nothing and are not judged" if self.blind else None

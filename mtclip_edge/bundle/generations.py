@@ -25,7 +25,7 @@ def file_record(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold the bundle's writer lock (a file beside it, released by the system if the process dies). Errors: Refused."""
     import filelock
 
@@ -41,7 +41,7 @@ def writing(path: Path) -> Iterator[None]:
 def commit(
     path: Path, manifest: Mapping[str, Any], names: list[str], *, known: Mapping[str, Any] | None = None, strictly: bool = False
 ) -> Bundle:
-    """Publish a generation whose files lie in ``path`` already, then remove what no manifest names. Call it under ``writing``.
+    """Publish a generation whose files lie in ``path`` already, then remove what no manifest names. Call it under ``locked``.
 
     ``known`` holds the records of files that were published before, which never change. What cannot be removed now is removed by the
     next writer; ``strictly`` it is named (Refused) although the generation is published.
@@ -136,7 +136,7 @@ class Change:
 def changing(path: Path, progress: Progress = silent) -> Iterator[tuple[Bundle, Change]]:
     """The bundle and its next generation, for one writer. Errors: NotABundle, ArtefactDamaged, Refused (another writer)."""
     Bundle.open(path)  # before the lock: a wrong path must not leave folders and a lock behind
-    with writing(path):
+    with locked(path):
         bundle = Bundle.open(path)
         # A writer killed after its commit left what it had replaced, a removed patient's texts perhaps.
         sweep(path, bundle.manifest["files"])

@@ -46,19 +46,19 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Bootstrapped:
     """A figure with its bootstrap draws, float [draws]."""
 
     figure: Figure
     draws: Array
 
 
-def drawn(measure: Measure, films: Array, reports: Array) -> Drawn:
+def drawn(measure: Measure, films: Array, reports: Array) -> Bootstrapped:
     """A measure under weights: the first row, where all count once, gives the value, the others its interval."""
     values = measure.draw(films, reports)
     low, high = interval(values[1:])
     value = None if np.isnan(values[0]) or np.isinf(values[0]) else float(values[0])
-    return Drawn(replace(measure.figure, value=value, low=low, high=high), values[1:])
+    return Bootstrapped(replace(measure.figure, value=value, low=low, high=high), values[1:])
 
 
 def interval(draws: Array) -> tuple[float | None, float | None]:
@@ -67,7 +67,7 @@ def interval(draws: Array) -> tuple[float | None, float | None]:
     return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if len(known) else (None, None)
 
 
-def differences(a: Sequence[Drawn], b: Sequence[Drawn]) -> list[Figure]:
+def differences(a: Sequence[Bootstrapped], b: Sequence[Bootstrapped]) -> list[Figure]:
     """b minus a with paired intervals, for the figures that both have. Both must come from the same cases, draws and seed."""
     first = {(d.figure.name, d.figure.subset): d for d in a}
     found = []

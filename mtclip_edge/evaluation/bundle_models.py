@@ -22,7 +22,7 @@ from ..studies import SPLITS, Study
 from .bundle_verdicts import trusted
 from .cases import Cases
 from .document import Result
-from .figures import Embedded, Judged
+from .figures import Judged, ModelOutput
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Model:
     name: str
     kind: str
     cases: Cases
-    embedded: Embedded
+    embedded: ModelOutput
     precision: str | None = None
     notes: tuple[str, ...] = ()
     before: tuple[np.ndarray, np.ndarray] | None = None
@@ -45,7 +45,7 @@ class Model:
         return Judged(self.cases, self.embedded).summary()
 
 
-def judge(model: Model, known: frozenset[str]) -> Result:
+def evaluate_model(model: Model, known: frozenset[str]) -> Result:
     """All figures of a model; ``known`` are the ids of reports that stand verbatim in train."""
     judged = Judged(model.cases, model.embedded, known)
     curves = judged.decisions.curves() if judged.decisions else None
@@ -78,7 +78,7 @@ def bundle_models(
         manifest, read = bundle.manifest, cases.only(films.read)
         logits = films.logits if manifest["abnormal_head"] else None
         patients = [study.patient_id for study in read.studies]
-        embedded = Embedded(
+        embedded = ModelOutput(
             films.vectors,
             logits,
             _reports(bundle, precision, chosen, cases, silent if models else say, progress),

@@ -7,9 +7,9 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..evidence.calibration import Calibration
-from ..evidence.validation_reference import Standards
-from ..evidence.verdict import RARE, VOTERS, Trusted, abnormal_share, against, weights
-from ..index.index import Choice, Index
+from ..evidence.validation_reference import ValidationReference
+from ..evidence.verdict import RARE, VOTERS, FilmVerdicts, abnormal_share, against, weights
+from ..index.index import Index, SearchChoice
 from ..index.opening import open_vectors
 from ..index.report_store import ReportStore
 from .cases import LABEL_CODES
@@ -17,17 +17,17 @@ from .cases import LABEL_CODES
 Array = np.ndarray
 
 
-def trusted(bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[str]) -> Trusted | None:
+def trusted(bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[str]) -> FilmVerdicts | None:
     """Of films with unit vectors float32 [films, dim] and logits float32 [films]; None where the bundle holds no rule.
 
     Reports that only a film's own patient has are left out. What the film itself was judged has no part in it.
     """
-    standards = Standards.of(bundle.manifest)
+    standards = ValidationReference.of(bundle.manifest)
     calibration = Calibration.of(bundle.manifest["calibration"])
     if standards.rule is None or calibration is None:
         return None
     about = bundle.index
-    index = Index(open_vectors(bundle, bundle.file(about["vectors"])), about["reports"], None, 0, Choice("exact", "eval"))
+    index = Index(open_vectors(bundle, bundle.file(about["vectors"])), about["reports"], None, 0, SearchChoice("exact", "eval"))
     with closing(ReportStore(bundle.file(about["store"]), bundle.manifest["model_id"])) as store:
         share = store.abnormal_share()
         asked = [_asked(index, store, vector, patient) for vector, patient in zip(vectors, patients, strict=True)]
@@ -37,7 +37,7 @@ def trusted(bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[st
     known = standards.similarities
     rare = np.array([known is not None and known.percentile(score) < RARE for score in scores[:, 0]])
     trust = standards.rule.trust(probability, vote)
-    return Trusted(trust, standards.rule.verdicts(trust, rare | against(probability, vote, share)))
+    return FilmVerdicts(trust, standards.rule.verdicts(trust, rare | against(probability, vote, share)))
 
 
 def _asked(index: Index, store: ReportStore, vector: Array, patient: str) -> tuple[list[float], list[int]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import NOTICE
-from .bootstrap import Drawn, differences
+from .bootstrap import Bootstrapped, differences
 from .cases import LABEL_CODES, Cases
 from .figures import DRAWS, SEED
 
@@ -20,7 +20,7 @@ class Result:
     kind: str
     precision: str | None
     notes: tuple[str, ...]
-    drawn: tuple[Drawn, ...]
+    drawn: tuple[Bootstrapped, ...]
     curve: Mapping[str, list[float]] | None = None
 
     def to_dict(self) -> dict[str, Any]:

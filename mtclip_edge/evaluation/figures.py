@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..evidence.calibration import Calibration, sigmoid
-from ..evidence.verdict import Trusted
-from .bootstrap import ANECDOTE, Drawn, Figure, Measure, drawn
+from ..evidence.verdict import FilmVerdicts
+from .bootstrap import ANECDOTE, Bootstrapped, Figure, Measure, drawn
 from .cases import Cases
 from .metrics import (
     average_precision_at,
@@ -37,7 +37,7 @@ DIRECTIONS = ("film_to_report", "report_to_film")
 
 
 @dataclass(frozen=True)
-class Embedded:
+class ModelOutput:
     """What a model makes of the cases: unit vectors float32 [films, dim] and [reports, dim], logits float32 [films].
 
     None where the model has no such part; ``calibration`` is what was fitted on validation.
@@ -49,12 +49,12 @@ class Embedded:
     calibration: Calibration | None = None
     score: Array | None = None  # float [films, reports] instead of the cosines
     prefixes: tuple[int, ...] = ()  # widths whose first numbers serve alone
-    trusted: Trusted | None = None  # what a bundle says of each film
+    trusted: FilmVerdicts | None = None  # what a bundle says of each film
 
-    def first(self, dim: int) -> "Embedded":
+    def first(self, dim: int) -> "ModelOutput":
         """The same with the first numbers of each vector only, without the head, which reads them all."""
         report = None if self.report is None else _unit(self.report[:, :dim])
-        return Embedded(_unit(self.film[:, :dim]), None, report)
+        return ModelOutput(_unit(self.film[:, :dim]), None, report)
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class Judged:
     """One model on some cases. ``known``: ids of the reports that stand verbatim in train."""
 
     cases: Cases
-    embedded: Embedded
+    embedded: ModelOutput
     known: frozenset[str] = frozenset()
 
-    def draw(self, draws: int = DRAWS, seed: int = SEED) -> list[Drawn]:
+    def draw(self, draws: int = DRAWS, seed: int = SEED) -> list[Bootstrapped]:
         """Every figure with its interval."""
         return self.drawn(self.measures(), draws, seed)
 
-    def drawn(self, measures: Sequence[Measure], draws: int = DRAWS, seed: int = SEED) -> list[Drawn]:
+    def drawn(self, measures: Sequence[Measure], draws: int = DRAWS, seed: int = SEED) -> list[Bootstrapped]:
         """Some of the figures with their intervals."""
         films, reports = self._weights(draws, seed)
         return [drawn(measure, films, reports) for measure in measures]
@@ -293,7 +293,7 @@ class Judged:
 
 def evaluate(cases: Cases, film: Array, logit: Array | None, report: Array | None) -> dict[str, Any]:
     """The summary of a model's embeddings of some cases."""
-    return Judged(cases, Embedded(film, logit, report)).summary()
+    return Judged(cases, ModelOutput(film, logit, report)).summary()
 
 
 def selection_score(result: dict[str, Any]) -> float | None:

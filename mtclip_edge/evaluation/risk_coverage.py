@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..evidence.verdict import ABSTAIN, CONFIDENT, VERDICTS, Trusted
+from ..evidence.verdict import ABSTAIN, CONFIDENT, VERDICTS, FilmVerdicts
 from .metrics import best_aurc, risk_coverage, weighted_aurc, weighted_mean
 
 Array = np.ndarray
@@ -23,7 +23,7 @@ class Decisions:
 
     labels: Array
     logit: Array
-    trusted: Trusted | None
+    trusted: FilmVerdicts | None
 
     @cached_property
     def known(self) -> Array:

@@ -6,15 +6,15 @@ from functools import cached_property
 
 import numpy as np
 
-from ..index.filters import Allowed, Filters
+from ..index.filters import FilteredRows, Filters
 from ..index.hits import ReportHit
 from ..index.index import Hits, Index
 from ..index.report_store import ReportStore
 from ..studies import LABELS
 from .calibration import Abnormal
 from .evidence import Agreement, Contrast, Evidence, FindingVote, SimilarityFacts
-from .validation_reference import Standards
-from .verdict import VOTERS, Judgement, abnormal_share, judge, weights
+from .validation_reference import ValidationReference
+from .verdict import VOTERS, Judgement, abnormal_share, verdict_of, weights
 
 _CODES = {"normal": 0, "abnormal": 1, "unknown": -1}
 _TEXT = "a text has neither a film's probability nor its similarities"
@@ -31,9 +31,9 @@ class Gatherer:
         self,
         index: Index,
         store: ReportStore,
-        standards: Standards,
+        standards: ValidationReference,
         filters: Filters,
-        passing: Allowed | None,
+        passing: FilteredRows | None,
         fused: bool,
         shown: Callable[[Hits], tuple[ReportHit, ...]],
     ):
@@ -84,7 +84,7 @@ class Gatherer:
         if not self._votes_are_hits:
             found = self._index.search_reports(vector, VOTERS, self._store.report_ids, self._voters)
         percentile = self._percentile(found.scores[0]) if found.rows else None
-        return judge(rule, abnormal.probability, self._vote(found.first(VOTERS)), self._abnormal_share, percentile, film)
+        return verdict_of(rule, abnormal.probability, self._vote(found.first(VOTERS)), self._abnormal_share, percentile, film)
 
     def _vote(self, found: Hits) -> float:
         """The share of abnormal among some reports, by weight; NaN where none has a label."""

@@ -34,7 +34,7 @@ class Similarities:
 
 
 @dataclass(frozen=True)
-class Standards:
+class ValidationReference:
     """What a query is measured by. ``similarities`` and ``rule`` are None where ``similarities_why`` and ``rule_why`` say so."""
 
     temperature: float
@@ -44,7 +44,7 @@ class Standards:
     rule_why: str
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> "Standards":
+    def of(cls, manifest: Mapping[str, Any]) -> "ValidationReference":
         """Those of a bundle. What was measured against reports that are not (all) there any more is not told: a wrong number is worse."""
         known = manifest.get("evidence")
         if known is None:

@@ -1,8 +1,8 @@
 """How far the normal/abnormal decision of a film is to be trusted: confident, uncertain or abstain.
 
 Trust is the calibrated probability of the decision that the head makes, mixed with the vote of the nearest reports where that was surely
-better on validation films. Two thresholds on it were chosen there too (``export/fitted/verdicts.py``), with the share of wrong decisions they left.
-Whatever speaks against a film besides only ever lowers its verdict.
+better on validation films. Two thresholds on it were chosen there too (``export/fitted/verdicts.py``), with the share of wrong
+decisions they left. Whatever speaks against a film besides only ever lowers its verdict.
 
 How near reports vote: cosines of one list lie close together (on Open-I the tenth report is 0.05 below the first), so they are no weights
 themselves: ten of them would weigh nearly the same whatever they are. A report weighs exp((cosine - best cosine) / temperature) instead,
@@ -76,7 +76,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Trusted:
+class FilmVerdicts:
     """Many films' trust, float [films], and their verdicts as places in VERDICTS, int [films]."""
 
     trust: Array
@@ -89,7 +89,7 @@ def against(probability: Array, vote: Array, share: float) -> Array:
         return np.where(probability >= 0.5, vote < share, vote > share) & ~np.isnan(vote)
 
 
-def judge(
+def verdict_of(
     rule: TrustRule, probability: float, vote: float, share: float, percentile: float | None = None, film: str | None = None
 ) -> Judgement:
     """The verdict of one film. ``vote`` is the nearest reports' (NaN without any), ``share`` that of abnormal in the index.

@@ -90,14 +90,14 @@ _VIEW = "lower(view) IN (?, ?, ?)"
 
 
 @dataclass(frozen=True)
-class Allowed:
+class FilteredRows:
     """Rows of reports and of films that pass, ascending, int64."""
 
     reports: np.ndarray
     films: np.ndarray
 
 
-def allowed(rows: Rows, filters: Filters, terms: Path | None) -> Allowed:
+def allowed(rows: Rows, filters: Filters, terms: Path | None) -> FilteredRows:
     """The rows of a store that pass. ``terms`` is the checked file of words, None where the bundle has none.
 
     Errors: WrongOption for a finding or source that nothing has, and for words that are no query; Refused without ``terms``.
@@ -119,7 +119,7 @@ def allowed(rows: Rows, filters: Filters, terms: Path | None) -> Allowed:
         reports = np.intersect1d(reports, found)
         of = "SELECT film.row FROM film JOIN study USING (study_id) WHERE report_row IN (SELECT value FROM json_each(?))"
         films = np.intersect1d(films, _array(rows(of, (json.dumps(found.tolist()),))))
-    return Allowed(reports, films)
+    return FilteredRows(reports, films)
 
 
 def _matching(words: str, terms: Path | None) -> np.ndarray:

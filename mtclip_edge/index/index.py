@@ -22,7 +22,7 @@ _BLOCK = 4096  # rows compared before their pages are let go, where a graph take
 
 
 @dataclass(frozen=True)
-class Choice:
+class SearchChoice:
     """What searched, ``hnsw`` or ``exact``, and why; ``fallback``: the other was wanted and could not be had."""
 
     used: str
@@ -30,13 +30,13 @@ class Choice:
     fallback: bool = False
 
 
-def choose_search(reports: int, dim: int, queries: int | None) -> Choice:
+def choose_search(reports: int, dim: int, queries: int | None) -> SearchChoice:
     """How to search a whole index with a graph, for a number of queries (None: not known, many)."""
     if reports * dim <= EXACT_NUMBERS:
-        return Choice("exact", f"comparing all of {reports} reports takes some milliseconds and misses none")
+        return SearchChoice("exact", f"comparing all of {reports} reports takes some milliseconds and misses none")
     if queries is not None and queries < WORTH_LOADING:
-        return Choice("exact", f"comparing all of {reports} reports takes less than loading their graph for so few queries")
-    return Choice("hnsw", "")
+        return SearchChoice("exact", f"comparing all of {reports} reports takes less than loading their graph for so few queries")
+    return SearchChoice("hnsw", "")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Hits:
 
     rows: tuple[int, ...]
     scores: tuple[float, ...]
-    choice: Choice
+    choice: SearchChoice
 
     def first(self, k: int) -> "Hits":
         return Hits(self.rows[:k], self.scores[:k], self.choice)
@@ -59,7 +59,7 @@ class Index:
     reports: int
     graph: Any
     ef: int
-    choice: Choice
+    choice: SearchChoice
 
     @property
     def common(self) -> np.ndarray:
@@ -82,7 +82,7 @@ class Index:
             self._let_go()
         return hits
 
-    def _candidates(self, query: np.ndarray, k: int, only: np.ndarray | None) -> tuple[np.ndarray, Choice]:
+    def _candidates(self, query: np.ndarray, k: int, only: np.ndarray | None) -> tuple[np.ndarray, SearchChoice]:
         reports = self.vectors[: self.reports]
         if only is None:
             return (self._proposed(query, k) if self.graph is not None else _exact(reports, query, k)), self.choice
@@ -90,10 +90,12 @@ class Index:
         if self.graph is None:
             return _exact(reports, query, k, only), replace(self.choice, why=f"{self.choice.why}; {why}")
         if len(only) * self.vectors.shape[1] <= EXACT_NUMBERS:
-            return _exact(reports, query, k, only, self._let_go), Choice("exact", f"{why}: all of them are compared")
+            return _exact(reports, query, k, only, self._let_go), SearchChoice("exact", f"{why}: all of them are compared")
         if (found := self._filtered(query, k, only)) is not None:
             return found, replace(self.choice, why=f"{self.choice.why}; {why}")
-        return _exact(reports, query, k, only, self._let_go), Choice("exact", f"{why}, and too few of them are among the nearest of all")
+        return _exact(reports, query, k, only, self._let_go), SearchChoice(
+            "exact", f"{why}, and too few of them are among the nearest of all"
+        )
 
     def _filtered(self, query: np.ndarray, k: int, only: np.ndarray) -> np.ndarray | None:
         """Candidates from the graph that pass, a margin more than k; None where it would take too many to find them."""
@@ -155,7 +157,7 @@ class Index:
     def search_films(self, query: np.ndarray, k: int, only: np.ndarray | None = None) -> Hits:
         """The k nearest films, of all or of the film rows ``only``; always exact. Rows are rows among the films."""
         query, films = _checked(query), self.vectors[self.reports :]
-        k, choice = min(k, len(films) if only is None else len(only)), Choice("exact", "films are always all compared")
+        k, choice = min(k, len(films) if only is None else len(only)), SearchChoice("exact", "films are always all compared")
         if k < 1:
             return Hits((), (), choice)
         return _ranked(films, _exact(films, query, k, only), query, k, lambda rows: {row: f"{row:012d}" for row in rows}, choice)
@@ -193,7 +195,7 @@ def _ranked(
     query: np.ndarray,
     k: int,
     names: Callable[[Sequence[int]], dict[int, str]],
-    choice: Choice,
+    choice: SearchChoice,
 ) -> Hits:
     """Score in double precision, row by row, so that a row's score does not depend on which others were candidates."""
     rows = np.sort(candidates)

@@ -10,17 +10,17 @@ from ..bundle.bundle import Bundle
 from ..errors import ArtefactDamaged, ArtefactIncompatible
 from . import index
 from .hnsw import load_graph
-from .index import Choice, Index, choose_search
+from .index import Index, SearchChoice, choose_search
 
 
-def choose_index_search(bundle: Bundle, exact: bool | None, queries: int | None) -> Choice:
+def choose_index_search(bundle: Bundle, exact: bool | None, queries: int | None) -> SearchChoice:
     """Whether the graph is wanted, known before any file is read; ``exact`` None leaves it to the sizes."""
     if exact:
-        return Choice("exact", "asked for")
+        return SearchChoice("exact", "asked for")
     if not bundle.index["hnsw"]:
-        return Choice("exact", "the bundle holds no HNSW index", fallback=not compares_all(bundle))
+        return SearchChoice("exact", "the bundle holds no HNSW index", fallback=not compares_all(bundle))
     if exact is False:
-        return Choice("hnsw", "asked for")
+        return SearchChoice("hnsw", "asked for")
     return choose_search(bundle.index["reports"], bundle.manifest["dim"], queries)
 
 
@@ -29,7 +29,7 @@ def compares_all(bundle: Bundle) -> bool:
     return bool(bundle.index["reports"] * bundle.manifest["dim"] <= index.EXACT_NUMBERS)
 
 
-def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wanted: Choice) -> Index:
+def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wanted: SearchChoice) -> Index:
     """The mapped vectors and, where ``wanted``, the graph; ``hnsw`` gives its checked file. Errors: ArtefactIncompatible."""
     array = open_vectors(bundle, vectors)
     graph, choice = None, wanted
@@ -40,9 +40,9 @@ def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wante
         except (ArtefactDamaged, ImportError, RuntimeError) as error:
             if not isinstance(error, ImportError) and Bundle.open(bundle.path).identity != bundle.identity:
                 raise  # not damaged, but removed by a writer
-            graph, choice = None, Choice("exact", _why_not(error), fallback=True)
+            graph, choice = None, SearchChoice("exact", _why_not(error), fallback=True)
     if graph is not None:
-        choice = Choice("hnsw", f"recall@10 against exact search was {bundle.index['hnsw']['recall@10']} when it was last measured")
+        choice = SearchChoice("hnsw", f"recall@10 against exact search was {bundle.index['hnsw']['recall@10']} when it was last measured")
     return Index(array, bundle.index["reports"], graph, (bundle.index["hnsw"] or {}).get("ef", 0), choice)
 
 

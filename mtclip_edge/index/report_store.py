@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ArtefactDamaged, ArtefactIncompatible, Refused
 from ..studies import LABELS
-from .filters import ALL, Allowed, Filters, Where, allowed
+from .filters import ALL, FilteredRows, Filters, Where, allowed
 from .store_schema import open_store
 
 STUDY_IDS_SHOWN = 10
@@ -124,7 +124,7 @@ class ReportStore:
         )
         return [(report, film) for report, film in self._of_rows(query, reports)]
 
-    def allowed(self, filters: Filters, terms: Path | None) -> Allowed:
+    def allowed(self, filters: Filters, terms: Path | None) -> FilteredRows:
         """The rows that pass. Errors: WrongOption for a value that nothing in the bundle has."""
         return allowed(self._rows, filters, terms)
 

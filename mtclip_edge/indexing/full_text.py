@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..files import replace_with
 from ..index.store_schema import open_store
-from .store_writer import writing
+from .store_writer import new_database
 
 TERMS = "CREATE VIRTUAL TABLE terms USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
 
@@ -19,7 +19,7 @@ def write_terms(path: Path, store: Path, old: Path | None = None) -> Path:
         file.unlink(missing_ok=True)
         if old:
             shutil.copyfile(old, file)
-        with closing(open_store(store)) as source, writing(file) as db:
+        with closing(open_store(store)) as source, new_database(file) as db:
             if not old:
                 db.execute(TERMS)
             (known,) = db.execute("SELECT coalesce(max(rowid) + 1, 0) FROM terms").fetchone()

@@ -12,7 +12,7 @@ from ..bundle.bundle import Bundle
 from ..errors import ExtraMissing, Refused
 from ..files import private_dir, replace_with
 from ..index.store_schema import open_store
-from .vectors import Searchable
+from .vectors import IndexFiles
 
 ROWS = 10_000
 _TABLES = {
@@ -37,7 +37,7 @@ def export_parquet(path: Path, to: Path) -> list[str]:
     except ImportError:
         raise ExtraMissing("Parquet needs pyarrow", hint="pip install 'mtclip-edge[parquet]'") from None
     bundle = Bundle.open(path)
-    parts = Searchable.of(bundle)
+    parts = IndexFiles.of(bundle)
     if to.exists():
         raise Refused(f"{to}: is there already", hint="name a new folder with --to")
     private_dir(to.parent)

@@ -20,7 +20,7 @@ _LABEL = "CASE WHEN normal = abnormal THEN 'unknown' WHEN normal > abnormal THEN
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[sqlite3.Connection]:
+def new_database(path: Path) -> Iterator[sqlite3.Connection]:
     """An unpublished file, written without a journal: nobody reads it before it is renamed. A full disk comes as OSError."""
     db = sqlite3.connect(path)
     try:
@@ -39,7 +39,7 @@ def write_store(path: Path, model_id: str, studies: Iterable[Study], films: Iter
 
     def write(file: Path) -> None:
         file.unlink(missing_ok=True)
-        with writing(file) as db:
+        with new_database(file) as db:
             _create(db, model_id)
             insert(db, studies, films)
             db.executescript(INDEXES)
@@ -52,7 +52,7 @@ def extend_store(path: Path, old: Path, studies: Iterable[Study], films: Iterabl
 
     def write(file: Path) -> None:
         shutil.copyfile(old, file)
-        with writing(file) as db:
+        with new_database(file) as db:
             (version,) = db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
             migrate(db, int(version))
             insert(db, studies, films)
@@ -108,7 +108,7 @@ def write_without(path: Path, old: Path, model_id: str, gone: Sequence[str]) -> 
 
         def write(file: Path) -> None:
             file.unlink(missing_ok=True)
-            with writing(file) as db:
+            with new_database(file) as db:
                 _create(db, model_id)
                 for table, columns, query in _COPIES:
                     marks = ",".join("?" * columns)

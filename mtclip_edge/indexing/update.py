@@ -19,7 +19,7 @@ from .build import films_of, publish, record
 from .embedder import Embedder, forget_embedded, resuming
 from .full_text import texts_of, write_terms
 from .store_writer import extend_store, stored_studies, write_without
-from .vectors import Searchable, recall_queries, write_vectors
+from .vectors import IndexFiles, recall_queries, write_vectors
 
 _ASKED_AT_ONCE = 10_000
 
@@ -30,7 +30,7 @@ def add(path: Path, studies: Sequence[Study], *, device: str = "auto", progress:
     Errors: NotABundle, ArtefactDamaged, TextTowerMissing, Refused (a study is there with another report; another writer).
     """
     with changing(path, progress) as (bundle, change):
-        old = Searchable.of(bundle)
+        old = IndexFiles.of(bundle)
         new = _new(bundle, old, studies, say)
         if not new:
             say("nothing to add")
@@ -52,7 +52,7 @@ def merge(path: Path, other: Path, *, progress: Progress = silent, say: Say = si
         if theirs.manifest["model_id"] != bundle.manifest["model_id"]:
             found, expected = theirs.manifest["model_id"], bundle.manifest["model_id"]
             raise ArtefactIncompatible(f"{other}: made with another model", f"expected {expected[:23]}…, found {found[:23]}…")
-        old, source = Searchable.of(bundle), Searchable.of(theirs)
+        old, source = IndexFiles.of(bundle), IndexFiles.of(theirs)
         new = _new(bundle, old, stored_studies(source.store), say)
         if not new:
             say("nothing to add")
@@ -77,7 +77,7 @@ def remove(
     before cannot be removed (published all the same).
     """
     with changing(path, progress) as (bundle, change):
-        old = Searchable.of(bundle)
+        old = IndexFiles.of(bundle)
         with ReportStore(old.store, bundle.manifest["model_id"]) as store:
             gone = store.named(studies, patients, sources)
         reports, films, changed = write_without(change.file("store"), old.store, bundle.manifest["model_id"], gone)
@@ -117,7 +117,7 @@ def _recall_line(hnsw: dict[str, Any] | None) -> str:
     return f"recall@10 against exact search: {hnsw['recall@10']} (M {hnsw['M']}, ef {hnsw['ef']}, {hnsw['queries']} queries)"
 
 
-def _new(bundle: Bundle, old: Searchable, studies: Iterable[Study], say: Say) -> list[Study]:
+def _new(bundle: Bundle, old: IndexFiles, studies: Iterable[Study], say: Say) -> list[Study]:
     """The studies with a report that the bundle does not hold. Errors: Refused where one of them is there with another report."""
     studies = list(studies)
     wanted = [study for study in studies if study.report_id]
@@ -145,7 +145,7 @@ Vectors = tuple[np.ndarray, np.ndarray, list[tuple[Film, Study]]]
 def _extended(
     bundle: Bundle,
     change: Change,
-    old: Searchable,
+    old: IndexFiles,
     new: Sequence[Study],
     vectors_of: Callable[[Sequence[Study], Sequence[tuple[Film, Study]]], Vectors],
 ) -> Bundle:
@@ -183,7 +183,7 @@ def _embed(embedder: Embedder, reports: Sequence[Study], films: Sequence[tuple[F
     return texts, found.vectors, [films[row] for row in found.read]
 
 
-def _copied(store: ReportStore, source: Searchable, reports: Sequence[Study], films: Sequence[tuple[Film, Study]]) -> Vectors:
+def _copied(store: ReportStore, source: IndexFiles, reports: Sequence[Study], films: Sequence[tuple[Film, Study]]) -> Vectors:
     rows = store.row_of({study.report_id for study in reports if study.report_id})
     of_film = store.film_rows()
     return (

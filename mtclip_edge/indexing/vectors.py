@@ -39,7 +39,7 @@ def write_vectors(path: Path, dim: int, reports: Sequence[np.ndarray], films: Se
 
 
 @dataclass(frozen=True)
-class Searchable:
+class IndexFiles:
     """The checked files of a bundle's searchable part, and its vectors."""
 
     store: Path
@@ -48,7 +48,7 @@ class Searchable:
     reports: int
 
     @classmethod
-    def of(cls, bundle: Bundle) -> "Searchable":
+    def of(cls, bundle: Bundle) -> "IndexFiles":
         """Errors: ArtefactDamaged, ArtefactIncompatible."""
         about = bundle.index
         terms = bundle.file(about["terms"]) if about.get("terms") else None

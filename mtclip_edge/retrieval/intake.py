@@ -13,7 +13,7 @@ from ..films.read import Film, Source, read_film
 from ..inference.encoders import FilmEncoder
 from ..workers import ahead, batches
 from .results import Clock, Input
-from .study_mean import Seen
+from .study_mean import EmbeddedFilm
 
 BATCH = 8
 Named = tuple[str, str | Source | MtclipError]  # a film with the name it is shown under, or an error in its place
@@ -58,7 +58,7 @@ class Intake:
             found = replace(found, notes=(*found.notes, f"rendered by {self._render}; the bundle's own films are by {self._own}"))
         return self._admission.turned(found)
 
-    def see(self, films: Iterable[Named]) -> Iterator[Seen | MtclipError]:
+    def see(self, films: Iterable[Named]) -> Iterator[EmbeddedFilm | MtclipError]:
         """Films in order, each embedded and judged; an error stands where a film cannot be read.
 
         The next batch is in the tower while the caller looks at this one.
@@ -93,10 +93,10 @@ class Intake:
             film.clock.note("encode", each_ms)
             yield Embedded(film, vector, float(logit))
 
-    def _seen(self, embedded: Embedded) -> Seen:
+    def _seen(self, embedded: Embedded) -> EmbeddedFilm:
         decoded = embedded.decoded
         film = decoded.film
         judged, answered = self._admission.judge(film, decoded.pixels, embedded.vector)
         read = Input(film.kind, judged.verdict, judged.reasons, film.header.ids if self._show_ids and film.header else None)
         grey = film.grey if self._keep_films else None
-        return Seen(decoded.name, read, answered, film.header, embedded.vector, embedded.logit, decoded.clock.laps, grey)
+        return EmbeddedFilm(decoded.name, read, answered, film.header, embedded.vector, embedded.logit, decoded.clock.laps, grey)

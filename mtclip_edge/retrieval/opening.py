@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..bundle.bundle import Bundle
 from ..films import read
 from ..films.gate import Admission, FilmGate
-from ..index.filters import Allowed, Filters
+from ..index.filters import FilteredRows, Filters
 from ..index.fusion import Fusion, choose_fusion
 from ..index.index import Index
 from ..index.opening import choose_index_search, compares_all, open_index
@@ -18,7 +18,7 @@ from ..inference.precision import Precision
 
 
 @dataclass(frozen=True)
-class Wishes:
+class OpenOptions:
     """How a bundle is to be opened; what each means is said by ``Retriever.open``."""
 
     device: str
@@ -36,18 +36,18 @@ class Opened:
     """A bundle's parts, ready for queries; ``passing`` are the rows that the filters leave, None without any."""
 
     bundle: Bundle
-    wishes: Wishes
+    wishes: OpenOptions
     films: FilmEncoder
     precision: Precision
     store: ReportStore
     index: Index
     fusion: Fusion
-    passing: Allowed | None
+    passing: FilteredRows | None
     admission: Admission
     load_ms: float
 
 
-def open_parts(bundle: Bundle, wishes: Wishes) -> Opened:
+def open_parts(bundle: Bundle, wishes: OpenOptions) -> Opened:
     """Every file that a query needs, hashed and then opened; much of it at the same time.
 
     Errors: ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, Refused, ExtraMissing.

@@ -12,7 +12,7 @@ from ..evidence.calibration import Abnormal
 from ..films.film import Ids
 from ..index.fusion import Fusion
 from ..index.hits import FilmHit, Hit, ReportHit
-from ..index.index import Choice
+from ..index.index import SearchChoice
 from ..inference.device import Device
 from ..inference.precision import Precision
 from ..notice import NOTICE
@@ -51,7 +51,7 @@ class BundleFacts:
     precision: Precision
     studies: int
     reports: int
-    search: Choice
+    search: SearchChoice
     fuse: Fusion
 
 

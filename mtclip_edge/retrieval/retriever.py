@@ -18,21 +18,21 @@ from ..errors import FilmUnreadable, MtclipError, NothingToExplain, WrongOption,
 from ..evidence.calibration import Abnormal
 from ..evidence.gather import Gatherer
 from ..evidence.place_graph import Places
-from ..evidence.validation_reference import Standards
+from ..evidence.validation_reference import ValidationReference
 from ..films.read import Source
 from ..folders import user_path
 from ..index.filters import Filters
 from ..index.hits import FilmHit, Hit, ReportHit
-from ..index.index import Choice, Hits
+from ..index.index import Hits, SearchChoice
 from ..inference.device import choose
 from ..inference.encoders import TextEncoder, open_text_encoder
 from ..inference.precision import ASKED, Precision
 from ..inference.preprocessing import RENDERS
 from ..progress import Progress, silent
 from .intake import Intake
-from .opening import Opened, Wishes, open_parts
+from .opening import Opened, OpenOptions, open_parts
 from .results import BundleFacts, Clock, Input, QueryResult, StudyFilm
-from .study_mean import Seen, Study, grouped
+from .study_mean import EmbeddedFilm, StudyQuery, grouped
 
 if TYPE_CHECKING:
     from ..evidence.heat_map import Explained, Target
@@ -48,7 +48,7 @@ class Retriever:
         self._films, self._store, self._index = opened.films, opened.store, opened.index
         self._text: tuple[TextEncoder, Precision] | None = None
         self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films)
-        standards, fused = Standards.of(self.bundle.manifest), bool(self.fusion.weight)
+        standards, fused = ValidationReference.of(self.bundle.manifest), bool(self.fusion.weight)
         gatherer = Gatherer(self._index, self._store, standards, self.filters, self._passing, fused, self._shown)
         self._gatherer = gatherer if evidence else None
 
@@ -84,7 +84,7 @@ class Retriever:
         """
         if render is not None and render not in RENDERS:
             raise not_among("render", render, RENDERS)
-        wishes = Wishes(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
+        wishes = OpenOptions(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
         path = user_path(bundle)
         while True:
             found = Bundle.open(path)
@@ -119,7 +119,7 @@ class Retriever:
         Films that cannot be read give their errors before; a study without a frontal film gives an error.
         """
         _check_k(k)
-        seen: list[Seen] = []
+        seen: list[EmbeddedFilm] = []
         for film in self._intake.see(films):
             if isinstance(film, MtclipError):
                 yield film
@@ -218,7 +218,7 @@ class Retriever:
         return f"without films: {self.fusion.why}" if not self.fusion.weight and self.fusion.why != "not asked for" else None
 
     @property
-    def search(self) -> Choice:
+    def search(self) -> SearchChoice:
         """What searches the reports, and why."""
         return self._index.choice
 
@@ -242,7 +242,7 @@ class Retriever:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _answer(self, film: Seen, k: int) -> QueryResult:
+    def _answer(self, film: EmbeddedFilm, k: int) -> QueryResult:
         clock = Clock(film.timings)
         return self._answered("film", film.name, film.vector, film.logit, film.input, film.answered, clock, k, film.grey)
 
@@ -282,7 +282,7 @@ class Retriever:
             grey=grey,
         )
 
-    def _answer_study(self, study: Study, k: int) -> QueryResult | MtclipError:
+    def _answer_study(self, study: StudyQuery, k: int) -> QueryResult | MtclipError:
         clock, first = Clock(study.timings), (study.frontal or study.films)[0]
         if study.frontal:
             return self._answered("study", first.name, study.vector, study.logit, study.input, True, clock, k, first.grey, study.to_films())
@@ -316,7 +316,7 @@ class Retriever:
             for rank, (score, film) in enumerate(zip(found.scores, self._store.films(found.rows), strict=True), 1)
         )
 
-    def _facts(self, precision: Precision, choice: Choice) -> BundleFacts:
+    def _facts(self, precision: Precision, choice: SearchChoice) -> BundleFacts:
         counts, manifest = self.bundle.index, self.bundle.manifest
         return BundleFacts(
             identity=self.bundle.identity,

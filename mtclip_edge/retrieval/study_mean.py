@@ -18,7 +18,7 @@ LATERAL = ("LL", "RL", "LATERAL", "LAT", "L LAT", "R LAT", "LLO", "RLO", "LLD", 
 
 
 @dataclass(frozen=True)
-class Seen:
+class EmbeddedFilm:
     """An embedded film: unit vector float32 [dim], logit, what its header says, milliseconds of each stage; its pixels where kept."""
 
     name: str
@@ -32,13 +32,13 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyQuery:
     """The films of one study in the order given, and which of them count."""
 
-    films: tuple[Seen, ...]
+    films: tuple[EmbeddedFilm, ...]
 
     @property
-    def frontal(self) -> tuple[Seen, ...]:
+    def frontal(self) -> tuple[EmbeddedFilm, ...]:
         return tuple(film for film in self.films if not_counted(film) is None)
 
     @property
@@ -72,7 +72,7 @@ class Study:
         return tuple(StudyFilm(film.name, (why := not_counted(film)) is None, why) for film in self.films)
 
 
-def not_counted(film: Seen) -> str | None:
+def not_counted(film: EmbeddedFilm) -> str | None:
     """Why a film is left out of its study's mean; None where it counts."""
     if film.header is not None and film.header.view in LATERAL:
         return f"view position {film.header.view}: not frontal"
@@ -81,10 +81,10 @@ def not_counted(film: Seen) -> str | None:
     return None
 
 
-def grouped(films: Iterable[Seen]) -> Sequence[Study]:
+def grouped(films: Iterable[EmbeddedFilm]) -> Sequence[StudyQuery]:
     """Studies in the order of their first film."""
-    studies: dict[Any, list[Seen]] = {}
+    studies: dict[Any, list[EmbeddedFilm]] = {}
     for number, film in enumerate(films):
         key = film.header.study if film.header is not None and film.header.study else number
         studies.setdefault(key, []).append(film)
-    return [Study(tuple(members)) for members in studies.values()]
+    return [StudyQuery(tuple(members)) for members in studies.values()]

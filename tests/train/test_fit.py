@@ -300,9 +300,9 @@ def test_resume_of_a_finished_run_of_another_configuration(tiny_run: Path, sourc
 
 def test_embeddings_can_be_cut_because_the_space_is_turned() -> None:
     """The first half of the numbers finds nearly what all find, and more than any half did before."""
-    from mtclip_edge.evaluation.figures import Embedded
+    from mtclip_edge.evaluation.figures import ModelOutput
 
-    def recall(embedded: Embedded) -> float:
+    def recall(embedded: ModelOutput) -> float:
         return evaluate(table(100, 2).cases, embedded.film, None, embedded.report)["film_to_report"]["recall@5"]["value"]
 
     config = TrainConfig(epochs=30, batch_size=64, lr=5e-3, patience=30)
@@ -311,7 +311,7 @@ def test_embeddings_can_be_cut_because_the_space_is_turned() -> None:
     for _ in range(2):
         done.space.load_state_dict(done.best)
         film, _, report = loop.embed(done.space, table(100, 2))
-        found.append(Embedded(film, None, report))
+        found.append(ModelOutput(film, None, report))
         done.finish()
     assert recall(found[0]) == recall(found[1])
     assert recall(found[1].first(6)) > recall(found[0].first(6))

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from mtclip_edge.errors import LeakFound
-from mtclip_edge.evaluation.bootstrap import Drawn, interval
+from mtclip_edge.evaluation.bootstrap import Bootstrapped, interval
 from mtclip_edge.evaluation.bundle_models import of_split
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.document import Result, document
-from mtclip_edge.evaluation.figures import SEED, Embedded, Judged
+from mtclip_edge.evaluation.figures import SEED, Judged, ModelOutput
 from mtclip_edge.evaluation.leaks import between_splits
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.source import open_source
@@ -68,17 +68,17 @@ def ablate(
     return document(results, tables[2].cases, data, split, leaks=leaks)
 
 
-def _one(config: TrainConfig, backbone: Backbone, tables: Sequence[Table], known: frozenset[str]) -> list[Drawn]:
+def _one(config: TrainConfig, backbone: Backbone, tables: Sequence[Table], known: frozenset[str]) -> list[Bootstrapped]:
     """One training and its figures on the third table."""
     train, validation, test = tables
     fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train, validation, test.label.device).run(None, False, silent)
     calibration = fitted.finish()
     film, logit, report = embed(fitted.space, test)
-    embedded = Embedded(film, logit if config.bce else None, report, calibration, prefixes=fitted.shape.prefixes)
+    embedded = ModelOutput(film, logit if config.bce else None, report, calibration, prefixes=fitted.shape.prefixes)
     return Judged(test.cases, embedded, known).draw()
 
 
-def _averaged(name: str, runs: Sequence[Sequence[Drawn]]) -> Result:
+def _averaged(name: str, runs: Sequence[Sequence[Bootstrapped]]) -> Result:
     """The mean over seeds of every figure; for every draw, the mean over seeds drawn with it."""
     keyed = [{(d.figure.name, d.figure.subset): d for d in run} for run in runs]
     found = []
@@ -89,11 +89,11 @@ def _averaged(name: str, runs: Sequence[Sequence[Drawn]]) -> Result:
         seeds = np.random.default_rng(SEED).integers(len(same), size=table.shape)
         draws = np.take_along_axis(table, seeds, axis=0).mean(axis=0)
         low, high = interval(draws)
-        found.append(Drawn(replace(first.figure, value=statistics.fmean(values) if values else None, low=low, high=high), draws))
+        found.append(Bootstrapped(replace(first.figure, value=statistics.fmean(values) if values else None, low=low, high=high), draws))
     return Result(name, "ablation", None, _spread(keyed), tuple(found))
 
 
-def _spread(keyed: Sequence[dict[tuple[str, str], Drawn]]) -> tuple[str, ...]:
+def _spread(keyed: Sequence[dict[tuple[str, str], Bootstrapped]]) -> tuple[str, ...]:
     """Standard deviation over the seeds of the figures that matter most."""
     notes = [f"mean of {len(keyed)} seeds"]
     for name in _SPREAD:

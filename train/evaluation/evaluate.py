@@ -13,7 +13,7 @@ from mtclip_edge.bundle.demo import resolve
 from mtclip_edge.display.evaluation_page import Picture, page
 from mtclip_edge.display.formats import dumps
 from mtclip_edge.errors import LeakFound, SourceUnusable, WrongOption
-from mtclip_edge.evaluation.bundle_models import Model, bundle_models, judge, of_split
+from mtclip_edge.evaluation.bundle_models import Model, bundle_models, evaluate_model, of_split
 from mtclip_edge.evaluation.document import document
 from mtclip_edge.evaluation.leaks import between_splits, with_training
 from mtclip_edge.files import private_dir, write_bytes
@@ -58,7 +58,7 @@ def assess(asked: Asked, *, say: Say = silent, progress: Progress = silent) -> d
     searched, named = _searched(asked, studies, say)
     models = _models(asked, studies, searched, say, progress)
     known = frozenset(study.report_id for study in reading.split("train") if study.report_id)
-    results = [judge(model, known if asked.split != "train" else frozenset()) for model in models]
+    results = [evaluate_model(model, known if asked.split != "train" else frozenset()) for model in models]
     found = document(results, models[0].cases, asked.data, asked.split, named, leaks)
     if out := asked.out or _beside(asked):
         shown = next((model for model in models if model.kind != "backbone"), models[0])

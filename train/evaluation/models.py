@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mtclip_edge.errors import BackboneUnusable
 from mtclip_edge.evaluation.bundle_models import Model, name_unread
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import Embedded
+from mtclip_edge.evaluation.figures import ModelOutput
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.studies import Study
@@ -42,7 +42,7 @@ def run_model(
     used, why = choose_device(device)
     table = _tabulate(backbone, studies, searched, used, say, progress)
     film, logit, report = embed(run.space.to(used), table)
-    embedded = Embedded(
+    embedded = ModelOutput(
         film,
         logit if run.record["config"]["bce"] else None,  # without that loss the head was never trained
         report if len(report) else None,
@@ -76,7 +76,7 @@ def backbone_models(
         shaped = replace(backbone, preprocessing=replace(backbone.preprocessing, geometry=geometry))
         table = _tabulate(shaped, studies, searched, used, say if geometry == "crop" else silent, progress)
         film, report = _unit(table.film), _unit(table.text)
-        embedded = Embedded(film, _zero_shot_logit(shaped, film), report if len(report) else None)
+        embedded = ModelOutput(film, _zero_shot_logit(shaped, film), report if len(report) else None)
         models.append(Model(f"{spec} ({geometry})", "backbone", table.cases, embedded, None, (note, "zero-shot; head by prompts")))
     return models
 
