@@ -301,7 +301,7 @@ def warm(path: Path, way: str, queries: Path, filtered: str) -> None:
         times = []
         for query in np.load(queries):
             started = time.perf_counter()
-            retriever._shown(retriever._found(query, 10))
+            retriever._answers.search.shown(retriever._answers.search.reports(query, 10).first(10))
             times.append(1000 * (time.perf_counter() - started))
     p50, p95 = statistics.median(times), sorted(times)[int(0.95 * len(times))]
     print(f"warm, {retriever.search.used}, {name}: p50 {p50:.2f} ms, p95 {p95:.2f} ms, peak {peak():.0f} MB", flush=True)

@@ -552,7 +552,7 @@ def test_a_study_is_the_mean_of_its_frontal_films(mtclip, tiny_bundle: Path, sou
     with Retriever.open(tiny_bundle) as retriever:
         vectors, logits = retriever._films.encode_films([np.asarray(Image.open(path)) for path in paths[:2]])
         mean = vectors.mean(axis=0) / np.linalg.norm(vectors.mean(axis=0))
-        expected = retriever._shown(retriever._found(mean, 5))
+        expected = retriever._answers.search.shown(retriever._answers.search.reports(mean, 5).first(5))
         assert [hit["report_id"] for hit in study["hits"]] == [hit.report_id for hit in expected]
         np.testing.assert_allclose([hit["score"] for hit in study["hits"]], [hit.score for hit in expected], atol=1e-4)
         assert study["abnormal"]["probability"] == pytest.approx(1 / (1 + np.exp(-logits.mean())), abs=1e-4)

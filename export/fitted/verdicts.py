@@ -16,10 +16,9 @@ from ...evidence.verdict import (
     VOTERS,
     Measured,
     TrustRule,
-    abnormal_share,
     against,
     fitted_temperature,
-    weights,
+    vote_of,
 )
 
 Array = np.ndarray
@@ -41,7 +40,7 @@ def measure(
     found = np.isfinite(scores).any(axis=1)
     temperature = fitted_temperature(scores[found])
     best = Similarities.fit(scores[found, 0])
-    vote = abnormal_share(labels, weights(scores, temperature or TEMPERATURE))
+    vote = vote_of(scores, labels, temperature or TEMPERATURE)
     rule, why = None, _why_not(cases, logits, calibration)
     if logits is not None and calibration and not why:
         rare = np.array([best is not None and best.percentile(score) < RARE for score in scores[:, 0]])

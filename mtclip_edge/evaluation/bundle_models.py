@@ -1,6 +1,8 @@
 """``eval``: models on the same cases, what may be compared of them, and the document of it all. A bundle needs no torch here."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from ..bundle.bundle import Bundle
-from ..errors import SourceUnusable, TextTowerMissing, not_among
+from ..errors import ArtefactDamaged, SourceUnusable, TextTowerMissing, not_among
 from ..evidence.calibration import Calibration
+from ..index.index import Index
+from ..index.opening import choose_index_search, open_index
+from ..index.report_store import ReportStore
 from ..inference.device import Device, choose
 from ..inference.embed_films import embed_films
 from ..inference.encoders import FilmEncoder, open_text_encoder
 from ..inference.precision import GPU_ONLY
 from ..notice import NOTICE
 from ..progress import Progress, Say, silent
-from ..retrieval.retriever import Retriever
 from ..sources.source import Reading
 from ..studies import SPLITS, Study
 from .bundle_verdicts import trusted
@@ -68,6 +72,7 @@ def bundle_models(
     bundle, chosen = Bundle.open(path), choose(device)
     cases = Cases.of(studies, searched)
     models: list[Model] = []
+    search = ""  # of the reports' own vectors: the same whatever precision asks
     for precision in bundle.precisions("image"):
         if precision in GPU_ONLY and chosen.used == "cpu":
             say(f"left out: {precision} is not for a CPU")
@@ -86,7 +91,8 @@ def bundle_models(
             prefixes=tuple(manifest.get("prefixes", ())),
             trusted=trusted(bundle, films.vectors, logits, patients) if logits is not None else None,
         )
-        notes = (f"{precision} on {chosen.used}", _search_note(path, precision, films.vectors))
+        search = search or _search_note(bundle, films.vectors)
+        notes = (f"{precision} on {chosen.used}", search)
         models.append(Model(str(path), "bundle", read, embedded, precision, notes))
     return models
 
@@ -110,14 +116,28 @@ def _reports(bundle: Bundle, precision: str, device: Device, cases: Cases, say: 
         return None
 
 
-def _search_note(path: Path, precision: str, films: np.ndarray) -> str:
+def _search_note(bundle: Bundle, films: np.ndarray) -> str:
     """How often the bundle's own search of its own reports finds for these films what comparing with every report finds."""
-    with Retriever.open(path, precision=precision, exact=False) as quick, Retriever.open(path, precision=precision, exact=True) as exact:
-        if quick.search.used == "exact":
-            return f"exact search: {quick.search.why}"
-        found = [(set(quick.nearest(film, 10)), set(exact.nearest(film, 10))) for film in films]
+    exact, quick = (_searched(bundle, exact) for exact in (True, False))
+    if quick.choice.used == "exact":
+        return f"exact search: {quick.choice.why}"
+    with closing(ReportStore(bundle.file(bundle.index["store"]), bundle.manifest["model_id"])) as store:
+        found = [[set(index.search_reports(film, 10, store.report_ids).rows) for index in (quick, exact)] for film in films]
     overlap = np.mean([len(a & b) / len(b) for a, b in found])
-    return f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in its {quick.bundle.index['reports']} reports"
+    return f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in its {bundle.index['reports']} reports"
+
+
+def _searched(bundle: Bundle, exact: bool) -> Index:
+    """The bundle's reports, compared one by one or by its graph where that can be used."""
+    wanted = choose_index_search(bundle, exact, None)
+    graph: Future[Path] | None = None
+    if wanted.used == "hnsw":
+        graph = Future()
+        try:
+            graph.set_result(bundle.file(bundle.index["hnsw"]["file"]))
+        except ArtefactDamaged as damage:
+            graph.set_exception(damage)
+    return open_index(bundle, bundle.file(bundle.index["vectors"]), graph, wanted)
 
 
 def of_split(reading: Reading, split: str) -> list[Study]:

@@ -8,7 +8,7 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..evidence.calibration import Calibration
 from ..evidence.validation_reference import ValidationReference
-from ..evidence.verdict import RARE, VOTERS, FilmVerdicts, abnormal_share, against, weights
+from ..evidence.verdict import RARE, VOTERS, FilmVerdicts, against, vote_of
 from ..index.index import Index, SearchChoice
 from ..index.opening import open_vectors
 from ..index.report_store import ReportStore
@@ -33,7 +33,7 @@ def trusted(bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[st
         asked = [_asked(index, store, vector, patient) for vector, patient in zip(vectors, patients, strict=True)]
     scores, labels = (np.array(column) for column in zip(*asked, strict=True))
     probability = np.round(calibration.probability(logits), 4)  # as a query tells it
-    vote = abnormal_share(labels, weights(scores, standards.temperature))
+    vote = vote_of(scores, labels, standards.temperature)
     known = standards.similarities
     rare = np.array([known is not None and known.percentile(score) < RARE for score in scores[:, 0]])
     trust = standards.rule.trust(probability, vote)

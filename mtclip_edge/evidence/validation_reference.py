@@ -57,6 +57,10 @@ class ValidationReference:
         found = Similarities(known["films"], tuple(best)) if best and not changed else None
         return cls(known["temperature"] or TEMPERATURE, found, _CHANGED if best and changed else known["best_scores_why"], rule, why)
 
+    def percentile(self, cosine: float) -> float | None:
+        """Where a best report's cosine lies among those of validation films, in percent; None where nothing is known of them."""
+        return self.similarities.percentile(cosine) if self.similarities else None
+
 
 def searched(manifest: Mapping[str, Any]) -> str:
     """What stands for the set of reports: the hash of their vectors' file."""

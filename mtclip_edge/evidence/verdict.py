@@ -144,6 +144,16 @@ def abnormal_share(labels: Array, weight: Array) -> Array:
     return np.divide((weight * (labels == 1)).sum(axis=-1), known, out=np.full(np.shape(known), np.nan), where=known > 0)
 
 
+def vote_of(scores: Array, labels: Array, temperature: float) -> Array:
+    """The vote of the nearest reports: the weighted share of abnormal among the labelled, float [...]; NaN where none has a label.
+
+    ``scores`` float [..., k] cosines, minus infinity where there are fewer; ``labels`` int [..., k], 0 normal, 1 abnormal, -1 unknown.
+    """
+    if not np.shape(scores)[-1]:
+        return np.full(np.shape(scores)[:-1], np.nan)
+    return abnormal_share(labels, weights(scores, temperature))
+
+
 def fitted_temperature(scores: Array) -> float | None:
     """The temperature of float [films, k] falling cosines, minus infinity where there are fewer; None without two reports to compare."""
     last = np.where(np.isfinite(scores), scores, np.inf).min(axis=1, initial=np.inf)

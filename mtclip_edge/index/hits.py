@@ -1,7 +1,11 @@
 """What a search finds, as it is shown: reports and films with rank, score and what the store says of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from .filters import ALL, Where
+from .index import Hits
+from .report_store import ReportStore
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,10 @@ class ReportHit:
     impression: str
     text: str
     percentile: float | None = None
+
+    def at(self, rank: int) -> "ReportHit":
+        """The same report in another place."""
+        return replace(self, rank=rank)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -60,3 +68,20 @@ class FilmHit:
 
 
 Hit = ReportHit | FilmHit
+
+
+def report_hits(store: ReportStore, hits: Hits, where: Where = ALL) -> tuple[ReportHit, ...]:
+    """Found report rows with what the store says of them; of their studies those that pass ``where``."""
+    stored = store.reports(hits.rows, where)
+    return tuple(
+        ReportHit(rank, score, r.report_id, r.label, r.studies, r.study_ids, r.findings, r.impression, r.text)
+        for rank, (score, r) in enumerate(zip(hits.scores, stored, strict=True), 1)
+    )
+
+
+def film_hits(store: ReportStore, hits: Hits) -> tuple[FilmHit, ...]:
+    """Found film rows with what the store says of them."""
+    return tuple(
+        FilmHit(rank, score, film.study_id, film.name, film.label)
+        for rank, (score, film) in enumerate(zip(hits.scores, store.films(hits.rows), strict=True), 1)
+    )

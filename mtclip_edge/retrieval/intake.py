@@ -29,13 +29,7 @@ class Decoded:
     clock: Clock
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """``vector`` float32 [dim], unit length; ``logit`` of the abnormal head."""
-
-    decoded: Decoded
-    vector: np.ndarray
-    logit: float
+TowerOutput = tuple[Decoded, np.ndarray, float]  # a film, its unit vector float32 [dim], the logit of the abnormal head
 
 
 class Intake:
@@ -80,23 +74,23 @@ class Intake:
         clock.lap("preprocess")
         return Decoded(name, decoded, pixels, clock)
 
-    def _embed(self, batch: Sequence[Decoded | MtclipError]) -> list[Embedded | MtclipError]:
+    def _embed(self, batch: Sequence[Decoded | MtclipError]) -> list[TowerOutput | MtclipError]:
         good = [item for item in batch if isinstance(item, Decoded)]
         rows = iter(self._embedded(good) if good else ())
         return [next(rows) if isinstance(item, Decoded) else item for item in batch]
 
-    def _embedded(self, films: Sequence[Decoded]) -> Iterator[Embedded]:
+    def _embedded(self, films: Sequence[Decoded]) -> Iterator[TowerOutput]:
         started = time.perf_counter()
         vectors, logits = self._encoder.encode(np.stack([film.pixels for film in films]))
         each_ms = 1000 * (time.perf_counter() - started) / len(films)
         for film, vector, logit in zip(films, vectors, logits, strict=True):
             film.clock.note("encode", each_ms)
-            yield Embedded(film, vector, float(logit))
+            yield film, vector, float(logit)
 
-    def _seen(self, embedded: Embedded) -> EmbeddedFilm:
-        decoded = embedded.decoded
+    def _seen(self, output: TowerOutput) -> EmbeddedFilm:
+        decoded, vector, logit = output
         film = decoded.film
-        judged, answered = self._admission.judge(film, decoded.pixels, embedded.vector)
+        judged, answered = self._admission.judge(film, decoded.pixels, vector)
         read = Input(film.kind, judged.verdict, judged.reasons, film.header.ids if self._show_ids and film.header else None)
         grey = film.grey if self._keep_films else None
-        return EmbeddedFilm(decoded.name, read, answered, film.header, embedded.vector, embedded.logit, decoded.clock.laps, grey)
+        return EmbeddedFilm(decoded.name, read, answered, film.header, vector, logit, decoded.clock.laps, grey)

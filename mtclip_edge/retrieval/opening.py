@@ -36,7 +36,7 @@ class Opened:
     """A bundle's parts, ready for queries; ``passing`` are the rows that the filters leave, None without any."""
 
     bundle: Bundle
-    wishes: OpenOptions
+    options: OpenOptions
     films: FilmEncoder
     precision: Precision
     store: ReportStore
@@ -47,34 +47,34 @@ class Opened:
     load_ms: float
 
 
-def open_parts(bundle: Bundle, wishes: OpenOptions) -> Opened:
+def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
     """Every file that a query needs, hashed and then opened; much of it at the same time.
 
     Errors: ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, Refused, ExtraMissing.
     """
     started = time.perf_counter()
-    about, match = bundle.index, wishes.filters.match
-    fusion = choose_fusion(wishes.fuse, bundle.manifest.get("fuse"))
+    about, match = bundle.index, options.filters.match
+    fusion = choose_fusion(options.fuse, bundle.manifest.get("fuse"))
     with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
-        graph = pool.submit(bundle.graph, "image", likely_precision(bundle, wishes.precision, wishes.device))
+        graph = pool.submit(bundle.graph, "image", likely_precision(bundle, options.precision, options.device))
         store = pool.submit(bundle.file, about["store"])
         vectors = pool.submit(bundle.file, about["vectors"])
-        wanted = choose_index_search(bundle, wishes.exact, wishes.queries)
-        graph_read = about["hnsw"] and not wishes.exact and (wanted.used == "hnsw" or compares_all(bundle))
+        wanted = choose_index_search(bundle, options.exact, options.queries)
+        graph_read = about["hnsw"] and not options.exact and (wanted.used == "hnsw" or compares_all(bundle))
         hnsw = pool.submit(bundle.file, about["hnsw"]["file"]) if graph_read else None
         terms = pool.submit(bundle.file, about["terms"]) if match is not None and about.get("terms") else None
         gate = pool.submit(open_film_gate, bundle)
-        chosen = choose(wishes.device)  # imports onnxruntime
+        chosen = choose(options.device)  # imports onnxruntime
         graph.result()
         pool.submit(read.ready)  # onnxruntime lets go of the interpreter while it prepares the graph
         searching = pool.submit(lambda: open_index(bundle, vectors.result(), hnsw, wanted))
-        films, used = open_film_encoder(bundle, chosen, wishes.precision)
+        films, used = open_film_encoder(bundle, chosen, options.precision)
         found = searching.result()
         reports = ReportStore(store.result(), bundle.manifest["model_id"])
-        passing = reports.allowed(wishes.filters, terms.result() if terms else None) if wishes.filters else None
-        admission = Admission(gate.result(), wishes.force, wishes.invert)
+        passing = reports.allowed(options.filters, terms.result() if terms else None) if options.filters else None
+        admission = Admission(gate.result(), options.force, options.invert)
     load_ms = 1000 * (time.perf_counter() - started)
-    return Opened(bundle, wishes, films, used, reports, found, fusion, passing, admission, load_ms)
+    return Opened(bundle, options, films, used, reports, found, fusion, passing, admission, load_ms)
 
 
 def open_film_gate(bundle: Bundle) -> FilmGate | None:

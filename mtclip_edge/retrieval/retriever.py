@@ -6,7 +6,6 @@ with Retriever.open("bundle") as retriever:
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,25 +13,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..bundle.bundle import Bundle
-from ..errors import FilmUnreadable, MtclipError, NothingToExplain, WrongOption, not_among
-from ..evidence.calibration import Abnormal
-from ..evidence.gather import Gatherer
+from ..errors import MtclipError, NothingToExplain, WrongOption, not_among
 from ..evidence.place_graph import Places
-from ..evidence.validation_reference import ValidationReference
 from ..films.read import Source
 from ..folders import user_path
 from ..index.filters import Filters
-from ..index.hits import FilmHit, Hit, ReportHit
-from ..index.index import Hits, SearchChoice
+from ..index.index import SearchChoice
 from ..inference.device import choose
 from ..inference.encoders import TextEncoder, open_text_encoder
 from ..inference.precision import ASKED, Precision
 from ..inference.preprocessing import RENDERS
 from ..progress import Progress, silent
+from .answers import Answerer
 from .intake import Intake
 from .opening import Opened, OpenOptions, open_parts
-from .results import BundleFacts, Clock, Input, QueryResult, StudyFilm
-from .study_mean import EmbeddedFilm, StudyQuery, grouped
+from .results import Clock, QueryResult
+from .study_mean import EmbeddedFilm, grouped
 
 if TYPE_CHECKING:
     from ..evidence.heat_map import Explained, Target
@@ -43,14 +39,12 @@ class Retriever:
 
     def __init__(self, opened: Opened, *, render: str | None, show_ids: bool, evidence: bool, keep_films: bool):
         self.bundle, self.device, self.fusion = opened.bundle, opened.films.device, opened.fusion
-        self.filters, self._passing = opened.wishes.filters, opened.passing
-        self._precision, self._load_ms = opened.precision, opened.load_ms
+        self.filters, self._passing = opened.options.filters, opened.passing
+        self._precision = opened.precision
         self._films, self._store, self._index = opened.films, opened.store, opened.index
         self._text: tuple[TextEncoder, Precision] | None = None
         self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films)
-        standards, fused = ValidationReference.of(self.bundle.manifest), bool(self.fusion.weight)
-        gatherer = Gatherer(self._index, self._store, standards, self.filters, self._passing, fused, self._shown)
-        self._gatherer = gatherer if evidence else None
+        self._answers = Answerer(opened, evidence)
 
     @classmethod
     def open(
@@ -84,12 +78,12 @@ class Retriever:
         """
         if render is not None and render not in RENDERS:
             raise not_among("render", render, RENDERS)
-        wishes = OpenOptions(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
+        options = OpenOptions(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
         path = user_path(bundle)
         while True:
             found = Bundle.open(path)
             try:
-                opened = open_parts(found, wishes)
+                opened = open_parts(found, options)
             except Exception:
                 # A writer may have published the next generation in between and removed ours, before or after its hash was checked.
                 if Bundle.open(path).identity == found.identity:
@@ -111,7 +105,7 @@ class Retriever:
         """
         _check_k(k)
         for film in self._intake.see(films):
-            yield film if isinstance(film, MtclipError) else self._answer(film, k)
+            yield film if isinstance(film, MtclipError) else self._answers.film(film, k)
 
     def query_studies(self, films: Iterable[tuple[str, str | Source | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
         """The films of each study answered as one (``by_study``), in the order of their first films.
@@ -126,7 +120,7 @@ class Retriever:
             else:
                 seen.append(film)
         for study in grouped(seen):
-            yield self._answer_study(study, k)
+            yield self._answers.study(study, k)
 
     def query_text(self, text: str, k: int = 5) -> QueryResult:
         """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption."""
@@ -135,25 +129,7 @@ class Retriever:
         clock = Clock()
         vector, precision = self._embedded_text(text)
         clock.lap("encode")
-        found = self._found(vector, k)
-        reports = self._shown(found)
-        hits: tuple[Hit, ...] = (*reports, *self._film_hits(vector, k))
-        clock.lap("search")
-        evidence = self._gatherer.of_text(vector, found.rows, reports) if self._gatherer else None
-        clock.lap("evidence")
-        return QueryResult(
-            kind="text",
-            value=text,
-            filters=self.filters.to_dict(),
-            image=None,
-            device=self.device,
-            bundle=self._facts(precision, found.choice),
-            abnormal=None,
-            input=None,
-            hits=hits,
-            timings_ms=clock.timings(self._load_ms),
-            evidence=evidence,
-        )
+        return self._answers.text(text, vector, precision, k, clock)
 
     def explain(
         self,
@@ -199,7 +175,7 @@ class Retriever:
         return Target(self._embedded_text(text)[0], self._index.common)
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
-        """Rows of the k reports nearest to a unit vector float32 [dim]."""
+        """Rows of the k reports nearest to a unit vector float32 [dim]; filters have no part in it."""
         return self._index.search_reports(vector, k, self._store.report_ids).rows
 
     @property
@@ -241,93 +217,6 @@ class Retriever:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    def _answer(self, film: EmbeddedFilm, k: int) -> QueryResult:
-        clock = Clock(film.timings)
-        return self._answered("film", film.name, film.vector, film.logit, film.input, film.answered, clock, k, film.grey)
-
-    def _answered(
-        self,
-        kind: str,
-        name: str,
-        vector: np.ndarray,
-        logit: float,
-        read: Input,
-        answered: bool,
-        clock: "Clock",
-        k: int,
-        grey: np.ndarray | None,
-        study: tuple[StudyFilm, ...] | None = None,
-    ) -> QueryResult:
-        """The answer to an embedded film, or to a study's mean; nothing is searched for what is rejected."""
-        needed = self._gatherer.needed(k) if self._gatherer else k
-        found = self._found(vector, needed, self.fusion.weight) if answered else Hits((), (), self._index.choice)
-        hits, abnormal = self._shown(found.first(k)), Abnormal.of(logit, self.bundle.manifest) if answered else None
-        clock.lap("search")
-        evidence = self._gatherer.of_film(vector, found, hits, abnormal, read.verdict) if self._gatherer and answered else None
-        clock.lap("evidence")
-        return QueryResult(
-            kind=kind,
-            value=name,
-            filters=self.filters.to_dict(),
-            image=name,
-            device=self.device,
-            bundle=self._facts(self._precision, found.choice),
-            abnormal=abnormal,
-            input=read,
-            hits=self._compared(hits),
-            timings_ms=clock.timings(self._load_ms),
-            study=study,
-            evidence=evidence,
-            grey=grey,
-        )
-
-    def _answer_study(self, study: StudyQuery, k: int) -> QueryResult | MtclipError:
-        clock, first = Clock(study.timings), (study.frontal or study.films)[0]
-        if study.frontal:
-            return self._answered("study", first.name, study.vector, study.logit, study.input, True, clock, k, first.grey, study.to_films())
-        if all(film.answered for film in study.films):
-            return FilmUnreadable(f"{first.name}: no frontal film in its study of {len(study.films)}", study.to_films()[0].reason)
-        rejected = next(film for film in study.films if not film.answered)
-        return self._answered("study", first.name, first.vector, 0.0, rejected.input, False, clock, k, first.grey, study.to_films())
-
-    def _found(self, vector: np.ndarray, k: int, weight: float = 0.0) -> Hits:
-        names, only = self._store.report_ids, self._passing.reports if self._passing else None
-        if weight:
-            return self._index.fused(vector, k, names, self._store.films_of, weight, only)
-        return self._index.search_reports(vector, k, names, only)
-
-    def _compared(self, hits: tuple[ReportHit, ...]) -> tuple[ReportHit, ...]:
-        """A film's hits with their percentiles among what validation films got."""
-        gatherer = self._gatherer
-        return tuple(replace(hit, percentile=gatherer.percentile(hit.score)) for hit in hits) if gatherer else hits
-
-    def _shown(self, found: Hits) -> tuple[ReportHit, ...]:
-        stored = self._store.reports(found.rows, self.filters.where())
-        return tuple(
-            ReportHit(rank, score, r.report_id, r.label, r.studies, r.study_ids, r.findings, r.impression, r.text)
-            for rank, (score, r) in enumerate(zip(found.scores, stored, strict=True), 1)
-        )
-
-    def _film_hits(self, vector: np.ndarray, k: int) -> tuple[FilmHit, ...]:
-        found = self._index.search_films(vector, k, self._passing.films if self._passing else None)
-        return tuple(
-            FilmHit(rank, score, film.study_id, film.name, film.label)
-            for rank, (score, film) in enumerate(zip(found.scores, self._store.films(found.rows), strict=True), 1)
-        )
-
-    def _facts(self, precision: Precision, choice: SearchChoice) -> BundleFacts:
-        counts, manifest = self.bundle.index, self.bundle.manifest
-        return BundleFacts(
-            identity=self.bundle.identity,
-            demo=self.bundle.demo,
-            backbone=manifest["backbone"]["name"],
-            precision=precision,
-            studies=counts["studies"],
-            reports=counts["reports"],
-            search=choice,
-            fuse=self.fusion,
-        )
 
     def _embedded_text(self, text: str) -> tuple[np.ndarray, Precision]:
         encoder, precision = self._text_encoder()

@@ -1,0 +1,240 @@
+"""An embedded film, study or text becomes an answer: the index is asked once for everything, then evidence is computed from that."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from ..errors import FilmUnreadable, MtclipError
+from ..evidence.calibration import Abnormal
+from ..evidence.gather import (
+    NamedFinding,
+    Neighbours,
+    Voters,
+    evidence_of_film,
+    evidence_of_text,
+    with_percentiles,
+)
+from ..evidence.validation_reference import ValidationReference
+from ..evidence.verdict import VOTERS
+from ..index.filters import Filters
+from ..index.hits import FilmHit, ReportHit, film_hits, report_hits
+from ..index.index import Hits, SearchChoice
+from ..inference.precision import Precision
+from ..studies import LABELS
+from .opening import Opened
+from .results import BundleFacts, Clock, Input, QueryResult, StudyFilm
+from .study_mean import EmbeddedFilm, StudyQuery
+
+_CODES = {"normal": 0, "abnormal": 1, "unknown": -1}
+
+
+class NeighbourSearch:
+    """Asks one open index for all that an answer needs. What the whole index has is asked once and kept."""
+
+    def __init__(self, opened: Opened, evidence: bool):
+        self._index, self._store, self._fusion = opened.index, opened.store, opened.fusion
+        self._filters, self._passing = opened.options.filters, opened.passing
+        self._evidence = evidence
+        self._naming: dict[str, float] = {}
+
+    def reports(self, vector: np.ndarray, k: int, fuse: bool = False) -> Hits:
+        """At least the k nearest reports of those that pass the filters; with ``fuse`` their films count as they were asked to.
+
+        Where nothing is filtered, the voters are the first of them, so that many are searched at once.
+        """
+        k = max(k, VOTERS) if self._evidence and self._voters_are_hits else k
+        only = self._passing.reports if self._passing else None
+        if fuse and self._fusion.weight:
+            return self._index.fused(vector, k, self._store.report_ids, self._store.films_of, self._fusion.weight, only)
+        return self._index.search_reports(vector, k, self._store.report_ids, only)
+
+    def shown(self, hits: Hits) -> tuple[ReportHit, ...]:
+        """Hits as a person sees them; of their studies those that pass the filters."""
+        return report_hits(self._store, hits, self._filters.where())
+
+    def films(self, vector: np.ndarray, k: int) -> tuple[FilmHit, ...]:
+        """The k nearest films of those that pass the filters."""
+        return film_hits(self._store, self._index.search_films(vector, k, self._passing.films if self._passing else None))
+
+    def around(self, vector: np.ndarray, hits: Hits, shown: tuple[ReportHit, ...], verdict: bool) -> Neighbours:
+        """All else that evidence rests on. ``shown`` are the first of ``hits``; ``verdict``: whether anybody votes."""
+        nearest = {label: self._nearest(vector, label, shown) for label in ("abnormal", "normal")}
+        findings = self._findings(hits.rows[: len(shown)])
+        voters = self._voters(vector, hits) if verdict else None
+        return Neighbours(shown, findings, self._label_shares if shown else {}, nearest, voters, self.fused)
+
+    @property
+    def fused(self) -> bool:
+        """Whether films count, so that scores of hits are not plain cosines."""
+        return bool(self._fusion.weight)
+
+    @property
+    def _voters_are_hits(self) -> bool:
+        return self._passing is None and not self.fused
+
+    def _voters(self, vector: np.ndarray, hits: Hits) -> Voters:
+        """The ten nearest reports, whatever was asked for: of all but an excluded patient's."""
+        if not self._voters_are_hits:
+            hits = self._index.search_reports(vector, VOTERS, self._store.report_ids, self._not_excluded)
+        first = hits.first(VOTERS)
+        labels = self._store.labels(first.rows)
+        return Voters(first.scores, tuple(_CODES[labels[row]] for row in first.rows), self._abnormal_share)
+
+    @cached_property
+    def _not_excluded(self) -> np.ndarray | None:
+        excluded = self._filters.exclude_patient
+        if not excluded:
+            return None
+        only = Filters(exclude_patient=excluded)
+        return self._passing.reports if self._passing and self._filters == only else self._store.allowed(only, None).reports
+
+    @cached_property
+    def _labelled(self) -> dict[str, np.ndarray]:
+        """The rows of each label, of those that pass the filters."""
+        return {label: self._among_passing(self._store.labelled(label)) for label in LABELS}
+
+    @cached_property
+    def _label_shares(self) -> dict[str, float]:
+        """Of the reports searched; without a filter no row is read for it."""
+        if self._passing is None:
+            counts = {label: self._store.count_labelled(label) for label in LABELS}
+        else:
+            counts = {label: len(rows) for label, rows in self._labelled.items()}
+        return {label: round(count / self._pool, 4) for label, count in counts.items()}
+
+    @cached_property
+    def _abnormal_share(self) -> float:
+        """Of the labelled reports of the whole index."""
+        return self._store.abnormal_share()
+
+    @property
+    def _pool(self) -> int:
+        """How many reports are searched."""
+        return len(self._passing.reports) if self._passing else self._index.reports
+
+    def _among_passing(self, rows: np.ndarray) -> np.ndarray:
+        return np.intersect1d(rows, self._passing.reports, assume_unique=True) if self._passing else rows
+
+    def _findings(self, rows: Sequence[int]) -> tuple[NamedFinding, ...]:
+        """What the hits name, without regard to capitals; two studies of a report name a finding once."""
+        place_of = {row: place for place, row in enumerate(rows)}
+        named: dict[str, tuple[str, set[int]]] = {}
+        for row, name in self._store.findings(rows, self._filters.where()):
+            named.setdefault(name.lower(), (name, set()))[1].add(place_of[row])
+        return tuple(NamedFinding(name, frozenset(places), self._share_naming(name)) for name, places in named.values())
+
+    def _share_naming(self, finding: str) -> float:
+        """The share of the reports searched that name a finding."""
+        key = finding.lower()
+        if key not in self._naming:
+            naming = self._among_passing(self._store.naming(finding, self._filters.where()))
+            self._naming[key] = round(len(naming) / self._pool, 6)
+        return self._naming[key]
+
+    def _nearest(self, vector: np.ndarray, label: str, hits: Sequence[ReportHit]) -> ReportHit | None:
+        """The nearest report with a label: among the hits if it is there, which come by cosine; else by a search of its own."""
+        first = next((hit for hit in hits if hit.label == label), None)
+        if first is not None and not self.fused:
+            return first.at(1)
+        nearest = self.shown(self._index.search_reports(vector, 1, self._store.report_ids, self._labelled[label]))
+        return nearest[0] if nearest else None
+
+
+class Answerer:
+    """Makes answers of what a retriever embedded."""
+
+    def __init__(self, opened: Opened, evidence: bool):
+        self._opened, self._device = opened, opened.films.device
+        self.search = NeighbourSearch(opened, evidence)
+        self._reference = ValidationReference.of(opened.bundle.manifest) if evidence else None
+
+    def film(self, film: EmbeddedFilm, k: int) -> QueryResult:
+        """The answer to one film; nothing is searched for what is rejected."""
+        return self._answer("film", film, film.vector, film.logit, film.input if film.answered else None, k, film.timings)
+
+    def study(self, study: StudyQuery, k: int) -> QueryResult | MtclipError:
+        """The answer to a study's mean; an error where none of its films is frontal, a rejection where all are rejected."""
+        first, shown = (study.frontal or study.films)[0], study.to_films()
+        if study.frontal:
+            return self._answer("study", first, study.vector, study.logit, study.input, k, study.timings, shown)
+        if all(film.answered for film in study.films):
+            return FilmUnreadable(f"{first.name}: no frontal film in its study of {len(study.films)}", shown[0].reason)
+        return self._answer("study", first, first.vector, 0.0, None, k, study.timings, shown)
+
+    def text(self, text: str, vector: np.ndarray, precision: Precision, k: int, clock: Clock) -> QueryResult:
+        """The k reports and the k films nearest to a text."""
+        hits = self.search.reports(vector, k)
+        shown = self.search.shown(hits.first(k))
+        films = self.search.films(vector, k)
+        clock.lap("search")
+        reference, evidence = self._reference, None
+        if reference:
+            evidence = evidence_of_text(self.search.around(vector, hits, shown, verdict=False), reference)
+        clock.lap("evidence")
+        return QueryResult(
+            kind="text",
+            value=text,
+            filters=self._opened.options.filters.to_dict(),
+            image=None,
+            device=self._device,
+            bundle=self._facts(precision, hits.choice),
+            abnormal=None,
+            input=None,
+            hits=(*shown, *films),
+            timings_ms=clock.timings(self._opened.load_ms),
+            evidence=evidence,
+        )
+
+    def _answer(
+        self,
+        kind: str,
+        film: EmbeddedFilm,
+        vector: np.ndarray,
+        logit: float,
+        judged: Input | None,
+        k: int,
+        timings: dict[str, float],
+        study: tuple[StudyFilm, ...] | None = None,
+    ) -> QueryResult:
+        """``judged`` is what was answered as a whole (of a study the gravest verdict), None for a rejection of ``film``."""
+        clock, choice = Clock(timings), self._opened.index.choice
+        hits = self.search.reports(vector, k, fuse=True) if judged else Hits((), (), choice)
+        shown = self.search.shown(hits.first(k))
+        abnormal = Abnormal.of(logit, self._opened.bundle.manifest) if judged else None
+        clock.lap("search")
+        reference, evidence = self._reference, None
+        if reference and judged:
+            around = self.search.around(vector, hits, shown, verdict=bool(reference.rule and abnormal))
+            evidence = evidence_of_film(around, reference, abnormal, judged.verdict)
+            shown = with_percentiles(shown, reference, self.search.fused)
+        clock.lap("evidence")
+        return QueryResult(
+            kind=kind,
+            value=film.name,
+            filters=self._opened.options.filters.to_dict(),
+            image=film.name,
+            device=self._device,
+            bundle=self._facts(self._opened.precision, hits.choice),
+            abnormal=abnormal,
+            input=judged or film.input,
+            hits=shown,
+            timings_ms=clock.timings(self._opened.load_ms),
+            study=study,
+            evidence=evidence,
+            grey=film.grey,
+        )
+
+    def _facts(self, precision: Precision, choice: SearchChoice) -> BundleFacts:
+        bundle = self._opened.bundle
+        counts = bundle.index
+        return BundleFacts(
+            identity=bundle.identity,
+            demo=bundle.demo,
+            backbone=bundle.manifest["backbone"]["name"],
+            precision=precision,
+            studies=counts["studies"],
+            reports=counts["reports"],
+            search=choice,
+            fuse=self._opened.fusion,
+        )
