@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mtclip_edge import NOTICE, __version__
-from mtclip_edge.bundle.bundle import MANIFEST, Bundle, commit, file_record, foreign_files, forget, name_in, next_generation
+from mtclip_edge.bundle.bundle import MANIFEST, Bundle
 from mtclip_edge.bundle.generations import Change, commit, file_record, foreign_files, forget, locked, name_in, next_generation
 from mtclip_edge.bundle.licence import LICENCE, terms_of_use
-from mtclip_edge.diagnostics.info import LICENCE, terms_of_use
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evidence.calibration import Calibration

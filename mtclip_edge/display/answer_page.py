@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from ..evidence.evidence import Contrast, Evidence
 from ..index.hits import FilmHit, ReportHit
 from ..notice import DEMO, NOTICE
-from ..retrieval.results import FilmHit, QueryResult, ReportHit
+from ..retrieval.results import QueryResult
 from .answer_words import abnormal_words, film_words, margin_words, verdict_words, vote_rows
 from .html import chip, picture, text, whole_page
 

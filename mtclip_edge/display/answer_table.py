@@ -14,7 +14,7 @@ from ..errors import printable
 from ..evidence.evidence import Evidence
 from ..index.hits import ReportHit
 from ..notice import DEMO, NOTICE
-from ..retrieval.results import QueryResult, ReportHit
+from ..retrieval.results import QueryResult
 from .answer_words import abnormal_words, film_words, margin_words, provenance_words, verdict_words, vote_rows
 
 _STYLES = {"abnormal": "bold red", "normal": "green", "unknown": "dim"}

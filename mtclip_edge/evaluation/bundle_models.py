@@ -19,7 +19,6 @@ from ..inference.device import Device, choose
 from ..inference.embed_films import embed_films
 from ..inference.encoders import FilmEncoder, open_text_encoder
 from ..inference.precision import GPU_ONLY
-from ..notice import NOTICE
 from ..progress import Progress, Say, silent
 from ..sources.source import Reading
 from ..studies import SPLITS, Study

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import NOTICE
 from ..evidence.calibration import Abnormal
 from ..films.film import Ids
 from ..index.fusion import Fusion
