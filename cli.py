@@ -139,9 +139,9 @@ def evaluate(
     from mtclip_edge.display.answer_table import ProgressBars
     from mtclip_edge.display.evaluation_table import print_eval
     from mtclip_edge.display.formats import dumps
-    from mtclip_edge.train.evaluation.evaluate import Asked, ablation, assess
+    from mtclip_edge.train.evaluation.evaluate import EvaluationRequest, ablation, assess
 
-    asked = Asked(data, tuple(artefacts or ()), tuple(backbone or ()), split, reports, out, allow_leaks, device)
+    asked = EvaluationRequest(data, tuple(artefacts or ()), tuple(backbone or ()), split, reports, out, allow_leaks, device)
     with ProgressBars() as bars:
         found = ablation(asked, seeds, say=bars.say, progress=bars) if ablate else assess(asked, say=bars.say, progress=bars)
     print(dumps(found, 2)) if format == "json" else print_eval(found)

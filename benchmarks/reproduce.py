@@ -15,7 +15,7 @@ from typing import Any
 
 from mtclip_edge.display.answer_table import ProgressBars
 from mtclip_edge.train.evaluation.ablation import VARIANTS
-from mtclip_edge.train.evaluation.evaluate import Asked, assess
+from mtclip_edge.train.evaluation.evaluate import EvaluationRequest, assess
 from mtclip_edge.train.settings import TrainConfig
 from mtclip_edge.train.training import train
 
@@ -48,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> None:
             for seed in range(options.seeds):
                 out = options.out / f"{name}, seed {seed}"
                 runs.append(train(replace(config, seed=seed, **weights), [options.data], out, resume=True, say=bars.say).path)
-        asked = Asked(options.data, tuple(runs), (options.biomedclip, options.clip), out=options.out / "evaluation")
+        asked = EvaluationRequest(options.data, tuple(runs), (options.biomedclip, options.clip), out=options.out / "evaluation")
         document = assess(asked, say=bars.say, progress=bars)
     table = comparison(document)
     (options.out / "comparison.md").write_text(table + "\n", encoding="utf-8")

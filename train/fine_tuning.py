@@ -49,7 +49,7 @@ def load_pixels(paths: Sequence[Path], how: Preprocessing, progress: Progress) -
     return Pixels(torch.from_numpy(grey), rows, tuple(problems))
 
 
-class Tower(nn.Module):
+class FineTunedTower(nn.Module):
     """The film tower with its preprocessing: uint8 [batch, size, size] to features float32 [batch, width].
 
     ``unfreeze``: how many of its last blocks are trained, with all that comes after them; or "all".
@@ -66,7 +66,7 @@ class Tower(nn.Module):
         self.register_buffer("mean", torch.tensor(how.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(how.std)[:, None, None], persistent=False)
 
-    def train(self, mode: bool = True) -> "Tower":
+    def train(self, mode: bool = True) -> "FineTunedTower":
         super().train(mode)
         for module in self.tower.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -141,7 +141,7 @@ class Passes:
     backward: Callable[[], None]
 
 
-def forward_in_parts(tower: Tower, films: Tensor, size: int) -> Passes:
+def forward_in_parts(tower: FineTunedTower, films: Tensor, size: int) -> Passes:
     """A batch through the tower in the memory of ``size`` films, with the gradient of the whole batch.
 
     A contrastive loss is not the sum of its parts, so gradients of small batches cannot be added up. A batch larger than ``size``

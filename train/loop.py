@@ -20,17 +20,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mtclip_edge.errors import RunUnusable
 from mtclip_edge.evaluation.figures import evaluate, selection_score
-from mtclip_edge.evidence import calibration
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.progress import Say
 from mtclip_edge.train.settings import TrainConfig
 
 from . import run as runs
-from .batches import epoch_order
-from .fine_tuning import Tower, forward_in_parts
+from .calibration import fit_calibration
+from .fine_tuning import FineTunedTower, forward_in_parts
 from .losses import abnormal_loss, clip_loss, supervised_contrastive_loss
 from .projector import ProjectorShape, SharedSpace
-from .split_tensors import Table
+from .split_tensors import Table, epoch_order
 
 
 class Fit:
@@ -44,7 +43,7 @@ class Fit:
         train: Table,
         validation: Table,
         device: torch.device,
-        tower: Tower | None = None,
+        tower: FineTunedTower | None = None,
         start: dict[str, Tensor] | None = None,
     ):
         """``start``: projectors to begin with, as ``best`` of another fit gives them; else they are drawn from the seed."""
@@ -166,7 +165,7 @@ class Fit:
         if not self.config.bce or not len(self.validation.label):
             return None
         _, logit, _ = embed(self.space, with_features(self.validation, self.tower))
-        return calibration.fit(self.validation.label.cpu().numpy(), logit)
+        return fit_calibration(self.validation.label.cpu().numpy(), logit)
 
     def _save(self, out: Path) -> None:
         tensors = {f"model/{k}": v for k, v in self.space.state_dict().items()}
@@ -234,7 +233,7 @@ def evaluate_table(space: SharedSpace, table: Table, config: TrainConfig) -> dic
     return evaluate(table.cases, film, logit if config.bce else None, report)
 
 
-def with_features(table: Table, tower: Tower | None) -> Table:
+def with_features(table: Table, tower: FineTunedTower | None) -> Table:
     """The table with the tower's features in place of films."""
     return replace(table, film=tower.features(table.film)) if tower else table
 
@@ -267,7 +266,7 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 class Trained(nn.Module):
     """What the optimiser changes, as one module."""
 
-    def __init__(self, space: SharedSpace, tower: Tower | None):
+    def __init__(self, space: SharedSpace, tower: FineTunedTower | None):
         super().__init__()
         self.space, self.tower = space, tower
 

@@ -1,4 +1,4 @@
-"""One split of the studies as tensors, and the device they are trained on."""
+"""Turns one split of the studies into tensors, orders its rows for an epoch, and chooses the device they are trained on."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from mtclip_edge.evaluation.cases import LABEL_CODES, Cases
 from mtclip_edge.progress import Progress
 
 from .backbones.backbone import Backbone
-from .fine_tuning import Tower, load_pixels
+from .fine_tuning import FineTunedTower, load_pixels
 from .tower_features import film_features, report_features
 
 
@@ -50,7 +50,7 @@ def _try(backbone: Backbone, size: int) -> None:
         raise BackboneUnusable(f"{backbone.name}: its film tower takes no films of {size} pixels", str(error)[:200]) from None
 
 
-def tabulate(backbone: Backbone, cases: Cases, progress: Progress, device: torch.device, tower: Tower | None = None) -> Table:
+def tabulate(backbone: Backbone, cases: Cases, progress: Progress, device: torch.device, tower: FineTunedTower | None = None) -> Table:
     """Tower outputs of all films and reports of the cases; with a tower to train, the films themselves."""
     paths = [film.path for film in cases.films]
     if tower is None:
@@ -80,3 +80,26 @@ def choose_device(requested: str) -> tuple[torch.device, str]:
     if requested == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu"), "asked for" if requested == "cpu" else "torch finds no CUDA device"
     return torch.device("cuda"), "asked for" if requested == "cuda" else f"torch finds {torch.cuda.get_device_name()}"
+
+
+def epoch_order(label: Tensor, balanced: bool) -> Tensor:
+    """Row numbers of one epoch, int64 [rows], drawn from torch's generator. ``label`` as in the losses.
+
+    Balanced: as many normal as abnormal rows, spread evenly, so that every batch holds both classes in like numbers; the epoch keeps its
+    length, the smaller class is repeated and of the larger a part is left out, another one each time. Unknown rows keep their share.
+    """
+    normal, abnormal, unknown = ((label.cpu() == code).nonzero().squeeze(1) for code in (0, 1, -1))
+    if not balanced or not len(normal) or not len(abnormal):
+        return torch.randperm(len(label))
+    half = (len(normal) + len(abnormal)) // 2
+    parts = [_drawn(normal, half), _drawn(abnormal, len(normal) + len(abnormal) - half), _drawn(unknown, len(unknown))]
+    place = torch.cat([(torch.arange(len(part)) + torch.rand(len(part))) / max(1, len(part)) for part in parts])
+    return torch.cat(parts)[place.argsort()]
+
+
+def _drawn(rows: Tensor, count: int) -> Tensor:
+    """``count`` of some rows in random order; each is used again only after all the others."""
+    if not count:
+        return rows[:0]
+    rounds = -(-count // len(rows))
+    return torch.cat([rows[torch.randperm(len(rows))] for _ in range(rounds)])[:count]

@@ -22,7 +22,7 @@ from mtclip_edge.train.settings import TUNED, TrainConfig
 from . import run as runs
 from .backbones.backbone import Backbone, load_backbone
 from .backbones.licence import Licence
-from .fine_tuning import Tower
+from .fine_tuning import FineTunedTower
 from .loop import Fit, epoch_line
 from .projector import ProjectorShape
 from .split_tensors import Table, choose_device, prepared, tabulate
@@ -55,7 +55,9 @@ def train(
     unfinished = resume and (out / runs.CHECKPOINT).is_file()
     heads = None if unfinished else _heads(config, backbone, splits, device, say, progress)
     tower = (
-        Tower(backbone.film_tower, backbone.preprocessing, config.unfreeze, config.drop_path).to(device) if config.trains_tower else None
+        FineTunedTower(backbone.film_tower, backbone.preprocessing, config.unfreeze, config.drop_path).to(device)
+        if config.trains_tower
+        else None
     )
     if tower and config.drop_path and not tower.skips:
         say("this film tower has no place for stochastic depth: trained without")

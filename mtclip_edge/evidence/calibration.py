@@ -1,4 +1,4 @@
-"""From the abnormal head's logit to a probability that means a frequency. Fitted on validation films, never on test."""
+"""Turns the abnormal head's logit into a probability that means a frequency (``train.calibration`` fits it on validation films)."""
 
 import math
 from collections.abc import Mapping
@@ -6,10 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-
-SPECIFICITY = 0.90  # that the operating point has on validation films
-_LEAST = 20  # of each class; fewer say nothing about a frequency
-_RANGE = (-3.0, 3.0)  # logarithm of the temperature
 
 
 @dataclass(frozen=True)
@@ -32,41 +28,9 @@ class Calibration:
         return None if values is None else cls(**values)
 
 
-def fit(label: np.ndarray, logit: np.ndarray) -> Calibration | None:
-    """Temperature and threshold for films with labels 0 or 1; None with fewer than 20 of either class."""
-    known = (label == 0) | (label == 1)
-    label, logit = label[known], np.asarray(logit, np.float64)[known]
-    if min((label == 0).sum(), (label == 1).sum()) < _LEAST:
-        return None
-    return Calibration(_temperature(label, logit), _threshold(logit[label == 0]), SPECIFICITY, len(label))
-
-
 def sigmoid(logit: np.ndarray) -> np.ndarray:
     """The logistic function without overflow, float64."""
     return np.exp(-np.logaddexp(0.0, -np.asarray(logit, np.float64)))
-
-
-def _temperature(label: np.ndarray, logit: np.ndarray) -> float:
-    """The temperature of least cross-entropy, which is convex in its inverse: golden-section search on its logarithm."""
-    sign = 1.0 - 2.0 * label
-
-    def loss(log: float) -> float:
-        return float(np.logaddexp(0.0, sign * logit / np.exp(log)).mean())
-
-    low, high = _RANGE
-    ratio = (np.sqrt(5.0) - 1) / 2
-    while high - low > 1e-6:
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    return float(np.exp((low + high) / 2))
-
-
-def _threshold(normal: np.ndarray) -> float:
-    """The least logit above which at most a tenth of the normal films lie."""
-    ordered = np.sort(normal)
-    below = int(np.ceil(SPECIFICITY * len(ordered) - 1e-9))
-    # In float32, which logits are: a threshold between two float32 numbers would be rounded onto the lower one.
-    return float(np.nextafter(np.float32(ordered[below - 1]), np.float32(np.inf)))
 
 
 @dataclass(frozen=True)

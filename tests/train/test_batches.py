@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtclip_edge.train.batches import epoch_order
+from mtclip_edge.train.split_tensors import epoch_order
 
 LABEL = torch.tensor([0] * 30 + [1] * 90 + [-1] * 12)
 

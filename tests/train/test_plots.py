@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mtclip_edge.evaluation.metrics import calibration_error
-from mtclip_edge.train.evaluation.plots import BEST, Cloud, _bins, clusters, loss_curves, reliability, risk_coverage, silhouette, tsne
+from mtclip_edge.train.evaluation.clusters import silhouette, tsne
+from mtclip_edge.train.evaluation.plots import BEST, Cloud, _bins, clusters, loss_curves, reliability, risk_coverage
 
 SVG = "{http://www.w3.org/2000/svg}"
 

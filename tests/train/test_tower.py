@@ -12,7 +12,7 @@ from mtclip_edge.export.pack import export
 from mtclip_edge.inference.preprocessing import Preprocessing, model_input
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.evaluation.models import run_model
-from mtclip_edge.train.fine_tuning import Tower, augmented, forward_in_parts, load_pixels, unfrozen
+from mtclip_edge.train.fine_tuning import FineTunedTower, augmented, forward_in_parts, load_pixels, unfrozen
 from mtclip_edge.train.run import backbone_of, load_run
 from mtclip_edge.train.settings import TUNED, TrainConfig
 from mtclip_edge.train.training import train
@@ -34,14 +34,14 @@ class Channels(torch.nn.Module):
 def test_the_tower_sees_what_a_query_sees(random: np.random.Generator) -> None:
     grey = random.integers(0, 256, (64, 64), dtype=np.uint8)  # of the tower's size: squashing changes nothing
     given = []
-    tower = Tower(Channels(), HOW).eval()
+    tower = FineTunedTower(Channels(), HOW).eval()
     tower.tower.norm.register_forward_pre_hook(lambda module, x: given.append(x[0]))
     tower(torch.from_numpy(grey)[None])
     np.testing.assert_allclose(given[0][0].numpy(), model_input(grey, HOW), atol=1e-6)
 
 
 def test_batch_statistics_never_move() -> None:
-    tower = Tower(Channels(), HOW).train()
+    tower = FineTunedTower(Channels(), HOW).train()
     before = tower.tower.norm.running_mean.clone()
     tower(torch.randint(0, 256, (8, 64, 64), dtype=torch.uint8))
     assert torch.equal(tower.tower.norm.running_mean, before)
@@ -130,7 +130,7 @@ def test_a_large_batch_in_parts_has_the_gradient_of_the_whole(random: np.random.
     grads = {}
     for size in (3, 10):
         torch.manual_seed(0)
-        tower = Tower(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 8, 8), torch.nn.Flatten(), torch.nn.Linear(512, 4)), HOW)
+        tower = FineTunedTower(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 8, 8), torch.nn.Flatten(), torch.nn.Linear(512, 4)), HOW)
         tower.eval()  # without augmentation a part draws nothing, so parts and whole must agree
         passes = forward_in_parts(tower, films, size)
         ((passes.features @ passes.features.T) * target).sum().backward()  # every film's loss depends on all the others
@@ -142,7 +142,7 @@ def test_a_large_batch_in_parts_has_the_gradient_of_the_whole(random: np.random.
 
 def test_the_second_pass_sees_the_films_of_the_first(random: np.random.Generator) -> None:
     seen: list[torch.Tensor] = []
-    tower = Tower(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 8, 8), torch.nn.Dropout(0.5), torch.nn.Flatten()), HOW).train()
+    tower = FineTunedTower(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 8, 8), torch.nn.Dropout(0.5), torch.nn.Flatten()), HOW).train()
     tower.tower[2].register_forward_hook(lambda module, x, y: seen.append(y.detach()))
     passes = forward_in_parts(tower, torch.from_numpy(random.integers(0, 256, (6, 64, 64), dtype=np.uint8)), 2)
     after_first = torch.get_rng_state()
@@ -219,7 +219,7 @@ def test_stochastic_depth_only_while_training_and_only_where_a_tower_has_a_place
 
     films = torch.from_numpy(random.integers(0, 256, (4, 64, 64), dtype=np.uint8))
     torch.manual_seed(0)
-    tower = Tower(timm.create_model("tf_efficientnet_lite0", num_classes=0), HOW, drop_path=0.5)
+    tower = FineTunedTower(timm.create_model("tf_efficientnet_lite0", num_classes=0), HOW, drop_path=0.5)
     assert tower.skips
     assert torch.equal(tower.features(films), tower.features(films))
     tower.train()
@@ -227,4 +227,4 @@ def test_stochastic_depth_only_while_training_and_only_where_a_tower_has_a_place
     one = tower(films)
     torch.manual_seed(2)
     assert not torch.allclose(one, tower(films))
-    assert not Tower(Channels(), HOW, drop_path=0.5).skips
+    assert not FineTunedTower(Channels(), HOW, drop_path=0.5).skips

@@ -25,7 +25,7 @@ KINDS = ("clip", "siglip")
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
 
 
-class Tower(nn.Module):
+class HuggingFaceTower(nn.Module):
     """One encoder with its projection, if it has one outside: pixels or token ids to features float32 [batch, width]."""
 
     def __init__(self, encoder: nn.Module, projection: nn.Module | None, takes: str):
@@ -51,8 +51,8 @@ def load(path: Path) -> Parts:
     return Parts(
         config={"config": config, "preprocessor": how, "tokenizer": tokenizer.about()},
         weights_sha256=digest,
-        film_tower=Tower(model.vision_model, getattr(model, "visual_projection", None), "pixel_values"),
-        text_tower=Tower(model.text_model, getattr(model, "text_projection", None), "input_ids"),
+        film_tower=HuggingFaceTower(model.vision_model, getattr(model, "visual_projection", None), "pixel_values"),
+        text_tower=HuggingFaceTower(model.text_model, getattr(model, "text_projection", None), "input_ids"),
         preprocessing=shape,
         own_geometry="crop" if kind == "clip" and how.get("do_center_crop", True) else "squash",
         tokenizer=tokenizer,

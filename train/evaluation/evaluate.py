@@ -28,7 +28,7 @@ METRICS, PAGE = "metrics.json", "report.html"
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationRequest:
     """What ``eval`` is told."""
 
     data: str
@@ -41,34 +41,34 @@ class Asked:
     device: str = "auto"
 
 
-def assess(asked: Asked, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
+def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
     """Judge every model and write ``metrics.json`` and ``report.html`` where they are wanted; gives the document.
 
     Errors: LeakFound, WrongOption, SourceUnusable, and those of whatever is judged.
     """
-    if not asked.artefacts and not asked.backbones:
+    if not request.artefacts and not request.backbones:
         raise WrongOption("nothing to evaluate", "expected a run, a bundle, --backbone or --ablate")
-    reading = open_source(asked.data)
+    reading = open_source(request.data)
     for line in reading.lines():
         say(line)
-    studies = of_split(reading, asked.split)
-    leaks = find_leaks(reading, studies, asked.artefacts)
-    if leaks and not asked.allow_leaks:
+    studies = of_split(reading, request.split)
+    leaks = find_leaks(reading, studies, request.artefacts)
+    if leaks and not request.allow_leaks:
         raise LeakFound("; ".join(leaks[:2]), "every figure would be too good", "mend the splits, or add --allow-leaks to see them marked")
-    searched, named = _searched(asked, studies, say)
-    models = _models(asked, studies, searched, say, progress)
+    searched, named = _searched(request, studies, say)
+    models = _models(request, studies, searched, say, progress)
     known = frozenset(study.report_id for study in reading.split("train") if study.report_id)
-    results = [evaluate_model(model, known if asked.split != "train" else frozenset()) for model in models]
-    found = document(results, models[0].cases, asked.data, asked.split, named, leaks)
-    if out := asked.out or _beside(asked):
+    results = [evaluate_model(model, known if request.split != "train" else frozenset()) for model in models]
+    found = document(results, models[0].cases, request.data, request.split, named, leaks)
+    if out := request.out or _beside(request):
         shown = next((model for model in models if model.kind != "backbone"), models[0])
         _write(out, found, shown, say=say)
     return found
 
 
-def ablation(asked: Asked, seeds: int, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
+def ablation(request: EvaluationRequest, seeds: int, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
     """The loss ablation of one backbone on the source; artefacts have no part in it. Errors: WrongOption, LeakFound."""
-    if asked.artefacts or len(asked.backbones) > 1 or asked.reports:
+    if request.artefacts or len(request.backbones) > 1 or request.reports:
         raise WrongOption("--ablate trains its own models", "expected no run or bundle, no --reports and one --backbone at most")
     if seeds < 1:
         raise WrongOption(f"--seeds {seeds}", "expected 1 or more")
@@ -77,10 +77,10 @@ def ablation(asked: Asked, seeds: int, *, say: Say = silent, progress: Progress 
 
     from .ablation import ablate
 
-    config = TrainConfig(backbone=asked.backbones[0] if asked.backbones else "compact", device=asked.device)
-    found = ablate(asked.data, config, split=asked.split, seeds=seeds, allow_leaks=asked.allow_leaks, say=say, progress=progress)
-    if asked.out:
-        _write(asked.out, found, say=say)
+    config = TrainConfig(backbone=request.backbones[0] if request.backbones else "compact", device=request.device)
+    found = ablate(request.data, config, split=request.split, seeds=seeds, allow_leaks=request.allow_leaks, say=say, progress=progress)
+    if request.out:
+        _write(request.out, found, say=say)
     return found
 
 
@@ -114,36 +114,38 @@ def _write(out: Path, found: dict[str, Any], model: Model | None = None, *, say:
     say(f"{out}: {METRICS} and {PAGE}")
 
 
-def _models(asked: Asked, studies: Sequence[Study], searched: Sequence[Study] | None, say: Say, progress: Progress) -> list[Model]:
+def _models(
+    request: EvaluationRequest, studies: Sequence[Study], searched: Sequence[Study] | None, say: Say, progress: Progress
+) -> list[Model]:
     """Every model in order: baselines first, since all others are compared with the first."""
     found: list[Model] = []
-    for spec in asked.backbones:
+    for spec in request.backbones:
         need_torch()
         from .models import backbone_models
 
-        found += backbone_models(spec, studies, searched, device=asked.device, say=say, progress=progress)
-    for path in asked.artefacts:
+        found += backbone_models(spec, studies, searched, device=request.device, say=say, progress=progress)
+    for path in request.artefacts:
         if _is_run(path):
             need_torch()
             from .models import run_model
 
-            found.append(run_model(path, studies, searched, device=asked.device, say=say, progress=progress))
+            found.append(run_model(path, studies, searched, device=request.device, say=say, progress=progress))
         else:
-            models = bundle_models(resolve(path)[0], studies, searched, device=asked.device, say=say, progress=progress)
+            models = bundle_models(resolve(path)[0], studies, searched, device=request.device, say=say, progress=progress)
             found += [replace(model, name=str(path)) for model in models]
     return found
 
 
-def _searched(asked: Asked, studies: Sequence[Study], say: Say) -> tuple[Sequence[Study] | None, str | None]:
+def _searched(request: EvaluationRequest, studies: Sequence[Study], say: Say) -> tuple[Sequence[Study] | None, str | None]:
     """Whose reports are searched, and how that is told: a source's, or those of the studies themselves, or a run's train reports."""
-    if asked.reports:
-        reading = open_source(asked.reports)
+    if request.reports:
+        reading = open_source(request.reports)
         for line in reading.lines():
             say(line)
-        return reading.studies, asked.reports
+        return reading.studies, request.reports
     if any(study.report_id for study in studies):
         return None, None
-    for path in asked.artefacts:
+    for path in request.artefacts:
         if _is_run(path):
             from ..run import load_run
 
@@ -152,10 +154,10 @@ def _searched(asked: Asked, studies: Sequence[Study], say: Say) -> tuple[Sequenc
     return None, None
 
 
-def _beside(asked: Asked) -> Path | None:
+def _beside(request: EvaluationRequest) -> Path | None:
     """Without --out a run keeps its evaluation beside its weights; a bundle is never written to."""
-    first = asked.artefacts[0] if asked.artefacts else None
-    return first / f"eval-{asked.split}" if first and _is_run(first) else None
+    first = request.artefacts[0] if request.artefacts else None
+    return first / f"eval-{request.split}" if first and _is_run(first) else None
 
 
 def _is_run(path: Path) -> bool:

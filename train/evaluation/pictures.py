@@ -11,7 +11,8 @@ from mtclip_edge.evaluation.figures import Judged
 from mtclip_edge.evidence.calibration import sigmoid
 from mtclip_edge.progress import Say
 
-from .plots import Cloud, clusters, loss_curves, reliability, risk_coverage, silhouette, tsne
+from .clusters import silhouette, tsne
+from .plots import Cloud, clusters, loss_curves, reliability, risk_coverage
 
 FREQUENT = 5  # findings with a colour of their own
 
