@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mtclip_edge.display.answer_table import ProgressBars
+from mtclip_edge.display.progress_bars import ProgressBars
 from mtclip_edge.train.evaluation.ablation import VARIANTS
 from mtclip_edge.train.evaluation.evaluate import EvaluationRequest, assess
 from mtclip_edge.train.settings import TrainConfig

@@ -16,7 +16,7 @@ import numpy as np
 
 from mtclip_edge import Retriever
 from mtclip_edge.bundle.demo import FOLDER
-from mtclip_edge.display.answer_table import ProgressBars
+from mtclip_edge.display.progress_bars import ProgressBars
 from mtclip_edge.evaluation.metrics import auroc
 from mtclip_edge.export.pack import export
 from mtclip_edge.sources.layouts.phantom import save

@@ -34,7 +34,7 @@ def test_everything_is_measured(mtclip, tiny_bundle: Path, source: Path) -> None
 @pytest.mark.usefixtures("quick")
 def test_the_table_names_what_cannot_run(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(bench, "_devices", lambda: ["cpu", "openvino"])
-    rows = dict(bench.lines(bench.bench(tiny_bundle)))
+    rows = dict(bench.summary_lines(bench.bench(tiny_bundle)))
     assert rows["fp32 on openvino"].startswith("not measured: device openvino was asked for")
     assert "films/s by batch" in rows["fp32 on cpu"] and "times the imports alone" in rows["cold query"]
     assert rows["films"] == "4, drawn"

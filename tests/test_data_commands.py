@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from layouts import open_i, png, put
 
-from mtclip_edge.display.inspection_page import lines, page
+from mtclip_edge.display.inspection_page import page, summary_lines
 from mtclip_edge.errors import Refused, SourceUnusable
 from mtclip_edge.sources import manifest_writer
 from mtclip_edge.sources.inspection.film_files import Thumbnail
@@ -89,7 +89,7 @@ def test_health_information_is_located_and_not_shown(known: Path) -> None:
         "date": {"count": 1, "where": [{"place": "line 4", "field": "impression", "start": text.index("3/14"), "end": len(text) - 1}]},
         "name after a title": {"count": 1, "where": [{"place": "line 4", "field": "impression", "start": 13, "end": 23}]},
     }
-    said = json.dumps(found) + "".join(value for _, value in lines(found)) + page(found, films)
+    said = json.dumps(found) + "".join(value for _, value in summary_lines(found)) + page(found, films)
     assert "Mabuse" not in said and "3/14" not in said
     hostile = page({**found, "source": {"spec": "<script>", "kind": "x", "notes": []}}, [Thumbnail("<script>", "normal", "PA", png())])
     assert "<script" not in hostile and hostile.count("&lt;script&gt;") >= 4

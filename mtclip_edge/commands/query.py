@@ -1,126 +1,180 @@
-"""``mtclip query``: parse, call one function, print; like cli.py, of which it is a part."""
+"""``mtclip query``: the question is checked first, then films are found, the bundle is opened, and answers are written."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mtclip_edge.errors import WrongOption, not_among
-from mtclip_edge.progress import say
+from ..errors import Refused, WrongOption, not_among
+from ..progress import say
+from . import options
+
+if TYPE_CHECKING:
+    from ..retrieval.retriever import Retriever
+    from .film_arguments import Named
 
 
 def query(
-    images: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE|DIR|GLOB|-]...", help="Films; - reads one from stdin.")] = None,
-    text: Annotated[str | None, typer.Option(help="Search reports and films by a text instead.")] = None,
-    files_from: Annotated[str | None, typer.Option(metavar="FILE|-", help="A list of films, one path a line.")] = None,
-    bundle: Annotated[Path | None, typer.Option(envvar="MTCLIP_BUNDLE", help="The bundle to search.", show_default="demo")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many reports.")] = 5,
-    format: Annotated[
-        str | None, typer.Option(help="table, json, jsonl or ids; a table on a terminal, else jsonl.", show_default=False)
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    device: Annotated[str, typer.Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(envvar="MTCLIP_PRECISION", help="auto, or one that the bundle holds.")] = "auto",
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every report instead of the HNSW index.")] = False,
-    fuse: Annotated[str, typer.Option(help="How much the reports' own films count: off, auto, or a weight up to 1.")] = "off",
-    view: Annotated[str | None, typer.Option(help="Only reports with a film of this view: PA, AP, frontal, lateral.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only normal, abnormal or unknown reports.")] = None,
-    finding: Annotated[str | None, typer.Option(help="Only reports with this finding.")] = None,
-    source: Annotated[str | None, typer.Option(help="Only studies of this source, as index stats names it.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="DATE", help="Only studies from this day, month or year on.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="DATE", help="Only studies up to this day, month or year.")] = None,
-    match: Annotated[str | None, typer.Option(metavar="WORDS", help="Only reports with these words: effusion NOT left.")] = None,
-    exclude_patient: Annotated[list[str] | None, typer.Option(metavar="ID", help="No study of this patient. May repeat.")] = None,
-    watch: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False)
-    ] = None,
-    explain: Annotated[Path | None, typer.Option(metavar="PNG", help="Write where one film resembles the best hit, or --text.")] = None,
-    explain_method: Annotated[str, typer.Option(help="map: one pass; occlusion: slow, covers the film piece by piece.")] = "map",
-    recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = True,
-    by: Annotated[str, typer.Option(help="film, or study: one answer for the frontal films of each DICOM study.")] = "film",
-    render: Annotated[
-        str | None, typer.Option(help="Grey values of DICOM films: voi, percentile or minmax.", show_default="the bundle's")
-    ] = None,
-    show_ids: Annotated[bool, typer.Option("--show-ids", help="Say whose film it is: the ids, name and date of a DICOM header.")] = False,
-    save: Annotated[
-        Path | None, typer.Option(metavar="HTML", help="Write the answers with their evidence to one page.", show_default=False)
-    ] = None,
-    no_film: Annotated[bool, typer.Option("--no-film", help="With --save: leave the films out of the page.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Answer films that are rejected all the same.")] = False,
-    invert: Annotated[bool, typer.Option("--invert", help="Take the films' grey values the other way round.")] = False,
+    images: options.Images = None,
+    text: options.Text = None,
+    files_from: options.FilesFrom = None,
+    watch: options.Watch = None,
+    recursive: options.Recursive = True,
+    force: options.Force = False,
+    invert: options.Invert = False,
+    bundle: options.Searched = None,
+    k: options.HowMany = 5,
+    exact: options.Exact = False,
+    fuse: options.Fuse = "off",
+    device: options.QueryDevice = "auto",
+    precision: options.Precision = "auto",
+    view: options.View = None,
+    label: options.Label = None,
+    finding: options.Finding = None,
+    source: options.OfSource = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    match: options.Match = None,
+    exclude_patient: options.ExcludePatient = None,
+    explain: options.Explain = None,
+    explain_method: options.ExplainMethod = "map",
+    format: options.QueryFormat = None,
+    json_: options.Json = False,
+    save: options.Save = None,
+    no_film: options.NoFilm = False,
+    by: options.By = "film",
+    render: options.Render = None,
+    show_ids: options.ShowIds = False,
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
-    from mtclip_edge.display.formats import choose_format, writer
+    words, form = tuple(images or ()), _chosen_format(format, json_)
+    question = Question(words, files_from, text, watch, recursive, by, k, form, explain, explain_method, save, no_film)
+    question.check()
+    from ..index.filters import Filters
+
+    filters = Filters(view, label, finding, source, since, until, tuple(exclude_patient or ()), match)
+    how: dict[str, Any] = {"device": device, "precision": precision, "exact": exact or None, "fuse": fuse, "filters": filters}
+    how |= {"render": render, "show_ids": show_ids, "force": force, "invert": invert}
+    if code := _answer(question, bundle, how):
+        raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, of which films, and where the answers go, as the options of those names say."""
+
+    images: tuple[str, ...]
+    files_from: str | None
+    text: str | None
+    watch: Path | None
+    recursive: bool
+    by: str
+    k: int
+    format: str
+    explain: Path | None
+    explain_method: str
+    save: Path | None
+    no_film: bool
+
+    @property
+    def names_films(self) -> bool:
+        return bool(self.images) or self.files_from is not None
+
+    def check(self) -> None:
+        """Errors: WrongOption where the options do not go together."""
+        by_text = self.text is not None and (self.explain is None or not self.names_films)
+        if self.names_films + by_text + (self.watch is not None) != 1:
+            raise WrongOption("query", "expected one of films, --text and --watch", "mtclip query --help")
+        if self.watch and self.format == "json":
+            raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
+        if self.by not in ("film", "study"):
+            raise not_among("by", self.by, ("film", "study"))
+        if self.by == "study" and not self.names_films:
+            raise WrongOption("--by study", "it groups films that are given by name", "mtclip query FOLDER --by study")
+
+
+def _chosen_format(format: str | None, json_: bool) -> str:
+    from ..display.formats import choose_format
 
     chosen = choose_format("json" if json_ and format is None else format)
     if json_ and chosen != "json":
         raise WrongOption("--json and --format", f"expected one of them, found --json and --format {format}")
-    named = bool(images) or files_from is not None
-    _one_kind_of_query(named, text is not None and (explain is None or not named), watch is not None, chosen)
-    _films_or_studies(by, named)
-    from mtclip_edge.bundle.demo import LOUD, resolve
-    from mtclip_edge.commands.film_arguments import expand, without_dicom
-    from mtclip_edge.index.filters import Filters
+    return chosen
 
-    filters = Filters(view, label, finding, source, since, until, tuple(exclude_patient or ()), match)
+
+def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int:
+    """Find the films, open the bundle as ``how`` says, answer. Gives the exit code."""
+    from ..bundle.demo import LOUD, resolve
+    from .film_arguments import expand, without_dicom
+
     path, unasked = resolve(bundle)
     if unasked:
         say(LOUD)
-    if explain is not None:
-        _check_explain(explain, explain_method, named and by == "film")
-    films = expand(images or [], files_from=files_from, recursive=recursive)
+    if question.explain is not None:
+        _check_explain(question.explain, question.explain_method, question.names_films and question.by == "film")
+    films = expand(question.images, files_from=question.files_from, recursive=question.recursive)
     films = without_dicom(films) if unasked else films
-    if save is not None:
-        from mtclip_edge.display.page_writer import check_save
+    endless = question.watch is not None
+    if question.save is not None:
+        _check_save(question.save, None if endless else len(films))
+    from ..retrieval.retriever import Retriever
 
-        check_save(save, None if watch is not None else len(films))
-    from mtclip_edge.commands import query_loop
-    from mtclip_edge.retrieval.retriever import Retriever
-
-    how: dict[str, Any] = {"device": device, "precision": precision, "exact": exact or None, "fuse": fuse, "filters": filters}
-    how |= {"render": render, "show_ids": show_ids, "force": force, "invert": invert}
-    how |= {"evidence": chosen != "ids" or save is not None, "keep_films": save is not None and not no_film}
-    how |= {"queries": None if watch is not None else max(1, len(films))}
+    how |= {"evidence": question.format != "ids" or question.save is not None, "queries": None if endless else max(1, len(films))}
+    how |= {"keep_films": question.save is not None and not question.no_film}
     with Retriever.open(path, **how) as retriever:
         for note in filter(None, (retriever.search_note, retriever.fuse_note, retriever.filter_note)):
             say(note)
-        out = writer(chosen, many=len(films) > 1)
-        if save is not None:
-            from mtclip_edge.display.page_writer import PageWriter
-
-            out = PageWriter(out, save, retriever, films=not no_film)
-        code = 0
-        if explain is not None:
-            code = query_loop.answer_explained(retriever, films, k, query_loop.Map(explain, explain_method, text), out, say)
-        elif text is not None:
-            out.add(retriever.query_text(text, k))
-            out.close()
-        elif watch is not None:
-            query_loop.answer_arrivals(retriever, watch, recursive, k, out, say, without_dicom if unasked else list)
-        else:
-            code = (query_loop.answer_studies if by == "study" else query_loop.answer_films)(retriever, films, k, out, say)
-    if code:
-        raise typer.Exit(code)
+        return _written(question, retriever, films, demo_unasked=unasked)
 
 
-def _one_kind_of_query(films: bool, text: bool, watch: bool, format: str) -> None:
-    if films + text + watch != 1:
-        raise WrongOption("query", "expected one of films, --text and --watch", "mtclip query --help")
-    if watch and format == "json":
-        raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
+def _written(question: Question, retriever: "Retriever", films: "list[Named]", demo_unasked: bool) -> int:
+    """Write the answers, each way of asking by its own loop. Gives the exit code."""
+    from ..display.formats import writer
+    from . import query_loop as loop
+    from .film_arguments import without_dicom
 
+    out = writer(question.format, many=len(films) > 1)
+    if question.save is not None:
+        from ..display.page_writer import PageWriter
 
-def _films_or_studies(by: str, films: bool) -> None:
-    if by not in ("film", "study"):
-        raise not_among("by", by, ("film", "study"))
-    if by == "study" and not films:
-        raise WrongOption("--by study", "it groups films that are given by name", "mtclip query FOLDER --by study")
+        out = PageWriter(out, question.save, retriever, films=not question.no_film)
+    if question.explain is not None:
+        wanted = loop.Map(question.explain, question.explain_method, question.text)
+        return loop.answer_explained(retriever, films, question.k, wanted, out, say)
+    if question.text is not None:
+        out.add(retriever.query_text(question.text, question.k))
+        out.close()
+        return 0
+    if question.watch is not None:
+        allowed = without_dicom if demo_unasked else list
+        loop.answer_arrivals(retriever, question.watch, question.recursive, question.k, out, say, allowed)
+        return 0
+    answer = loop.answer_studies if question.by == "study" else loop.answer_films
+    return answer(retriever, films, question.k, out, say)
 
 
 def _check_explain(file: Path, method: str, one_film: bool) -> None:
     """Before anything is computed. Errors: WrongOption."""
-    from mtclip_edge.evidence.heat_map import check_method
+    from ..evidence.heat_map import check_method
 
     if not one_film:
         raise WrongOption(f"--explain {file}", "a map is of one film", "mtclip query FILM --explain PNG")
     check_method(method)
+
+
+def _check_save(path: Path, answers: int | None) -> None:
+    """Before anything is computed: whether a page can be saved there. ``answers`` None: nobody knows how many.
+
+    Errors: WrongOption; Refused where the folder is missing or the path is one.
+    """
+    from ..display.page_writer import MOST
+
+    if answers is None:
+        raise WrongOption("--watch and --save", "a page has no end here", "use --format jsonl")
+    if answers > MOST:
+        raise WrongOption(f"--save {path}: {answers} films", f"a page holds at most {MOST}")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise WrongOption(f"--save {path}", "expected a name that ends in .html")
+    if path.is_dir() or not path.parent.is_dir():
+        raise Refused(f"--save {path}: {'is a folder' if path.is_dir() else f'no folder {path.parent}'}")

@@ -153,7 +153,7 @@ def _bar(wanted: bool, say: Say) -> Iterator[tuple[Say, Progress]]:
     if not wanted:
         yield say, silent
         return
-    from ..display.answer_table import ProgressBars
+    from ..display.progress_bars import ProgressBars
 
     with ProgressBars() as bars:
         yield bars.say, bars

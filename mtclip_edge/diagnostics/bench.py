@@ -59,7 +59,7 @@ def bench(path: Path, films: Path | None = None, *, say: Say = silent) -> dict[s
         }
 
 
-def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+def summary_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for a person: a name and a value each."""
     machine, cold, search = found["machine"], found["cold"], found["search"]
     rows = [

@@ -29,7 +29,7 @@ def describe(path: Path) -> dict[str, Any]:
     return {"schema": SCHEMA, "kind": "bundle", "path": str(path), "id": bundle.identity, "bytes": size, **bundle.manifest}
 
 
-def lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+def summary_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for a person: a name and a value each."""
     return _run_lines(about) if about["kind"] == "run" else _bundle_lines(about)
 

@@ -1,12 +1,9 @@
-"""What a person sees: tables on stdout, progress on stderr, both through rich and readable at 80 columns."""
+"""Answers as tables on a terminal, through rich, readable at 80 columns."""
 
-import sys
 from dataclasses import asdict
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -56,40 +53,6 @@ class TableWriter:
     def close(self) -> None:
         if self._results:
             self._console.print(NOTICE, style="bold")
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
-
-
-class ProgressBars:
-    """A bar for each kind of work on stderr; nothing where stderr is not a terminal."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-        self._bars = Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
-        self._tasks: dict[str, Any] = {}
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what)
-        self._bars.update(self._tasks[what], completed=done, total=total)
-
-    def say(self, line: str) -> None:
-        """A line of the log above the bars, as it is: neither markup nor wrapping."""
-        if self._bars.disable:
-            print(line, file=sys.stderr, flush=True)
-        else:
-            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def __enter__(self) -> "ProgressBars":
-        self._bars.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bars.stop()
 
 
 def _headline(result: QueryResult, width: int) -> Text:
@@ -186,12 +149,12 @@ def _contrast(evidence: Evidence, console: Console) -> Text:
     return Text("\n").join(lines)
 
 
-def _plain_table(show_header: bool = True) -> Table:
-    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=show_header, header_style="dim")
+def _plain_table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
 
 
 def _film_table(hits: list[Any]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = _plain_table()
     for name, justify in (("#", "right"), ("similarity", "right"), ("study", "left"), ("label", "left"), ("film", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for hit in hits:
@@ -208,25 +171,3 @@ def _flat(text: str) -> str:
 def _cut(text: str, length: int) -> str:
     text = _flat(text)
     return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0] + "…"
-
-
-def print_pairs(pairs: list[tuple[str, str]]) -> None:
-    """Names and values in two columns."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for name, value in pairs:
-        table.add_row(printable(name), printable(value))
-    Console(highlight=False, markup=False).print(table)
-
-
-def print_checks(checks: list[Any]) -> None:
-    """The findings of ``mtclip doctor``."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column()
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    styles = {"ok": "green", "note": "yellow", "bad": "bold red"}
-    for check in checks:
-        table.add_row(Text(check.state, style=styles[check.state]), check.name, printable(check.found))
-    Console(highlight=False, markup=False).print(table)

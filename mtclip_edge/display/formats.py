@@ -33,7 +33,7 @@ def writer(name: str, many: bool) -> Writer:
         from .answer_table import TableWriter
 
         return TableWriter()
-    return {"json": JsonArray() if many else JsonLines(indent=2), "jsonl": JsonLines(), "ids": Ids()}[name]
+    return {"json": JsonArray() if many else JsonLines(indent=2), "jsonl": JsonLines(), "ids": IdLines()}[name]
 
 
 class JsonLines:
@@ -59,7 +59,7 @@ class JsonArray:
         print("[]" if self._before == "[" else "\n]")
 
 
-class Ids:
+class IdLines:
     """``image TAB rank TAB report_id``; a film found by a text is named ``film:PATH``."""
 
     def add(self, result: QueryResult) -> None:

@@ -12,7 +12,7 @@ _STYLE = """
 """
 
 
-def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary_lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values, the most wanted first."""
     return [(name, value) for _, pairs in sections(found) for name, value in pairs]
 

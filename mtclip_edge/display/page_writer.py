@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from ..errors import Refused, WrongOption
+from ..errors import Refused
 from ..files import write_bytes
 from ..films.thumbnail import thumbnail
 from ..notice import __version__
@@ -17,23 +17,6 @@ from .formats import Writer
 
 MOST = 50  # answers on a page: with a film and a map each about 25 MB
 SIDE = 512  # pixels of a film or map on a page
-
-
-def check_save(path: Path | None, answers: int | None) -> None:
-    """Before anything is computed: whether a page can be saved there. ``answers`` None: nobody knows how many.
-
-    Errors: WrongOption; Refused where the folder is missing or the path is one.
-    """
-    if path is None:
-        return
-    if answers is None:
-        raise WrongOption("--watch and --save", "a page has no end here", "use --format jsonl")
-    if answers > MOST:
-        raise WrongOption(f"--save {path}: {answers} films", f"a page holds at most {MOST}")
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise WrongOption(f"--save {path}", "expected a name that ends in .html")
-    if path.is_dir() or not path.parent.is_dir():
-        raise Refused(f"--save {path}: {'is a folder' if path.is_dir() else f'no folder {path.parent}'}")
 
 
 class PageWriter:

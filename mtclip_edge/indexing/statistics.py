@@ -43,7 +43,7 @@ def _recall(hnsw: dict[str, Any] | None) -> str:
     return f"recall@10 {hnsw['recall@10']}" if hnsw else "no graph"
 
 
-def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+def summary_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for a person."""
     hnsw = found["hnsw"]
     graph = f"M {hnsw['M']}, ef {hnsw['ef']}, recall@10 {hnsw['recall@10']} on {hnsw['queries']} queries" if hnsw else "none"

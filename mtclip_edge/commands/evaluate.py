@@ -1,0 +1,29 @@
+"""``mtclip eval``."""
+
+from . import options
+
+
+def evaluate(
+    data: options.EvalData,
+    artefacts: options.Artefacts = None,
+    split: options.Split = "test",
+    reports: options.SearchedReports = None,
+    out: options.EvalOut = None,
+    backbone: options.ZeroShot = None,
+    ablate: options.Ablate = False,
+    seeds: options.Seeds = 5,
+    allow_leaks: options.AllowLeaks = False,
+    format: options.Format = "table",
+    device: options.Device = "auto",
+) -> None:
+    """Measure retrieval in both directions and the abnormal head, with intervals, beside chance and ceiling."""
+    from ..display.evaluation_table import print_eval
+    from ..display.formats import dumps
+    from ..display.progress_bars import ProgressBars
+    from ..train.evaluation.evaluate import EvaluationRequest, ablation, assess
+
+    request = EvaluationRequest(data, tuple(artefacts or ()), tuple(backbone or ()), split, reports, out, allow_leaks, device)
+    with ProgressBars() as bars:
+        how = {"say": bars.say, "progress": bars}
+        document = ablation(request, seeds, **how) if ablate else assess(request, **how)
+    print(dumps(document, 2)) if format == "json" else print_eval(document)

@@ -1,0 +1,39 @@
+"""``mtclip export``."""
+
+from . import options
+
+
+def export(
+    run: options.Run,
+    out: options.BundleOut,
+    reports: options.PackedReports = None,
+    precision: options.Precisions = None,
+    budget: options.Budget = None,
+    dim: options.KeptDim = None,
+    no_text: options.NoText = False,
+    overwrite: options.OverwriteBundle = False,
+) -> None:
+    """Turn a run into a bundle: ONNX graphs, proven against torch, with reports, vectors and index."""
+    from ..train.requirements import need_torch
+
+    need_torch()
+    from ..display.progress_bars import ProgressBars
+    from ..export import pack
+    from ..export.parity.limits import parse_budget
+    from ..export.quantization.ladder import PRECISIONS
+
+    names = list(dict.fromkeys(name.strip() for name in precision.split(","))) if precision is not None else None
+    limits = parse_budget(budget or (), PRECISIONS)
+    with ProgressBars() as bars:
+        pack.export(
+            run,
+            out,
+            reports=reports,
+            precision=names,
+            budget=limits,
+            dim=dim,
+            text=not no_text,
+            overwrite=overwrite,
+            say=bars.say,
+            progress=bars,
+        )

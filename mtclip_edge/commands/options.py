@@ -1,0 +1,157 @@
+"""The arguments and options of every command, one line each, and how a command shows a document."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from ..errors import not_among
+
+# Options of `query`, in the panels of its help.
+_input = partial(Option, rich_help_panel="Input")
+_search = partial(Option, rich_help_panel="Search")
+_filter = partial(Option, rich_help_panel="Filters")
+_evidence = partial(Option, rich_help_panel="Evidence")
+_output = partial(Option, rich_help_panel="Output")
+_dicom = partial(Option, rich_help_panel="DICOM")
+
+Images = Annotated[list[str] | None, Argument(metavar="[IMAGE|DIR|GLOB|-]...", help="Films; - reads one from stdin.")]
+Text = Annotated[str | None, _input(help="Search reports and films by a text instead.")]
+FilesFrom = Annotated[str | None, _input(metavar="FILE|-", help="A list of films, one path a line.")]
+Watch = Annotated[Path | None, _input(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False)]
+Recursive = Annotated[bool, _input(help="Look into subfolders.")]
+Force = Annotated[bool, _input("--force", help="Answer films that are rejected all the same.")]
+Invert = Annotated[bool, _input("--invert", help="Take the films' grey values the other way round.")]
+
+Searched = Annotated[Path | None, _search("--bundle", envvar="MTCLIP_BUNDLE", help="The bundle to search.", show_default="demo")]
+HowMany = Annotated[int, _search("-k", help="How many reports.")]
+Exact = Annotated[bool, _search("--exact", help="Compare with every report instead of the HNSW index.")]
+Fuse = Annotated[str, _search(help="How much the reports' own films count: off, auto, or a weight up to 1.")]
+QueryDevice = Annotated[str, _search(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")]
+Precision = Annotated[str, _search(envvar="MTCLIP_PRECISION", help="auto, or one that the bundle holds.")]
+
+View = Annotated[str | None, _filter(help="Only reports with a film of this view: PA, AP, frontal, lateral.")]
+Label = Annotated[str | None, _filter(help="Only normal, abnormal or unknown reports.")]
+Finding = Annotated[str | None, _filter(help="Only reports with this finding.")]
+OfSource = Annotated[str | None, _filter(help="Only studies of this source, as index stats names it.")]
+Since = Annotated[str | None, _filter(metavar="DATE", help="Only studies from this day, month or year on.")]
+Until = Annotated[str | None, _filter(metavar="DATE", help="Only studies up to this day, month or year.")]
+Match = Annotated[str | None, _filter(metavar="WORDS", help="Only reports with these words: effusion NOT left.")]
+ExcludePatient = Annotated[list[str] | None, _filter(metavar="ID", help="No study of this patient. May repeat.")]
+
+Explain = Annotated[Path | None, _evidence(metavar="PNG", help="Write where one film resembles the best hit, or --text.")]
+ExplainMethod = Annotated[str, _evidence(help="map: one pass; occlusion: slow, covers the film piece by piece.")]
+
+_FORMATS = "table, json, jsonl or ids; a table on a terminal, else jsonl."
+QueryFormat = Annotated[str | None, _output("--format", help=_FORMATS, show_default=False)]
+Json = Annotated[bool, _output("--json", help="The same as --format json.")]
+Save = Annotated[Path | None, _output(metavar="HTML", help="Write the answers with their evidence to one page.", show_default=False)]
+NoFilm = Annotated[bool, _output("--no-film", help="With --save: leave the films out of the page.")]
+
+By = Annotated[str, _dicom(help="film, or study: one answer for the frontal films of each DICOM study.")]
+Render = Annotated[str | None, _dicom(help="Grey values of DICOM films: voi, percentile or minmax.", show_default="the bundle's")]
+ShowIds = Annotated[bool, _dicom("--show-ids", help="Say whose film it is: the ids, name and date of a DICOM header.")]
+
+
+# What several commands have.
+def _table_or_json(format: str) -> str:
+    if format not in ("table", "json"):
+        raise not_among("format", format, ("table", "json"))
+    return format
+
+
+Format = Annotated[str, Option(help="table or json.", callback=_table_or_json)]
+Bundle = Annotated[Path, Argument(help="The bundle.")]
+BundleOrDemo = Annotated[Path, Argument(help="A bundle, or demo.")]
+Device = Annotated[str, Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")]
+Split = Annotated[str, Option(help="train, validation, test or all.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace a file that is there.")]
+
+# train
+Data = Annotated[list[str], Option(help="A source of studies: KIND:PATH, or a path; docs/data.md. May repeat.")]
+RunOut = Annotated[Path, Option(help="The run to write.")]
+Backbone = Annotated[str | None, Option(help="compact, or a folder that mtclip pull made.", show_default="compact")]
+Config = Annotated[Path | None, Option(help="Settings in TOML; options and MTCLIP_* variables go before.")]
+Unfreeze = Annotated[str | None, Option(help="Train the film tower too: its last N blocks, or all.", show_default="0")]
+Size = Annotated[int | None, Option(help="Pixels of the film tower's input.", show_default="the backbone's")]
+Epochs = Annotated[int | None, Option(show_default="40, or 12 with --unfreeze")]
+Seed = Annotated[int | None, Option(show_default="0")]
+LearningRate = Annotated[float | None, Option(help="Learning rate.", show_default=False)]
+BatchSize = Annotated[int | None, Option(show_default=False)]
+Bce = Annotated[float | None, Option(help="Weight of the normal/abnormal loss; 0 leaves it out.", show_default="1")]
+SupCon = Annotated[float | None, Option(help="Weight of the supervised contrastive loss.", show_default="0.3")]
+Clip = Annotated[float | None, Option(help="Weight of the CLIP loss.", show_default="1")]
+Dim = Annotated[int | None, Option(help="Width of the shared space.", show_default="the backbone's, or 256")]
+TrainAbnormal = Annotated[str | None, Option(help="Labels by Open-I's MeSH terms: mesh or acute.", show_default="mesh")]
+Resume = Annotated[bool, Option("--resume", help="Continue the unfinished run in --out.")]
+TrainDevice = Annotated[str | None, Option(help="auto, cpu or cuda.", show_default="auto")]
+
+# export
+Run = Annotated[Path, Argument(help="A finished run.")]
+BundleOut = Annotated[Path, Option(help="The bundle to write.")]
+PackedReports = Annotated[str | None, Option(help="The source whose reports are packed.", show_default="the run's train reports")]
+_PRECISIONS = "Comma-separated: fp32, fp16w, fp16, int8, int8-dynamic, w8, w4."
+Precisions = Annotated[str | None, Option(help=_PRECISIONS, show_default="fp32 and the fastest for a CPU")]
+_BUDGET = "Change a limit of the gate, e.g. overlap=0.95. May repeat."
+Budget = Annotated[list[str] | None, Option(metavar="[RUNG.]NAME=VALUE", help=_BUDGET)]
+KeptDim = Annotated[int | None, Option(help="Keep the first numbers of each embedding only.", show_default="all")]
+NoText = Annotated[bool, Option("--no-text", help="Leave the text tower out: smaller, but no --text and no index build.")]
+OverwriteBundle = Annotated[bool, Option("--overwrite", help="Replace a bundle that is there.")]
+
+# eval
+EvalData = Annotated[str, Option(help="The source of films and reports.")]
+Artefacts = Annotated[list[Path] | None, Argument(metavar="[RUN|BUNDLE]...", help="Compared in this order.")]
+_OWN = "those of the films' own studies"
+SearchedReports = Annotated[str | None, Option(help="The source whose reports are searched.", show_default=_OWN)]
+EvalOut = Annotated[Path | None, Option(help="Folder for metrics.json and report.html.", show_default="RUN/eval-SPLIT, for a run")]
+ZeroShot = Annotated[list[str] | None, Option(help="Judge a backbone zero-shot too. May repeat.")]
+Ablate = Annotated[bool, Option("--ablate", help="Train and judge every combination of losses on cached features.")]
+Seeds = Annotated[int, Option(help="With --ablate: how many trainings of each.")]
+AllowLeaks = Annotated[bool, Option("--allow-leaks", help="Go on where splits share patients or films, and mark it.")]
+
+# pull
+_BACKBONES = "biomedclip, compact, clip-b16, clip-b32, whyxrayclip, an open_clip name or hub id, perhaps @COMMIT."
+BackboneName = Annotated[str, Argument(help=_BACKBONES)]
+FolderOut = Annotated[Path, Option(help="The folder to make.")]
+
+# info, bench
+Artefact = Annotated[Path | None, Argument(metavar="[BUNDLE|RUN]", help="A bundle or run; else the bundle in use.")]
+ShowConfig = Annotated[bool, Option("--config", help="Show the settings of train and where each comes from.")]
+ConfigFile = Annotated[Path | None, Option(help="With --config: the TOML file that train would be given.")]
+Films = Annotated[Path | None, Option(help="A folder of films.", show_default="drawn films")]
+
+# data
+_KINDS = "KIND:PATH, or a path that is recognised by what it holds; docs/data.md lists the kinds."
+Source = Annotated[str, Argument(help=_KINDS)]
+_MESH = "Labels by Open-I's MeSH terms: mesh, or acute (chronic or benign alone is unknown)."
+Abnormal = Annotated[str | None, Option(help=_MESH, show_default="mesh")]
+Html = Annotated[Path | None, Option(metavar="FILE", help="A page with a few films to look at.", show_default=False)]
+MostFilms = Annotated[int, Option(min=0, help="How many films are decoded at most; a sample where there are more.")]
+_SHOW = "Print patient ids and the words that may be health information too."
+Show = Annotated[bool, Option("--show", help=_SHOW)]
+ManifestOut = Annotated[Path, Option(metavar="FILE", help="The manifest to write: .csv or .parquet.")]
+
+# index
+TextBundle = Annotated[Path, Argument(help="A bundle with a text tower.")]
+NewReports = Annotated[str, Argument(help="The source whose reports and films replace the bundle's.")]
+MoreReports = Annotated[str, Argument(help="The source whose reports and films are added.")]
+Studies = Annotated[list[str] | None, Option(metavar="ID", help="A study. May repeat.")]
+Patients = Annotated[list[str] | None, Option(metavar="ID", help="All studies of a patient. May repeat.")]
+Sources = Annotated[list[str] | None, Option(metavar="NAME", help="All studies of a source, as stats names it. May repeat.")]
+GrowingBundle = Annotated[Path, Argument(help="The bundle that grows.")]
+OtherBundle = Annotated[Path, Argument(help="A bundle of the same model, or demo; it stays as it is.")]
+_PARQUET = "A new folder for reports.parquet, studies.parquet and films.parquet."
+ParquetOut = Annotated[Path, Option(metavar="DIR", help=_PARQUET)]
+
+
+def show(document: Any, lines: Callable[[Any], list[tuple[str, str]]], format: str) -> None:
+    """Print a document as JSON, or what ``lines`` makes of it for a person, a name and a value each."""
+    from ..display.formats import dumps
+    from ..display.pairs import print_pairs
+
+    if format == "json":
+        print(dumps(document, 2))
+    else:
+        print_pairs(lines(document))

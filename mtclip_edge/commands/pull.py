@@ -1,0 +1,15 @@
+"""``mtclip pull``."""
+
+from . import options
+
+
+def pull(backbone: options.BackboneName, out: options.FolderOut) -> None:
+    """Download all that a backbone needs into one folder, verified, for machines without a network."""
+    from ..train.requirements import need_torch
+
+    need_torch()
+    from ..display.progress_bars import ProgressBars
+    from ..train.backbones.pull import pull
+
+    with ProgressBars() as bars:
+        pull(backbone, out, say=bars.say, progress=bars)

@@ -1,0 +1,41 @@
+"""``mtclip train``."""
+
+from pathlib import Path
+
+from . import options
+
+
+def train(
+    data: options.Data,
+    out: options.RunOut = Path("run"),
+    backbone: options.Backbone = None,
+    config: options.Config = None,
+    unfreeze: options.Unfreeze = None,
+    size: options.Size = None,
+    epochs: options.Epochs = None,
+    seed: options.Seed = None,
+    lr: options.LearningRate = None,
+    batch_size: options.BatchSize = None,
+    bce: options.Bce = None,
+    supcon: options.SupCon = None,
+    clip: options.Clip = None,
+    dim: options.Dim = None,
+    abnormal: options.TrainAbnormal = None,
+    resume: options.Resume = False,
+    device: options.TrainDevice = None,
+) -> None:
+    """Fit projectors on a backbone's features with three losses: normal/abnormal, supervised contrastive, CLIP."""
+    from ..train.requirements import need_torch
+
+    need_torch()
+    from ..display.progress_bars import ProgressBars
+    from ..sources.source import with_abnormal
+    from ..train import training
+    from ..train.settings import resolve
+
+    given = {"backbone": backbone, "epochs": epochs, "seed": seed, "lr": lr, "batch_size": batch_size, "bce": bce}
+    given |= {"supcon": supcon, "clip": clip, "dim": dim, "device": device, "unfreeze": unfreeze, "size": size}
+    settings, origins = resolve(given, config)
+    sources = [with_abnormal(source, abnormal) for source in data]
+    with ProgressBars() as bars:
+        training.train(settings, sources, out, resume=resume, origins=origins, say=bars.say, progress=bars)
