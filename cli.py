@@ -33,7 +33,7 @@ class LazyCommands(TyperGroup):
 
     def __init__(self, **attributes: Any):
         super().__init__(**attributes)
-        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[arg-type]  # not loaded yet
+        self.commands: dict[str, Any] = dict.fromkeys(COMMANDS)  # None: not loaded yet
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the signature is typer's
         if cmd_name in self.commands and self.commands[cmd_name] is None:

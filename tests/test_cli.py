@@ -419,3 +419,12 @@ def test_completion_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {**os.environ, "_MTCLIP_COMPLETE": "complete_bash", "COMP_WORDS": "mtclip que", "COMP_CWORD": "1"}
     found = subprocess.run([sys.executable, "-m", "mtclip_edge"], capture_output=True, text=True, env=environment)
     assert found.stdout.split() == ["query"]
+
+
+def test_the_help_of_query_stands_in_panels(mtclip) -> None:
+    help = mtclip("query", "--help").out
+    panels = re.findall(r"^╭─ (\w+) ─", help, re.MULTILINE)
+    assert panels == ["Arguments", "Options", "Input", "Search", "Filters", "Evidence", "Output", "DICOM"]
+    for panel, option in (("Input", "--watch"), ("Filters", "--since"), ("Output", "--save"), ("DICOM", "--render")):
+        assert option in help.split(f"╭─ {panel} ─")[1].split("╰─")[0]
+    assert help.split("╭─ Options ─")[1].split("╰─")[0].count("--") == 1  # --help alone

@@ -1,5 +1,7 @@
 """``mtclip eval``."""
 
+from typing import Any
+
 from . import options
 
 
@@ -24,6 +26,6 @@ def evaluate(
 
     request = EvaluationRequest(data, tuple(artefacts or ()), tuple(backbone or ()), split, reports, out, allow_leaks, device)
     with ProgressBars() as bars:
-        how = {"say": bars.say, "progress": bars}
+        how: dict[str, Any] = {"say": bars.say, "progress": bars}
         document = ablation(request, seeds, **how) if ablate else assess(request, **how)
     print(dumps(document, 2)) if format == "json" else print_eval(document)
