@@ -9,7 +9,6 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..errors import ArtefactDamaged, ArtefactIncompatible
 from . import index
-from .hnsw import load_graph
 from .index import Index, SearchChoice, choose_search
 
 
@@ -47,6 +46,8 @@ def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wante
 
 
 def _load(bundle: Bundle, path: Path) -> Any:
+    from .hnsw import load_graph
+
     return load_graph(path, bundle.manifest["dim"], bundle.index["reports"])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from ..progress import Progress, silent
 from .device import Device, open_session
 from .precision import ROW_BY_ROW, Precision, choose_precision, most_exact
 from .preprocessing import Preprocessing, model_input
-from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from .tokenizer import Tokenizer
 
 # Names apart from the towers' inner ones: `embedding` collides in BERT.
 PIXELS, FILM_EMBEDDING, ABNORMAL_LOGIT = "pixels", "film_embedding", "abnormal_logit"
@@ -61,11 +63,11 @@ class TextEncoder:
     """Text tower + projector + L2 norm."""
 
     session: Any
-    tokenizer: Tokenizer
+    tokenizer: "Tokenizer"
     row_by_row: bool = False
 
     @classmethod
-    def load(cls, graph: Path, tokenizer: Tokenizer, device: Device, precision: str = "fp32") -> "TextEncoder":
+    def load(cls, graph: Path, tokenizer: "Tokenizer", device: Device, precision: str = "fp32") -> "TextEncoder":
         session, _ = open_session(graph, device)
         return cls(session, tokenizer, precision in ROW_BY_ROW)
 
@@ -112,6 +114,8 @@ def open_text_encoder(bundle: Bundle, device: Device, requested: str = "auto") -
 
     Errors: TextTowerMissing, ArtefactDamaged, DeviceUnavailable.
     """
+    from .tokenizer import Tokenizer  # a film needs none
+
     packed = bundle.precisions("text")
     if not packed:
         raise TextTowerMissing(

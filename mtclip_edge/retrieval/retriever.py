@@ -14,7 +14,6 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..errors import MtclipError, NothingToExplain, WrongOption, not_among
-from ..evidence.place_graph import Places
 from ..films.read import Source
 from ..folders import user_path
 from ..index.filters import Filters
@@ -152,6 +151,7 @@ class Retriever:
     ) -> "Explained":
         """The same of a film that is decoded, uint8 [height, width]."""
         from ..evidence import heat_map
+        from ..evidence.place_graph import Places
 
         places = Places.open(self.bundle) if heat_map.check_method(method) == "map" else None
         target = self._text_target(text) if text is not None else self._report_target(answer)
