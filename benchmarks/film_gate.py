@@ -15,9 +15,9 @@ import numpy as np
 from not_films import MADE, png
 
 from mtclip_edge.bundle.bundle import Bundle
-from mtclip_edge.films.film import Header
-from mtclip_edge.films.gate import Verdict, judge
-from mtclip_edge.films.read import Film, read_film, scaled_to_8_bits
+from mtclip_edge.films.film import DecodedFilm, Header
+from mtclip_edge.films.gate import Verdict, judge_film
+from mtclip_edge.films.read import read_film, scaled_to_8_bits
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.encoders import FilmEncoder, open_film_encoder
 from mtclip_edge.inference.precision import most_exact
@@ -54,7 +54,7 @@ def main() -> None:
         verdicts: list[Verdict] = []
         for batch in batches(films, lambda make: prepared(make, encoder), 16):
             vectors, _ = encoder.encode(np.stack([pixels for _, pixels in batch]))
-            verdicts += [judge(film, pixels, vector, gate) for (film, pixels), vector in zip(batch, vectors, strict=True)]
+            verdicts += [judge_film(film, pixels, vector, gate) for (film, pixels), vector in zip(batch, vectors, strict=True)]
         print(row(name, verdicts, word), flush=True)
 
 
@@ -69,12 +69,12 @@ def told(verdicts: list[Verdict], words: str) -> int:
     return sum(any(words in reason for reason in verdict.reasons) for verdict in verdicts)
 
 
-def prepared(make: Callable[[], Film], encoder: FilmEncoder) -> tuple[Film, np.ndarray]:
+def prepared(make: Callable[[], DecodedFilm], encoder: FilmEncoder) -> tuple[DecodedFilm, np.ndarray]:
     film = make()
     return film, encoder.prepare(film.grey)
 
 
-def sets(data: Path, most: int, per: int) -> Iterator[tuple[str, Sequence[Callable[[], Film]], str]]:
+def sets(data: Path, most: int, per: int) -> Iterator[tuple[str, Sequence[Callable[[], DecodedFilm]], str]]:
     """Name, films (read when they are asked for), and the words that would name what was done to them."""
     openi = open_source(str(data / "openi_frontal"))
     paths = {split: [film.path for study in openi.split(split) for film in study.films][:most] for split in ("validation", "test")}
@@ -90,7 +90,7 @@ def sets(data: Path, most: int, per: int) -> Iterator[tuple[str, Sequence[Callab
     for name, part in (("chest DICOM", "cr_chest"), ("leg DICOM", "cr_leg")):
         films = [film for path in sorted((data / "dicom").glob(f"{part}*.dcm")) if (film := dicom(path)) is not None]
         yield name, [lambda f=f: f for f in films], ""
-        yield f"{name}, header unread", [lambda f=f: Film(f.grey, "png") for f in films], ""
+        yield f"{name}, header unread", [lambda f=f: DecodedFilm(f.grey, "png") for f in films], ""
     for name, draw in MADE.items():
         yield name, [lambda d=draw, i=i: read_film(png(d(np.random.default_rng([7, i])))) for i in range(per)], ""
 
@@ -101,11 +101,11 @@ def listed(folder: Path, most: int) -> list[tuple[Path, str]]:
         return [(folder / line["image_path"], line["view"]) for line in csv.DictReader(file)][:most]
 
 
-def changed(film: Film, change: Change) -> Film:
-    return Film(np.ascontiguousarray(change(film.grey)), film.kind)
+def changed(film: DecodedFilm, change: Change) -> DecodedFilm:
+    return DecodedFilm(np.ascontiguousarray(change(film.grey)), film.kind)
 
 
-def dicom(path: Path) -> Film | None:
+def dicom(path: Path) -> DecodedFilm | None:
     """Stored values from smallest to largest, MONOCHROME1 inverted; None where no decoder is here. The FAKE tag is left out."""
     import pydicom
 
@@ -117,7 +117,7 @@ def dicom(path: Path) -> Film | None:
     if "FAKE" in path.name:
         return None
     header = Header(str(data.get("Modality", "")), str(data.get("BodyPartExamined", "")).upper(), str(data.get("ViewPosition", "")).upper())
-    return Film(255 - grey if data.PhotometricInterpretation == "MONOCHROME1" else grey, "dicom", header=header)
+    return DecodedFilm(255 - grey if data.PhotometricInterpretation == "MONOCHROME1" else grey, "dicom", header=header)
 
 
 if __name__ == "__main__":

@@ -20,18 +20,17 @@ VIEWS = ("PA", "AP", "frontal", "lateral", "other", "unknown")
 _MARKS = re.compile(r"\bX{3,}\b|_{2,}")  # Open-I writes XXXX, MIMIC-CXR writes ___
 _WORD = re.compile(r"[^\W_]+")
 _NOT_WORD = re.compile(r"[\W_]+")
-_VIEW_WORDS = {
-    "": "unknown",
-    "unknown": "unknown",
-    "pa": "PA",
-    "ap": "AP",
-    "ap supine": "AP",
-    "ap_horizontal": "AP",
-    "frontal": "frontal",
-    "lateral": "lateral",
-    "l": "lateral",
-    "ll": "lateral",
-    "rl": "lateral",
+# What each word of a view position means, the gravest meaning first: "LATERAL DECUBITUS" is no lateral, "XTABLE LATERAL" is one.
+# Header words (PS3.3 C.8.7.5.1.1, and what is seen in its place), tables of the data sets, DICOM's codes spelt out. Kept on the ground
+# floor because sources and films both read them.
+_SLANTED = frozenset(
+    {"OBLIQUE", "OBL", "LAO", "RAO", "LPO", "RPO", "LLO", "RLO", "DECUBITUS", "DECUB", "DECUBITO", "LLD", "RLD", "LORDOTIC", "AXIAL"}
+    | {"TANGENTIAL", "SWIMMERS", "OBLICUA"}
+)
+_LATERAL = frozenset({"LATERAL", "LAT", "LL", "RL", "LLAT", "RLAT"})
+_FRONTAL = {"PA": "PA", "POSTERO": "PA", "POSTEROANTERIOR": "PA", "AP": "AP", "ANTERO": "AP", "ANTEROPOSTERIOR": "AP"} | {
+    "FRONTAL": "frontal",
+    "FRONT": "frontal",
 }
 
 
@@ -138,7 +137,17 @@ def split_of(patient_id: str) -> str:
 
 def view_of(word: str) -> str:
     """The view a source's word means; a word we do not know is ``other``, an empty one ``unknown``."""
-    return _VIEW_WORDS.get(word.strip().lower(), "other")
+    return named_view(word)[0] or ("other" if word.strip(" _-") and word.strip().upper() != "UNKNOWN" else "unknown")
+
+
+def named_view(words: str) -> tuple[str, str]:
+    """The view (one of ``VIEWS``) that a header's or table's words name, and the word that says so; both empty where none is known."""
+    named = frozenset(re.findall(r"[A-Z]+", words.upper()))
+    if slanted := named & _SLANTED:
+        return "other", min(slanted)
+    if lateral := named & _LATERAL or (named if named == {"L"} else frozenset()):
+        return "lateral", min(lateral)
+    return next(((view, word) for word, view in _FRONTAL.items() if word in named), ("", ""))
 
 
 def date_of(word: str) -> str:

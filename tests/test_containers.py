@@ -16,7 +16,7 @@ from pydicom.uid import generate_uid
 
 from mtclip_edge.commands.film_arguments import expand
 from mtclip_edge.errors import MtclipError
-from mtclip_edge.films import dicomdir
+from mtclip_edge.films import archives, dicomdir
 from mtclip_edge.films.read import read_film
 
 
@@ -92,14 +92,14 @@ def test_names_that_lead_elsewhere_lead_nowhere(deep: np.ndarray, tmp_path: Path
 )
 def test_a_zip_beyond_bounds_is_not_opened(deep: np.ndarray, tmp_path: Path, monkeypatch, limit: str, value: int, message: str) -> None:
     path = zipped(tmp_path / "z.zip", {name: written(cr(deep, 12)) for name in "abc"})
-    monkeypatch.setattr(dicomdir, limit, value)
+    monkeypatch.setattr(archives, limit, value)
     assert film_names(path, tmp_path) == [message]
 
 
 def test_a_member_that_expands_beyond_bounds(deep: np.ndarray, tmp_path: Path, monkeypatch) -> None:
     bomb = written(cr(deep, 12)) + bytes(1 << 20)
     path = zipped(tmp_path / "z.zip", {"bomb": bomb, "f": written(cr(deep, 12))}, compression=zipfile.ZIP_DEFLATED)
-    monkeypatch.setattr(dicomdir, "LARGEST", 1 << 19)
+    monkeypatch.setattr(archives, "LARGEST", 1 << 19)
     assert film_names(path, tmp_path) == ["z.zip!bomb: 0.0 GB, more than 0 GB", "z.zip!f"]
 
 
@@ -144,7 +144,7 @@ def test_random_damage_to_a_zip_never_escapes(deep: np.ndarray, tmp_path: Path, 
         data = bytearray(good)
         for position in random.integers(directory if random.random() < 0.7 else 0, len(data), 3):
             data[position] = int(random.integers(0, 256))
-        for name, film in dicomdir.zip_films(bytes(data), "z"):
+        for name, film in archives.zip_films(bytes(data), "z"):
             try:
                 if not isinstance(film, MtclipError):
                     read_film(film, name)

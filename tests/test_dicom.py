@@ -22,9 +22,11 @@ from pydicom.uid import generate_uid
 
 from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.films.dicom import decoders
-from mtclip_edge.films.film import Ids
-from mtclip_edge.films.read import Film, looks_like_film, read_film
+from mtclip_edge.films.film import DecodedFilm, Ids
+from mtclip_edge.films.read import looks_like_film, read_film
+from mtclip_edge.retrieval.results import Input
 from mtclip_edge.retrieval.retriever import Retriever
+from mtclip_edge.retrieval.study_mean import EmbeddedFilm, not_counted
 from mtclip_edge.sources.source import open_source
 
 
@@ -559,6 +561,39 @@ def test_a_study_is_the_mean_of_its_frontal_films(mtclip, tiny_bundle: Path, sou
         assert alone["hits"] == [hit.to_dict() for hit in retriever.query(paths[3]).hits]
 
 
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ("LAO", "LAO"),
+        ("OBLIQUE", "OBLIQUE"),
+        ("LATERAL DECUB", "DECUB"),
+        ("LLAT", "LLAT"),
+        ("XTABLE LATERAL", "LATERAL"),
+        ("L", "L"),
+        ("RPO DOE", "RPO"),
+        ("AP AXIAL", "AXIAL"),
+        ("AP PORTABLE", None),
+        ("PA", None),
+        ("ERECT", None),
+        ("", None),
+    ],
+)
+def test_a_study_counts_no_film_that_is_not_frontal(deep: np.ndarray, view: str, said: str | None) -> None:
+    """What the gate calls oblique or lateral takes no part in the mean of a study, and only a word known here is repeated."""
+    header = read_film(written(cr(deep, 12, ViewPosition=view))).header
+    film = EmbeddedFilm("f", Input("dicom", "ok", ()), True, header, np.ones(4, np.float32), 0.0, {})
+    assert not_counted(film) == (said and f"view position {said}: not frontal")
+
+
+@pytest.mark.parametrize(("code", "word"), [("399135007", "LAO"), ("R-102C1", "OBLIQUE"), ("399067008", "LATERAL"), ("R-40888", None)])
+def test_a_view_code_counts_as_its_word(deep: np.ndarray, code: str, word: str | None) -> None:
+    view = Dataset()
+    view.CodeValue = code
+    header = read_film(written(cr(deep, 12, ViewPosition=None, ViewCodeSequence=[view]))).header
+    assert header is not None
+    assert header.projection == ({"LAO": "other", "OBLIQUE": "other", "LATERAL": "lateral"}[word] if word else "PA")
+
+
 def test_a_study_of_laterals_is_an_error_and_wrong_uses(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "l").write_bytes(written(cr(deep, 12, ViewPosition="LATERAL")))
     found = mtclip("query", tmp_path / "l", "--by", "study", "--bundle", tiny_bundle)
@@ -582,7 +617,7 @@ def test_the_table_names_the_study(mtclip, tiny_bundle: Path, deep: np.ndarray, 
 
 
 @pytest.fixture(scope="module")
-def real_films(real_data: Path) -> dict[str, Film | str]:
+def real_films(real_data: Path) -> dict[str, DecodedFilm | str]:
     """Each file of the data folder: the film, or what is said of it."""
     return {row["file"]: _film_or_error(real_data / "dicom" / row["file"]) for row in _rows(real_data)}
 
@@ -592,7 +627,7 @@ def _rows(real_data: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _film_or_error(path: Path) -> Film | str:
+def _film_or_error(path: Path) -> DecodedFilm | str:
     try:
         return read_film(path, path.name)
     except FilmUnreadable as error:
@@ -600,13 +635,13 @@ def _film_or_error(path: Path) -> Film | str:
 
 
 @pytest.mark.realdata
-def test_every_file_does_what_its_row_says(real_data: Path, real_films: dict[str, Film | str]) -> None:
+def test_every_file_does_what_its_row_says(real_data: Path, real_films: dict[str, DecodedFilm | str]) -> None:
     for row in _rows(real_data):
         film = real_films[row["file"]]
         if row["expect"] == "maybe" and isinstance(film, str):
             assert row["transfer_syntax"].split(" (")[0] in film and "\n" not in film
             continue
-        assert isinstance(film, Film), film
+        assert isinstance(film, DecodedFilm), film
         assert film.grey.shape == (int(row["rows"]), int(row["cols"]))
         assert film.grey.std() > 20
         assert film.header is not None
@@ -615,8 +650,8 @@ def test_every_file_does_what_its_row_says(real_data: Path, real_films: dict[str
 
 
 @pytest.mark.realdata
-def test_real_encodings_of_one_leg(real_films: dict[str, Film | str]) -> None:
-    legs = {name: film.grey.astype(int) for name, film in real_films.items() if "_leg_" in name and isinstance(film, Film)}
+def test_real_encodings_of_one_leg(real_films: dict[str, DecodedFilm | str]) -> None:
+    legs = {name: film.grey.astype(int) for name, film in real_films.items() if "_leg_" in name and isinstance(film, DecodedFilm)}
     reference = legs["cr_leg_mono1_10bit_uncompressed.dcm"]
     apart = {name: int(np.abs(grey - reference).max()) for name, grey in legs.items()}
     lossless = {name for name in legs if "lossy" not in name and "extended" not in name}
@@ -625,9 +660,9 @@ def test_real_encodings_of_one_leg(real_films: dict[str, Film | str]) -> None:
 
 
 @pytest.mark.realdata
-def test_a_real_chest_is_bright_where_bone_is_and_its_twins_agree(real_films: dict[str, Film | str]) -> None:
+def test_a_real_chest_is_bright_where_bone_is_and_its_twins_agree(real_films: dict[str, DecodedFilm | str]) -> None:
     """Spine and diaphragm are brighter than lung, however a file stores it."""
-    films = {name: film.grey for name, film in real_films.items() if isinstance(film, Film)}
+    films = {name: film.grey for name, film in real_films.items() if isinstance(film, DecodedFilm)}
     for name in ("cr_chest_mono1_10bit_raw.dcm", "cr_chest_mono1_15bit_j2k_lossy.dcm", "cr_chest_mono2_8bit_jpegbase_PA_rsna.dcm"):
         small = np.asarray(Image.fromarray(films[name]).resize((16, 16), Image.Resampling.BOX)).astype(int)
         assert small[5:9, 7:9].mean() > small[5:9, 3:6].mean() + 20, name

@@ -13,10 +13,9 @@ from PIL import Image
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import SourceUnusable
 from mtclip_edge.export.fitted import film_gate as fitting
-from mtclip_edge.films.film import Header
-from mtclip_edge.films.gate import FilmGate, Gaussian, Thresholds, judge, layout_of, mirrored
+from mtclip_edge.films.film import DecodedFilm, Header
+from mtclip_edge.films.gate import FilmGate, Gaussian, Thresholds, judge_film, layout_of, mirrored
 from mtclip_edge.films.gate_facts import facts_of
-from mtclip_edge.films.read import Film
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.studies import Film as StudyFilm
 from mtclip_edge.studies import Study
@@ -25,7 +24,7 @@ CHEST = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
 
 
 def said(**facts) -> list[tuple[str, str]]:
-    return [(fact.weight, fact.reason) for fact in facts_of(Film(CHEST, "dicom", header=Header(**facts)))]
+    return [(fact.weight, fact.reason) for fact in facts_of(DecodedFilm(CHEST, "dicom", header=Header(**facts)))]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +40,8 @@ def said(**facts) -> list[tuple[str, str]]:
         ({"view": "LL"}, ("reject", "the header's view is LL, not frontal")),
         ({"view": "LARGE LATERAL"}, ("reject", "the header's view is LATERAL, not frontal")),
         ({"view": "LATERAL DECUBITUS"}, ("warn", "the header's view is DECUBITUS, neither PA nor AP")),
+        ({"view": "XTABLE LATERAL"}, ("reject", "the header's view is LATERAL, not frontal")),
+        ({"view": "LLAT"}, ("reject", "the header's view is LLAT, not frontal")),
         ({"view": "RAO"}, ("warn", "the header's view is RAO, neither PA nor AP")),
         ({"frames": 12}, ("reject", "the file holds 12 frames, expected one film")),
         ({"intent": "FOR PROCESSING"}, ("warn", "the file is meant for processing, not for reading: its grey values may differ")),
@@ -78,7 +79,7 @@ def test_what_is_usual_or_unknown_is_not_held_against_it(facts: dict) -> None:
 
 def test_pictures_that_no_film_can_be() -> None:
     def told(grey: np.ndarray, **how) -> list[tuple[str, str]]:
-        return [(fact.weight, fact.reason) for fact in facts_of(Film(grey, "png", **how))]
+        return [(fact.weight, fact.reason) for fact in facts_of(DecodedFilm(grey, "png", **how))]
 
     assert told(CHEST) == []
     assert told(CHEST[:20]) == [
@@ -258,7 +259,7 @@ def test_verdicts_by_score_and_notes_in_front() -> None:
 
     def verdict(notes: tuple[str, ...] = (), header: Header | None = None, **thresholds: float):
         gate = FilmGate(flat(64), flat(4), Thresholds(**thresholds))
-        return judge(Film(CHEST, "dicom", notes, header), pixels, vector, gate)
+        return judge_film(DecodedFilm(CHEST, "dicom", notes, header), pixels, vector, gate)
 
     assert verdict(layout_warn=1.1, layout_reject=1.2, embedding_warn=0.3, mirror_warn=0.1).verdict == "ok"
     assert verdict().verdict is None  # a gate without thresholds judges nothing

@@ -64,7 +64,25 @@ def test_the_split_is_the_published_hash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "view"), [("PA", "PA"), ("AP Supine", "AP"), ("Frontal", "frontal"), ("L", "lateral"), ("", "unknown"), ("skyline", "other")]
+    ("word", "view"),
+    [
+        ("PA", "PA"),
+        ("AP Supine", "AP"),
+        ("Frontal", "frontal"),
+        ("L", "lateral"),
+        ("", "unknown"),
+        ("skyline", "other"),
+        ("AP PORTABLE", "AP"),
+        ("LLAT", "lateral"),
+        ("LAT", "lateral"),
+        ("XTABLE LATERAL", "lateral"),
+        ("left anterior oblique", "other"),
+        ("LATERAL DECUBITUS", "other"),
+        ("AP AXIAL", "other"),
+        ("ap_horizontal", "AP"),
+        ("Antero-Posterior", "AP"),
+        ("unknown", "unknown"),
+    ],
 )
 def test_views(word: str, view: str) -> None:
     assert view_of(word) == view

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ..errors import FilmUnreadable, MtclipError, NoFilms, WrongOption
 from ..films.file_types import HEAD, head_of, is_dicom, is_directory, is_zip
-from ..films.read import Source, looks_like_film
+from ..films.film import FilmSource
+from ..films.read import looks_like_film
 from ..folders import user_path
 
-Named = tuple[str, Source | MtclipError]  # the name to show; the path, the bytes, how to read them, or why there is no film
+Named = tuple[str, FilmSource | MtclipError]  # the name to show; the path, the bytes, how to read them, or why there is no film
 
 
 def expand(words: Sequence[str], *, files_from: str | None = None, recursive: bool = True) -> list[Named]:
@@ -64,7 +65,7 @@ def _file(path: Path, word: str) -> list[Named]:
 
 
 def _zipped(archive: Path | bytes, name: str) -> list[Named]:
-    from ..films.dicomdir import zip_films
+    from ..films.archives import zip_films
 
     return zip_films(archive, name)
 
@@ -108,7 +109,7 @@ def _refusal(name: str) -> FilmUnreadable:
     return FilmUnreadable(f"{name}: DICOM needs --bundle DIR, or --bundle demo for invented reports")
 
 
-def _holds_dicom(film: Source | MtclipError) -> bool:
+def _holds_dicom(film: FilmSource | MtclipError) -> bool:
     try:
         if isinstance(film, Path):
             return is_dicom(head_of(film))

@@ -15,6 +15,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.demo import FOLDER as DEMO
 from ..bundle.demo import WORD
 from ..errors import MtclipError
+from ..films.read import missing_decoders
 from ..folders import cache_dir, data_dir
 from ..inference.device import runtime, threads
 from ..notice import __version__
@@ -112,9 +113,7 @@ def _hnswlib() -> Iterator[Check]:
 
 
 def _dicom() -> Iterator[Check]:
-    from ..films.dicom.decoders import NEEDS, missing
-
-    lacking = sorted({package for decoder in NEEDS if (package := missing(decoder))})
+    lacking = missing_decoders()
     found = f"pip install {' '.join(lacking)} to read all" if lacking else "all decoders are here"
     yield Check("DICOM", "note" if lacking else "ok", found)
 

@@ -1,20 +1,31 @@
-"""The bytes of a film wherever it lies: a file, or a member of an archive, named ``archive.zip!inner/name`` or ``shard.tar!key.jpg``.
+"""The bytes of a film wherever it lies: a file, or a member of an archive, named ``archive.zip!inner/name`` or ``shard.tar!key.jpg``;
+and the films that a zip given to a query holds.
 
 Archives are read in place: nothing is extracted, and a member's name is only ever looked up, never used as a path. A zip may be
 compressed; a tar may not, since one member of a compressed tar cannot be read without all before it. A file whose own name holds an
 exclamation mark is a file.
 """
 
-from functools import lru_cache
+import io
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import FilmUnreadable, MtclipError, NoFilms
+from .file_types import HEAD, is_film
+from .film import FilmSource
+
 if TYPE_CHECKING:
-    from zipfile import ZipFile
+    from zipfile import ZipFile, ZipInfo
 
 MARK = "!"
 SUFFIXES = (".zip", ".tar")
 MAX_BYTES = 512 << 20  # of one member: the largest plain radiograph has about 60 MB uncompressed
+MOST_MEMBERS = 10_000  # of a zip that is given as films
+MOST_BYTES = 8 << 30  # of all its members, expanded
+LARGEST = 1 << 30  # of one: a film of MAX_PIXELS at 16 bits is 0.4 GB
+NamedFilm = tuple[str, FilmSource | MtclipError]  # the name to show; where the film is, or why there is none
+NamedFilms = list[NamedFilm]
 _OPEN_ARCHIVES = 8  # their tables of contents are kept: 1 MB for 3,000 members
 
 
@@ -66,13 +77,11 @@ def _member_bytes(archive: Path, name: str) -> bytes:
         if len(data) != length:
             raise OSError(5, f"the archive ends within {name}", str(archive))
         return data
-    from .dicomdir import UNREADABLE_MEMBER
-
     _check(_zip(archive).getinfo(name).file_size, archive, name)
     try:
         with _zip(archive).open(name) as member:
             return member.read(MAX_BYTES)
-    except UNREADABLE_MEMBER as error:
+    except unreadable_member() as error:
         raise OSError(5, f"{name} cannot be read: {str(error)[:80]}", str(archive)) from None
 
 
@@ -116,3 +125,76 @@ def _tar_table(archive: Path, _size: int, _changed: int) -> dict[str, tuple[int,
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise OSError(5, f"not an uncompressed tar: {error}", str(archive)) from None
     return table
+
+
+def zip_films(archive: Path | bytes, name: str) -> NamedFilms:
+    """The films in a zip, by content and sorted by name, each shown as ``study.zip!inner/name``. What is no film is passed over.
+
+    A zip that cannot be read, or holds no film, stands for itself with its error.
+    """
+    try:
+        with _opened(archive) as opened:
+            members = sorted((m for m in opened.infolist() if not m.is_dir()), key=lambda m: m.filename)
+            if problem := _too_much(members):
+                return [(name, FilmUnreadable(f"{name}: {problem}"))]
+            looked = (_member(archive, opened, member, name) for member in members)
+            films = [film for film in looked if film is not None]
+    except _damaged() as error:
+        return [(name, FilmUnreadable(f"{name}: the zip cannot be read ({_short(error)})"))]
+    return films or [(name, NoFilms(f"{name}: no film in this zip"))]
+
+
+def unreadable_member() -> tuple[type[Exception], ...]:
+    """What reading a zip's member raises where it is damaged, encrypted (RuntimeError) or compressed in an unknown way."""
+    import zipfile  # a plain film needs neither
+    import zlib
+
+    return zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError
+
+
+def _damaged() -> tuple[type[Exception], ...]:
+    return (*unreadable_member(), OSError, ValueError)
+
+
+def _opened(archive: Path | bytes) -> "ZipFile":
+    from zipfile import ZipFile
+
+    return ZipFile(io.BytesIO(archive) if isinstance(archive, bytes) else str(archive))
+
+
+def _too_much(members: "list[ZipInfo]") -> str:
+    """Why a zip is not opened further, by what its own directory claims; a member never expands beyond that."""
+    if len(members) > MOST_MEMBERS:
+        return f"{len(members)} members, more than {MOST_MEMBERS}"
+    total = sum(member.file_size for member in members)
+    return f"{total / 1e9:.0f} GB expanded, more than {MOST_BYTES >> 30} GB" if total > MOST_BYTES else ""
+
+
+def _member(archive: Path | bytes, opened: "ZipFile", member: "ZipInfo", name: str) -> NamedFilm | None:
+    """A member that is a film, or may be one but cannot be looked at; None for what is no film."""
+    shown = f"{name}!{member.filename}"
+    if member.flag_bits & 1:
+        return shown, FilmUnreadable(f"{shown}: encrypted")
+    if member.file_size > LARGEST:
+        return shown, FilmUnreadable(f"{shown}: {member.file_size / 1e9:.1f} GB, more than {LARGEST >> 30} GB")
+    try:
+        with opened.open(member) as file:
+            if not is_film(file.read(HEAD)):
+                return None
+    except _damaged() as error:
+        return shown, FilmUnreadable(f"{shown}: cannot be unpacked ({_short(error)})")
+    return shown, partial(_read_member, archive, member, shown)
+
+
+def _read_member(archive: Path | bytes, member: "ZipInfo", shown: str) -> bytes:
+    try:
+        with _opened(archive) as opened, opened.open(member) as file:
+            return file.read(LARGEST)
+    except _damaged() as error:
+        raise FilmUnreadable(f"{shown}: cannot be unpacked ({_short(error)})") from None
+
+
+def _short(error: BaseException) -> str:
+    """The kind of an error: its words may quote what is in the archive."""
+    kinds = {"BadZipFile": "damaged", "RuntimeError": "encrypted", "NotImplementedError": "an unknown compression"}
+    return kinds.get(type(error).__name__, "damaged")

@@ -1,6 +1,21 @@
-"""What a DICOM header says of a film, apart from its pixels. Who the patient is stays in ``Ids``, which nothing shows unless asked."""
+"""What a decoded film is, and what everything in this room shares: its header's facts, the limits, how colours become grey.
 
+Who the patient is stays in ``Ids``, which nothing shows unless asked.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..studies import named_view
+
+MAX_PIXELS = 200_000_000  # the largest plain radiograph detectors give about 30 million; a bomb header claims billions
+COLOURED = 24  # of 255: chroma subsampling of a grey JPEG stays far below
+GREY_MODES = ("L", "1", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # of Pillow
+FilmSource = Path | bytes | Callable[[], bytes]  # the last reads a member of an archive, and raises FilmUnreadable
 
 
 @dataclass(frozen=True)
@@ -31,3 +46,44 @@ class Header:
     transfer_syntax: str = ""
     study: str = ""
     ids: Ids = field(default=Ids(), repr=False)
+
+    @property
+    def projection(self) -> str:
+        """What the view position means: one of ``studies.VIEWS``; ``other`` is oblique, decubitus or lordotic, an odd word is unknown."""
+        return named_view(self.view)[0] or "unknown"
+
+    @property
+    def view_word(self) -> str:
+        """The word of the view position that is known here, the only one to repeat: a header field may hold anything, a name too."""
+        return named_view(self.view)[1]
+
+
+@dataclass(frozen=True)
+class DecodedFilm:
+    """Decoded pixels: ``grey`` is uint8 [height, width]; ``kind`` is the file format in lower case.
+
+    ``notes`` say what a reader should know of how it was decoded. ``header`` is a DICOM file's, None for a picture; ``coloured`` tells
+    whether a picture had colours that grey loses.
+    """
+
+    grey: np.ndarray
+    kind: str
+    notes: tuple[str, ...] = ()
+    header: Header | None = None
+    coloured: bool = False
+
+
+def luma(colours: np.ndarray) -> tuple[np.ndarray, bool]:
+    """RGB uint8 [height, width, 3] as grey [height, width], and whether it had colours."""
+    from PIL import Image
+
+    image = Image.fromarray(colours)
+    return np.asarray(image.convert("L")), has_colours(image)
+
+
+def has_colours(image: Any) -> bool:
+    """Whether a picture has colours: its channels differ by more than JPEG's rounding, seen on 64 x 64 of it."""
+    if image.mode in GREY_MODES:
+        return False
+    small = np.asarray(image.convert("RGB").resize((64, 64))).astype(np.int16)
+    return bool((small.max(axis=2) - small.min(axis=2)).max() > COLOURED)

@@ -1,9 +1,9 @@
 """Is this a frontal chest film at all? The verdict on one film: ok, warn or reject, each with reasons.
 
-Header and picture facts (film_facts) need no model. A bundle adds three scores, fitted on training films only, with thresholds from
-validation films (film_gate_fit): **layout**, the Mahalanobis distance of the film's 8 x 8 mean grey values; **embedding**, that of its
-vector in the shared space; **mirror**, how much better the layout fits with left and right exchanged. A film whose layout is odd is
-tried inverted and turned: negating and turning 64 numbers needs no second pass through the tower.
+Header and picture facts (``gate_facts``) need no model. A bundle adds three scores, fitted on training films only, with thresholds
+from validation films (``export/fitted/film_gate``): **layout**, the Mahalanobis distance of the film's 8 x 8 mean grey values;
+**embedding**, that of its vector in the shared space; **mirror**, how much better the layout fits with left and right exchanged. A film
+whose layout is odd is tried inverted and turned: negating and turning 64 numbers needs no second pass through the tower.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArtefactDamaged
+from .film import DecodedFilm
 from .gate_facts import REJECT, WARN, Fact, facts_of
-from .read import Film
 
 OK = "ok"
 GRID = 8
@@ -136,15 +136,15 @@ class Admission:
     force: bool = False
     invert: bool = False
 
-    def turned(self, film: Film) -> Film:
+    def turned(self, film: DecodedFilm) -> DecodedFilm:
         """The film as it is to be looked at."""
         if not self.invert:
             return film
         return replace(film, grey=255 - film.grey, notes=(*film.notes, "grey values taken the other way round (--invert)"))
 
-    def judge(self, film: Film, pixels: np.ndarray, vector: np.ndarray) -> tuple[Verdict, bool]:
+    def judge(self, film: DecodedFilm, pixels: np.ndarray, vector: np.ndarray) -> tuple[Verdict, bool]:
         """The verdict, and whether the film is answered."""
-        found = judge(film, pixels, vector, self.gate)
+        found = judge_film(film, pixels, vector, self.gate)
         if self.invert:
             wrong, right = (INVERTED.format(word) for word in ("with", "without"))
             found = replace(found, reasons=tuple(right if reason == wrong else reason for reason in found.reasons))
@@ -153,7 +153,7 @@ class Admission:
         return (replace(found, reasons=(*found.reasons, "answered all the same (--force)")), True) if self.force else (found, False)
 
 
-def judge(film: Film, pixels: np.ndarray, vector: np.ndarray, gate: FilmGate | None) -> Verdict:
+def judge_film(film: DecodedFilm, pixels: np.ndarray, vector: np.ndarray, gate: FilmGate | None) -> Verdict:
     """The verdict on a film, from its tower input float32 [3, size, size] and its unit vector [dim].
 
     How it was decoded (``film.notes``) stands before the reasons and does not change the verdict.

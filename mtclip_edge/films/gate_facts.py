@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .film import Header
-from .read import Film
+from .film import DecodedFilm, Header
 
 WARN, REJECT = "warn", "reject"
 
@@ -27,8 +26,6 @@ _ELSEWHERE = re.compile(
     r"WRIST|ZYGOMA)"
 )
 _SPELLED = {"ABDOM": "ABDOMEN", "EXTREM": "EXTREMITY"}
-_LATERAL = frozenset({"LATERAL", "LAT", "LL", "RL", "LLAT", "RLAT"})
-_SLANTED = frozenset({"OBLIQUE", "OBL", "LAO", "RAO", "LPO", "RPO", "LLO", "RLO", "DECUBITUS", "LLD", "RLD", "LORDOTIC", "AXIAL"})
 
 SMALLEST, SMALL = 32, 128  # pixels of the shorter side: below the one nothing is seen, below the other little
 WIDEST = 1.8  # Open-I's frontal originals lie between 0.77 and 1.41
@@ -43,7 +40,7 @@ class Fact:
     reason: str
 
 
-def facts_of(film: Film) -> list[Fact]:
+def facts_of(film: DecodedFilm) -> list[Fact]:
     """Everything that header and picture say against a film, the header first; empty where they say nothing."""
     return [*(header_facts(film.header) if film.header else ()), *picture_facts(film)]
 
@@ -54,11 +51,10 @@ def header_facts(header: Header) -> Iterator[Fact]:
         yield _modality_fact(header.modality)
     if elsewhere := _elsewhere(header.body_part):
         yield Fact(REJECT, f"the header's body part is {elsewhere}, not the chest")
-    words = frozenset(re.findall(r"[A-Z]+", header.view))
-    if slanted := words & _SLANTED:
-        yield Fact(WARN, f"the header's view is {min(slanted)}, neither PA nor AP")
-    elif lateral := words & _LATERAL:
-        yield Fact(REJECT, f"the header's view is {min(lateral)}, not frontal")
+    if header.projection == "other":
+        yield Fact(WARN, f"the header's view is {header.view_word}, neither PA nor AP")
+    elif header.projection == "lateral":
+        yield Fact(REJECT, f"the header's view is {header.view_word}, not frontal")
     if header.frames > 1:
         yield Fact(REJECT, f"the file holds {header.frames} frames, expected one film")
     if header.intent == "FOR PROCESSING":
@@ -83,7 +79,7 @@ def _elsewhere(body_part: str) -> str | None:
     return _SPELLED.get(found, found) if found else None
 
 
-def picture_facts(film: Film) -> Iterator[Fact]:
+def picture_facts(film: DecodedFilm) -> Iterator[Fact]:
     """What decoded pixels say against any film, without a model."""
     height, width = film.grey.shape
     short, long = sorted((height, width))

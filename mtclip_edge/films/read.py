@@ -5,8 +5,6 @@ smallest and largest value, never clipped. Colour is converted to luma, transpar
 """
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,32 +13,14 @@ import numpy as np
 from ..errors import FilmUnreadable
 from .archives import read_bytes
 from .file_types import HEAD, head_of, is_dicom, is_film
-from .film import Header
+from .film import MAX_PIXELS, DecodedFilm, FilmSource, has_colours
 from .library_logs import quiet
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_PIXELS = 200_000_000  # the largest plain radiograph detectors give about 30 million; a bomb header claims billions
-COLOURED = 24  # of 255: chroma subsampling of a grey JPEG stays far below
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-Source = Path | bytes | Callable[[], bytes]  # the last reads a member of an archive, and raises FilmUnreadable
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-
-
-@dataclass(frozen=True)
-class Film:
-    """Decoded pixels: ``grey`` is uint8 [height, width]; ``kind`` is the file format in lower case.
-
-    ``notes`` say what a reader should know of how it was decoded. ``header`` is a DICOM file's, None for a picture; ``coloured`` tells
-    whether a picture had colours that grey loses.
-    """
-
-    grey: np.ndarray
-    kind: str
-    notes: tuple[str, ...] = ()
-    header: Header | None = None
-    coloured: bool = False
 
 
 def ready() -> None:
@@ -61,8 +41,8 @@ def looks_like_film(path: Path) -> bool:
         return True
 
 
-def read_film(source: Source, name: str | None = None, render: str = "voi") -> Film:
-    """Decode one film from a path or from its bytes; ``render`` is how a DICOM file's stored values become grey (``preprocess.RENDERS``).
+def read_film(source: FilmSource, name: str | None = None, render: str = "voi") -> DecodedFilm:
+    """Decode one film from a path or from its bytes; ``render`` (``preprocessing.RENDERS``) is how stored values become grey.
 
     Errors: FilmUnreadable, one line that names the file.
     """
@@ -75,13 +55,20 @@ def read_film(source: Source, name: str | None = None, render: str = "voi") -> F
     return _read_picture(data, name)
 
 
-def _read_picture(data: bytes, name: str) -> Film:
+def missing_decoders() -> list[str]:
+    """The packages to install before every compression of DICOM can be read, sorted; empty where all are here."""
+    from .dicom.decoders import NEEDS, missing
+
+    return sorted({package for decoder in NEEDS if (package := missing(decoder))})
+
+
+def _read_picture(data: bytes, name: str) -> DecodedFilm:
     from PIL import Image
 
     try:
         with quiet(), Image.open(io.BytesIO(data), formats=FORMATS) as image:  # Pillow's bomb and EXIF warnings: the checks here are ours
             _check(image, name)
-            return Film(_grey(image), (image.format or "unknown").lower(), coloured=_coloured(image))
+            return DecodedFilm(_grey(image), (image.format or "unknown").lower(), coloured=has_colours(image))
     except FilmUnreadable:
         raise
     except MemoryError:
@@ -94,7 +81,7 @@ def _read_picture(data: bytes, name: str) -> Film:
         raise FilmUnreadable(f"{name}: damaged picture ({_reason(error)})") from None
 
 
-def _bytes(source: Source, name: str) -> bytes:
+def _bytes(source: FilmSource, name: str) -> bytes:
     if callable(source):
         source = source()
     if isinstance(source, Path):
@@ -129,22 +116,6 @@ def _grey(image: Any) -> np.ndarray:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return np.asarray(image.convert("L"))
-
-
-def _coloured(image: Any) -> bool:
-    """Whether a picture has colours: its channels differ by more than JPEG's rounding, seen on 64 x 64 of it."""
-    if image.mode in ("L", "1", "LA", "La", *_WIDE_MODES):
-        return False
-    small = np.asarray(image.convert("RGB").resize((64, 64))).astype(np.int16)
-    return bool((small.max(axis=2) - small.min(axis=2)).max() > COLOURED)
-
-
-def luma(colours: np.ndarray) -> tuple[np.ndarray, bool]:
-    """RGB uint8 [height, width, 3] as grey [height, width], and whether it had colours."""
-    from PIL import Image
-
-    image = Image.fromarray(colours)
-    return np.asarray(image.convert("L")), _coloured(image)
 
 
 def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FilmUnreadable, MtclipError
+from ..films.film import DecodedFilm, FilmSource
 from ..films.gate import Admission
-from ..films.read import Film, Source, read_film
+from ..films.read import read_film
 from ..inference.encoders import FilmEncoder
 from ..workers import ahead, batches
 from .results import Clock, Input
 from .study_mean import EmbeddedFilm
 
 BATCH = 8
-Named = tuple[str, str | Source | MtclipError]  # a film with the name it is shown under, or an error in its place
+Named = tuple[str, str | FilmSource | MtclipError]  # a film with the name it is shown under, or an error in its place
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Decoded:
     """A film on its way: ``pixels`` float32 [3, size, size]."""
 
     name: str
-    film: Film
+    film: DecodedFilm
     pixels: np.ndarray
     clock: Clock
 
@@ -45,7 +46,7 @@ class Intake:
     def force(self) -> bool:
         return self._admission.force
 
-    def read(self, film: str | Source, name: str) -> Film:
+    def read(self, film: str | FilmSource, name: str) -> DecodedFilm:
         """A film, rendered as it is asked for. Errors: FilmUnreadable."""
         found = read_film(Path(film) if isinstance(film, str) else film, name, self._render)
         if found.kind == "dicom" and self._render != self._own:
@@ -61,7 +62,7 @@ class Intake:
             for item in batch:
                 yield item if isinstance(item, MtclipError) else self._seen(item)
 
-    def _decode(self, name: str, film: str | Source | MtclipError) -> Decoded | MtclipError:
+    def _decode(self, name: str, film: str | FilmSource | MtclipError) -> Decoded | MtclipError:
         if isinstance(film, MtclipError):
             return film
         clock = Clock()

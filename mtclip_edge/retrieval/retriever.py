@@ -14,7 +14,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..errors import MtclipError, NothingToExplain, WrongOption, not_among
-from ..films.read import Source
+from ..films.film import FilmSource
 from ..folders import user_path
 from ..index.filters import Filters
 from ..index.index import SearchChoice
@@ -90,14 +90,14 @@ class Retriever:
             else:
                 return cls(opened, render=render, show_ids=show_ids, evidence=evidence, keep_films=keep_films)
 
-    def query(self, film: str | Source, k: int = 5, *, name: str | None = None) -> QueryResult:
+    def query(self, film: str | FilmSource, k: int = 5, *, name: str | None = None) -> QueryResult:
         """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
         result = next(self.query_many([(name or _name(film), film)], k))
         if isinstance(result, MtclipError):
             raise result
         return result
 
-    def query_many(self, films: Iterable[tuple[str, str | Source | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
+    def query_many(self, films: Iterable[tuple[str, str | FilmSource | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
         """Many films, each with the name it is shown under, in order; one that cannot be read gives its error in its place.
 
         An error given in place of a film is handed through.
@@ -106,7 +106,7 @@ class Retriever:
         for film in self._intake.see(films):
             yield film if isinstance(film, MtclipError) else self._answers.film(film, k)
 
-    def query_studies(self, films: Iterable[tuple[str, str | Source | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
+    def query_studies(self, films: Iterable[tuple[str, str | FilmSource | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
         """The films of each study answered as one (``by_study``), in the order of their first films.
 
         Films that cannot be read give their errors before; a study without a frontal film gives an error.
@@ -132,7 +132,7 @@ class Retriever:
 
     def explain(
         self,
-        film: str | Source,
+        film: str | FilmSource,
         answer: QueryResult,
         *,
         method: str = "map",
@@ -236,5 +236,5 @@ def _check_k(k: int) -> None:
         raise WrongOption(f"-k {k}", "expected 1 or more")
 
 
-def _name(film: str | Source) -> str:
+def _name(film: str | FilmSource) -> str:
     return str(film) if isinstance(film, str | Path) else "-"

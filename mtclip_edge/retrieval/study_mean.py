@@ -13,9 +13,6 @@ import numpy as np
 from ..films.film import Header
 from .results import Input, StudyFilm
 
-# View positions that show no frontal chest: laterals by their side, obliques, decubitus.
-LATERAL = ("LL", "RL", "LATERAL", "LAT", "L LAT", "R LAT", "LLO", "RLO", "LLD", "RLD")
-
 
 @dataclass(frozen=True)
 class EmbeddedFilm:
@@ -74,8 +71,8 @@ class StudyQuery:
 
 def not_counted(film: EmbeddedFilm) -> str | None:
     """Why a film is left out of its study's mean; None where it counts."""
-    if film.header is not None and film.header.view in LATERAL:
-        return f"view position {film.header.view}: not frontal"
+    if film.header is not None and film.header.projection in ("lateral", "other"):
+        return f"view position {film.header.view_word}: not frontal"
     if not film.answered:
         return f"rejected: {film.input.reasons[-1]}"
     return None

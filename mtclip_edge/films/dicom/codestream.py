@@ -12,7 +12,7 @@ MOST_TILES = 4096  # a film has one or some dozens; each costs a decoder memory 
 
 
 @dataclass(frozen=True)
-class Stream:
+class Codestream:
     """``precision`` bits a sample; ``process`` the frame's marker byte, 0x51 (SIZ) for JPEG 2000; ``complete`` whether it has its end."""
 
     rows: int
@@ -24,7 +24,7 @@ class Stream:
     tiles: int = 1
 
 
-def describe(data: bytes) -> Stream | None:
+def describe(data: bytes) -> Codestream | None:
     """The stream's own size and depth; None where it has no readable header."""
     complete = _END in data[-_SLACK - 2 :]
     try:
@@ -38,7 +38,7 @@ def describe(data: bytes) -> Stream | None:
         return None
 
 
-def _jpeg(data: bytes, complete: bool) -> Stream | None:
+def _jpeg(data: bytes, complete: bool) -> Codestream | None:
     if not data.startswith(b"\xff\xd8"):
         return None
     at = 2
@@ -48,16 +48,16 @@ def _jpeg(data: bytes, complete: bool) -> Stream | None:
             at += 1
         elif marker in _FRAMES:
             precision, rows, columns, samples = struct.unpack_from(">BHHB", data, at + 4)
-            return Stream(rows, columns, samples, precision, marker, complete)
+            return Codestream(rows, columns, samples, precision, marker, complete)
         else:
             at += 2 if marker in _ALONE else 2 + struct.unpack_from(">H", data, at + 2)[0]
     return None
 
 
-def _jpeg2000(head: bytes, complete: bool) -> Stream:
+def _jpeg2000(head: bytes, complete: bool) -> Codestream:
     """SIZ: the image is what lies between its offset and the reference grid's end."""
     right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, samples, depth = struct.unpack_from(">8IHB", head, 8)
     if not (tile_width and tile_height):
         raise ValueError
     tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
-    return Stream(bottom - top, right - left, samples, (depth & 0x7F) + 1, 0x51, complete, tiles)
+    return Codestream(bottom - top, right - left, samples, (depth & 0x7F) + 1, 0x51, complete, tiles)

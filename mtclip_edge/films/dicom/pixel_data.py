@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import FilmUnreadable
-from .codestream import MOST_TILES, Stream, describe
+from .codestream import MOST_TILES, Codestream, describe
 from .decoders import DecodeFailed, decode, missing
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _frame(dataset: "Dataset", layout: Layout, name: str) -> bytes:
     return frame
 
 
-def _checked(stream: Stream | None, layout: Layout, name: str) -> Stream:
+def _checked(stream: Codestream | None, layout: Layout, name: str) -> Codestream:
     """A stream that is what the header says. Decoders crash, or fill the memory, on much of what is refused here."""
     if stream is None:
         raise _damaged(name, f"its pixel data are no {layout.syntax_name} stream")
@@ -132,7 +132,7 @@ def _checked(stream: Stream | None, layout: Layout, name: str) -> Stream:
     return stream
 
 
-def _by_process(frame: bytes, stream: Stream, layout: Layout, name: str) -> np.ndarray:
+def _by_process(frame: bytes, stream: Codestream, layout: Layout, name: str) -> np.ndarray:
     decoder = _DECODERS.get(layout.syntax)
     if decoder is None or (layout.samples != 1 and decoder != "jpeg_2000"):
         what = f"{layout.samples} samples of {stream.precision} bits"
@@ -152,7 +152,7 @@ def _by_process(frame: bytes, stream: Stream, layout: Layout, name: str) -> np.n
     return values if stream.samples > 1 else _of_stream(values, stream, layout)
 
 
-def _of_stream(values: np.ndarray, stream: Stream, layout: Layout) -> np.ndarray:
+def _of_stream(values: np.ndarray, stream: Codestream, layout: Layout) -> np.ndarray:
     """Decoded samples as stored values. A lossy stream may go a little beyond the bits stored: that is cut, not wrapped round."""
     values = values.view(f"u{values.dtype.itemsize}")
     if layout.syntax in _LOSSY:

@@ -3,26 +3,21 @@
 Nothing that a file says in free text reaches a message: pydicom's own errors and warnings quote what they find, and that may be a name.
 """
 
-import hashlib
-import os
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import FilmUnreadable
-from ..film import Header, Ids
+from ..film import MAX_PIXELS, DecodedFilm, luma
 from ..library_logs import quiet
-from ..read import MAX_PIXELS, Film, luma
+from .attributes import header, integer, number, safe, word
 from .grayscale import MOST, Lut, Rendering, Window, to_grey
 from .pixel_data import DEFLATED, READ, Layout, check_inflated, stored_values
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_WORD = re.compile(r"[A-Z0-9 _./-]{0,32}")  # what a code string may hold, and slashes; anything else is no fact of ours
-_SALT = os.urandom(16)  # keys of studies mean something within this process only
 _TAGS = [
     *("SOPClassUID", "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PresentationIntentType", "BurnedInAnnotation"),
     *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated"),
@@ -30,13 +25,10 @@ _TAGS = [
     *("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape", "PixelData"),
     *("StudyInstanceUID", "PatientID", "PatientName", "AccessionNumber", "StudyDate"),
 ]
-# CID 4010, in SNOMED RT and CT, as View Position spells the same.
-_VIEWS = {"R-10206": "AP", "399348003": "AP", "R-10214": "PA", "272479007": "PA", "R-10236": "LL", "399173006": "LL"}
-_VIEWS |= {"R-10232": "RL", "399198007": "RL", "R-102CD": "LATERAL", "399067008": "LATERAL"}
 _GREY, _COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
-def read_dicom(data: bytes, name: str, render: str = "voi", *, bare: bool = False) -> Film:
+def read_dicom(data: bytes, name: str, render: str = "voi", *, bare: bool = False) -> DecodedFilm:
     """Decode a DICOM file's first frame to 8-bit grey. ``bare``: it has no magic, but begins as DICOM does.
 
     Errors: FilmUnreadable, one line that names the file and quotes nothing of it.
@@ -52,18 +44,18 @@ def read_dicom(data: bytes, name: str, render: str = "voi", *, bare: bool = Fals
         raise FilmUnreadable(f"{name}: damaged DICOM (its header makes no sense)") from None
 
 
-def _read(data: bytes, name: str, render: str, bare: bool) -> Film:
+def _read(data: bytes, name: str, render: str, bare: bool) -> DecodedFilm:
     dataset = _parsed(data, name, bare)
     layout = _layout(dataset, name)
     values = stored_values(dataset, layout, name)
-    header = _header(dataset, layout)
+    facts = header(dataset, layout.frames, layout.syntax_name)
     notes = [f"the first of {layout.frames} frames"] if layout.frames > 1 else []
     if layout.samples > 1:
         grey, coloured = luma(values)
-        return Film(grey, "dicom", tuple(notes), header, coloured)
+        return DecodedFilm(grey, "dicom", tuple(notes), facts, coloured)
     how, asides = _rendering(dataset, layout)
     grey, said = to_grey(values, how, render)
-    return Film(grey, "dicom", (*notes, *(asides if render == "voi" else ()), *said), header)
+    return DecodedFilm(grey, "dicom", (*notes, *(asides if render == "voi" else ()), *said), facts)
 
 
 def _parsed(data: bytes, name: str, bare: bool) -> "Dataset":
@@ -85,21 +77,21 @@ def _layout(dataset: "Dataset", name: str) -> Layout:
     """The pixels' layout. Errors: FilmUnreadable where there are none, or none that we read."""
     _need_pixels(dataset, name)
     syntax, syntax_name = _syntax(dataset, name)
-    rows, columns, allocated = (_int(dataset, field) or 0 for field in ("Rows", "Columns", "BitsAllocated"))
+    rows, columns, allocated = (integer(dataset, field) or 0 for field in ("Rows", "Columns", "BitsAllocated"))
     if not (rows and columns):
         raise FilmUnreadable(f"{name}: damaged DICOM (no rows or no columns)")
     if rows * columns > MAX_PIXELS:
         raise FilmUnreadable(f"{name}: {columns} x {rows} pixels, more than {MAX_PIXELS / 1e6:.0f} million")
-    samples, kind = _int(dataset, "SamplesPerPixel") or 1, _word(dataset, "PhotometricInterpretation")
-    bits = _int(dataset, "BitsStored") or allocated
-    high_bit = _int(dataset, "HighBit")
+    samples, kind = integer(dataset, "SamplesPerPixel") or 1, word(dataset, "PhotometricInterpretation")
+    bits = integer(dataset, "BitsStored") or allocated
+    high_bit = integer(dataset, "HighBit")
     high_bit = bits - 1 if high_bit is None or not bits - 1 <= high_bit < allocated else high_bit
     if (samples, kind) not in {(1, k) for k in _GREY} | {(3, k) for k in _COLOUR}:
         raise FilmUnreadable(f"{name}: {samples} samples of {kind or 'an unnamed kind'}; expected grey or RGB")
     if allocated not in (8, 16) or not 1 <= bits <= allocated or (samples == 3 and allocated != 8):
         raise FilmUnreadable(f"{name}: {bits} bits in {allocated} for each sample; expected up to 16, of colours 8")
-    signed = (_int(dataset, "PixelRepresentation") or 0) == 1
-    frames = max(1, _int(dataset, "NumberOfFrames") or 1)
+    signed = (integer(dataset, "PixelRepresentation") or 0) == 1
+    frames = max(1, integer(dataset, "NumberOfFrames") or 1)
     dataset.PixelRepresentation, dataset.BitsStored, dataset.SamplesPerPixel, dataset.NumberOfFrames = int(signed), bits, samples, frames
     return Layout(rows, columns, samples, allocated, bits, high_bit, signed, frames, syntax, syntax_name)
 
@@ -109,7 +101,7 @@ def _need_pixels(dataset: "Dataset", name: str) -> None:
 
     if "PixelData" in dataset:
         return
-    what = UID(str(_safe(lambda: dataset.SOPClassUID) or "")).name
+    what = UID(str(safe(lambda: dataset.SOPClassUID) or "")).name
     if re.fullmatch(r"[A-Z][A-Za-z0-9 /-]+", what) and "Image" not in what and "Rows" not in dataset:
         raise FilmUnreadable(f"{name}: DICOM without a picture ({what})")
     raise FilmUnreadable(f"{name}: damaged DICOM (no pixel data; it may have been cut off)")
@@ -119,7 +111,7 @@ def _syntax(dataset: "Dataset", name: str) -> tuple[str, str]:
     """The transfer syntax and its name. A file without a meta header has the one pydicom found it to be written in."""
     from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    uid = str(_safe(lambda: dataset.file_meta.TransferSyntaxUID) or "")
+    uid = str(safe(lambda: dataset.file_meta.TransferSyntaxUID) or "")
     if not uid:
         implicit, little = dataset.original_encoding
         uid = str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
@@ -131,37 +123,10 @@ def _syntax(dataset: "Dataset", name: str) -> tuple[str, str]:
     raise FilmUnreadable(f"{name}: transfer syntax {UID(uid).name} ({uid}) is not read; no package adds it")
 
 
-def _header(dataset: "Dataset", layout: Layout) -> Header:
-    burned = {"YES": True, "NO": False}.get(_word(dataset, "BurnedInAnnotation"))
-    study = str(_safe(lambda: dataset.StudyInstanceUID) or "").strip()
-    return Header(
-        modality=_word(dataset, "Modality"),
-        body_part=_word(dataset, "BodyPartExamined"),
-        view=_word(dataset, "ViewPosition") or _view_code(dataset),
-        photometric=_word(dataset, "PhotometricInterpretation"),
-        intent=_word(dataset, "PresentationIntentType"),
-        frames=layout.frames,
-        burned_in=burned,
-        transfer_syntax=layout.syntax_name,
-        study=hashlib.blake2b(study.encode(errors="replace"), key=_SALT, digest_size=8).hexdigest() if study else "",
-        ids=_ids(dataset, study),
-    )
-
-
-def _ids(dataset: "Dataset", study: str) -> Ids:
-    who = ("PatientID", "PatientName", "AccessionNumber", "StudyDate")
-    found = [str(_safe(lambda field=field: dataset.get(field)) or "").strip() for field in who]  # type: ignore[misc]
-    return Ids(found[0], found[1], found[2], found[3], study)
-
-
-def _view_code(dataset: "Dataset") -> str:
-    return _VIEWS.get(str(_safe(lambda: dataset.ViewCodeSequence[0].CodeValue) or ""), "")
-
-
 def _rendering(dataset: "Dataset", layout: Layout) -> tuple[Rendering, list[str]]:
     """The header's way from stored values to grey, and what of it cannot be followed."""
     asides: list[str] = []
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    slope, intercept = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept")
     if slope is not None and (not slope or abs(slope) > MOST or abs(intercept or 0) > MOST):
         asides.append("the rescale slope or intercept makes no sense; ignored")
         slope = intercept = None
@@ -182,28 +147,28 @@ def _rendering(dataset: "Dataset", layout: Layout) -> tuple[Rendering, list[str]
 
 def _inverse(dataset: "Dataset") -> tuple[bool, list[str]]:
     """Whether the least value is white: by the Presentation LUT Shape, else by the photometric interpretation."""
-    least_is_white = _word(dataset, "PhotometricInterpretation") == "MONOCHROME1"
-    shape = _word(dataset, "PresentationLUTShape")
+    least_is_white = word(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+    shape = word(dataset, "PresentationLUTShape")
     if shape not in ("IDENTITY", "INVERSE"):
         return least_is_white, []
-    conflict = f"{_word(dataset, 'PhotometricInterpretation')} with Presentation LUT Shape {shape}; the shape is followed"
+    conflict = f"{word(dataset, 'PhotometricInterpretation')} with Presentation LUT Shape {shape}; the shape is followed"
     return shape == "INVERSE", [] if (shape == "INVERSE") == least_is_white else [conflict]
 
 
 def _window(dataset: "Dataset") -> Window | None:
     """The first window; None where there is none."""
-    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    center, width = number(dataset, "WindowCenter"), number(dataset, "WindowWidth")
     if center is None or width is None:
         return None
-    return Window(center, width, _word(dataset, "VOILUTFunction") or "LINEAR")
+    return Window(center, width, word(dataset, "VOILUTFunction") or "LINEAR")
 
 
 def _padding(dataset: "Dataset", layout: Layout) -> tuple[int, int] | None:
     """First and last stored value that are padding."""
-    value = _int(dataset, "PixelPaddingValue")
+    value = integer(dataset, "PixelPaddingValue")
     if value is None:
         return None
-    last = _int(dataset, "PixelPaddingRangeLimit")
+    last = integer(dataset, "PixelPaddingRangeLimit")
     return _as_stored(value, layout), _as_stored(value if last is None else last, layout)
 
 
@@ -216,9 +181,9 @@ def _as_stored(value: int, layout: Layout) -> int:
 
 def _lut(dataset: "Dataset", keyword: str, layout: Layout, asides: list[str]) -> Lut | None:
     """The first item of a LUT sequence; what cannot be used is said in ``asides``."""
-    if not _safe(lambda: dataset[keyword].value):
+    if not safe(lambda: dataset[keyword].value):
         return None
-    lut = _safe(lambda: _read_lut(dataset[keyword].value[0], dataset, layout))
+    lut = safe(lambda: _read_lut(dataset[keyword].value[0], dataset, layout))
     if lut is None:
         asides.append(f"the {'modality' if keyword.startswith('Mod') else 'VOI'} LUT makes no sense; ignored")
     return lut
@@ -230,7 +195,7 @@ def _read_lut(item: "Dataset", dataset: "Dataset", layout: Layout) -> Lut | None
     entries = _entries(item["LUTData"].value, count, bits, "<" if dataset.original_encoding[1] else ">")
     if not 1 <= bits <= 16 or len(entries) < count:
         return None
-    negative = layout.signed or (_number(dataset, "RescaleIntercept") or 0) < 0
+    negative = layout.signed or (number(dataset, "RescaleIntercept") or 0) < 0
     return Lut(first - (1 << 16) if first >= 1 << 15 and negative else first, entries[:count], bits)
 
 
@@ -243,35 +208,3 @@ def _entries(value: Any, count: int, bits: int, order: str) -> np.ndarray:
     if bits <= 8 and len(words) < count:
         return words.astype("<u2").view("u1").astype(np.int64)
     return words
-
-
-def _safe(read: Callable[[], Any]) -> Any:
-    """What reading gives, None where the header's value cannot be read."""
-    try:
-        return read()
-    except MemoryError:
-        raise
-    except Exception:
-        return None
-
-
-def _word(dataset: "Dataset", field: str) -> str:
-    """A code string in capitals; empty where it is absent or no code."""
-    value = _safe(lambda: dataset.get(field))
-    first = value[0] if isinstance(value, list | tuple) or (type(value).__name__ == "MultiValue" and value) else value
-    word = str(first or "").strip("\0 ").upper()
-    return word if _WORD.fullmatch(word) else ""
-
-
-def _number(dataset: "Dataset", field: str) -> float | None:
-    """A finite number, the first of several."""
-    value = _safe(lambda: dataset.get(field))
-    number = _safe(lambda: float(value))
-    if number is None and not isinstance(value, str | bytes):
-        number = _safe(lambda: float(value[0]))
-    return number if number is not None and np.isfinite(number) else None
-
-
-def _int(dataset: "Dataset", field: str) -> int | None:
-    number = _number(dataset, field)
-    return None if number is None else int(number)

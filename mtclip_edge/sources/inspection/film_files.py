@@ -1,7 +1,6 @@
 """The film files of a source: which cannot be read, which are identical, how large they are, and a few to look at."""
 
 import hashlib
-import io
 import random
 from array import array
 from collections import Counter
@@ -14,6 +13,7 @@ import numpy as np
 from ...errors import FilmUnreadable
 from ...films import archives
 from ...films.read import read_film
+from ...films.thumbnail import thumbnail
 from ...progress import Progress
 from ...studies import SPLITS, Film, Study
 from ..entries import Entry
@@ -105,22 +105,12 @@ def _look(found: _Found, film: Film, study: Study, decode: bool, digest: bool, s
             found.widths.append(grey.shape[1])
             found.heights.append(grey.shape[0])
             if show:
-                found.thumbnails.append(Thumbnail(film.name, study.label, film.view, _small(grey)))
+                found.thumbnails.append(Thumbnail(film.name, study.label, film.view, thumbnail(grey, SIDE)))
     except (OSError, FilmUnreadable) as error:
         reason = str(error.strerror) if isinstance(error, OSError) else str(error).removeprefix(f"{film.name}: ")
         found.unreadable[reason.split("(")[0].strip()] += 1
         if len(found.first) < FIRST:
             found.first.append(f"{film.name}: {reason}")
-
-
-def _small(grey: np.ndarray) -> bytes:
-    from PIL import Image
-
-    picture = Image.fromarray(grey)
-    picture.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _document(found: _Found, count: int, looked: int) -> dict[str, Any]:

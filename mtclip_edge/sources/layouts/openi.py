@@ -84,7 +84,7 @@ def _from_files(paths: list[Path]) -> Iterator[tuple[str, bytes | Problem]]:
 def _from_zip(path: Path) -> Iterator[tuple[str, bytes | Problem]]:
     import zipfile
 
-    from ...films.dicomdir import UNREADABLE_MEMBER
+    from ...films.archives import unreadable_member
 
     try:
         with zipfile.ZipFile(path) as archive:
@@ -95,7 +95,7 @@ def _from_zip(path: Path) -> Iterator[tuple[str, bytes | Problem]]:
                 try:
                     with archive.open(info) as member:
                         yield name, member.read(MAX_XML + 1)
-                except UNREADABLE_MEMBER as error:
+                except unreadable_member() as error:
                     yield name, Problem(name, f"cannot be read: {str(error)[:80]}")
     except (zipfile.BadZipFile, OSError) as error:
         raise SourceUnusable(f"{path}: not a readable zip ({error})") from None
