@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mtclip_edge.display.evaluation_page import Example, ExampleHit, Picture, page
-from mtclip_edge.display.figure_names import FINDINGS, GROUPS, OTHER, group, row, title
+from mtclip_edge.display.figure_names import FINDINGS, GROUPS, OTHER, group, row_title, title
 from mtclip_edge.evaluation.bootstrap import Figure
 from mtclip_edge.studies import Film, Study
 
@@ -422,7 +422,7 @@ def study(number: int) -> Study:
 def test_names_for_a_person(name: str, subset: str, called: str, heading: str) -> None:
     assert (title(name), group(name, subset)) == (called, heading)
     assert heading in GROUPS
-    assert row(name, subset) == (
+    assert row_title(name, subset) == (
         f"{called}, {subset}" if heading in ("By view", "Embeddings cut to their first numbers", "Other") else called
     )
     assert len(called) <= 30 or heading == FINDINGS

@@ -71,20 +71,20 @@ def _zipped(archive: Path | bytes, name: str) -> list[Named]:
 
 
 def _matches(word: str, pattern: Path, recursive: bool) -> list[Named]:
-    found = sorted(glob.glob(str(pattern), recursive=recursive))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    if not found:
+    names = sorted(glob.glob(str(pattern), recursive=recursive))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if not names:
         return [(word, NoFilms(f"{word}: no file matches this pattern"))]
-    return [item for name in found for item in _found(name, recursive)]
+    return [item for name in names for item in _found(name, recursive)]
 
 
 def _folder(folder: Path, recursive: bool) -> list[Named]:
     """Films are told by their content, not by their suffix."""
     walk = folder.rglob("*") if recursive else folder.glob("*")
-    found = sorted(path for path in walk if path.is_file() and looks_like_film(path))
-    if not found:
+    paths = sorted(path for path in walk if path.is_file() and looks_like_film(path))
+    if not paths:
         hint = None if recursive else "add --recursive to look into subfolders"
         return [(str(folder), NoFilms(f"{folder}: no film in this folder", hint=hint))]
-    return [(str(path), path) for path in found]
+    return [(str(path), path) for path in paths]
 
 
 def _listed(source: str) -> list[str]:

@@ -68,11 +68,11 @@ class _Tally:
         return _code(self._asked, self._failed, self._rejected)
 
 
-def _code(asked: int, failed: int, rejected: int) -> int:
+def _code(total: int, failed: int, rejected: int) -> int:
     """1 where nothing could be read, 6 where everything was rejected, 5 for anything between that and 0."""
     if failed + rejected == 0:
         return 0
-    return FAILED if failed == asked else REJECTED if rejected == asked else PARTIAL
+    return FAILED if failed == total else REJECTED if rejected == total else PARTIAL
 
 
 def _rejection(result: QueryResult) -> str:
@@ -90,14 +90,14 @@ class Map:
     text: str | None
 
 
-def answer_explained(retriever: Retriever, films: Sequence[Named], k: int, asked: Map, out: Writer, say: Say) -> int:
+def answer_explained(retriever: Retriever, films: Sequence[Named], k: int, wanted: Map, out: Writer, say: Say) -> int:
     """Answer one film and write a map of where it resembles the best hit, or a text. Gives the exit code. Errors: WrongOption, Refused."""
     if len(films) != 1:
-        raise WrongOption(f"--explain {asked.file}", f"a map is of one film, found {len(films)}")
+        raise WrongOption(f"--explain {wanted.file}", f"a map is of one film, found {len(films)}")
     (name, film), failed = films[0], 0
     if isinstance(film, MtclipError):
         raise film
-    _check_target(asked.file, film)
+    _check_target(wanted.file, film)
     result = retriever.query(film, k, name=name)
     if result.rejected and not retriever.force:
         out.add(result)
@@ -105,9 +105,9 @@ def answer_explained(retriever: Retriever, films: Sequence[Named], k: int, asked
         say(_rejection(result))
         return REJECTED
     try:
-        with _bar(sys.stderr.isatty() and asked.method == "occlusion", say) as (_, progress):
-            found = retriever.explain(film, result, method=asked.method, text=asked.text, name=name, progress=progress)
-        result = replace(result, explain=found.write(asked.file))
+        with _bar(sys.stderr.isatty() and wanted.method == "occlusion", say) as (_, progress):
+            explained = retriever.explain(film, result, method=wanted.method, text=wanted.text, name=name, progress=progress)
+        result = replace(result, explain=explained.write(wanted.file))
     except NothingToExplain as nothing:  # the answer is printed all the same
         say(str(nothing))
         failed = FAILED

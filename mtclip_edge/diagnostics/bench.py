@@ -59,16 +59,16 @@ def bench(path: Path, films: Path | None = None, *, say: Say = silent) -> dict[s
         }
 
 
-def summary_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+def summary_lines(figures: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for a person: a name and a value each."""
-    machine, cold, search = found["machine"], found["cold"], found["search"]
+    machine, cold, search = figures["machine"], figures["cold"], figures["search"]
     rows = [
         ("machine", f"{machine['threads']} threads, {machine['cpu']}; onnxruntime {machine['onnxruntime']}, Python {machine['python']}"),
-        ("bundle", f"{found['bundle']['backbone']}, {found['bundle']['reports']} reports"),
-        ("films", f"{found['films']['count']}, {found['films']['source']}"),
+        ("bundle", f"{figures['bundle']['backbone']}, {figures['bundle']['reports']} reports"),
+        ("films", f"{figures['films']['count']}, {figures['films']['source']}"),
         ("cold query", f"{cold['median_s']:.2f} s, {cold['over_floor']:.2f} times the imports alone; peak {_mb(cold['peak_bytes'])}"),
     ]
-    for one in found["variants"]:
+    for one in figures["variants"]:
         name = f"{one['precision']} on {one['device']}"
         if one["problem"]:
             rows.append((name, f"not measured: {one['problem']}"))
@@ -86,10 +86,10 @@ def _films(folder: Path | None, scratch: Path) -> list[Path]:
         from ..sources.phantoms.make import make
 
         return [save(make(1, number), scratch / f"{number}.png") for number in range(4)]
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and looks_like_film(path))[:MOST_FILMS] if folder.is_dir() else []
-    if not found:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and looks_like_film(path))[:MOST_FILMS] if folder.is_dir() else []
+    if not paths:
         raise NoFilms(f"{folder}: no film in this folder")
-    return found
+    return paths
 
 
 def _machine() -> dict[str, Any]:
@@ -145,19 +145,19 @@ def _peak(command: Sequence[str]) -> int | None:
 
 def _variant(bundle: Bundle, path: Path, films: Sequence[Path], device: str, precision: str) -> dict[str, Any]:
     """One precision on one device; ``problem`` says why there are no numbers."""
-    about: dict[str, Any] = {"device": device, "precision": precision, "problem": None}
+    variant: dict[str, Any] = {"device": device, "precision": precision, "problem": None}
     try:
         started = time.perf_counter()
         encoder, _ = open_film_encoder(bundle, choose(device), precision)
-        about["load_ms"] = 1000 * (time.perf_counter() - started)
-        about["nodes"] = nodes(encoder.session)
+        variant["load_ms"] = 1000 * (time.perf_counter() - started)
+        variant["nodes"] = nodes(encoder.session)
         with Retriever.open(path, device=device, precision=precision, force=True) as retriever:
             warm = _repeated(lambda: retriever.query(films[0]))
     except MtclipError as error:
-        return {**about, "problem": error.what}
-    about["warm_ms"] = {"p50": float(np.percentile(warm, 50)), "p95": float(np.percentile(warm, 95)), "runs": len(warm)}
-    about["films_per_s"] = dict(_rates(encoder, films))
-    return about
+        return {**variant, "problem": error.what}
+    variant["warm_ms"] = {"p50": float(np.percentile(warm, 50)), "p95": float(np.percentile(warm, 95)), "runs": len(warm)}
+    variant["films_per_s"] = dict(_rates(encoder, films))
+    return variant
 
 
 def _rates(encoder: FilmEncoder, films: Sequence[Path]) -> Iterator[tuple[int, float]]:
@@ -170,15 +170,15 @@ def _rates(encoder: FilmEncoder, films: Sequence[Path]) -> Iterator[tuple[int, f
 
 def _search(path: Path) -> dict[str, float | None]:
     """Median milliseconds of ten reports for a vector, by HNSW and exactly."""
-    found: dict[str, float | None] = {}
+    medians: dict[str, float | None] = {}
     for name, exact in (("hnsw", False), ("exact", True)):
         with Retriever.open(path, device="cpu", exact=exact) as retriever:
             vectors = np.random.default_rng(0).normal(0, 1, (64, retriever.bundle.manifest["dim"])).astype(np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             turn = iter(range(10**9))
             times = _repeated(lambda turn=turn, vectors=vectors, r=retriever: r.nearest(vectors[next(turn) % 64], 10))  # type: ignore[misc]
-            found[name] = statistics.median(times) if retriever.search.used == name else None
-    return found
+            medians[name] = statistics.median(times) if retriever.search.used == name else None
+    return medians
 
 
 def _repeated(work: Callable[[], Any]) -> list[float]:

@@ -67,8 +67,8 @@ def cpu_features() -> str:
     except OSError:
         return "features not known on this system"
     flags = set(next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "").split())
-    known = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp") if name in flags]
-    return " ".join(known) or "no vector extension we know"
+    present = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp") if name in flags]
+    return " ".join(present) or "no vector extension we know"
 
 
 def _packages() -> Iterator[Check]:

@@ -29,30 +29,30 @@ def describe(path: Path) -> dict[str, Any]:
     return {"schema": SCHEMA, "kind": "bundle", "path": str(path), "id": bundle.identity, "bytes": size, **bundle.manifest}
 
 
-def summary_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+def summary_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for a person: a name and a value each."""
-    return _run_lines(about) if about["kind"] == "run" else _bundle_lines(about)
+    return _run_lines(record) if record["kind"] == "run" else _bundle_lines(record)
 
 
-def _bundle_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
-    index, hnsw = about["index"], about["index"]["hnsw"]
-    graphs = [f"{tower} {', '.join(rungs)}" for tower, rungs in about["graphs"].items() if rungs]
+def _bundle_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
+    index, hnsw = record["index"], record["index"]["hnsw"]
+    graphs = [f"{tower} {', '.join(rungs)}" for tower, rungs in record["graphs"].items() if rungs]
     return [
-        ("bundle", about["path"]),
-        ("purpose", about["purpose"]),
-        ("id", about["id"]),
-        ("model", about["model_id"]),
-        ("made", f"{about['created']} by mtclip-edge {about['made_by']['mtclip_edge']}, generation {about['generation']}"),
-        ("backbone", licence_line(about["backbone"])),
-        *[("use", note) for note in terms_of_use(about["backbone"])],
-        ("input", _input(about["preprocessing"])),
+        ("bundle", record["path"]),
+        ("purpose", record["purpose"]),
+        ("id", record["id"]),
+        ("model", record["model_id"]),
+        ("made", f"{record['created']} by mtclip-edge {record['made_by']['mtclip_edge']}, generation {record['generation']}"),
+        ("backbone", licence_line(record["backbone"])),
+        *[("use", note) for note in terms_of_use(record["backbone"])],
+        ("input", _input(record["preprocessing"])),
         ("graphs", "; ".join(graphs)),
-        ("reports", f"{index['reports']} distinct, of {index['studies']} studies; {index['films']} films; {about['dim']} dimensions"),
+        ("reports", f"{index['reports']} distinct, of {index['studies']} studies; {index['films']} films; {record['dim']} dimensions"),
         ("index", f"HNSW, recall@10 {hnsw['recall@10']}" if hnsw else "none: exact search"),
-        ("film gate", _film_gate(about.get("film_gate"))),
-        *[("parity", _parity(row)) for row in about["parity"]],
-        *_figures(about["metrics"]),
-        ("size", f"{about['bytes'] / 1e6:.1f} MB in {len(about['files'])} files"),
+        ("film gate", _film_gate(record.get("film_gate"))),
+        *[("parity", _parity(row)) for row in record["parity"]],
+        *_figures(record["metrics"]),
+        ("size", f"{record['bytes'] / 1e6:.1f} MB in {len(record['files'])} files"),
     ]
 
 
@@ -64,18 +64,18 @@ def _film_gate(gate: dict[str, Any] | None) -> str:
     return f"fitted on {films}" + (f", too few for {', '.join(missing)}" if missing else "")
 
 
-def _run_lines(about: dict[str, Any]) -> list[tuple[str, str]]:
-    config, data = about["config"], about["data"]
+def _run_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
+    config, data = record["config"], record["data"]
     return [
-        ("run", about["path"]),
-        ("backbone", licence_line(about["backbone"])),
-        *[("use", note) for note in terms_of_use(about["backbone"])],
-        ("tower", "fine-tuned" if about.get("tower_sha256") else "frozen"),
+        ("run", record["path"]),
+        ("backbone", licence_line(record["backbone"])),
+        *[("use", note) for note in terms_of_use(record["backbone"])],
+        ("tower", "fine-tuned" if record.get("tower_sha256") else "frozen"),
         ("sources", ", ".join(data["sources"])),
         ("films", f"{data['films']['train']} train, {data['films']['validation']} validation"),
         ("losses", f"BCE {config['bce']}, SupCon {config['supcon']}, CLIP {config['clip']}"),
-        ("epochs", f"best {about['best_epoch']} of {about['epochs_run']}, seed {config['seed']}"),
-        *_figures(about["validation"]),
+        ("epochs", f"best {record['best_epoch']} of {record['epochs_run']}, seed {config['seed']}"),
+        *_figures(record["validation"]),
     ]
 
 

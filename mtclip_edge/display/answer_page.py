@@ -89,10 +89,10 @@ def _figures(answer: Answer) -> Iterator[str]:
 
 
 def _similarity(evidence: Evidence) -> str:
-    found = evidence.similarity
-    if found.percentile is None:
-        return f"not compared: {found.why}"
-    return f"the first report is nearer than the first one of {found.percentile:.0f} % of {found.films} validation films"
+    similarity = evidence.similarity
+    if similarity.percentile is None:
+        return f"not compared: {similarity.why}"
+    return f"the first report is nearer than the first one of {similarity.percentile:.0f} % of {similarity.films} validation films"
 
 
 def _report(hit: ReportHit) -> str:

@@ -35,8 +35,8 @@ class TableWriter:
             self._console.print(line, overflow="fold")
         if result.reports or not result.rejected:
             self._console.print(_report_table(result.reports, self._console))
-        if found := result.films:
-            self._console.print(_film_table(found))
+        if films := result.films:
+            self._console.print(_film_table(films))
         if evidence := result.evidence:
             self._evidence(evidence)
         self._console.print(provenance_words(result), style="dim", overflow="ellipsis", no_wrap=True)

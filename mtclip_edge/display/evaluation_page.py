@@ -8,7 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .figure_names import ABNORMAL, CUT, DIRECTIONS, FINDINGS, FRESH, GROUPS, HEAD, RELEVANCE, TRUST, VIEWS, constant_answer, group, row
+from .figure_names import (
+    ABNORMAL,
+    CUT,
+    DIRECTIONS,
+    FINDINGS,
+    FRESH,
+    HEAD,
+    RELEVANCE,
+    TRUST,
+    VIEWS,
+    Row,
+    constant_answer,
+    first,
+    grouped,
+    row_title,
+)
 from .html import chip, picture, text, whole_page
 
 MISSING = "not computed"
@@ -105,11 +120,11 @@ def _evaluated(document: Mapping[str, Any]) -> str:
 
 
 def _models(models: Sequence[Mapping[str, Any]]) -> str:
-    found = []
+    entries = []
     for model in models:
         notes = "".join(f"<li>{text(note)}</li>" for note in model["notes"])
-        found.append(f"<dt>{text(_model(model))}</dt><dd>{text(model['kind'])}" + (f"<ul>{notes}</ul>" if notes else "") + "</dd>")
-    return f"<section>\n<h2>Models</h2>\n<dl>{''.join(found)}</dl>\n</section>"
+        entries.append(f"<dt>{text(_model(model))}</dt><dd>{text(model['kind'])}" + (f"<ul>{notes}</ul>" if notes else "") + "</dd>")
+    return f"<section>\n<h2>Models</h2>\n<dl>{''.join(entries)}</dl>\n</section>"
 
 
 def _model(model: Mapping[str, Any]) -> str:
@@ -118,10 +133,8 @@ def _model(model: Mapping[str, Any]) -> str:
 
 def _figures(models: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A table for each heading: a row for each figure that any model has, a column for each model."""
-    columns = [{(f["name"], f["subset"]): f for f in model["figures"]} for model in models]
-    found = [[column.get(key) for column in columns] for key in dict.fromkeys(key for column in columns for key in column)]
     heads = "".join(f'<th scope="col" class="model">{text(_model(model))}</th>' for model in models)
-    for heading, rows in _grouped(found):
+    for heading, rows in grouped([model["figures"] for model in models]):
         body = "\n".join(_row(cells) for cells in rows)
         note = f"<p>{text(_NOTES[heading])}</p>\n" if heading in _NOTES else ""
         fixed = "".join(f'<th scope="col">{name}</th>' for name in ("figure", "studies", "chance", "ceiling"))
@@ -131,26 +144,11 @@ def _figures(models: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def _grouped(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Sequence[Any]]]]:
-    """Rows below their headings, in a person's order; findings by their studies, most first."""
-    for heading in GROUPS:
-        found = [cells for cells in rows if group(_any(cells)["name"], _any(cells)["subset"]) == heading]
-        if heading == FINDINGS:
-            found.sort(key=lambda cells: -int(_any(cells)["studies"]))
-        if found:
-            yield heading, found
-
-
-def _any(cells: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any]:
-    """The figure of the first model that has it: what bounds it is the same for all, since the cases are."""
-    return next(figure for figure in cells if figure)
-
-
-def _row(cells: Sequence[Mapping[str, Any] | None]) -> str:
-    known = _any(cells)
-    bounds = "".join(f"<td>{_number(known['name'], known[bound])}</td>" for bound in ("chance", "ceiling"))
+def _row(cells: Row) -> str:
+    one = first(cells)
+    bounds = "".join(f"<td>{_number(one['name'], one[bound])}</td>" for bound in ("chance", "ceiling"))
     values = "".join(f"<td>{_value(figure)}</td>" for figure in cells)
-    return f"{_named(known)}{bounds}{values}</tr>"
+    return f"{_named(one)}{bounds}{values}</tr>"
 
 
 def _named(figure: Mapping[str, Any], sure: bool = False) -> str:
@@ -158,7 +156,7 @@ def _named(figure: Mapping[str, Any], sure: bool = False) -> str:
     kinds = [kind for kind, holds in (("sure", sure), ("anecdote", figure["anecdote"])) if holds]
     mark = ' <span class="mark">anecdote</span>' if figure["anecdote"] else ""
     begin = f'<tr class="{" ".join(kinds)}">' if kinds else "<tr>"
-    return f'{begin}<th scope="row">{text(row(figure["name"], figure["subset"]))}{mark}</th><td>{figure["studies"]:,}</td>'
+    return f'{begin}<th scope="row">{text(row_title(figure["name"], figure["subset"]))}{mark}</th><td>{figure["studies"]:,}</td>'
 
 
 def _value(figure: Mapping[str, Any] | None, sign: str = "") -> str:
@@ -183,7 +181,7 @@ def _number(name: str, value: float | None, sign: str = "") -> str:
 def _difference(difference: Mapping[str, Any]) -> str:
     """What one model has more than another, in bold where the interval excludes 0."""
     body = []
-    for heading, rows in _grouped([[figure] for figure in difference["figures"]]):
+    for heading, rows in grouped([difference["figures"]]):
         lines = "\n".join(_difference_row(figure) for (figure,) in rows)
         body.append(f'<tbody>\n<tr class="heading"><th scope="rowgroup" colspan="3">{heading}</th></tr>\n{lines}\n</tbody>')
     if not body:

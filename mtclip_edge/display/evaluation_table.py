@@ -1,6 +1,6 @@
 """An evaluation for a person: a row for each figure with chance beside it, a column for each model, then the differences."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ..errors import printable
 from ..notice import NOTICE
-from .figure_names import RELEVANCE, constant_answer, group, title
+from .figure_names import FINDINGS, RELEVANCE, Figure, Row, constant_answer, first, grouped, title
 
 # The table is the short answer; metrics.json has every figure.
 _SHOWN = (
@@ -53,8 +53,8 @@ def eval_tables(document: Mapping[str, Any], width: int, wide: bool) -> Iterator
     models = document["models"]
     room = (width - _LABELS) // len(models) - 2
     names = [_end(printable(f"{model['name']} {model['precision'] or ''}".strip()), room) for model in models]
-    for heading, rows in _grouped(models).items():
-        table = _table(heading, names, rows, wide)
+    for heading, rows in grouped([_short(model["figures"]) for model in models]):
+        table = _table(heading, names, rows[:_MOST_FINDINGS] if heading == FINDINGS else rows, wide)
         if heading == RELEVANCE:
             table.caption = Text(constant_answer(document["data"]), style="dim", justify="left")
             table.caption_justify = "left"
@@ -72,32 +72,23 @@ def _corpus(data: Mapping[str, Any]) -> str:
     )
 
 
-def _grouped(models: list[Mapping[str, Any]]) -> dict[str, list[list[Mapping[str, Any] | None]]]:
-    """Rows by heading, in the order of the figures: for each figure what every model has of it."""
-    found: dict[str, list[list[Mapping[str, Any] | None]]] = {}
-    columns = [{(f["name"], f["subset"]): f for f in model["figures"]} for model in models]
-    keys = dict.fromkeys(key for column in columns for key in column)
-    findings = [key for key in keys if key[0].startswith("finding@")]
-    frequent = sorted(findings, key=lambda key: -next(c[key]["studies"] for c in columns if key in c))[:_MOST_FINDINGS]
-    for key in keys:
-        if (key in findings and key not in frequent) or (key not in findings and not key[0].startswith(_SHOWN)):
-            continue
-        found.setdefault(group(*key), []).append([column.get(key) for column in columns])
-    return found
+def _short(figures: Sequence[Figure]) -> list[Figure]:
+    """Those of the short answer, and findings."""
+    return [figure for figure in figures if figure["name"].startswith((*_SHOWN, "finding@"))]
 
 
-def _table(heading: str, names: list[str], rows: list[list[Mapping[str, Any] | None]], wide: bool) -> Table:
+def _table(heading: str, names: list[str], rows: list[Row], wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(heading, min_width=30)
     table.add_column("chance", justify="right", style="dim")
     for name in names:
         table.add_column(Text(name), justify="right")
     for row in rows:
-        known = next(figure for figure in row if figure)
-        name = title(known["name"]) + (" (anecdote)" if known["anecdote"] else "")
-        if known["subset"].startswith(("first", "view")):
-            name += f", {known['subset']}"
-        table.add_row(name, _plain(known["chance"], known["name"]), *(_cell(figure, wide) for figure in row))
+        one = first(row)
+        name = title(one["name"]) + (" (anecdote)" if one["anecdote"] else "")
+        if one["subset"].startswith(("first", "view")):
+            name += f", {one['subset']}"
+        table.add_row(name, _plain(one["chance"], one["name"]), *(_cell(figure, wide) for figure in row))
     return table
 
 

@@ -1,6 +1,6 @@
-"""What a person calls a figure: the one place that turns ``recall@10.film_to_report`` into words, for the page and the terminal."""
+"""What a person calls a figure, and which heading it stands under: ``recall@10.film_to_report`` in words, for page and terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 DIRECTIONS = "Both directions"
@@ -55,8 +55,8 @@ _BY_STEM = {
 
 def title(name: str) -> str:
     """A figure's name for a person, at most 30 characters; of a finding its own name as the data spell it, an unknown name unchanged."""
-    if found := _WHOLE.get(name) or _DECISIONS.get(name):
-        return found
+    if words := _WHOLE.get(name) or _DECISIONS.get(name):
+        return words
     stem, part = _split(name)
     if stem.startswith("finding@"):
         return part
@@ -76,11 +76,32 @@ def group(name: str, subset: str) -> str:
         return HEAD
     if name in _DECISIONS:
         return TRUST
-    found = _BY_STEM.get(_split(name)[0].partition("@")[0], OTHER)
-    return found or _BY_SUBSET.get(subset, OTHER)
+    heading = _BY_STEM.get(_split(name)[0].partition("@")[0], OTHER)
+    return heading or _BY_SUBSET.get(subset, OTHER)
 
 
-def row(name: str, subset: str) -> str:
+Figure = Mapping[str, Any]  # as in a document of schema mtclip.eval/1
+Row = list[Figure | None]  # one figure of each model, None where a model has none
+
+
+def grouped(models: Sequence[Sequence[Figure]]) -> Iterator[tuple[str, list[Row]]]:
+    """The figures of several models below their headings, in a person's order; findings by their studies, most first."""
+    columns = [{(figure["name"], figure["subset"]): figure for figure in figures} for figures in models]
+    keys = dict.fromkeys(key for column in columns for key in column)
+    for heading in GROUPS:
+        rows = [[column.get(key) for column in columns] for key in keys if group(*key) == heading]
+        if heading == FINDINGS:
+            rows.sort(key=lambda row: -int(first(row)["studies"]))
+        if rows:
+            yield heading, rows
+
+
+def first(row: Row) -> Figure:
+    """The figure of the first model that has it: what bounds it is the same for all, since the cases are."""
+    return next(figure for figure in row if figure)
+
+
+def row_title(name: str, subset: str) -> str:
     """The title, and what tells apart the rows of a heading that holds several subsets."""
     return f"{title(name)}, {subset}" if group(name, subset) in (VIEWS, CUT, OTHER) else title(name)
 
@@ -88,11 +109,11 @@ def row(name: str, subset: str) -> str:
 def constant_answer(data: Mapping[str, Any]) -> str:
     """What answering every film with the more frequent label would have, from an evaluation's ``data``."""
     label, labels = data["majority"], data["labels"]
-    known = labels["normal"] + labels["abnormal"]
-    if not known:
+    labelled = labels["normal"] + labels["abnormal"]
+    if not labelled:
         return "No film has a label."
     other = "normal" if label == "abnormal" else "abnormal"
-    share = labels[label] / known
+    share = labels[label] / labelled
     return f"Always answering {label!r} has P@K 1.000 for {label} films, 0.000 for {other} ones, 0.500 macro, {share:.3f} of all."
 
 

@@ -18,13 +18,13 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-def choose_format(asked: str | None) -> str:
+def choose_format(wanted: str | None) -> str:
     """A table on a terminal, jsonl in a pipe. Errors: WrongOption."""
-    if asked is None:
+    if wanted is None:
         return "table" if sys.stdout is not None and sys.stdout.isatty() else "jsonl"
-    if asked not in FORMATS:
-        raise not_among("format", asked, FORMATS)
-    return asked
+    if wanted not in FORMATS:
+        raise not_among("format", wanted, FORMATS)
+    return wanted
 
 
 def writer(name: str, many: bool) -> Writer:

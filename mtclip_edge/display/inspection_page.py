@@ -12,56 +12,56 @@ _STYLE = """
 """
 
 
-def summary_lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values, the most wanted first."""
-    return [(name, value) for _, pairs in sections(found) for name, value in pairs]
+    return [(name, value) for _, pairs in sections(document) for name, value in pairs]
 
 
-def sections(found: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+def sections(document: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Headings with their names and values; a value of several lines holds line breaks in the page only."""
     return [
-        ("What it holds", list(_counts(found))),
-        ("Splits", list(_splits(found))),
-        ("Twins", list(_twins(found))),
-        ("Texts", list(_texts(found))),
-        ("Film files", list(_files(found["film_files"]))),
-        ("Left out", list(_skipped(found["skipped"]))),
-        ("Possible health information", list(_suspicions(found["possible_phi"]))),
+        ("What it holds", list(_counts(document))),
+        ("Splits", list(_splits(document))),
+        ("Twins", list(_twins(document))),
+        ("Texts", list(_texts(document))),
+        ("Film files", list(_files(document["film_files"]))),
+        ("Left out", list(_skipped(document["skipped"]))),
+        ("Possible health information", list(_suspicions(document["possible_phi"]))),
     ]
 
 
-def _counts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "source", found["source"]["spec"]
-    yield "layout", "; ".join([found["source"]["kind"], *found["source"]["notes"]])
-    yield "studies", f"{found['studies']:,} of {found['patients']:,} patients, {found['studies_without_films']:,} without a film"
-    yield "films", f"{found['films']:,}"
-    yield "views", _counted(found["views"]) or "none"
-    yield "reports", f"{found['reports']:,}, {found['distinct_reports']:,} distinct"
-    yield "labels", ", ".join(f"{count:,} {name} ({_share(count, found['studies'])})" for name, count in found["labels"].items())
-    if found["finding_labels"]:
-        yield "findings", _counted(dict(list(found["finding_labels"].items())[:12]))
+def _counts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "source", document["source"]["spec"]
+    yield "layout", "; ".join([document["source"]["kind"], *document["source"]["notes"]])
+    yield "studies", f"{document['studies']:,} of {document['patients']:,} patients, {document['studies_without_films']:,} without a film"
+    yield "films", f"{document['films']:,}"
+    yield "views", _counted(document["views"]) or "none"
+    yield "reports", f"{document['reports']:,}, {document['distinct_reports']:,} distinct"
+    yield "labels", ", ".join(f"{count:,} {name} ({_share(count, document['studies'])})" for name, count in document["labels"].items())
+    if document["finding_labels"]:
+        yield "findings", _counted(dict(list(document["finding_labels"].items())[:12]))
 
 
-def _splits(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, split in found["splits"].items():
+def _splits(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, split in document["splits"].items():
         counts = f"{split['studies']:,} studies of {split['patients']:,} patients, {split['films']:,} films"
         yield name, f"{counts}; {_counted(split['labels']) or 'nothing'}"
-    leak = found["patients_in_two_splits"]
+    leak = document["patients_in_two_splits"]
     yield "patients in two splits", f"{leak['patients']:,}" + (f": {', '.join(leak['ids'][:20])}" if leak["ids"] else "")
 
 
-def _twins(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    exact, near = found["twins"]["exact"], found["twins"]["near"]
+def _twins(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    exact, near = document["twins"]["exact"], document["twins"]["near"]
     shares = ", ".join(f"{100 * share:.0f} % of {name}" for name, share in exact["share_with_a_twin"].items() if share is not None)
-    if not found["reports"]:
+    if not document["reports"]:
         yield "exact twins", "no report"
         return
     yield "exact twins", f"{exact['studies']:,} studies share {exact['reports']:,} reports, the largest ×{exact['largest']:,}; {shares}"
     yield "near twins", f"about {near['reports']:,} distinct reports in {near['groups']:,} groups (similarity {near['similarity']} or more)"
 
 
-def _texts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    empty, marks, lengths = found["empty"], found["marks"], found["lengths"]
+def _texts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    empty, marks, lengths = document["empty"], document["marks"], document["lengths"]
     yield (
         "empty",
         f"{empty['text']:,} studies without a text, {empty['findings']:,} without findings, {empty['impression']:,} without impression",
@@ -94,12 +94,12 @@ def _skipped(skipped: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "the first", "; ".join(skipped["first"][:3])
 
 
-def _suspicions(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if not found:
+def _suspicions(suspicions: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if not suspicions:
         yield "patterns", "none found, which proves nothing"
-    for kind, about in found.items():
-        places = "; ".join(_place(where) for where in about["where"][:4])
-        yield kind, f"{about['count']:,}: {places}{' …' if about['count'] > 4 else ''}"
+    for kind, suspicion in suspicions.items():
+        places = "; ".join(_place(where) for where in suspicion["where"][:4])
+        yield kind, f"{suspicion['count']:,}: {places}{' …' if suspicion['count'] > 4 else ''}"
 
 
 def _place(where: Mapping[str, Any]) -> str:
@@ -107,12 +107,12 @@ def _place(where: Mapping[str, Any]) -> str:
     return f"{where['place']} {where['field']} {where['start']}-{where['end']}{words}"
 
 
-def page(found: Mapping[str, Any], films: Sequence[Thumbnail]) -> str:
+def page(document: Mapping[str, Any], films: Sequence[Thumbnail]) -> str:
     """The inspection as HTML text, with its films."""
-    title = f"Inspection of {found['source']['spec']}"
-    notice = f'<p class="notice">{text(found["notice"])}</p>'
-    parts = [_section(heading, pairs) for heading, pairs in sections(found)]
-    body = "\n".join([notice, *parts, _films(films), _all_places(found["possible_phi"])])
+    title = f"Inspection of {document['source']['spec']}"
+    notice = f'<p class="notice">{text(document["notice"])}</p>'
+    parts = [_section(heading, pairs) for heading, pairs in sections(document)]
+    body = "\n".join([notice, *parts, _films(films), _all_places(document["possible_phi"])])
     return whole_page(title, _STYLE, body)
 
 
@@ -132,10 +132,12 @@ def _films(films: Sequence[Thumbnail]) -> str:
     return f'<section>\n<h2>Some films, drawn by seed</h2>\n<div class="films">{shown}</div>\n</section>'
 
 
-def _all_places(found: Mapping[str, Any]) -> str:
-    if not found:
+def _all_places(suspicions: Mapping[str, Any]) -> str:
+    if not suspicions:
         return ""
-    items = "".join(f"<li>{text(kind)}: {text(_place(where))}</li>" for kind, about in found.items() for where in about["where"])
+    items = "".join(
+        f"<li>{text(kind)}: {text(_place(where))}</li>" for kind, suspicion in suspicions.items() for where in suspicion["where"]
+    )
     return f"<section>\n<h2>Places to look at</h2>\n<ul>{items}</ul>\n</section>"
 
 
