@@ -9,11 +9,10 @@ import numpy as np
 import torch
 
 from mtclip_edge.errors import FilmUnreadable, MtclipError, ParityFailed
-from mtclip_edge.films.read import read_film
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.encoders import FILM_EMBEDDING, PIXELS, TEXT_EMBEDDING, TOKEN_IDS, FilmEncoder, TextEncoder
 from mtclip_edge.inference.precision import GPU_ONLY
-from mtclip_edge.inference.preprocessing import Preprocessing, model_input
+from mtclip_edge.inference.preprocessing import Preprocessing, tower_input
 from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.progress import Say
 from mtclip_edge.sources.source import Reading
@@ -126,11 +125,11 @@ class Proof:
         films = []
         for path in _spread([film.path for study in self.train for film in study.films]):
             try:
-                films.append(read_film(path, render=self._preprocessing.render).grey)
+                films.append(tower_input(path, self._preprocessing))
             except FilmUnreadable:
                 continue
         _need_some(films, "film")
-        return [{PIXELS: model_input(grey, self._preprocessing)[None]} for grey in films]
+        return [{PIXELS: pixels[None]} for pixels in films]
 
     def text_feeds(self) -> list[Feed]:
         """Reports spread over the train split, cut to their median length; shorter ones are left out.

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtclip_edge.errors import BackboneUnusable, FilmUnreadable, WrongOption
-from mtclip_edge.films.read import read_film
-from mtclip_edge.inference.preprocessing import Preprocessing, squash
+from mtclip_edge.inference.preprocessing import Preprocessing, grey_film, squash
 from mtclip_edge.progress import Progress
 
 # Radians; shares of the film; factors and shares of 0..1 grey; the exponent's logarithm.
@@ -199,6 +198,6 @@ def augmented(light: Tensor) -> Tensor:
 
 def _squashed(path: Path, how: Preprocessing) -> np.ndarray | str:
     try:
-        return squash(read_film(path, render=how.render).grey, how)
+        return squash(grey_film(path, how), how)
     except FilmUnreadable as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""Tower outputs, computed once and kept: films by the hash of their bytes, texts by the hash of what the tower reads.
+"""Computes tower outputs once and keeps them: films by the hash of their bytes, texts by the hash of what the tower reads.
 
 One cache for each backbone and preprocessing: an interrupted pass resumes where it was, a film whose bytes changed is computed again.
 """
@@ -6,7 +6,6 @@ One cache for each backbone and preprocessing: an interrupted pass resumes where
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mtclip_edge.errors import FilmUnreadable
-from mtclip_edge.films.archives import read_bytes
-from mtclip_edge.films.read import read_film
 from mtclip_edge.folders import cache_dir
-from mtclip_edge.inference.preprocessing import Preprocessing, model_input
-from mtclip_edge.inference.vector_cache import FeatureCache
-from mtclip_edge.progress import Progress
+from mtclip_edge.inference.embed_films import film_batches
+from mtclip_edge.inference.preprocessing import Preprocessing
+from mtclip_edge.inference.vector_cache import VectorCache, file_keys, unread_twins
+from mtclip_edge.progress import Progress, silent
 
 from .backbones.backbone import Backbone, text_features
 
@@ -38,8 +35,8 @@ class FilmFeatures:
     problems: tuple[str, ...]
 
 
-def _cache(backbone: Backbone, width: int) -> FeatureCache:
-    return FeatureCache(cache_dir() / "features" / f"{cache_key(backbone.identity, backbone.preprocessing)}.sqlite", width, _HINT)
+def _cache(backbone: Backbone, width: int) -> VectorCache:
+    return VectorCache(cache_dir() / "features" / f"{cache_key(backbone.identity, backbone.preprocessing)}.sqlite", width, _HINT)
 
 
 def cache_key(identity: str, preprocessing: Preprocessing) -> str:
@@ -51,60 +48,42 @@ def cache_key(identity: str, preprocessing: Preprocessing) -> str:
 @torch.inference_mode()
 def film_features(backbone: Backbone, paths: Sequence[Path], progress: Progress, device: torch.device) -> FilmFeatures:
     """Film tower outputs before any projector. A film that cannot be read is named in ``problems`` and left out."""
-    keys, problems = _film_keys(paths)
-    tower = backbone.film_tower.to(device)
-    with closing(_cache(backbone, backbone.film_width)) as cache, ThreadPoolExecutor(2) as pool:
-        known = {key: vector for key in set(keys.values()) if (vector := cache.get(key)) is not None}
-        wanted = {key: path for path, key in keys.items() if key not in known}
-        todo = list(wanted.items())
-        size = CPU_FILMS if device.type == "cpu" else BATCH
-        for start in range(0, len(todo), size):
-            batch = todo[start : start + size]
-            inputs = list(pool.map(lambda path: _input_or_problem(path, backbone.preprocessing), [path for _, path in batch]))
-            good = [(key, x) for (key, _), x in zip(batch, inputs, strict=True) if isinstance(x, np.ndarray)]
-            problems += [x for x in inputs if isinstance(x, str)]
-            if good:
-                pixels = torch.from_numpy(np.stack([x for _, x in good])).to(device, memory_format=torch.channels_last)
-                vectors = tower(pixels).cpu().numpy()
-                cache.put([key for key, _ in good], vectors)
-                known |= {key: vector for (key, _), vector in zip(good, vectors, strict=True)}
-            progress("films", len(paths) - len(todo) + start + len(batch), len(paths))
-    return _table(paths, keys, known, backbone.film_width, problems)
+    keys, problems = file_keys(paths)
+    tower, size = backbone.film_tower.to(device), CPU_FILMS if device.type == "cpu" else BATCH
+
+    def compute(part: list[Path]) -> tuple[list[int], np.ndarray]:
+        read: list[int] = []
+        vectors = [np.zeros((0, backbone.film_width), np.float32)]
+        for batch in film_batches(part, backbone.preprocessing, size, silent):
+            problems.extend(batch.problems)
+            if batch.read:
+                read += batch.read
+                pixels = torch.from_numpy(batch.pixels).to(device, memory_format=torch.channels_last)
+                vectors.append(tower(pixels).cpu().numpy())
+        return read, np.concatenate(vectors)
+
+    with closing(_cache(backbone, backbone.film_width)) as cache:
+        vectors = cache.cached({key: path for path, key in keys.items()}, compute, BATCH, progress, "films")
+        compute(unread_twins(keys, vectors))
+    return _table(paths, keys, vectors, backbone.film_width, problems)
 
 
 @torch.inference_mode()
 def report_features(backbone: Backbone, texts: Sequence[str], progress: Progress, device: torch.device) -> np.ndarray:
     """Text tower outputs before any projector, float32 [texts, width]."""
-    keys = [hashlib.sha256(text.encode()).digest() for text in texts]
     tower = backbone.text_tower.to(device)
+
+    def compute(part: list[str]) -> tuple[range, np.ndarray]:
+        return range(len(part)), text_features(tower, backbone.tokenizer, part, device).cpu().numpy()
+
+    by_length = sorted(texts, key=len)  # like lengths together: less padding to compute
     with closing(_cache(backbone, backbone.text_width)) as cache:
-        known = {key: vector for key in set(keys) if (vector := cache.get(key)) is not None}
-        wanted = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        todo = sorted(wanted.items(), key=lambda item: len(item[1]))  # like lengths together: less padding to compute
-        for start in range(0, len(todo), BATCH):
-            batch = todo[start : start + BATCH]
-            vectors = text_features(tower, backbone.tokenizer, [text for _, text in batch], device).cpu().numpy()
-            cache.put([key for key, _ in batch], vectors)
-            known |= {key: vector for (key, _), vector in zip(batch, vectors, strict=True)}
-            progress("reports", len(keys) - len(todo) + start + len(batch), len(keys))
-    return np.stack([known[key] for key in keys]) if keys else np.zeros((0, backbone.text_width), np.float32)
+        vectors = cache.cached({_text_key(text): text for text in by_length}, compute, BATCH, progress, "reports")
+    return np.stack([vectors[_text_key(text)] for text in texts]) if texts else np.zeros((0, backbone.text_width), np.float32)
 
 
-def _film_keys(paths: Sequence[Path]) -> tuple[dict[Path, bytes], list[str]]:
-    keys, problems = {}, []
-    for path in dict.fromkeys(paths):
-        try:
-            keys[path] = hashlib.sha256(read_bytes(path)).digest()
-        except OSError as error:
-            problems.append(f"{path}: cannot be read ({error.strerror})")
-    return keys, problems
-
-
-def _input_or_problem(path: Path, how: Preprocessing) -> np.ndarray | str:
-    try:
-        return model_input(read_film(path, render=how.render).grey, how)
-    except FilmUnreadable as error:
-        return str(error)
+def _text_key(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _table(paths: Sequence[Path], keys: dict[Path, bytes], known: dict[bytes, np.ndarray], width: int, problems: list[str]) -> FilmFeatures:

@@ -16,9 +16,8 @@ from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.evaluation.bootstrap import Bootstrapped, differences
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.figures import Judged, ModelOutput
-from mtclip_edge.films.read import read_film
 from mtclip_edge.inference.encoders import FilmEncoder, TextEncoder
-from mtclip_edge.inference.preprocessing import model_input
+from mtclip_edge.inference.preprocessing import Preprocessing, grey_film, model_input
 from mtclip_edge.studies import Study
 from mtclip_edge.train.backbones.backbone import Backbone, text_features
 from mtclip_edge.train.projector import prefix
@@ -58,7 +57,7 @@ class Gate:
 
     def __init__(self, run: Run, backbone: Backbone, dim: int, validation: Sequence[Study]):
         self.run, self.backbone, self.dim = run, backbone, dim
-        films, self.cases = _readable(Cases.of(validation), run.preprocessing.render)
+        films, self.cases = _readable(Cases.of(validation), run.preprocessing)
         self.real = len(films) >= FEWEST
         self.films: Sequence[Array] = films if self.real else _drawn()
         self.film_inputs = "validation films" if self.real else DRAWN.format(FEWEST)
@@ -206,7 +205,7 @@ def _worst(a: Array, b: Array) -> float:
     return difference if np.isfinite(difference) else float("inf")
 
 
-def _readable(cases: Cases, render: str) -> tuple[list[Array], Cases]:
+def _readable(cases: Cases, how: Preprocessing) -> tuple[list[Array], Cases]:
     """The first films that can be read, uint8 [height, width] each, and the cases of these."""
     films: list[Array] = []
     rows: list[int] = []
@@ -214,7 +213,7 @@ def _readable(cases: Cases, render: str) -> tuple[list[Array], Cases]:
         if len(films) == MOST_FILMS:
             break
         try:
-            films.append(read_film(film.path, render=render).grey)
+            films.append(grey_film(film.path, how))
         except FilmUnreadable:
             continue
         rows.append(row)

@@ -17,9 +17,10 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..errors import MtclipError, NoFilms
-from ..films.read import looks_like_film, read_film
+from ..films.read import looks_like_film
 from ..inference.device import PROVIDERS, choose, nodes, runtime, threads
 from ..inference.encoders import FilmEncoder, open_film_encoder
+from ..inference.preprocessing import tower_input
 from ..notice import __version__
 from ..progress import Say, silent
 from ..retrieval.retriever import Retriever
@@ -162,7 +163,7 @@ def _variant(bundle: Bundle, path: Path, films: Sequence[Path], device: str, pre
 
 def _rates(encoder: FilmEncoder, films: Sequence[Path]) -> Iterator[tuple[int, float]]:
     """Films a second through the tower alone, by batch."""
-    ready = [encoder.prepare(read_film(path, render=encoder.preprocessing.render).grey) for path in films]
+    ready = [tower_input(path, encoder.preprocessing) for path in films]
     for size in BATCHES:
         pixels = np.stack([ready[i % len(ready)] for i in range(size)])
         yield size, 1000 * size / statistics.median(_repeated(lambda pixels=pixels: encoder.encode(pixels)))  # type: ignore[misc]

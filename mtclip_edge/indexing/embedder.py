@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..bundle.bundle import Bundle
-from ..films.archives import read_bytes
 from ..inference.device import choose
 from ..inference.embed_films import FilmVectors, embed_films
 from ..inference.encoders import FilmEncoder, TextEncoder, open_exact_encoders
-from ..inference.vector_cache import FeatureCache
+from ..inference.vector_cache import VectorCache, file_keys, unread_twins
 from ..progress import Progress, silent
 
 TEXT_BATCH = 64
@@ -29,53 +28,44 @@ class Embedder:
     films: FilmEncoder
     texts: TextEncoder
     dim: int
-    cache: FeatureCache | None = None
+    cache: VectorCache | None = None
     progress: Progress = silent
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors float32 [texts, dim]."""
+        if not texts:
+            return np.zeros((0, self.dim), np.float32)
         if self.cache is None:
-            return self.texts.encode(texts, TEXT_BATCH, self.progress) if texts else np.zeros((0, self.dim), np.float32)
-        keys = [_key("text", text.encode()) for text in texts]
-        known = self._known(keys)
-        todo = sorted({key: text for key, text in zip(keys, texts, strict=True) if key not in known}.items(), key=lambda kv: len(kv[1]))
-        for start in range(0, len(todo), KEPT_TEXTS):
-            part = todo[start : start + KEPT_TEXTS]
-            self._keep(known, [key for key, _ in part], self.texts.encode([text for _, text in part], TEXT_BATCH))
-            self.progress("reports", len(texts) - len(todo) + start + len(part), len(texts))
-        return np.stack([known[key] for key in keys]) if keys else np.zeros((0, self.dim), np.float32)
+            return self.texts.encode(texts, TEXT_BATCH, self.progress)
+        by_length = sorted(texts, key=len)  # like lengths together: less padding to compute
+        vectors = self.cache.cached(
+            {_text_key(text): text for text in by_length},
+            lambda part: (range(len(part)), self.texts.encode(part, TEXT_BATCH)),
+            KEPT_TEXTS,
+            self.progress,
+            "reports",
+        )
+        return np.stack([vectors[_text_key(text)] for text in texts])
 
     def embed_films(self, paths: Sequence[Path]) -> FilmVectors:
         """Unit vectors of the films that can be read; logits are not kept, so with a cache there are none."""
         if self.cache is None:
             return embed_films(self.films, paths, self.dim, self.progress)
-        rows: list[int] = []
-        vectors: list[np.ndarray] = []
-        problems: list[str] = []
-        for start in range(0, len(paths), KEPT_FILMS):
-            part = paths[start : start + KEPT_FILMS]
-            keys = {path: key for path in part if (key := _film_key(path))}
-            known = self._known(list(keys.values()))
-            todo = [path for path in part if keys.get(path) not in known]
-            found = embed_films(self.films, todo, self.dim, silent)
-            self._keep(known, [keys[todo[i]] for i in found.read], found.vectors)
-            problems += found.problems
-            good = [i for i, path in enumerate(part) if keys.get(path) in known]
-            rows += [start + i for i in good]
-            vectors += [known[keys[part[i]]] for i in good]
-            self.progress("films", start + len(part), len(paths))
-        table = np.stack(vectors) if vectors else np.zeros((0, self.dim), np.float32)
-        return FilmVectors(np.array(rows, np.int64), table, np.zeros(0, np.float32), tuple(problems))
+        bytes_of, problems = file_keys(paths)
+        keys = {path: _key("film", digest) for path, digest in bytes_of.items()}
+        wanted = {key: path for path, key in keys.items()}
 
-    def _known(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        assert self.cache is not None
-        return {key: vector for key in set(keys) if (vector := self.cache.get(key)) is not None}
+        def compute(part: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+            films = embed_films(self.films, part, self.dim, silent)
+            problems.extend(films.problems)
+            return films.read, films.vectors
 
-    def _keep(self, known: dict[bytes, np.ndarray], keys: Sequence[bytes], vectors: np.ndarray) -> None:
-        assert self.cache is not None
-        if len(keys):
-            self.cache.put(keys, vectors)
-            known |= dict(zip(keys, vectors, strict=True))
+        vectors = self.cache.cached(wanted, compute, KEPT_FILMS, self.progress, "films")
+        compute(unread_twins(keys, vectors))
+        of_path = [vectors.get(keys.get(path, b"")) for path in paths]
+        read = [(place, vector) for place, vector in enumerate(of_path) if vector is not None]
+        table = np.stack([vector for _, vector in read]) if read else np.zeros((0, self.dim), np.float32)
+        return FilmVectors(np.array([place for place, _ in read], np.int64), table, np.zeros(0, np.float32), tuple(problems))
 
 
 @contextmanager
@@ -86,7 +76,7 @@ def resuming(bundle: Bundle, device: str, progress: Progress) -> Iterator[Embedd
     """
     films, texts = open_exact_encoders(bundle, choose(device))
     dim = bundle.manifest["dim"]
-    with closing(FeatureCache(_kept(bundle.path, bundle.manifest["model_id"]), dim, _HINT)) as cache:
+    with closing(VectorCache(_kept(bundle.path, bundle.manifest["model_id"]), dim, _HINT)) as cache:
         yield Embedder(films, texts, dim, cache, progress)
 
 
@@ -108,9 +98,5 @@ def _key(kind: str, data: bytes) -> bytes:
     return hashlib.sha256(f"{kind}:".encode() + data).digest()
 
 
-def _film_key(path: Path) -> bytes | None:
-    """None for a film that cannot be read: who decodes it says why."""
-    try:
-        return _key("film", read_bytes(path))
-    except OSError:
-        return None
+def _text_key(text: str) -> bytes:
+    return _key("text", text.encode())

@@ -1,10 +1,10 @@
-"""Grey pixels to a tower's input: the only copy. Training and query both use it, with the numbers stored in run and bundle.
+"""Turns a film file into a tower's input: the only copy. Training and query both use it, with the numbers in run and bundle.
 
 Geometry ``squash`` scales the whole film to a square: a centre crop would cut off lung bases, and 256 px training copies are
 squashed already. ``crop`` is what open_clip does (shorter side scaled, centre cropped) and serves zero-shot baselines. The resize is
 Pillow's (8-bit, antialiased), so the same file gives the same numbers everywhere.
 
-``render`` says how a DICOM film's stored values became grey before (``grey_values``); pictures have no choice there.
+``render`` says how a DICOM film's stored values became grey before (``films/dicom/grayscale``); pictures have no choice there.
 
 ``via``: training copies have often been squashed to 256 px already (Lanczos, as Open-I's here). A film of full size that takes the same way
 embeds like its copy: cosine 0.991 at least on four pairs of a trained model, 0.977 without (docs/results.md).
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArtefactIncompatible
+from ..films.read import Source, read_film
 
 GEOMETRIES = ("squash", "crop")
 INTERPOLATIONS = ("bicubic", "bilinear")
@@ -60,6 +61,16 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def tower_input(source: Source, how: Preprocessing) -> np.ndarray:
+    """A film's file as float32 [3, size, size]. Errors: FilmUnreadable."""
+    return model_input(grey_film(source, how), how)
+
+
+def grey_film(source: Source, how: Preprocessing) -> np.ndarray:
+    """A film's file as grey values uint8 [height, width], rendered as the tower learned it. Errors: FilmUnreadable."""
+    return read_film(source, render=how.render).grey
 
 
 def model_input(grey: np.ndarray, how: Preprocessing) -> np.ndarray:

@@ -1,21 +1,29 @@
-"""Vectors computed once and kept, in one SQLite file that may be deleted at any time.
+"""Keeps vectors that were computed once, in one SQLite file that may be deleted at any time.
 
 Every batch is one transaction, so an interrupted pass resumes where it was. Each vector carries a checksum: what a disk has damaged
 is computed again, and a file that is no database any more is begun anew.
 """
 
+import hashlib
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ..errors import CacheUnusable
 from ..files import private_dir
+from ..films.archives import read_bytes
+from ..progress import Progress
+
+Item = TypeVar("Item")
+# Items to the places of those that could be computed, and their vectors float32 [places, width].
+Compute = Callable[[list[Item]], tuple[Sequence[int], np.ndarray]]
 
 
-class FeatureCache:
+class VectorCache:
     """The file of one backbone and preprocessing; keys are SHA-256 digests, values raw float32 with a CRC-32 behind them.
 
     ``hint`` says what to do where it cannot be written.
@@ -52,8 +60,41 @@ class FeatureCache:
         except sqlite3.DatabaseError as error:
             raise CacheUnusable(f"{self._path}: cannot be written ({error})", hint=self._hint) from None
 
+    def cached(
+        self, wanted: Mapping[bytes, Item], compute: Compute[Item], batch: int, progress: Progress, what: str
+    ) -> dict[bytes, np.ndarray]:
+        """The vector of every key that is kept here or can be computed from its item; what is computed is kept batch by batch."""
+        vectors = {key: vector for key in wanted if (vector := self.get(key)) is not None}
+        todo = [(key, item) for key, item in wanted.items() if key not in vectors]
+        for start in range(0, len(todo), batch):
+            part = todo[start : start + batch]
+            places, made = compute([item for _, item in part])
+            keys = [part[place][0] for place in places]
+            if keys:
+                self.put(keys, made)
+            vectors |= dict(zip(keys, made, strict=True))
+            progress(what, len(wanted) - len(todo) + start + len(part), len(wanted))
+        return vectors
+
     def close(self) -> None:
         self.db.close()
+
+
+def file_keys(paths: Sequence[Path]) -> tuple[dict[Path, bytes], list[str]]:
+    """The SHA-256 of each film's bytes, and a line for each that cannot be read."""
+    keys, problems = {}, []
+    for path in dict.fromkeys(paths):
+        try:
+            keys[path] = hashlib.sha256(read_bytes(path)).digest()
+        except OSError as error:
+            problems.append(f"{path}: cannot be read ({error.strerror})")
+    return keys, problems
+
+
+def unread_twins(keys: Mapping[Path, bytes], vectors: Mapping[bytes, np.ndarray]) -> list[Path]:
+    """Files whose bytes are those of a later one that could not be read: tried too, so that each is named."""
+    tried = {key: path for path, key in keys.items()}
+    return [path for path, key in keys.items() if key not in vectors and tried[key] is not path]
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -92,6 +92,15 @@ def test_bad_films_are_named_and_left_out(backbone: Backbone, films: list[Path],
     ]
 
 
+def test_equal_files_that_cannot_be_read_are_each_named(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
+    empty = [tmp_path / name for name in ("first.png", "second.png", "third.png")]
+    for path in empty:
+        path.write_bytes(b"")
+    found = tower_features.film_features(backbone, [empty[0], films[0], *empty[1:]], quiet, CPU)
+    assert sorted(found.problems) == [f"{path}: empty file" for path in empty]
+    assert (found.rows >= 0).tolist() == [False, True, False, False]
+
+
 def test_an_embedding_does_not_depend_on_its_batch(backbone: Backbone, films: list[Path]) -> None:
     together = tower_features.film_features(backbone, films[:9], quiet, CPU)
     from mtclip_edge.films.read import read_film

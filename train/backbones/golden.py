@@ -1,4 +1,4 @@
-"""Golden embeddings: what a backbone made of two drawn films and two sentences when it was pulled, compared whenever it is loaded.
+"""Checks golden embeddings: what a backbone made of two drawn films and two sentences when it was pulled, compared whenever it is loaded.
 
 They find what hashes cannot: another preprocessing than the folder's, or a library that builds another model from the same files. The films
 lie in the folder as PNG, so that they pass through reading, squashing and normalising like any other.
@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from mtclip_edge.errors import BackboneUnusable
-from mtclip_edge.films.read import read_film
-from mtclip_edge.inference.preprocessing import Preprocessing, model_input
+from mtclip_edge.inference.preprocessing import Preprocessing, tower_input
 from mtclip_edge.inference.tokenizer import Tokenizer
 
 FILMS = ("golden-1.png", "golden-2.png")
@@ -37,7 +36,7 @@ def embed(
     folder: Path, film_tower: torch.nn.Module, text_tower: torch.nn.Module, how: Preprocessing, tokenizer: Tokenizer
 ) -> dict[str, Any]:
     """Tower outputs of the folder's films and of the sentences, float32 [2, width] each."""
-    pixels = np.stack([model_input(read_film(folder / name).grey, how) for name in FILMS])
+    pixels = np.stack([tower_input(folder / name, how) for name in FILMS])
     return {"films": film_tower(torch.from_numpy(pixels)).numpy(), "texts": text_tower(torch.from_numpy(tokenizer(list(TEXTS)))).numpy()}
 
 
