@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArtefactIncompatible
-from ..films.read import Source, read_film
+from ..films.film import FilmSource
+from ..films.read import read_film
 
 GEOMETRIES = ("squash", "crop")
 INTERPOLATIONS = ("bicubic", "bilinear")
@@ -63,12 +64,12 @@ class Preprocessing:
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
-def tower_input(source: Source, how: Preprocessing) -> np.ndarray:
+def tower_input(source: FilmSource, how: Preprocessing) -> np.ndarray:
     """A film's file as float32 [3, size, size]. Errors: FilmUnreadable."""
     return model_input(grey_film(source, how), how)
 
 
-def grey_film(source: Source, how: Preprocessing) -> np.ndarray:
+def grey_film(source: FilmSource, how: Preprocessing) -> np.ndarray:
     """A film's file as grey values uint8 [height, width], rendered as the tower learned it. Errors: FilmUnreadable."""
     return read_film(source, render=how.render).grey
 
