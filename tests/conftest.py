@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from backbone_layouts import make_biomedclip_layout, make_clip_layout, make_hugging_face_layout, make_siglip_layout
 from drawn import write_manifest
-from filelock import FileLock
+from made_once import once
 
 REAL_DATA = Path(os.environ.get("MTCLIP_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 _CONNECT = socket.socket.connect
@@ -91,15 +91,6 @@ def keep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
     folder = Path(wanted) if wanted else (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def once(folder: Path, make: Callable[[Path], object]) -> Path:
-    """``folder`` as made by the first worker that asks; the others wait for it. A failure is met again by each of them."""
-    with FileLock(f"{folder}.making"):
-        if not (done := folder.with_name(f"{folder.name}.made")).exists():
-            make(folder)
-            done.touch()
     return folder
 
 

@@ -19,22 +19,22 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 # Quick and telling tests first, in a run of their own; then the whole suite, so that whatever catches a fault is found.
 FIRST = (
-    "tests/test_metrics.py",
-    "tests/test_evaluation.py",
-    "tests/test_calibration.py",
-    "tests/train/test_tower.py",
+    "tests/evaluation/test_metrics.py",
+    "tests/evaluation/test_figures.py",
+    "tests/train/test_calibration.py",
+    "tests/train/test_fine_tuning.py",
     "tests/train/test_losses.py",
-    "tests/test_preprocess.py",
-    "tests/train/test_fit.py",
+    "tests/inference/test_preprocessing.py",
+    "tests/train/test_training.py",
     "tests/export/test_pack.py",
-    "tests/export/test_gate.py",
-    "tests/export/test_ladder.py",
-    "tests/test_device.py",
-    "tests/test_retriever.py",
-    "tests/test_dicom.py",
-    "tests/test_film_gate.py",
-    "tests/test_explain.py",
-    "tests/test_trust.py",
+    "tests/export/parity/test_gate.py",
+    "tests/export/quantization/test_ladder.py",
+    "tests/inference/test_device.py",
+    "tests/retrieval/test_retriever.py",
+    "tests/films/dicom/test_dicom.py",
+    "tests/films/test_gate.py",
+    "tests/evidence/test_heat_map.py",
+    "tests/evidence/test_verdict.py",
 )
 
 

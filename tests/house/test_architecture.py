@@ -11,7 +11,7 @@ import pytest
 import mtclip_edge
 from mtclip_edge import errors
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # cli -> export -> train -> mtclip_edge: what each may not import.
 FORBIDDEN = {
     "mtclip_edge": ("mtclip_edge.train", "mtclip_edge.export", "mtclip_edge.cli", "torch", "open_clip", "transformers", "onnx", "timm"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_evidence import RULE, commit_evidence
 
 from mtclip_edge import Evidence, Retriever
 from mtclip_edge.bundle.bundle import Bundle
@@ -17,36 +18,6 @@ from mtclip_edge.index.index import Index
 from mtclip_edge.index.report_store import ReportStore
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import distinct_reports
-
-RULE = {
-    "vote_weight": 0.0,
-    "vote_why": "by hand",
-    "confident": 0.7,
-    "abstain": 0.55,
-    "validation": {
-        "confident": {"films": 60, "risk": 0.05, "coverage": 0.3},
-        "uncertain": {"films": 100, "risk": 0.3, "coverage": 0.5},
-        "abstain": {"films": 40, "risk": 0.525, "coverage": 0.2},
-    },
-}
-
-
-def commit_evidence(path: Path, **changed: object) -> Path:
-    """A bundle whose validation films had best scores evenly from 0 to 1, so that a percentile is the score in percent."""
-    bundle = Bundle.open(path)
-    evidence = {
-        "films": 200,
-        "searched": searched(bundle.manifest),
-        "temperature": 0.04,
-        "best_scores": [round(i / 100, 2) for i in range(101)],
-        "best_scores_why": "",
-        "trust": RULE,
-        "trust_why": "",
-    }
-    calibration = {"temperature": 1.0, "threshold": 1.0, "specificity": 0.9, "films": 200}
-    manifest = {**bundle.manifest, "calibration": calibration, "evidence": {**evidence, **changed}}
-    commit(path, manifest, list(bundle.manifest["files"]))
-    return path
 
 
 @pytest.fixture

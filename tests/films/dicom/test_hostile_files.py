@@ -5,9 +5,9 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import dicoms
+import fuzzing
 import numpy as np
 import pytest
 from fuzzing import bare, picture
@@ -51,7 +51,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def run(seeds: bytes, first: int, count: int) -> dict:
-    command = [sys.executable, str(Path(__file__).with_name("fuzzing.py")), str(first), str(count), str(GIGABYTES)]
+    command = [sys.executable, fuzzing.__file__, str(first), str(count), str(GIGABYTES)]
     done = subprocess.run(command, input=seeds, capture_output=True, timeout=count * 2)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert not done.stderr, done.stderr.decode()[-2000:]

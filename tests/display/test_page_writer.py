@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from balanced_html import EVIL, Balanced
+from bundle_evidence import commit_evidence
 from PIL import Image
-from test_evidence import commit_evidence
-from test_page import EVIL, Balanced
 
 from mtclip_edge import NOTICE, Retriever
 from mtclip_edge.bundle.bundle import Bundle

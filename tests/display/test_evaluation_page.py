@@ -3,62 +3,19 @@
 import re
 import xml.etree.ElementTree as ET
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from balanced_html import EVIL, Balanced
 
 from mtclip_edge.display.evaluation_page import Example, ExampleHit, Picture, page
 from mtclip_edge.display.figure_names import FINDINGS, GROUPS, OTHER, group, row_title, title
 from mtclip_edge.evaluation.bootstrap import Figure
 from mtclip_edge.studies import Film, Study
 
-VOID = {"meta", "img", "br", "link"}
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><defs><path id="{0}-m" d="M0 0"/></defs><use href="#{0}-m"/></svg>'
-EVIL = "<script>alert('x')</script> & \"quoted\" 'so'"
 PNG = b"\x89PNG\r\n\x1a\n not really"
-
-
-class Balanced(HTMLParser):
-    """Fails at a tag that closes nothing or the wrong thing; collects tags, ids, attributes and what each element says."""
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.handlers: list[str] = []
-        self.said: list[tuple[str, str]] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._note(tag, attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._note(tag, attrs)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
-
-    def handle_data(self, data: str) -> None:
-        self.said.append((self.open[-1] if self.open else "", data))
-
-    def _note(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, value in attrs:
-            self.ids += [value or ""] if name == "id" else []
-            self.links += [value or ""] if name in ("src", "href", "xlink:href", "action", "data", "srcset") else []
-            self.handlers += [name] if name.startswith("on") else []
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(data for tag, data in self.said if tag != "style").split())
 
 
 def figure(name: str, value: float | None, subset: str = "all", studies: int = 100, **more: Any) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def test_what_is_measured_leaves_own_patients_out_and_knows_validation_only(rand
 
 def test_test_labels_have_no_part_in_what_is_fitted(tmp_path: Path) -> None:
     """Every label of the test split turned round: the same record, to the last digit; one of validation turned round: another."""
-    film, turn = Path(__file__).parents[1] / "examples" / "normal.png", {"normal": "abnormal", "abnormal": "normal"}
+    film, turn = Path(__file__).parents[2] / "examples" / "normal.png", {"normal": "abnormal", "abnormal": "normal"}
 
     def record(turned: str | None, most: int) -> dict:
         rows, left = ["study_id,patient_id,image_path,report,label"], most

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lock_holder import hold
 
 from mtclip_edge.bundle.bundle import MANIFEST, Bundle, _self_hash, _serialized
 from mtclip_edge.bundle.generations import commit, foreign_files, locked, name_in
@@ -189,12 +190,6 @@ def test_a_reader_that_meets_a_removed_generation_takes_the_next(bundle: Path, s
     assert calls == [1]
 
 
-def _hold(path: Path, ready, release) -> None:
-    with locked(path):
-        ready.set()
-        release.wait(60)
-
-
 def test_a_second_writer_is_refused_and_a_killed_one_holds_nothing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import filelock
 
@@ -202,7 +197,7 @@ def test_a_second_writer_is_refused_and_a_killed_one_holds_nothing(bundle: Path,
     monkeypatch.setattr(filelock, "FileLock", lambda path, timeout: real(path, timeout=0.3))
     context = multiprocessing.get_context("spawn")
     ready, release = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(bundle, ready, release))
+    process = context.Process(target=hold, args=(bundle, ready, release))
     process.start()
     assert ready.wait(60)
     with pytest.raises(Refused, match="another process is writing"), locked(bundle):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import once
+from made_once import once
 
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.sources.source import open_source
@@ -136,7 +136,7 @@ def test_shuffled_labels_leave_nothing_to_learn(openi: Path, run: Path, tmp_path
 def test_nothing_of_the_real_data_is_tracked() -> None:
     import subprocess
 
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         pytest.skip("not a git checkout")
     names = subprocess.run(["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True).stdout.splitlines()

@@ -228,7 +228,7 @@ def test_memory_does_not_grow_with_the_number_of_films(soak: bool) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
-    film = Path(__file__).parents[1] / "examples" / "effusion.png"
+    film = Path(__file__).parents[2] / "examples" / "effusion.png"
     count, before = (10_000 if soak else 400), 0
     with Retriever.open(FOLDER) as retriever:
         for done, result in enumerate(retriever.query_many(("film", film) for _ in range(count))):

@@ -124,12 +124,12 @@ sys.path.insert(0, {folder!r})
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from test_fit import CPU, SHAPE, fit, table, TrainConfig
+from test_training import CPU, SHAPE, training, table, TrainConfig
 config = TrainConfig(epochs=24, batch_size=16, lr=5e-3, patience=24)
 parts = (config, SHAPE, 14.0, table(400, 1), table(60, 2), CPU)
 for out in map(str.strip, sys.stdin):
     if (child := os.fork()) == 0:
-        fit.Fit(*parts).run(Path(out), True, lambda _: None)
+        training.Fit(*parts).run(Path(out), True, lambda _: None)
         os._exit(0)
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -140,7 +140,7 @@ class Killable:
     """A process that runs or resumes a training in each folder named to it, in a child of its own: torch is imported once."""
 
     def __enter__(self) -> "Killable":
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
         code = KILLABLE.format(folder=str(Path(__file__).parent))
         pipe = subprocess.PIPE
         self.process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, env=environment)

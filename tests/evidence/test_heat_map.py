@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import once
 from drawn import draw
+from made_once import once
 from PIL import Image
 
 from mtclip_edge.bundle.bundle import Bundle

@@ -12,7 +12,7 @@ from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.demo import FOLDER, LOUD
 from mtclip_edge.sources.phantoms.make import make
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def recipe():

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import make_biomedclip_layout
+from backbone_layouts import make_biomedclip_layout
 from onnx import TensorProto, numpy_helper
 from torch import nn
 

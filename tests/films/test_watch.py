@@ -108,7 +108,7 @@ def test_the_command_answers_arrivals_until_it_is_interrupted(tmp_path: Path) ->
         assert process.stderr.readline().startswith(f"watching {tmp_path}; ")
         (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
         time.sleep(1.5)
-        shutil.copy(Path(__file__).parents[1] / "examples" / "nodule.png", tmp_path / "arrived.png")
+        shutil.copy(Path(__file__).parents[2] / "examples" / "nodule.png", tmp_path / "arrived.png")
         killer = threading.Timer(60, process.kill)
         killer.start()
         answer = json.loads(process.stdout.readline())

@@ -83,7 +83,7 @@ def test_only_the_best_candidates_are_scored(random: np.random.Generator) -> Non
     assert np.isfinite(found).sum(axis=1).tolist() == [200, 200]
 
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "effusion.png"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "effusion.png"
 
 
 def test_a_query_is_fused_as_the_evaluation_says() -> None:

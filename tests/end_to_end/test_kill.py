@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from test_changing import assert_same, content
+from bundle_content import assert_same, content
 
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.indexing.build import rebuild
