@@ -8,7 +8,7 @@ import typer
 
 from ..errors import Refused, WrongOption, not_among
 from ..progress import say
-from . import options
+from . import query_options
 
 if TYPE_CHECKING:
     from ..retrieval.retriever import Retriever
@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 
 
 def query(
-    images: options.Images = None,
-    text: options.Text = None,
-    files_from: options.FilesFrom = None,
-    watch: options.Watch = None,
-    recursive: options.Recursive = True,
-    force: options.Force = False,
-    invert: options.Invert = False,
-    bundle: options.Searched = None,
-    k: options.HowMany = 5,
-    exact: options.Exact = False,
-    fuse: options.Fuse = "off",
-    device: options.QueryDevice = "auto",
-    precision: options.Precision = "auto",
-    view: options.View = None,
-    label: options.Label = None,
-    finding: options.Finding = None,
-    source: options.OfSource = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    match: options.Match = None,
-    exclude_patient: options.ExcludePatient = None,
-    explain: options.Explain = None,
-    explain_method: options.ExplainMethod = "map",
-    format: options.QueryFormat = None,
-    json_: options.Json = False,
-    save: options.Save = None,
-    no_film: options.NoFilm = False,
-    by: options.By = "film",
-    render: options.Render = None,
-    show_ids: options.ShowIds = False,
+    images: query_options.Images = None,
+    text: query_options.Text = None,
+    files_from: query_options.FilesFrom = None,
+    watch: query_options.Watch = None,
+    recursive: query_options.Recursive = True,
+    force: query_options.Force = False,
+    invert: query_options.Invert = False,
+    bundle: query_options.Searched = None,
+    k: query_options.HowMany = 5,
+    exact: query_options.Exact = False,
+    fuse: query_options.Fuse = "off",
+    device: query_options.Device = "auto",
+    precision: query_options.Precision = "auto",
+    view: query_options.View = None,
+    label: query_options.Label = None,
+    finding: query_options.Finding = None,
+    source: query_options.OfSource = None,
+    since: query_options.Since = None,
+    until: query_options.Until = None,
+    match: query_options.Match = None,
+    exclude_patient: query_options.ExcludePatient = None,
+    explain: query_options.Explain = None,
+    explain_method: query_options.ExplainMethod = "map",
+    format: query_options.Format = None,
+    json_: query_options.Json = False,
+    save: query_options.Save = None,
+    no_film: query_options.NoFilm = False,
+    by: query_options.By = "film",
+    render: query_options.Render = None,
+    show_ids: query_options.ShowIds = False,
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
     words, form = tuple(images or ()), _chosen_format(format, json_)

@@ -122,7 +122,7 @@ def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
 
-QUERY_ALONE = {f"mtclip_edge.commands.{name}" for name in ("query", "query_loop", "film_arguments", "options")}
+QUERY_ALONE = {f"mtclip_edge.commands.{name}" for name in ("query", "query_loop", "query_options", "film_arguments")}
 
 
 def test_help_loads_nothing_heavy() -> None:
