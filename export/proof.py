@@ -9,9 +9,7 @@ import numpy as np
 import torch
 
 from mtclip_edge.errors import FilmUnreadable, MtclipError, ParityFailed
-from mtclip_edge.inference.device import choose
-from mtclip_edge.inference.encoders import FILM_EMBEDDING, PIXELS, TEXT_EMBEDDING, TOKEN_IDS, FilmEncoder, TextEncoder
-from mtclip_edge.inference.precision import GPU_ONLY
+from mtclip_edge.inference.encoders import PIXELS, TOKEN_IDS, FilmEncoder, TextEncoder
 from mtclip_edge.inference.preprocessing import Preprocessing, tower_input
 from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.progress import Say
@@ -21,15 +19,14 @@ from mtclip_edge.train.backbones.backbone import Backbone
 from mtclip_edge.train.run import Run
 
 from .graphs.towers import FilmGraph, export_film_tower
-from .parity.gate import Answers, Gate, overlap_at_10, worst_cosine
+from .parity.gate import FilmUnderTest, Gate, TextUnderTest, device_for
 from .parity.limits import Row, limits_of
-from .quantization.ladder import CPU_DEFAULT, Tower, climb
+from .quantization.ladder import CPU_DEFAULT, Material, climb
 from .quantization.quantize import Feed, tower_kind
 from .quantization.smooth_quant import pairs, smoothed
 
 Item = TypeVar("Item")
 CALIBRATED_ON = 128  # films, and reports, of the train split
-LOOKED_AT = 48  # inputs that choose between candidates; the gate itself asks all
 
 
 class Proof:
@@ -55,7 +52,8 @@ class Proof:
     def reference(self, film_graph: Path, text_graph: Path) -> tuple[FilmEncoder, TextEncoder]:
         """The encoders of both fp32 graphs, which passed what can be asked before there is an index. Errors: ParityFailed."""
         limits = limits_of("fp32", self._budget)
-        films, texts = self._film_encoder(film_graph, "fp32"), self._text_encoder(text_graph, "fp32")
+        films = FilmEncoder.load(film_graph, self._preprocessing, device_for("fp32"))
+        texts = TextEncoder.load(text_graph, self._tokenizer, device_for("fp32"))
         self.gate.film_row("fp32", self.gate.ask_films(films)).require(limits)
         self.gate.text_row("fp32", self.gate.ask_texts(texts)).require(limits)
         return films, texts
@@ -79,11 +77,17 @@ class Proof:
 
     def rung(self, tower: str, precision: str, paths: Mapping[str, Path], reports: np.ndarray) -> Row:
         """Make one precision of a tower and compare it with torch; the row may fail. Errors: ParityFailed where it cannot be made."""
-        part = self._tower(tower, paths["fp32"], reports)
+        tested = self._under_test(tower, reports)
         if precision == "fp32":
-            return part.compare("fp32", part.ask(paths["fp32"], "fp32"), None)
+            return tested.compare("fp32", tested.ask(paths["fp32"], "fp32"), None)
         self._need_films(precision)
-        return climb(part, precision, paths[precision], limits_of(precision, self._budget), self._say)
+        material = Material(paths["fp32"], self.text_feeds) if tower == "text" else Material(paths["fp32"], self.film_feeds, self._smooth)
+        return climb(tested, material, precision, paths[precision], limits_of(precision, self._budget), self._say)
+
+    def _under_test(self, tower: str, reports: np.ndarray) -> FilmUnderTest | TextUnderTest:
+        if tower == "text":
+            return TextUnderTest(self.gate, self._tokenizer, reports)
+        return FilmUnderTest(self.gate, self._preprocessing, reports)
 
     def _by_default(self, kind: str) -> list[str]:
         if self.gate.real:
@@ -98,43 +102,21 @@ class Proof:
                 hint="export --precision fp32, or put the run's sources back",
             )
 
-    def _tower(self, name: str, fp32: Path, reports: np.ndarray) -> Tower:
-        """A tower, ``image`` or ``text``, as the ladder needs it."""
-        gate, film = self.gate, name == "image"
-
-        def ask(graph: Path, precision: str, most: int | None = None) -> Answers:
-            if film:
-                return gate.ask_films(self._film_encoder(graph, precision), most)
-            return gate.ask_texts(self._text_encoder(graph, precision), most)
-
-        def look(graph: Path, precision: str) -> tuple[float, float]:
-            vectors = ask(graph, precision, LOOKED_AT).vectors
-            expected = (gate.film_reference[0] if film else gate.text_reference)[: len(vectors)]
-            return worst_cosine(expected, vectors), overlap_at_10(expected, vectors, reports)
-
-        def compare(precision: str, answers: Answers, how: str | None) -> Row:
-            return (gate.film_row if film else gate.text_row)(precision, answers, reports, how or _where(precision))
-
-        kind = tower_kind(fp32)
-        if film:
-            return Tower(fp32, kind, FILM_EMBEDDING, self.film_feeds, ask, compare, look, self._smooth)
-        return Tower(fp32, kind, TEXT_EMBEDDING, self.text_feeds, ask, compare, look, lambda _: None)
-
     def film_feeds(self) -> list[Feed]:
         """Films spread over the train split, through the preprocessing that will be published."""
-        films = []
+        inputs = []
         for path in _spread([film.path for study in self.train for film in study.films]):
             try:
-                films.append(tower_input(path, self._preprocessing))
+                inputs.append(tower_input(path, self._preprocessing))
             except FilmUnreadable:
                 continue
-        _need_some(films, "film")
-        return [{PIXELS: pixels[None]} for pixels in films]
+        _need_some(inputs, "film")
+        return [{PIXELS: pixels[None]} for pixels in inputs]
 
     def text_feeds(self) -> list[Feed]:
         """Reports spread over the train split, cut to their median length; shorter ones are left out.
 
-        One length, because histograms want one shape, and no padding, which would widen the ranges.
+        One length, and no padding, which would widen the ranges.
         """
         rows = [self._tokenizer([text]) for text in _spread([r.first.tower_text for r in distinct_reports(self.train)])]
         _need_some(rows, "report")
@@ -149,24 +131,6 @@ class Proof:
         tower = smoothed(self._backbone.film_tower, torch.from_numpy(pixels))
         graph = FilmGraph(replace(self._backbone, film_tower=tower), self._run.space, self._dim)
         return export_film_tower(graph, self._preprocessing.size, target)
-
-    def _film_encoder(self, graph: Path, precision: str) -> FilmEncoder:
-        return FilmEncoder.load(graph, self._preprocessing, choose(_device(precision)), precision)
-
-    def _text_encoder(self, graph: Path, precision: str) -> TextEncoder:
-        return TextEncoder.load(graph, self._tokenizer, choose(_device(precision)), precision)
-
-
-def _device(precision: str) -> str:
-    """A precision for GPUs is judged on one where there is one."""
-    return "auto" if precision in GPU_ONLY else "cpu"
-
-
-def _where(precision: str) -> str | None:
-    """Where a precision that is not for the CPU was judged."""
-    if precision not in GPU_ONLY:
-        return None
-    return f"judged on the {choose('auto').used.upper()}"
 
 
 def _need_some(found: Sequence[object], what: str) -> None:

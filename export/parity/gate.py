@@ -8,6 +8,7 @@ with another rung.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +17,11 @@ from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.evaluation.bootstrap import Bootstrapped, differences
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.figures import Judged, ModelOutput
-from mtclip_edge.inference.encoders import FilmEncoder, TextEncoder
+from mtclip_edge.inference.device import Device, choose
+from mtclip_edge.inference.encoders import FILM_EMBEDDING, TEXT_EMBEDDING, FilmEncoder, TextEncoder
+from mtclip_edge.inference.precision import GPU_ONLY
 from mtclip_edge.inference.preprocessing import Preprocessing, grey_film, model_input
+from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.studies import Study
 from mtclip_edge.train.backbones.backbone import Backbone, text_features
 from mtclip_edge.train.projector import prefix
@@ -29,6 +33,7 @@ Array = np.ndarray
 MOST_FILMS = 256  # memory: films of full size hold 5 MB each
 BATCHED = 64  # inputs that are asked in every batch size; all are asked in the largest
 FEWEST = max(BATCHES)
+LOOKED_AT = 48  # inputs that choose between candidates; the gate itself asks all
 TIE = 1e-4  # scores are printed with four decimals
 PROBES = (
     "Normal chest.",
@@ -168,6 +173,66 @@ class Gate:
             overlap=None if reports is None else overlap_at_10(expected, answers.vectors, reports),
             how=how,
         )
+
+
+@dataclass(frozen=True)
+class FilmUnderTest:
+    """Graphs of the film tower against torch. ``preprocessing`` is that of the bundle, ``reports`` float32 [reports, dim] its index."""
+
+    gate: Gate
+    preprocessing: Preprocessing
+    reports: Array
+    output = FILM_EMBEDDING
+
+    def ask(self, graph: Path, precision: str, most: int | None = None) -> Answers:
+        """A graph's answers to all (or the first) of the gate's films."""
+        encoder = FilmEncoder.load(graph, self.preprocessing, device_for(precision), precision)
+        return self.gate.ask_films(encoder, most)
+
+    def compare(self, precision: str, answers: Answers, how: str | None) -> Row:
+        """The row of the gate's table; ``how`` says how the graph was made."""
+        return self.gate.film_row(precision, answers, self.reports, how or judged_on(precision))
+
+    def look(self, graph: Path, precision: str) -> tuple[float, float]:
+        """Cosine of the worst 1 % and top-10 overlap over the first films only, to choose by."""
+        return _looked(self.gate.film_reference[0], self.ask(graph, precision, LOOKED_AT).vectors, self.reports)
+
+
+@dataclass(frozen=True)
+class TextUnderTest:
+    """Graphs of the text tower against torch. ``tokenizer`` is that of the bundle, ``reports`` float32 [reports, dim] its index."""
+
+    gate: Gate
+    tokenizer: Tokenizer
+    reports: Array
+    output = TEXT_EMBEDDING
+
+    def ask(self, graph: Path, precision: str, most: int | None = None) -> Answers:
+        """A graph's answers to all (or the first) of the gate's texts."""
+        return self.gate.ask_texts(TextEncoder.load(graph, self.tokenizer, device_for(precision), precision), most)
+
+    def compare(self, precision: str, answers: Answers, how: str | None) -> Row:
+        """The row of the gate's table; ``how`` says how the graph was made."""
+        return self.gate.text_row(precision, answers, self.reports, how or judged_on(precision))
+
+    def look(self, graph: Path, precision: str) -> tuple[float, float]:
+        """Cosine of the worst 1 % and top-10 overlap over the first texts only, to choose by."""
+        return _looked(self.gate.text_reference, self.ask(graph, precision, LOOKED_AT).vectors, self.reports)
+
+
+def device_for(precision: str) -> Device:
+    """A precision for GPUs is judged on one where there is one."""
+    return choose("auto" if precision in GPU_ONLY else "cpu")
+
+
+def judged_on(precision: str) -> str | None:
+    """Where a precision that is not for the CPU was judged."""
+    return f"judged on the {choose('auto').used.upper()}" if precision in GPU_ONLY else None
+
+
+def _looked(expected: Array, vectors: Array, reports: Array) -> tuple[float, float]:
+    expected = expected[: len(vectors)]
+    return worst_cosine(expected, vectors), overlap_at_10(expected, vectors, reports)
 
 
 def overlap_at_10(expected: Array, found: Array, reports: Array) -> float:

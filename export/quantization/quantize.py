@@ -1,4 +1,4 @@
-"""Smaller and faster graphs from the fp32 one: every rung of the ladder but static int8, which needs films (``static.py``).
+"""Makes smaller and faster graphs from the fp32 one: every rung of the ladder but static int8, which needs films (``static.py``).
 
 Each function writes ``target`` whole or not at all. What the projector, the head and the L2 norm compute stays in float everywhere: they
 cost next to nothing and decide the neighbours.
@@ -20,7 +20,7 @@ from mtclip_edge.inference.device import choose, open_session
 
 _SMALLEST = 256  # elements; below that a Cast node costs more bytes than it saves
 _LARGEST = 65504.0  # of half precision
-BLOCK = {8: 64, 4: 32}  # inputs that share a scale in weight-only quantization, by bits
+BLOCK = 64  # inputs that share a scale in weight-only quantization
 HEAD = ("space.", "tower.head.", "tower.proj", "tower.visual.proj")  # weights of these names belong to the head
 _GEMM_SPLIT = "_MatMul"  # onnxruntime's dynamic quantizer first splits a Gemm, and names the product so
 WITH_WEIGHTS = {"cnn": ("Conv",), "transformer": ("MatMul", "Gemm")}  # the operators to quantize that have weights
@@ -112,15 +112,13 @@ def quantize_dynamically(source: Path, target: Path, left_out: Sequence[str] = (
     return replace_with(target, work)
 
 
-def quantize_weights(source: Path, target: Path, bits: int) -> Path:
-    """Weights in blocks of 8 or 4 bits with a scale each, multiplied out at run time: smaller, not faster.
+def quantize_weights(source: Path, target: Path) -> Path:
+    """Weights of 8 bits in blocks with a scale each, multiplied out at run time: smaller, not faster.
 
-    A transformer's products become MatMulNBits; a convolutional tower's weights are stored per output channel (8 bits only).
+    A transformer's products become MatMulNBits; a convolutional tower's weights are stored per output channel.
     Errors: ParityFailed where there is nothing to quantize.
     """
     if tower_kind(source) == "cnn":
-        if bits != 8:
-            raise ParityFailed(f"{target.name}: convolutions have no {bits}-bit form", hint="use w8")
         return store_convolutions_in_int8(source, target)
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
@@ -129,8 +127,8 @@ def quantize_weights(source: Path, target: Path, bits: int) -> Path:
         with quietly():
             quantizer = MatMulNBitsQuantizer(
                 onnx.load(source),
-                bits=bits,
-                block_size=BLOCK[bits],
+                bits=8,
+                block_size=BLOCK,
                 is_symmetric=True,
                 accuracy_level=0,  # activations stay in float; 4 rounds them too, and is wrong with large ones (onnxruntime issue 29849)
                 nodes_to_exclude=head_nodes(source),

@@ -1,7 +1,8 @@
-"""Static int8: scales of activations measured beforehand on films of the train split, weights of 7 bits with one scale a channel.
+"""Makes static int8 graphs: ranges of activations measured beforehand on films of the train split, weights of 7 bits.
 
-7 bits, because sums of two products then fit into 16: a processor without VNNI does not saturate and every machine finds the same
-neighbours. The patch convolution of a transformer, Softmax, norms and the head stay in float.
+Ranges go from the smallest to the largest value; each channel's weights have a scale. 7 bits, because sums of two products then fit
+into 16: a processor without VNNI does not saturate and every machine finds the same neighbours. The patch convolution of a
+transformer, Softmax, norms and the head stay in float.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,24 +13,20 @@ from mtclip_edge.files import replace_with
 
 from .quantize import Feed, head_nodes, quietly, require, tower_kind
 
-METHODS = ("MinMax", "Percentile", "Entropy")
-# Histograms hold every activation of every input at once: 115 MB for a film through a ViT-B/16.
-INPUTS = {"MinMax": 128, "Percentile": 24, "Entropy": 24}
 OPERATORS = {"cnn": ("Conv", "Add", "Clip"), "transformer": ("MatMul", "Gemm")}
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A graph with the ranges of its activations by one method, ready to be quantized with some layers left out."""
+    """A graph with the ranges of its activations, ready to be quantized with some layers left out."""
 
     source: Path
     ranges: Path
     kind: str
-    method: str
     feeds: Sequence[Feed]
 
     @classmethod
-    def of(cls, graph: Path, method: str, feeds: Sequence[Feed], scratch: Path) -> "Calibrated":
+    def of(cls, graph: Path, feeds: Sequence[Feed], scratch: Path) -> "Calibrated":
         """Prepare a graph for quantization in the folder ``scratch``; ranges are measured at the first use."""
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -37,7 +34,7 @@ class Calibrated:
         if not source.exists():
             with quietly():
                 quant_pre_process(str(graph), str(source), skip_symbolic_shape=True)
-        return cls(source, scratch / f"{graph.stem}.{method}.json", tower_kind(source), method, feeds[: INPUTS[method]])
+        return cls(source, scratch / f"{graph.stem}.ranges.json", tower_kind(source), feeds)
 
     def quantize(self, target: Path, left_out: Sequence[str] = (), only: Sequence[str] | None = None) -> Path:
         """Write the int8 graph; ``left_out`` names layers that stay in float. Errors: ParityFailed where nothing is left to quantize."""
@@ -55,7 +52,7 @@ class Calibrated:
                     reduce_range=True,
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
-                    calibrate_method=getattr(CalibrationMethod, self.method),
+                    calibrate_method=CalibrationMethod.MinMax,
                     nodes_to_quantize=None if only is None else list(only),
                     nodes_to_exclude=[*head_nodes(self.source), *left_out],
                     extra_options={"MatMulConstBOnly": True},

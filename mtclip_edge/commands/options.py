@@ -46,7 +46,7 @@ TrainDevice = Annotated[str | None, Option(help="auto, cpu or cuda.", show_defau
 Run = Annotated[Path, Argument(help="A finished run.")]
 BundleOut = Annotated[Path, Option(help="The bundle to write.")]
 PackedReports = Annotated[str | None, Option(help="The source whose reports are packed.", show_default="the run's train reports")]
-_PRECISIONS = "Comma-separated: fp32, fp16w, fp16, int8, int8-dynamic, w8, w4."
+_PRECISIONS = "Comma-separated: fp32, fp16w, fp16, int8, int8-dynamic, w8."
 Precisions = Annotated[str | None, Option(help=_PRECISIONS, show_default="fp32 and the fastest for a CPU")]
 _BUDGET = "Change a limit of the gate, e.g. overlap=0.95. May repeat."
 Budget = Annotated[list[str] | None, Option(metavar="[RUNG.]NAME=VALUE", help=_BUDGET)]

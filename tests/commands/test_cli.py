@@ -139,7 +139,7 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
         (
             ["export", "gone", "--out", "b", "--precision", "int3"],
             2,
-            "precision 'int3'\nexpected one of fp32, fp16w, fp16, int8, int8-dynamic, w8, w4\ndid you mean int8?\n",
+            "precision 'int3'\nexpected one of fp32, fp16w, fp16, int8, int8-dynamic, w8\ndid you mean int8?\n",
         ),
         (
             ["query", "x.png", "--bundle", BUNDLE, "--format", "jsnl"],
