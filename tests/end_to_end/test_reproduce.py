@@ -9,7 +9,7 @@ import pytest
 
 def script(name: str):
     path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -20,7 +20,7 @@ def test_every_row_of_the_comparison(
     source: Path, tiny_backbone: Path, clip_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     words = ["--data", str(source), "--clip", str(clip_backbone), "--biomedclip", str(tiny_backbone), "--out", str(tmp_path / "out")]
-    module = script("reproduce")
+    module = script("retrieval/reproduce")
     module.main([*words, "--seeds", "2", "--epochs", "2"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     names = [row[0].removeprefix("| ") for row in rows]
@@ -38,7 +38,7 @@ def test_every_row_of_the_comparison(
 
 def test_the_gpu_measurements_stop_in_time_and_go_on(source: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     """On the CPU here: the same code, without a card."""
-    module = script("gpu_hour")
+    module = script("speed/gpu_hour")
     words = ["--data", str(source), "--out", str(tmp_path), "--device", "cpu", "--backbone", str(tiny_backbone), "--epochs", "2"]
     module.JOBS = {"defaults": {}, "last-block": {"unfreeze": "1"}}
     module.main([*words, "--minutes", "0"])
@@ -52,7 +52,7 @@ def test_the_gpu_measurements_stop_in_time_and_go_on(source: Path, tiny_backbone
 
 
 def test_the_pointing_game(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    module = script("pointing_game")
+    module = script("retrieval/pointing_game")
     words = ["--data", "phantom:24@5", "--backbone", str(tiny_backbone), "--out", str(tmp_path), "--epochs", "1", "--seeds", "1"]
     module.main([*words, "--films", "2", "--occlusion"])
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
@@ -66,7 +66,7 @@ def test_the_pointing_game(tiny_backbone: Path, tmp_path: Path, capsys: pytest.C
 def test_a_hit_is_a_peak_in_the_box() -> None:
     import numpy as np
 
-    module, values = script("pointing_game"), np.zeros((7, 7), np.float32)
+    module, values = script("retrieval/pointing_game"), np.zeros((7, 7), np.float32)
     values[1, 5] = 1.0
     at = (5.5 / 7, 1.5 / 7)
     inside, beside = (0.7, 0.1, 0.9, 0.3), (at[0] + 0.05, 0.1, 0.95, 0.3)

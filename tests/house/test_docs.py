@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
 def generator():
@@ -29,7 +29,7 @@ def test_every_command_is_in_the_generated_help(mtclip) -> None:
     assert {"query", "train", "export", "eval", "index", "info", "verify", "doctor"} <= commands
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", page.read_text(encoding="utf-8")):
         name = target[0] or target[1]
@@ -43,6 +43,12 @@ def test_tests_named_in_the_promises_exist() -> None:
     for page in PAGES:
         for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")):
             assert name in defined, f"{page.name}: {name}"
+
+
+def test_every_benchmark_has_its_row() -> None:
+    folder = ROOT / "benchmarks"
+    rows = set(re.findall(r"^\| \[(\S+\.py)\]", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert rows == {str(path.relative_to(folder)) for path in folder.rglob("*.py")}
 
 
 def test_make_targets_named_in_the_readme_exist() -> None:

@@ -1,6 +1,6 @@
 """What ``query --fuse`` gains: a run's test films against its train reports, the weight chosen on validation, with paired intervals.
 
-    python benchmarks/fuse.py RUN --data SOURCE
+    python benchmarks/retrieval/fuse.py RUN --data SOURCE
 
 Prints a Markdown table of every weight on both splits; what counts is the test row of the weight that validation chose.
 """

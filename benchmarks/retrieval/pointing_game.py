@@ -1,6 +1,6 @@
 """The pointing game on phantoms: does the map of a finding's text peak where that finding was drawn?
 
-    python benchmarks/pointing_game.py [--data phantom:2000@41] [--out scratch/pointing] [--seeds 3] [--films N --occlusion] > table.md
+    python benchmarks/retrieval/pointing_game.py [--data phantom:2000@41] [--out DIR] [--seeds 3] [--films N --occlusion] > table.md
 
 Trains projectors with CLIP loss alone and with all three losses, each with several seeds, and asks the test split's abnormal films:
 for each finding with a sentence that names it, and with the train report that the film finds first. Untrained projectors stand first.

@@ -1,6 +1,6 @@
 """One film, one process, nothing warm but the page cache: mtclip, the same query in torch + open_clip, and the floor of its imports.
 
-    python benchmarks/cold_query.py BUNDLE RUN FILM [--runs 7]
+    python benchmarks/speed/cold_query.py BUNDLE RUN FILM [--runs 7]
 
 The three take turns in one run; what is printed is the median of each and the ratios pair by pair. The peer is what a person writes
 without this tool: local weights, inference mode, report embeddings saved beforehand, the same preprocessing and search.

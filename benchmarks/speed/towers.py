@@ -1,7 +1,7 @@
 """The film tower with projector by every engine here: torch eager and compiled, onnxruntime in each packed precision, OpenVINO; and
 what fraction of this machine's peak each reaches.
 
-    python benchmarks/towers.py RUN BUNDLE [--rounds 15] [--batches 1,8]
+    python benchmarks/speed/towers.py RUN BUNDLE [--rounds 15] [--batches 1,8]
 
 All take turns in one process, with the same threads and the same ready tensors. Printed per engine: median milliseconds, the ratio
 torch eager / engine (min, median, max over rounds), and multiply-adds a second over the rate of a large fp32 matrix product.

@@ -1,6 +1,6 @@
 """What the scores of the film gate were chosen by: validation films, and the same films spoilt by code.
 
-    python benchmarks/film_gate_choice.py BUNDLE --data SOURCE
+    python benchmarks/films/film_gate_choice.py BUNDLE --data SOURCE
 
 The layout is asked about films cut, swapped, slanted and sheared (another arrangement), the embedding about films with the same 8 x 8
 mean grey values and other detail, which no layout can tell. None of them is in film_gate.py's table. Prints two Markdown tables: the

@@ -1,6 +1,6 @@
 """Every measurement that wants a GPU, in one call of a few minutes that may be repeated until all is done.
 
-    python benchmarks/gpu_hour.py --data SOURCE --out DIR [--minutes 9] [--device cuda] [--backbone compact]
+    python benchmarks/speed/gpu_hour.py --data SOURCE --out DIR [--minutes 9] [--device cuda] [--backbone compact]
 
 Fine-tunes with the defaults (three seeds), with CLIP loss alone and with fewer blocks. When the time is up it stops after an epoch; the
 next call resumes there. gpu_hour.json then has, for each finished run, its figures on the test split and its seconds for an epoch.

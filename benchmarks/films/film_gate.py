@@ -1,6 +1,6 @@
 """What the film gate of a bundle lets through: real films, films turned, inverted and mirrored, other body parts, and no films at all.
 
-    python benchmarks/film_gate.py BUNDLE --data FOLDER [--most N] [--per 40]
+    python benchmarks/films/film_gate.py BUNDLE --data FOLDER [--most N] [--per 40]
 
 FOLDER holds the sets of section 7 of the design. Nothing is fitted here: thresholds are the bundle's. Prints a Markdown table; *named*
 counts films whose reason says what was done to them; the last three columns count reasons by score.

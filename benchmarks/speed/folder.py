@@ -1,6 +1,6 @@
 """A folder of films to embeddings: ours, a plain loop over open_clip, and the bare session fed with ready tensors (the mark to reach).
 
-    python benchmarks/folder.py RUN BUNDLE FOLDER [--films 500] [--rounds 3]
+    python benchmarks/speed/folder.py RUN BUNDLE FOLDER [--films 500] [--rounds 3]
 
 The bundle's fp32 graph and the run's own weights; films a second, and ours over the others, round by round. The page cache is warm.
 """

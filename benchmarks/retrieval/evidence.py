@@ -1,6 +1,6 @@
 """What a bundle's verdicts and percentiles are worth on films that had no part in them.
 
-    python benchmarks/evidence.py BUNDLE --data SOURCE [--split test] [--other SOURCE]
+    python benchmarks/retrieval/evidence.py BUNDLE --data SOURCE [--split test] [--other SOURCE]
 
 Prints, as Markdown: risk and coverage of each verdict, AURC by trust and by the head alone beside a random order, with 95 % intervals by
 patient; verdicts by decision; how many films' best similarity lies in each tenth of the percentiles; what a vote mixed in would have

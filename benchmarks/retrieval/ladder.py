@@ -1,6 +1,6 @@
 """Every rung of the ladder on one run: what the gate says, how large the file is, how long one input takes beside fp32.
 
-    python benchmarks/ladder.py RUN [--towers image,text] [--precision …] [--rounds 20] > ladder.jsonl
+    python benchmarks/retrieval/ladder.py RUN [--towers image,text] [--precision …] [--rounds 20] > ladder.jsonl
 
 A line of JSON for each rung, failed ones too. Times are the smallest of the rounds, fp32 measured again beside each rung: the ratio is
 what counts on a busy machine.
