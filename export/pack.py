@@ -252,7 +252,7 @@ def _reports(trained_on: Reading | MtclipError, source: str | None, say: Say) ->
     """The studies whose reports are packed: a source's, or those of the run's train split."""
     if source is not None:
         reading = open_source(source)
-        for line in reading.lines():
+        for line in reading.summary_lines():
             say(line)
         return list(reading.studies)
     if isinstance(trained_on, MtclipError):

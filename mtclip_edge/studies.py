@@ -14,10 +14,11 @@ from functools import cached_property
 from pathlib import Path
 
 LABELS = ("normal", "abnormal", "unknown")
+LABEL_CODES = {"normal": 0, "abnormal": 1, "unknown": -1}  # in arrays; what is negative counts for nothing
 SPLITS = ("train", "validation", "test")
 VIEWS = ("PA", "AP", "frontal", "lateral", "other", "unknown")
 
-_MARKS = re.compile(r"\bX{3,}\b|_{2,}")  # Open-I writes XXXX, MIMIC-CXR writes ___
+MARKS = re.compile(r"\bX{3,}\b|_{2,}")  # Open-I writes XXXX, MIMIC-CXR writes ___
 _WORD = re.compile(r"[^\W_]+")
 _NOT_WORD = re.compile(r"[\W_]+")
 # What each word of a view position means, the gravest meaning first: "LATERAL DECUBITUS" is no lateral, "XTABLE LATERAL" is one.
@@ -115,12 +116,12 @@ def distinct_reports(studies: Iterable[Study]) -> list[DistinctReport]:
 
 
 def tower_text(text: str) -> str:
-    return " ".join(_MARKS.sub(" ", text).split())
+    return " ".join(MARKS.sub(" ", text).split())
 
 
 def folded(text: str) -> str:
     """Case, punctuation, white space and de-identification marks folded away."""
-    return _NOT_WORD.sub(" ", _MARKS.sub(" ", text)).strip().lower()
+    return _NOT_WORD.sub(" ", MARKS.sub(" ", text)).strip().lower()
 
 
 def has_words(text: str) -> bool:
@@ -156,8 +157,3 @@ def date_of(word: str) -> str:
     if re.fullmatch(r"\d{8}", word):
         word = f"{word[:4]}-{word[4:6]}-{word[6:]}"
     return date.fromisoformat(re.split(r"[ T]", word)[0]).isoformat() if word else ""
-
-
-def is_view(view: str, wanted: str) -> bool:
-    """``--view frontal`` includes PA and AP."""
-    return view == wanted or (wanted == "frontal" and view in ("PA", "AP"))

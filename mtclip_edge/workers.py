@@ -1,16 +1,20 @@
-"""Work done ahead of who needs it: threads decode and resize the next films while the tower works on these."""
+"""How many processors there are, and work done ahead on them: threads decode the next films while the tower works on these."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from typing import TypeVar
 
-from .inference.device import threads
-
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 MOST_WORKERS = 4  # more gains nothing: the tower is what all wait for
+
+
+def threads() -> int:
+    """The processors this process may use (an affinity or a container's limit counts, unlike os.cpu_count)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def batches(items: Iterable[Item], work: Callable[[Item], Done], size: int) -> Iterator[list[Done]]:

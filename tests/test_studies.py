@@ -1,6 +1,6 @@
 import pytest
 
-from mtclip_edge.studies import Study, distinct_reports, folded, is_view, majority, split_of, tower_text, view_of
+from mtclip_edge.studies import Study, distinct_reports, folded, majority, split_of, tower_text, view_of
 
 
 def study(name: str, text: str, label: str = "normal", patient: str = "") -> Study:
@@ -86,8 +86,3 @@ def test_the_split_is_the_published_hash() -> None:
 )
 def test_views(word: str, view: str) -> None:
     assert view_of(word) == view
-
-
-def test_frontal_includes_pa_and_ap() -> None:
-    assert [is_view(v, "frontal") for v in ("PA", "AP", "frontal", "lateral", "unknown")] == [True, True, True, False, False]
-    assert not is_view("frontal", "PA")

@@ -1,12 +1,13 @@
 """Work done ahead: in order, bounded, and stopped when nobody wants it any more."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from mtclip_edge.workers import ahead, batches
+from mtclip_edge.workers import ahead, batches, threads
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 30])
@@ -85,3 +86,8 @@ def test_an_error_ahead_comes_at_its_place() -> None:
     assert next(found) == 2
     with pytest.raises(ZeroDivisionError):
         next(found)
+
+
+def test_threads_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert threads() == 1

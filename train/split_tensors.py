@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from mtclip_edge.errors import BackboneUnusable, DeviceUnavailable, not_among
-from mtclip_edge.evaluation.cases import LABEL_CODES, Cases
+from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.progress import Progress
+from mtclip_edge.studies import LABEL_CODES
 
 from .backbones.backbone import Backbone
 from .fine_tuning import FineTunedTower, load_pixels

@@ -44,7 +44,7 @@ def train(
         return _finished(out, config, sources, say)
     started = time.perf_counter()
     reading = open_sources(sources)
-    for line in reading.lines():
+    for line in reading.summary_lines():
         say(line)
     backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
     for note in backbone.notes:

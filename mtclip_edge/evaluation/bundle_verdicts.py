@@ -12,7 +12,7 @@ from ..evidence.verdict import RARE, VOTERS, FilmVerdicts, against, vote_of
 from ..index.index import Index, SearchChoice
 from ..index.opening import open_vectors
 from ..index.report_store import ReportStore
-from .cases import LABEL_CODES
+from ..studies import LABEL_CODES
 
 Array = np.ndarray
 

@@ -10,9 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..studies import DistinctReport, Film, Study, distinct_reports, majority
-
-LABEL_CODES = {"normal": 0, "abnormal": 1, "unknown": -1}
+from ..studies import LABEL_CODES, DistinctReport, Film, Study, distinct_reports, majority
 
 
 @dataclass(frozen=True)

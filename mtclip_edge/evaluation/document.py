@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import NOTICE
+from ..studies import LABEL_CODES
 from .bootstrap import Bootstrapped, differences
-from .cases import LABEL_CODES, Cases
+from .cases import Cases
 from .figures import DRAWS, SEED
 
 SCHEMA = "mtclip.eval/1"

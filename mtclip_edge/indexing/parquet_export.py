@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..bundle.bundle import Bundle
-from ..errors import ExtraMissing, Refused
+from ..errors import Refused
 from ..files import private_dir, replace_with
 from ..index.store_schema import open_store
+from ..sources.tables import parquet_library
 from .vectors import IndexFiles
 
 ROWS = 10_000
@@ -32,10 +33,7 @@ _TABLES = {
 
 def export_parquet(path: Path, to: Path) -> list[str]:
     """Write a new folder, all of it or none; returns a line for each file. Errors: ExtraMissing (pyarrow), Refused (it is there)."""
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise ExtraMissing("Parquet needs pyarrow", hint="pip install 'mtclip-edge[parquet]'") from None
+    parquet_library()
     bundle = Bundle.open(path)
     parts = IndexFiles.of(bundle)
     if to.exists():
@@ -56,8 +54,7 @@ def export_parquet(path: Path, to: Path) -> list[str]:
 
 def _table(folder: Path, name: str, store: Path, vectors: np.ndarray | None) -> int:
     """Write one table; its ``embedding`` column holds unit vectors, float32 lists of one length."""
-    import pyarrow as pa
-    from pyarrow import parquet
+    pa, parquet = parquet_library()
 
     query, columns = _TABLES[name]
     numbers = {"row", "normal", "abnormal", "unknown"}

@@ -4,12 +4,12 @@
 installed. Whatever is not the CPU is asked afterwards which nodes it really runs.
 """
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArtefactDamaged, DeviceUnavailable, ExtraMissing, not_among
+from ..workers import threads
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -66,11 +66,6 @@ def choose(requested: str = "auto") -> Device:
             f"use --device cpu, or {_INSTALL[requested]}",
         )
     return Device(requested, requested, PROVIDERS[requested], "asked for")
-
-
-def threads() -> int:
-    """The processors this process may use (an affinity or a container's limit counts, unlike os.cpu_count)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_session(graph: Path, device: Device, *, spinning: bool = False) -> tuple[Any, Device]:

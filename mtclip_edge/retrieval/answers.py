@@ -21,12 +21,10 @@ from ..index.filters import Filters
 from ..index.hits import FilmHit, ReportHit, film_hits, report_hits
 from ..index.index import Hits, SearchChoice
 from ..inference.precision import Precision
-from ..studies import LABELS
+from ..studies import LABEL_CODES, LABELS
 from .opening import Opened
 from .results import BundleFacts, Clock, Input, QueryResult, StudyFilm
 from .study_mean import EmbeddedFilm, StudyQuery
-
-_CODES = {"normal": 0, "abnormal": 1, "unknown": -1}
 
 
 class NeighbourSearch:
@@ -79,7 +77,7 @@ class NeighbourSearch:
             hits = self._index.search_reports(vector, VOTERS, self._store.report_ids, self._not_excluded)
         first = hits.first(VOTERS)
         labels = self._store.labels(first.rows)
-        return Voters(first.scores, tuple(_CODES[labels[row]] for row in first.rows), self._abnormal_share)
+        return Voters(first.scores, tuple(LABEL_CODES[labels[row]] for row in first.rows), self._abnormal_share)
 
     @cached_property
     def _not_excluded(self) -> np.ndarray | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import SourceUnusable
 from ..studies import LABELS, Study, has_words
 
 MOST_PROBLEMS = 1000  # kept word for word; all are counted
@@ -174,10 +175,16 @@ class Tally:
     def bad_rows(self) -> int:
         return self.skipped.total()
 
+    def refuse_empty(self, spec: str) -> None:
+        """Errors: SourceUnusable, with the first problem, where no study came."""
+        if not self.studies:
+            first = f"first problem: {self.problems[0]}" if self.problems else "it has no rows"
+            raise SourceUnusable(f"{spec}: no study can be used", first)
+
     def summary(self, spec: str) -> str:
         return f"{spec}: {self.studies} studies, {self.films} films, {self.reports} reports, {self.bad_rows} bad rows"
 
-    def lines(self, spec: str, notes: Iterable[str] = (), most: int = 20) -> list[str]:
+    def summary_lines(self, spec: str, notes: Iterable[str] = (), most: int = 20) -> list[str]:
         """The summary, labels, notes, the first bad rows by place, and every reason with its count."""
         shown = [f"  {problem}" for problem in self.problems[:most]]
         labels = "  labels: " + ", ".join(f"{count} {name}" for name, count in self.labels.items())

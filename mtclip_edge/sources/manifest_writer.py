@@ -10,13 +10,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import ExtraMissing, Refused, SourceUnusable, WrongOption
+from ..errors import Refused, SourceUnusable, WrongOption
 from ..files import private_dir, replace_with
 from ..progress import Progress, silent
 from ..studies import Study
 from .entries import Entry, Tally
 from .layouts.manifest import COLUMNS
 from .source import stream_source
+from .tables import parquet_library
 
 SUFFIXES = (".csv", ".parquet")
 ROWS = 2_000  # in a piece of a Parquet file
@@ -45,9 +46,7 @@ def export_manifest(word: str, to: Path, *, overwrite: bool = False, progress: P
                     yield row
                 if not tally.studies % 500:
                     progress("studies", tally.studies, tally.studies)
-        if not tally.studies:
-            first = f"first problem: {tally.problems[0]}" if tally.problems else "it has no rows"
-            raise SourceUnusable(f"{word}: no study can be used", first)
+        tally.refuse_empty(word)
 
     private_dir(to.parent)
     write = _write_parquet if to.suffix.lower() == ".parquet" else _write_csv
@@ -55,7 +54,7 @@ def export_manifest(word: str, to: Path, *, overwrite: bool = False, progress: P
         replace_with(to, lambda file: write(file, rows()))
     except UnicodeEncodeError:
         raise SourceUnusable(f"{word}: a film's name or a text is not UTF-8, which a manifest must be") from None
-    return [*tally.lines(word, stream.notes), f"{to}: {count} rows"]
+    return [*tally.summary_lines(word, stream.notes), f"{to}: {count} rows"]
 
 
 def rows_of(study: Study, folder: Path) -> Iterator[Cells]:
@@ -95,11 +94,7 @@ def _write_csv(path: Path, rows: Iterator[Cells]) -> None:
 
 
 def _write_parquet(path: Path, rows: Iterator[Cells]) -> None:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        raise ExtraMissing("Parquet needs pyarrow", hint="pip install 'mtclip-edge[parquet]'") from None
+    pa, parquet = parquet_library()
     schema = pa.schema([(name, pa.string()) for name in COLUMNS])
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for part in _pieces(rows):

@@ -69,9 +69,9 @@ class Reading:
     def summary(self) -> str:
         return self.tally.summary(self.spec)
 
-    def lines(self, most: int = 20) -> list[str]:
+    def summary_lines(self, most: int = 20) -> list[str]:
         """The summary, labels, notes, and the first bad rows by line."""
-        return self.tally.lines(self.spec, self.notes, most)
+        return self.tally.summary_lines(self.spec, self.notes, most)
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,7 @@ def open_source(word: str) -> Reading:
         tally.add(item)
         if isinstance(item, Entry):
             found.append(item)
-    if not found:
-        first = f"first problem: {tally.problems[0]}" if tally.problems else "it has no rows"
-        raise SourceUnusable(f"{word}: no study can be used", first)
+    tally.refuse_empty(word)
     found.sort(key=lambda entry: entry.number)
     return Reading(word, tuple(entry.study for entry in found), tuple(tally.problems), stream.notes, tally)
 

@@ -117,12 +117,18 @@ def _word(value: Any) -> str:
     return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _parquet_rows(path: Path, check: Any) -> Iterator[Row]:
+def parquet_library() -> tuple[Any, Any]:
+    """The modules ``pyarrow`` and ``pyarrow.parquet``. Errors: ExtraMissing."""
     try:
-        import pyarrow as pa
+        import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise ExtraMissing("Parquet needs pyarrow", hint="pip install 'mtclip-edge[parquet]'") from None
+    return pyarrow, parquet
+
+
+def _parquet_rows(path: Path, check: Any) -> Iterator[Row]:
+    pa, parquet = parquet_library()
     number = 0
     try:
         with parquet.ParquetFile(path, buffer_size=1 << 20) as file:

@@ -77,8 +77,6 @@ def test_everything_is_counted(known: Path) -> None:
     assert files["identical"] == {"groups": 1, "films": 2, "groups_in_two_splits": 1}
     assert (files["width"], files["height"]["max"]) == ({"min": 12, "median": 12, "max": 20}, 30)
     assert found["lengths"]["words"]["max"] == 102
-    towers = {tower["backbone"]: tower for tower in found["lengths"]["towers"]}
-    assert (towers["clip"]["limit"], towers["clip"]["cut"], towers["clip"]["share"], towers["compact"]["cut"]) == (77, 3, 0.6, 0)
     assert sorted(film.name for film in films) == ["a.png", "b.png", "c.png"]
 
 
@@ -129,15 +127,22 @@ def test_near_twins_are_like_the_exact_jaccard_index() -> None:
     assert len(signature("word")) == 32 and not len(groups(np.zeros((0, 32), np.uint16)))
 
 
-def test_lengths_say_how_they_were_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtclip_edge.sources.inspection.text_lengths._files", dict)
+def test_tokens_are_counted_where_the_tokenizer_is_and_never_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    model = Tokenizer(WordLevel({"word": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    model.pre_tokenizer = Whitespace()
+    model.save(str(tmp_path / "tokenizer.json"))
+    monkeypatch.setattr("mtclip_edge.sources.inspection.text_lengths._files", lambda: {"clip": tmp_path / "tokenizer.json"})
     lengths = Lengths()
-    for words in (50, 60, 200):
+    for words in (50, 70, 200):
         lengths.add("word " * words)
-    found = {tower["backbone"]: tower for tower in lengths.to_dict()["towers"]}
-    assert found["clip"]["tokens"] == {"median": 84, "p95": 254, "max": 274} and found["clip"]["cut"] == 2
-    assert found["clip"]["counted"] == "estimated: 1.36 for each word or mark"
-    assert (found["siglip"]["cut"], found["biomedclip"]["cut"]) == (3, 1)
+    towers = {tower["backbone"]: tower for tower in lengths.to_dict()["towers"]}
+    assert towers.keys() == {"clip", "siglip"}  # of compact and BiomedCLIP nothing is said: their pieces cannot be counted here
+    assert (towers["clip"]["tokens"]["median"], towers["clip"]["cut"], towers["siglip"]["cut"]) == (70, 1, 2)
+    assert (towers["clip"]["counted"], towers["siglip"]["counted"]) == ("CLIP's byte pairs", "CLIP's byte pairs, not its own")
     assert Lengths().to_dict()["towers"][0]["share"] is None
 
 
@@ -156,7 +161,7 @@ def test_the_commands(mtclip, known: Path, tmp_path: Path) -> None:
     html = (tmp_path / "page.html").read_text()
     assert html.count("<img ") == 3 and "Mabuse" not in html and (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
     found = mtclip("data", "inspect", known)
-    assert found.code == 0 and "3 reports cut (60.0 %)" in found.out and "Mabuse" not in found.out + found.err
+    assert found.code == 0 and "longest 102" in found.out and "Mabuse" not in found.out + found.err
     assert "Mabuse" in mtclip("data", "inspect", known, "--show").out
     found = mtclip("data", "export", known, "--to", tmp_path / "out" / "m.csv")
     assert (found.code, found.out) == (0, "") and found.err.splitlines()[-1] == f"{tmp_path / 'out' / 'm.csv'}: 5 rows"

@@ -12,7 +12,7 @@ from mtclip_edge.index.filters import Filters
 from mtclip_edge.indexing.build import rebuild
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.sources.source import open_source
-from mtclip_edge.studies import Study, distinct_reports, folded, is_view
+from mtclip_edge.studies import Study, distinct_reports, folded
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,11 @@ def filtered(tiny_bundle: Path, studies: list[Study], tmp_path_factory: pytest.T
 
 def spelt(view: str) -> str:
     return view.upper() if len(view) == 2 else view.lower()
+
+
+def is_view(view: str, wanted: str) -> bool:
+    """``--view frontal`` includes PA and AP."""
+    return view == wanted or (wanted == "frontal" and view in ("PA", "AP"))
 
 
 def passes(study: Study, f: Filters) -> bool:

@@ -204,15 +204,6 @@ def test_a_bundle_without_a_text_tower_says_how_to_make_one(tiny_run: Path, tmp_
             retriever.query_text("opacity")
 
 
-def test_threads_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
-    from mtclip_edge.inference import device
-
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
-    assert device.threads() == 1
-
-
 def test_the_preprocessing_is_the_bundles(tiny_bundle: Path) -> None:
     numbers = Bundle.open(tiny_bundle).preprocessing
     assert numbers.mean == (0.48145466, 0.4578275, 0.40821073)

@@ -129,7 +129,7 @@ def test_open_i_is_what_its_description_says(real_data: Path) -> None:
 
 def test_the_first_bad_rows_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
     text = "study_id,report\n1,T.\n" + "".join(f"{i},\n" for i in range(2, 30))
-    lines = open_source(str(write(tmp_path, text))).lines()
+    lines = open_source(str(write(tmp_path, text))).summary_lines()
     assert len(lines) == 24
     assert lines[1] == "  labels: 0 normal, 0 abnormal, 1 unknown"
     assert lines[2] == "  line 3: neither a film nor a text (row left out)"

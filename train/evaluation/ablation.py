@@ -49,7 +49,7 @@ def ablate(
 ) -> dict[str, Any]:
     """Train every variant with every seed, choose each one's epoch on validation, judge on ``split``; gives the document."""
     reading = open_source(data)
-    for line in reading.lines():
+    for line in reading.summary_lines():
         say(line)
     leaks = between_splits(reading)
     if leaks and not allow_leaks:

@@ -49,7 +49,7 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
     if not request.artefacts and not request.backbones:
         raise WrongOption("nothing to evaluate", "expected a run, a bundle, --backbone or --ablate")
     reading = open_source(request.data)
-    for line in reading.lines():
+    for line in reading.summary_lines():
         say(line)
     studies = of_split(reading, request.split)
     leaks = find_leaks(reading, studies, request.artefacts)
@@ -140,7 +140,7 @@ def _searched(request: EvaluationRequest, studies: Sequence[Study], say: Say) ->
     """Whose reports are searched, and how that is told: a source's, or those of the studies themselves, or a run's train reports."""
     if request.reports:
         reading = open_source(request.reports)
-        for line in reading.lines():
+        for line in reading.summary_lines():
             say(line)
         return reading.studies, request.reports
     if any(study.report_id for study in studies):

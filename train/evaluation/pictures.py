@@ -6,10 +6,10 @@ import numpy as np
 
 from mtclip_edge.display.evaluation_page import Picture
 from mtclip_edge.evaluation.bundle_models import Model
-from mtclip_edge.evaluation.cases import LABEL_CODES
 from mtclip_edge.evaluation.figures import Judged
 from mtclip_edge.evidence.calibration import sigmoid
 from mtclip_edge.progress import Say
+from mtclip_edge.studies import LABEL_CODES
 
 from .clusters import silhouette, tsne
 from .plots import Cloud, clusters, loss_curves, reliability, risk_coverage

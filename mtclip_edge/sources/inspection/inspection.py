@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import SourceUnusable
 from ...notice import NOTICE
 from ...progress import Progress, silent
-from ...studies import _MARKS, LABELS, SPLITS, VIEWS, Study, folded, has_words, tower_text
+from ...studies import LABELS, MARKS, SPLITS, VIEWS, Study, folded, has_words, tower_text
 from ..entries import Entry, Tally
 from ..source import Stream, stream_source
 from .film_files import Sizes, Thumbnail, check_films, unchecked
@@ -43,9 +42,7 @@ def inspect(word: str, *, films: int = 3000, show: bool = False, progress: Progr
                 sizes.add(item.study)
             if not tally.studies % 500:
                 progress("studies", tally.studies, tally.studies)
-    if not tally.studies:
-        first = f"first problem: {tally.problems[0]}" if tally.problems else "it has no rows"
-        raise SourceUnusable(f"{word}: no study can be used", first)
+    tally.refuse_empty(word)
     film_files, thumbnails = (
         check_films(stream, sizes, tally.films, films, progress) if films and tally.films else (unchecked(tally.films), [])
     )
@@ -141,7 +138,7 @@ class _Texts:
         key = folded(study.text)
         if not key:
             return
-        marks = len(_MARKS.findall(study.text))
+        marks = len(MARKS.findall(study.text))
         self._marks.update(marks=marks, reports=bool(marks))
         self._lengths.add(tower_text(study.text))
         number = hash(key)

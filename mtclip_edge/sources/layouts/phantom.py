@@ -9,8 +9,8 @@ from pathlib import Path
 from ...errors import SourceUnusable
 from ...files import private_dir, replace_with
 from ...folders import cache_dir
-from ...inference.device import threads
 from ...studies import Film, Study, split_of
+from ...workers import threads
 from ..entries import Entry, Layout
 from ..phantoms.make import VERSION, Phantom, make
 
