@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtclip_edge.evidence.heat_map import Target, occlusion, place_map
+from mtclip_edge.evidence.heat_map import Target, place_map
 from mtclip_edge.evidence.heat_picture import resized
 from mtclip_edge.evidence.place_graph import Places
 from mtclip_edge.export.graphs.split import Split, split
 from mtclip_edge.films.read import read_film
+from mtclip_edge.inference.encoders import FilmEncoder
 from mtclip_edge.inference.preprocessing import model_input
 from mtclip_edge.progress import silent
 from mtclip_edge.sources.phantoms.findings import KINDS, Finding
@@ -40,6 +41,9 @@ LOSSES: dict[str, dict[str, Any]] = {"CLIP alone": {"bce": 0.0, "supcon": 0.0}, 
 UNTRAINED = "untrained"
 TOLERANCE = 0.03  # of the film's side
 GRID = 56  # the map is looked at on as many cells, smoothly in between
+WINDOWS = (4, 8)  # an occluded window is the film's side divided by these, moved by half of itself
+OCCLUSION_GRID = 28
+BATCH = 16
 Box = tuple[float, float, float, float]
 
 
@@ -149,6 +153,34 @@ def play(
             add("no report: centre", _centre(), box)
             rows.setdefault("chance", []).append((area(box, TOLERANCE), area(box, 0)))
     return rows
+
+
+def occlusion(encoder: FilmEncoder, pixels: np.ndarray, target: Target) -> np.ndarray:
+    """The slow reference (Zeiler and Fergus 2014): the film is covered piece by piece with its mean grey; float32 [28, 28]."""
+    size = pixels.shape[-1]
+    windows = [(top, left, size // share) for share in WINDOWS for top in _starts(size, share) for left in _starts(size, share)]
+    (with_all,) = target.of(encoder.encode(pixels[None])[0])
+    lost = {share: np.zeros((2, size, size)) for share in WINDOWS}  # sums and counts
+    for start in range(0, len(windows), BATCH):
+        part = windows[start : start + BATCH]
+        without = target.of(encoder.encode(_covered(pixels, part))[0])
+        for (top, left, side), value in zip(part, without, strict=True):
+            lost[size // side][:, top : top + side, left : left + side] += np.array([with_all - value, 1])[:, None, None]
+    return resized(np.mean([sums / counts for sums, counts in lost.values()], axis=0), OCCLUSION_GRID, OCCLUSION_GRID)
+
+
+def _starts(size: int, share: int) -> list[int]:
+    """Where windows of a share of the side begin, half of one apart, the last at the edge."""
+    return [round(float(start)) for start in np.linspace(0, size - size // share, 2 * share - 1)]
+
+
+def _covered(pixels: np.ndarray, windows: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """The film once for each window, which is filled with the film's mean."""
+    films = np.repeat(pixels[None], len(windows), axis=0)
+    mean = pixels.mean(axis=(1, 2))[:, None, None]
+    for film, (top, left, side) in zip(films, windows, strict=True):
+        film[:, top : top + side, left : left + side] = mean
+    return films
 
 
 def sentence(finding: Finding) -> str:

@@ -44,7 +44,7 @@ def export_places(graph: FilmGraph, films: FilmEncoder, pictures: Sequence[np.nd
     ``films`` is the fp32 encoder, ``pictures`` grey films to try both on. Errors: ParityFailed.
     """
     if graph.halves is None:
-        say("no maps (query --explain-method map): this film tower pools in a way that cannot be taken apart")
+        say("no maps (query --explain): this film tower pools in a way that cannot be taken apart")
         return None
     example = torch.rand(EXAMPLE_BATCH, graph.halves.channels, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("rows", min=1, max=65536)},)

@@ -38,7 +38,6 @@ def query(
     match: query_options.Match = None,
     exclude_patient: query_options.ExcludePatient = None,
     explain: query_options.Explain = None,
-    explain_method: query_options.ExplainMethod = "map",
     format: query_options.Format = None,
     json_: query_options.Json = False,
     save: query_options.Save = None,
@@ -49,7 +48,7 @@ def query(
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
     words, form = tuple(images or ()), _chosen_format(format, json_)
-    question = Question(words, files_from, text, watch, recursive, by, k, form, explain, explain_method, save, no_film)
+    question = Question(words, files_from, text, watch, recursive, by, k, form, explain, save, no_film)
     question.check()
     from ..index.filters import Filters
 
@@ -73,7 +72,6 @@ class Question:
     k: int
     format: str
     explain: Path | None
-    explain_method: str
     save: Path | None
     no_film: bool
 
@@ -112,7 +110,7 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
     if unasked:
         say(LOUD)
     if question.explain is not None:
-        _check_explain(question.explain, question.explain_method, question.names_films and question.by == "film")
+        _check_explain(question.explain, question.names_films and question.by == "film")
     films = expand(question.images, files_from=question.files_from, recursive=question.recursive)
     films = without_dicom(films) if unasked else films
     endless = question.watch is not None
@@ -140,7 +138,7 @@ def _written(question: Question, retriever: "Retriever", films: "list[Named]", d
 
         out = PageWriter(out, question.save, retriever, films=not question.no_film)
     if question.explain is not None:
-        wanted = loop.Map(question.explain, question.explain_method, question.text)
+        wanted = loop.Map(question.explain, question.text)
         return loop.answer_explained(retriever, films, question.k, wanted, out, say)
     if question.text is not None:
         out.add(retriever.query_text(question.text, question.k))
@@ -154,13 +152,10 @@ def _written(question: Question, retriever: "Retriever", films: "list[Named]", d
     return answer(retriever, films, question.k, out, say)
 
 
-def _check_explain(file: Path, method: str, one_film: bool) -> None:
+def _check_explain(file: Path, one_film: bool) -> None:
     """Before anything is computed. Errors: WrongOption."""
-    from ..evidence.heat_map import check_method
-
     if not one_film:
         raise WrongOption(f"--explain {file}", "a map is of one film", "mtclip query FILM --explain PNG")
-    check_method(method)
 
 
 def _check_save(path: Path, answers: int | None) -> None:

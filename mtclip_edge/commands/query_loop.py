@@ -83,10 +83,9 @@ def _rejection(result: QueryResult) -> str:
 
 @dataclass(frozen=True)
 class Map:
-    """A map that was asked for: where its picture goes, by which method, and of which text (None: of the best hit)."""
+    """A map that was asked for: where its picture goes, and of which text (None: of the best hit)."""
 
     file: Path
-    method: str
     text: str | None
 
 
@@ -105,8 +104,7 @@ def answer_explained(retriever: Retriever, films: Sequence[Named], k: int, wante
         say(_rejection(result))
         return REJECTED
     try:
-        with _bar(sys.stderr.isatty() and wanted.method == "occlusion", say) as (_, progress):
-            explained = retriever.explain(film, result, method=wanted.method, text=wanted.text, name=name, progress=progress)
+        explained = retriever.explain(film, result, text=wanted.text, name=name)
         result = replace(result, explain=explained.write(wanted.file))
     except NothingToExplain as nothing:  # the answer is printed all the same
         say(str(nothing))

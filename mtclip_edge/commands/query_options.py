@@ -41,7 +41,6 @@ Match = Annotated[str | None, _filter(metavar="WORDS", help="Only reports with t
 ExcludePatient = Annotated[list[str] | None, _filter(metavar="ID", help="No study of this patient. May repeat.")]
 
 Explain = Annotated[Path | None, _evidence(metavar="PNG", help="Write where one film resembles the best hit, or --text.")]
-ExplainMethod = Annotated[str, _evidence(help="map: one pass; occlusion: slow, covers the film piece by piece.")]
 
 _FORMATS = "table, json, jsonl or ids; a table on a terminal, else jsonl."
 Format = Annotated[str | None, _output("--format", help=_FORMATS, show_default=False)]

@@ -1,31 +1,17 @@
-"""Where a film resembles a report: a map of how much each place adds to their cosine.
+"""Maps where a film resembles a report: how much each place adds to their cosine.
 
-``map`` takes one pass: the film tower's features by place, each left out in turn (where the tower pools by the mean), through the
-small graph of ``places``. ``occlusion`` (Zeiler and Fergus 2014) is the slow reference: the film is covered piece by piece with
-its mean grey. Both give the cosine that is lost, less what the mean of all reports loses: what a film shares with every report says
+One pass: the film tower's features by place, each left out in turn (where the tower pools by the mean), through the small graph of
+``place_graph``. The map is the cosine that is lost, less what the mean of all reports loses: what a film shares with every report says
 nothing about this one.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..errors import not_among
-from ..inference.encoders import FilmEncoder
-from ..progress import Progress, silent
-from .heat_picture import resized
 from .place_graph import AVERAGE, Places
-
-if TYPE_CHECKING:
-    pass
-
-METHODS = ("map", "occlusion")
-WINDOWS = (4, 8)  # an occluded window is the film's side divided by these, moved by half of itself
-OCCLUSION_GRID = 28
-BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -51,7 +37,6 @@ class Target:
 class Explained:
     """``values`` float32 [rows, columns] over the whole film, ``grey`` the film uint8 [height, width]; ``file`` where it was written."""
 
-    method: str
     target: Target
     values: np.ndarray
     grey: np.ndarray
@@ -65,7 +50,7 @@ class Explained:
     def to_dict(self) -> dict[str, Any]:
         x, y = self.peak
         return {
-            "method": self.method,
+            "method": "map",
             "target": self.target.to_dict(),
             "file": self.file,
             "grid": list(self.values.shape),
@@ -82,7 +67,7 @@ class Explained:
     def legend(self) -> tuple[str, ...]:
         """Neither a report's words nor a text that was given: a picture travels farther than the answer it belongs to."""
         of = "the text given" if self.target.report_id is None else f"rank {self.target.rank}, report {self.target.report_id}"
-        return (of, f"{self.method}, at most {max(0.0, float(self.values.max())):.4f} of cosine")
+        return (of, f"map, at most {max(0.0, float(self.values.max())):.4f} of cosine")
 
     def write(self, path: Path) -> "Explained":
         """Write the picture, readable by its owner only; a file of that name is replaced. Errors: OSError."""
@@ -106,44 +91,7 @@ def place_map(places: Places, found: np.ndarray, target: Target) -> np.ndarray:
     return (with_all - np.array(without)).reshape(places.grid).astype(np.float32)
 
 
-def occlusion(encoder: FilmEncoder, pixels: np.ndarray, target: Target, progress: Progress = silent) -> np.ndarray:
-    """The slow map, float32 [28, 28], of one film as the tower's input, float32 [3, size, size]."""
-    size, done = pixels.shape[-1], 0
-    windows = [(top, left, size // share) for share in WINDOWS for top in _starts(size, share) for left in _starts(size, share)]
-    (with_all,) = target.of(encoder.encode(pixels[None])[0])
-    lost = {share: np.zeros((2, size, size)) for share in WINDOWS}  # sums and counts
-    for start in range(0, len(windows), BATCH):
-        part = windows[start : start + BATCH]
-        without = target.of(encoder.encode(_covered(pixels, part))[0])
-        for (top, left, side), value in zip(part, without, strict=True):
-            lost[size // side][:, top : top + side, left : left + side] += np.array([with_all - value, 1])[:, None, None]
-        done += len(part)
-        progress("windows", done, len(windows))
-    return resized(np.mean([sums / counts for sums, counts in lost.values()], axis=0), OCCLUSION_GRID, OCCLUSION_GRID)
-
-
 def peak(values: np.ndarray) -> tuple[float, float]:
     """x and y of the highest cell's middle as shares of the film; the first of equals."""
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     return (column + 0.5) / values.shape[1], (row + 0.5) / values.shape[0]
-
-
-def check_method(method: str) -> str:
-    """Errors: WrongOption."""
-    if method not in METHODS:
-        raise not_among("explain method", method, METHODS)
-    return method
-
-
-def _starts(size: int, share: int) -> list[int]:
-    """Where windows of a share of the side begin, half of one apart, the last at the edge."""
-    return [round(float(start)) for start in np.linspace(0, size - size // share, 2 * share - 1)]
-
-
-def _covered(pixels: np.ndarray, windows: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """The film once for each window, which is filled with the film's mean."""
-    films = np.repeat(pixels[None], len(windows), axis=0)
-    mean = pixels.mean(axis=(1, 2))[:, None, None]
-    for film, (top, left, side) in zip(films, windows, strict=True):
-        film[:, top : top + side, left : left + side] = mean
-    return films

@@ -32,7 +32,7 @@ class Places:
         if not about:
             raise MapMissing(
                 f"{bundle.path}: this bundle has no graph for maps",
-                hint="export the run again, or use --explain-method occlusion, which is slow",
+                hint="export the run again",
             )
         return cls.of(open_session(bundle.file(about["file"]), choose("cpu"))[0], about)
 

@@ -22,7 +22,6 @@ from ..inference.device import choose
 from ..inference.encoders import TextEncoder, open_text_encoder
 from ..inference.precision import ASKED, Precision
 from ..inference.preprocessing import RENDERS
-from ..progress import Progress, silent
 from .answers import Answerer
 from .intake import Intake
 from .opening import Opened, OpenOptions, open_parts
@@ -135,30 +134,24 @@ class Retriever:
         film: str | FilmSource,
         answer: QueryResult,
         *,
-        method: str = "map",
         text: str | None = None,
         name: str | None = None,
-        progress: Progress = silent,
     ) -> "Explained":
         """A map of where a film resembles the first report of its ``answer``, or a text. Writes nothing.
 
-        Errors: WrongOption, NothingToExplain (the answer has no report), MapMissing (of method ``map``), TextTowerMissing, FilmUnreadable.
+        Errors: WrongOption, NothingToExplain (the answer has no report), MapMissing, TextTowerMissing, FilmUnreadable.
         """
-        return self.explain_grey(self._intake.read(film, name or _name(film)).grey, answer, method=method, text=text, progress=progress)
+        return self.explain_grey(self._intake.read(film, name or _name(film)).grey, answer, text=text)
 
-    def explain_grey(
-        self, grey: np.ndarray, answer: QueryResult, *, method: str = "map", text: str | None = None, progress: Progress = silent
-    ) -> "Explained":
+    def explain_grey(self, grey: np.ndarray, answer: QueryResult, *, text: str | None = None) -> "Explained":
         """The same of a film that is decoded, uint8 [height, width]."""
         from ..evidence import heat_map
         from ..evidence.place_graph import Places
 
-        places = Places.open(self.bundle) if heat_map.check_method(method) == "map" else None
+        places = Places.open(self.bundle)
         target = self._text_target(text) if text is not None else self._report_target(answer)
         pixels = self._films.prepare(grey)
-        if places is None:
-            return heat_map.Explained(method, target, heat_map.occlusion(self._films, pixels, target, progress), grey)
-        return heat_map.Explained(method, target, heat_map.place_map(places, self._films.features(pixels), target), grey)
+        return heat_map.Explained(target, heat_map.place_map(places, self._films.features(pixels), target), grey)
 
     def _report_target(self, answer: QueryResult) -> "Target":
         from ..evidence.heat_map import Target

@@ -3,8 +3,12 @@
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from mtclip_edge.evidence.heat_map import Target, peak
 
 
 def script(name: str):
@@ -64,8 +68,6 @@ def test_the_pointing_game(tiny_backbone: Path, tmp_path: Path, capsys: pytest.C
 
 
 def test_a_hit_is_a_peak_in_the_box() -> None:
-    import numpy as np
-
     module, values = script("retrieval/pointing_game"), np.zeros((7, 7), np.float32)
     values[1, 5] = 1.0
     at = (5.5 / 7, 1.5 / 7)
@@ -76,3 +78,19 @@ def test_a_hit_is_a_peak_in_the_box() -> None:
     assert module.area((0.0, 0.5, 1.0, 1.0), 0.03) == pytest.approx(0.53)
     found = module.Finding("nodule", "left", "upper", "small")
     assert module.sentence(found) == "Small left upper zone nodule." and module.mirrored(found).side == "right"
+
+
+def test_occlusion_finds_the_window_that_matters() -> None:
+    """An encoder that looks at one corner only: covering it takes the likeness away, anything else changes nothing."""
+
+    def encode(pixels: np.ndarray) -> tuple[np.ndarray, None]:
+        light = pixels[:, 0, 4:8, 24:28].mean(axis=(1, 2))
+        return np.stack([light, np.ones(len(light))], axis=1) / np.hypot(light, 1)[:, None], None
+
+    target = Target(np.array([1.0, 0.0], np.float32), np.zeros(2, np.float32))
+    pixels = np.zeros((3, 32, 32), np.float32)
+    pixels[:, 4:8, 24:28] = 2.0
+    values = script("retrieval/pointing_game").occlusion(SimpleNamespace(encode=encode), pixels, target)
+    x, y = peak(values)
+    assert 24 / 32 <= x <= 28 / 32 and 4 / 32 <= y <= 8 / 32
+    assert values.shape == (28, 28) and abs(values[-5:, :5]).max() < 1e-6

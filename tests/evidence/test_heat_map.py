@@ -14,7 +14,7 @@ from PIL import Image
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.generations import commit
 from mtclip_edge.evidence import heat_picture
-from mtclip_edge.evidence.heat_map import WINDOWS, Target, occlusion, peak, place_map
+from mtclip_edge.evidence.heat_map import Target, peak, place_map
 from mtclip_edge.evidence.place_graph import Places
 
 
@@ -54,23 +54,6 @@ def test_of_a_token_that_is_no_place_every_place_is_asked_by_itself() -> None:
     found = np.array([[1, 1], [1, 0], [0, 1], [0, -1], [-1, 0]], np.float32)
     places = Places(Linear(), (2, 2), "tokens", 1, "first")
     np.testing.assert_allclose(place_map(places, found, target(1.0, 0.0)), [[1, 0], [0, -1]])
-
-
-def test_occlusion_finds_the_window_that_matters() -> None:
-    """An encoder that looks at one corner only: covering it takes the likeness away, anything else changes nothing."""
-
-    def encode(pixels: np.ndarray) -> tuple[np.ndarray, None]:
-        light = pixels[:, 0, 4:8, 24:28].mean(axis=(1, 2))
-        return np.stack([light, np.ones(len(light))], axis=1) / np.hypot(light, 1)[:, None], None
-
-    pixels = np.zeros((3, 32, 32), np.float32)
-    pixels[:, 4:8, 24:28] = 2.0
-    seen: list[tuple] = []
-    values = occlusion(SimpleNamespace(encode=encode), pixels, target(1.0, 0.0), lambda *step: seen.append(step))  # type: ignore[arg-type]
-    x, y = peak(values)
-    assert 24 / 32 <= x <= 28 / 32 and 4 / 32 <= y <= 8 / 32
-    assert values.shape == (28, 28) and abs(values[-5:, :5]).max() < 1e-6
-    assert seen[-1] == ("windows", sum((2 * n - 1) ** 2 for n in WINDOWS), sum((2 * n - 1) ** 2 for n in WINDOWS))
 
 
 @pytest.fixture(scope="module")
@@ -154,17 +137,14 @@ def test_a_text_can_be_what_the_map_is_of(tiny_bundle: Path, film: Path, tmp_pat
     assert maps[0]["explain"]["peak"] != maps[1]["explain"]["peak"]
 
 
-def test_without_the_small_graph_only_occlusion_is_left(bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+def test_without_the_small_graph_there_is_no_map(bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
     opened = Bundle.open(bundle)
     kept = [name for name in opened.manifest["files"] if name != "explain.onnx"]
     commit(bundle, {key: value for key, value in opened.manifest.items() if key != "explain"}, kept)
     found = mtclip("query", film, "--bundle", bundle, "--explain", tmp_path / "map.png")
     assert (found.code, found.out) == (1, "")
-    assert "this bundle has no graph for maps\nexport the run again, or use --explain-method occlusion" in found.err
+    assert "this bundle has no graph for maps\nexport the run again\n" in found.err
     assert not (tmp_path / "map.png").exists()
-    slow = mtclip("query", film, "--bundle", bundle, "--explain", tmp_path / "map.png", "--explain-method", "occlusion", "--json")
-    assert slow.code == 0 and json.loads(slow.out)["explain"]["method"] == "occlusion"
-    assert (tmp_path / "map.png").exists()
 
 
 def test_a_map_is_of_one_film(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
@@ -178,8 +158,6 @@ def test_a_map_is_of_one_film(tiny_bundle: Path, film: Path, tmp_path: Path, mtc
         found = mtclip("query", *words, "--bundle", tiny_bundle, "--explain", out)
         assert (found.code, found.out) == (2, ""), found
         assert found.err.startswith(line(out)), found.err
-    wrong = mtclip("query", film, "--bundle", tiny_bundle, "--explain", out, "--explain-method", "maps")
-    assert wrong.code == 2 and "expected one of map, occlusion\ndid you mean map?" in wrong.err
     assert not list(tmp_path.iterdir())
 
 
