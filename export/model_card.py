@@ -1,4 +1,4 @@
-"""MODEL_CARD.md of a bundle: what it is made of, what was measured, what it is not for."""
+"""Writes a bundle's MODEL_CARD.md: what it is made of, what was measured, what it is not for."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""One export's gate and ladder wired together: the run's held-out cases, the runtime's encoders, calibration inputs, limits."""
+"""Proves the graphs of one export: gate and ladder with the run's held-out cases, calibration inputs and limits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Fine-tuning the film tower: squashed films in memory, augmented batch by batch.
+"""Fine-tunes the film tower: squashed films in memory, augmented batch by batch.
 
 Augmentations are those a film can really have: a small rotation, scale and shift, another exposure. No horizontal flip: the heart has
 a side. BatchNorm keeps the statistics it came with, so that a film's features do not depend on its batch.

@@ -1,4 +1,4 @@
-"""The loop: projectors on cached tower outputs, or with the film tower on films, with three losses at once.
+"""Trains epoch by epoch with three losses at once: projectors on cached tower outputs, or with the film tower on films.
 
 Every random choice is drawn from the seed and the epoch's number, so a run that was killed continues to exactly the weights of an
 unbroken one (one machine, one thread): the checkpoint of the last finished epoch is all it needs.

@@ -1,4 +1,4 @@
-"""The three losses. Embeddings are unit vectors, float32 [batch, dim]; a row that a loss cannot use is masked, not guessed.
+"""Computes the three losses. Embeddings are unit vectors, float32 [batch, dim]; a row that a loss cannot use is masked, not guessed.
 
 Sources: CLIP, Radford et al. 2021 (section 2.3), with every twin of a report as a positive; supervised contrastive, Khosla et al.
 2020 (equation 2, the sum outside the logarithm); binary cross-entropy over normal and abnormal.

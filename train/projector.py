@@ -1,4 +1,4 @@
-"""The trainable part: one MLP for each tower into the shared space, and the abnormal head.
+"""Holds the trainable part: one MLP for each tower into the shared space, and the abnormal head.
 
 Where the backbone's towers share a space and the width is kept, a projector is residual and its last layer starts at zero: step 0 is
 the backbone itself. Where they do not, it is a plain two-layer MLP.

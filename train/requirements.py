@@ -1,4 +1,4 @@
-"""What must be installed beyond the runtime, checked before anything heavy is imported."""
+"""Checks what must be installed beyond the runtime, before anything heavy is imported."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""Everything a run can be told, resolved once: option, then MTCLIP_* variable, then configuration file, then default."""
+"""Resolves everything that a run can be told, once: option, then MTCLIP_* variable, then configuration file, then default."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""``train``: sources in, a finished run out."""
+"""Does ``train``: sources in, a finished run out."""
 
 import platform
 import time

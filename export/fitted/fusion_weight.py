@@ -1,4 +1,4 @@
-"""The weight of films in ``query --fuse auto``, chosen on validation films when a bundle is exported."""
+"""Chooses the weight of films in ``query --fuse auto``, chosen on validation films when a bundle is exported."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A transformer that pools its first token, without what it computes for nothing: its last block gives that token alone.
+"""Takes out what a transformer that pools its first token computes for nothing: its last block gives that token alone.
 
 Keys and values are of all tokens, the rest of the block of one: of a ViT-B/16's multiply-adds a fifteenth goes, its output stays.
 Taken apart so are plain pre-norm blocks (timm's ``Block``, open_clip's ``ResidualAttentionBlock``); others stay whole.

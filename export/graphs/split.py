@@ -1,4 +1,4 @@
-"""A film tower in two halves, before and after it pools: what it knows of each place, and what it makes of that."""
+"""Splits a film tower where it pools: what it knows of each place before, and what it makes of that after."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

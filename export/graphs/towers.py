@@ -1,4 +1,4 @@
-"""Tower + projector + L2 norm as one ONNX graph each: opset 20, one file, dynamic batch, text with dynamic length.
+"""Exports tower + projector + L2 norm as one ONNX graph each: opset 20, one file, dynamic batch, text with dynamic length.
 
 Traces and local paths are stripped, so that a graph tells nothing of the machine that made it and the same run gives the same bytes.
 """

@@ -1,4 +1,4 @@
-"""The gate: an exported graph must find what torch finds, on held-out films and reports, through the runtime's own code.
+"""Holds an exported graph to torch: it must find the same on held-out films and reports, through the runtime's own code.
 
 The reference is the training path (its preprocessing, tower, projector), not the module that was traced: a projector left out of the
 traced module, another resize in the encoder or a wrong mean in the bundle all show. Every rung is compared with torch in fp32, never

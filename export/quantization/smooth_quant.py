@@ -1,6 +1,7 @@
-"""SmoothQuant's folding (Xiao et al. 2023, eq. 4): a few channels of a LayerNorm's output are far larger than the rest and would take
-the whole range of 8 bits. Each channel is divided by s there and the next layer's weights are multiplied by s: the same function, with
-ranges that both fit.
+"""Evens out a tower's activations before it is quantized: SmoothQuant's folding (Xiao et al. 2023, eq. 4).
+
+A few channels of a LayerNorm's output are far larger than the rest and would take the whole range of 8 bits. Each channel
+is divided by s there and the next layer's weights are multiplied by s: the same function, with ranges that both fit.
 
 Exact only where the LayerNorm feeds that layer alone: in pre-norm transformers (ViT, CLIP), not in BERT, whose residual takes it too.
 """

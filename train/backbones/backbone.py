@@ -1,4 +1,4 @@
-"""A backbone as two towers, a tokenizer and preprocessing, from a local directory and without a network.
+"""Loads a backbone as two towers, a tokenizer and preprocessing, from a local directory and without a network.
 
 Two layouts: open_clip's (``open_clip_folder``) and Hugging Face's CLIP and SigLIP (``hugging_face``). A folder that ``mtclip pull`` or this
 tool made has a ``backbone.json`` besides: name, licence, the hash of every file, and golden embeddings. What it states is checked here.

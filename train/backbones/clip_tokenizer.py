@@ -1,4 +1,4 @@
-"""CLIP's own byte-pair tokenizer as a ``tokenizer.json``, from the vocabulary that open_clip carries.
+"""Writes CLIP's own byte-pair tokenizer as a ``tokenizer.json``, from the vocabulary that open_clip carries.
 
 A backbone of CLIP's own kind names no tokenizer: open_clip's SimpleTokenizer is meant. The runtime has no open_clip, so the bundle
 needs the same tokenizer in the form that the tokenizers library reads. Of SimpleTokenizer's cleaning, white space and case are kept;

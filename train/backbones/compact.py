@@ -1,4 +1,4 @@
-"""The compact backbone, assembled from two installed packages into an open_clip directory in BiomedCLIP's layout.
+"""Assembles the compact backbone from two installed packages into an open_clip directory in BiomedCLIP's layout.
 
 Film tower: EfficientNet-Lite0 with ImageNet weights (Apache-2.0), 1280-d average pool. Text tower: all-MiniLM-L6-v2 (MIT, Apache-2.0
 upstream), 384-d mean pool. Both are real pretrained weights that a package index carries; they were never trained together.

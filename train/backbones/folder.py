@@ -1,4 +1,4 @@
-"""What every backbone folder has, whatever its layout: JSON files, one file of weights, a ``tokenizer.json``.
+"""Reads what every backbone folder has, whatever its layout: JSON files, one file of weights, a ``tokenizer.json``.
 
 Weights are safetensors, or the published torch pickle, which is read once with ``weights_only=True`` (nothing in it is executed) and kept
 as safetensors under its hash.

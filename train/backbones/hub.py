@@ -1,4 +1,4 @@
-"""Files of a model hub, as its API describes them: resumed where a download was cut, held to size and hash, never half there.
+"""Downloads files of a model hub as its API describes them: resumed where a download was cut, held to size and hash, never half there.
 
 huggingface_hub knows the endpoint (``HF_ENDPOINT``), the token and the protocol, and is used for them; but its downloads begin anew after a
 kill and are held to their size alone. A file is kept under the hash that the hub's listing gives it, so what lies there is whole.

@@ -1,4 +1,4 @@
-"""Hugging Face's layout of CLIP and SigLIP: ``config.json``, ``preprocessor_config.json``, weights, tokenizer files.
+"""Loads Hugging Face's layout of CLIP and SigLIP: ``config.json``, ``preprocessor_config.json``, weights, tokenizer files.
 
 PubMedCLIP, the CheXagent encoders and MedSigLIP are published so. transformers builds the towers; it gets the weights as tensors, so it
 reads nothing but this folder and runs no code of it. Sizes, mean, token limit and pooling come from the folder's own files.

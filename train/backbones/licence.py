@@ -1,4 +1,4 @@
-"""Whose terms a backbone comes under, as its publisher states them: the front matter of its model card. Nothing is guessed."""
+"""Reads whose terms a backbone comes under, as its publisher states them: the front matter of its model card. Nothing is guessed."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""``mtclip pull``: on a machine with a network, everything that a later run without one needs of a backbone, in one folder.
+"""Does ``mtclip pull``: with a network, fetches all that a later run without one needs of a backbone into one folder.
 
 Weights as safetensors, tokenizer, the text tower's configuration, preprocessing, licence, golden embeddings, the hash of every file. The
 folder is made beside its place and renamed there when it is whole and loads. Nothing that was downloaded is executed.

@@ -1,4 +1,4 @@
-"""A tokenizer's cleaning of its text, written into its ``tokenizer.json``: the libraries do it in Python, which a bundle lacks.
+"""Writes a tokenizer's cleaning of its text into its ``tokenizer.json``: the libraries do it in Python, which a bundle lacks.
 
 ``canonicalize`` (SigLIP): no punctuation, lower case, single spaces; ``lower``: lower case, single spaces; ``whitespace``: single spaces.
 Of open_clip's cleaning, broken encodings and HTML entities are not mended: reports have none.

@@ -1,4 +1,4 @@
-"""``eval --ablate``: what each loss adds, on cached features: CLIP alone, + BCE, + SupCon, all three, several seeds each.
+"""Does ``eval --ablate``: measures what each loss adds, on cached features: CLIP alone, + BCE, + SupCon, all three, several seeds each.
 
 A figure is its mean over the seeds. Each bootstrap draw takes patients and, besides, trainings with replacement (the same seeds for all
 combinations), so an interval says how far the result carries to other films and to another set of trainings.

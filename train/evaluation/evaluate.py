@@ -1,4 +1,4 @@
-"""``eval`` as a whole: sources, leaks, every model on the same cases, and the files of the result.
+"""Does ``eval`` as a whole: sources, leaks, every model on the same cases, and the files of the result.
 
 torch is imported only where a run or a backbone is judged, matplotlib only where pictures are drawn: a bundle is judged without them.
 """

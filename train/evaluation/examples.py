@@ -1,4 +1,4 @@
-"""A page of example queries, right and wrong: what a figure means in films and reports."""
+"""Picks a page of example queries, right and wrong: what a figure means in films and reports."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Models that need torch, on the cases of an evaluation: a run, and a backbone by itself."""
+"""Puts models that need torch on the cases of an evaluation: a run, and a backbone by itself."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: clusters before and after, the epochs of a run, how honest its probabilities are."""
+"""Decides which pictures an evaluation gets: clusters before and after, the epochs of a run, how honest its probabilities are."""
 
 from collections import Counter
 

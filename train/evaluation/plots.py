@@ -1,5 +1,6 @@
-"""Pictures of an evaluation as SVG text for a page: clusters, epochs, reliability. Drawn with matplotlib, never through pyplot's state.
+"""Draws the pictures of an evaluation as SVG text for a page: clusters, epochs, reliability.
 
+Drawn with matplotlib, never through pyplot's state.
 The same data give the same bytes. Ink is ``currentColor`` and the ground is clear, so a picture follows the page into the dark; every id
 has a prefix made from the picture's content, so that several pictures share a page.
 """
