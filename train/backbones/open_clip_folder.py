@@ -1,7 +1,8 @@
 """Loads open_clip's own layout: ``open_clip_config.json``, weights, ``tokenizer.json``, a text tower's ``config.json``.
 
-open_clip by itself would ask the hub for that last file (of Hugging Face's text towers) unless ``hf_model_name`` points at a folder; here it does. It serves every kind
-that open_clip builds: timm ViT + BERT (BiomedCLIP), CLIP's own, SigLIP, CNN + sentence encoder (compact).
+open_clip by itself would ask the hub for that last file (of Hugging Face's text towers) unless ``hf_model_name`` points at
+a folder; here it does. It serves every kind that open_clip builds: timm ViT + BERT (BiomedCLIP), CLIP's own, SigLIP, CNN +
+sentence encoder (compact).
 """
 
 import json
