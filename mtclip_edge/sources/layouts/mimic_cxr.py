@@ -108,7 +108,7 @@ class _Tables:
             patient_id=subject,
             findings=sections.findings,
             impression=sections.impression,
-            report="" if sections.findings or sections.impression else sections.last_paragraph,
+            report="" if sections.findings or sections.impression else sections.unheaded,
             label=chexpert_labels.label_of(positive or ()),
             finding_labels=chexpert_labels.findings_of(positive or ()),
             split=split or split_of(subject),
