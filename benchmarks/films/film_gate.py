@@ -15,9 +15,10 @@ import numpy as np
 from not_films import MADE, png
 
 from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.films.deep_pictures import scaled_to_8_bits
 from mtclip_edge.films.film import DecodedFilm, Header
 from mtclip_edge.films.gate import Verdict, judge_film
-from mtclip_edge.films.read import read_film, scaled_to_8_bits
+from mtclip_edge.films.read import read_film
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.encoders import FilmEncoder, open_film_encoder
 from mtclip_edge.inference.precision import most_exact

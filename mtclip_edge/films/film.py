@@ -15,6 +15,7 @@ from ..studies import named_view
 MAX_PIXELS = 200_000_000  # the largest plain radiograph detectors give about 30 million; a bomb header claims billions
 COLOURED = 24  # of 255: chroma subsampling of a grey JPEG stays far below
 GREY_MODES = ("L", "1", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # of Pillow
+LOW, HIGH = 0.005, 0.995  # robust percentiles of deep films: a label or a collimator's edge is less
 FilmSource = Path | bytes | Callable[[], bytes]  # the last reads a member of an archive, and raises FilmUnreadable
 
 

@@ -1,12 +1,13 @@
 """A film file as 8-bit grey pixels. Content decides what a file is, never its suffix.
 
-Knows DICOM (see ``dicom``), and PNG, JPEG, TIFF, BMP and WebP through Pillow. A picture's grey deeper than 8 bits is scaled between its
-smallest and largest value, never clipped. Colour is converted to luma, transparency is laid on black, an EXIF rotation is applied.
+Knows DICOM (see ``dicom``), and PNG, JPEG, TIFF, BMP and WebP through Pillow. A picture's grey deeper than 8 bits is scaled between robust
+percentiles (``deep_pictures``). Colour is converted to luma, transparency is laid on black, an EXIF rotation is applied. Of a phone's
+picture with others behind it, and of a TIFF with thumbnails, the first is taken.
 """
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-_WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_MOST_PAGES = 16  # of a TIFF that are looked at
+_GREY_MODES = ("L", "RGB", "RGBA", "LA", "PA", "P", "RGBa", "La", "RGBX", "CMYK", "YCbCr")
 
 
 def ready() -> None:
@@ -66,9 +68,8 @@ def _read_picture(data: bytes, name: str) -> DecodedFilm:
     from PIL import Image
 
     try:
-        with quiet(), Image.open(io.BytesIO(data), formats=FORMATS) as image:  # Pillow's bomb and EXIF warnings: the checks here are ours
-            _check(image, name)
-            return DecodedFilm(_grey(image), (image.format or "unknown").lower(), coloured=has_colours(image))
+        with quiet():  # Pillow's bomb and EXIF warnings: the checks here are ours
+            return _picture(data, name)
     except FilmUnreadable:
         raise
     except MemoryError:
@@ -79,6 +80,46 @@ def _read_picture(data: bytes, name: str) -> DecodedFilm:
         raise FilmUnreadable(f"{name}: not a picture ({_guess(data)})") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, … on damaged data
         raise FilmUnreadable(f"{name}: damaged picture ({_reason(error)})") from None
+
+
+def _picture(data: bytes, name: str) -> DecodedFilm:
+    image, turned = _opened(data)
+    with image:
+        notes = _check(image, name)
+        kind = {"MPO": "jpeg"}.get(image.format, image.format.lower())
+        coloured = False
+        if _may_be_deep(image):
+            from . import deep_pictures  # few films are
+
+            if deep_pictures.is_deep(image):
+                grey, said = deep_pictures.deep_grey(image, data)
+                return DecodedFilm(255 - grey if turned else grey, kind, notes + said, coloured=has_colours(image))
+        if image.mode not in _GREY_MODES:
+            what = {"1": "one bit a pixel"}.get(image.mode, f"{image.mode} colours")
+            raise FilmUnreadable(f"{name}: a picture of {what}; expected grey or RGB")
+        coloured = has_colours(image)
+        return DecodedFilm(_grey(image), kind, notes, coloured=coloured)
+
+
+def _opened(data: bytes) -> "tuple[Image.Image, bool]":
+    """The picture, and whether its grey must be turned: 16-bit big-endian TIFFs in which white is zero open as their contrary only."""
+    from PIL import Image
+
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS), False
+    except Image.UnidentifiedImageError:
+        if not data.startswith((b"II", b"MM")):
+            raise
+        from .deep_pictures import min_is_black
+
+        contrary = min_is_black(data)
+        if contrary is None:
+            raise
+        return Image.open(io.BytesIO(contrary), formats=FORMATS), True
+
+
+def _may_be_deep(image: "Image.Image") -> bool:
+    return image.mode[:1] in "IF" or (image.format in ("PNG", "TIFF") and ";16" in str(image.tile))
 
 
 def _bytes(source: FilmSource, name: str) -> bytes:
@@ -98,33 +139,38 @@ def _bytes(source: FilmSource, name: str) -> bytes:
     return source
 
 
-def _check(image: "Image.Image", name: str) -> None:
+def _check(image: "Image.Image", name: str) -> tuple[str, ...]:
+    """What is to be said of a picture that can be read. Errors: FilmUnreadable where it is too large, or no picture of its own."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise FilmUnreadable(f"{name}: {width} x {height} pixels, more than {MAX_PIXELS / 1e6:.0f} million")
-    if getattr(image, "n_frames", 1) > 1:
-        raise FilmUnreadable(f"{name}: {image.n_frames} frames, expected one picture")  # type: ignore[attr-defined]
+    frames = getattr(image, "n_frames", 1)
+    if frames == 1:
+        return ()
+    if image.format != "MPO" and not (image.format == "TIFF" and _others_are_smaller(image, frames)):
+        raise FilmUnreadable(f"{name}: {frames} frames, expected one picture")
+    return (f"the first of {frames} pictures in the file",)
 
 
-def _grey(image: Any) -> np.ndarray:
+def _others_are_smaller(image: "Image.Image", frames: int) -> bool:
+    """Whether what follows in a TIFF are thumbnails of its first page."""
+    width, height = image.size
+    smaller = True
+    for page in range(1, min(frames, _MOST_PAGES)):
+        image.seek(page)
+        smaller = smaller and image.size[0] < width and image.size[1] < height
+    image.seek(0)
+    return smaller and frames <= _MOST_PAGES
+
+
+def _grey(image: "Image.Image") -> np.ndarray:
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
-    if image.mode in _WIDE_MODES:
-        return scaled_to_8_bits(np.asarray(image))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return np.asarray(image.convert("L"))
-
-
-def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Numbers of any depth [height, width] to uint8, smallest to 0 and largest to 255; a uniform picture becomes black."""
-    values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if high <= low:
-        return np.zeros(values.shape, np.uint8)
-    return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
 
 
 def _guess(data: bytes) -> str:
@@ -132,6 +178,8 @@ def _guess(data: bytes) -> str:
         return "it is a zip; give it as a file of its own"
     if data.startswith((b"GIF87a", b"GIF89a")):
         return "it is a GIF; films are " + ", ".join(FORMATS)
+    if data.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
+        return "it is JPEG 2000 outside of DICOM; films are " + ", ".join(FORMATS)
     if b"\0" not in data[:512]:
         return "it looks like text"
     return "unknown format; films are " + ", ".join(FORMATS)

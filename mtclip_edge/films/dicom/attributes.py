@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _WORD = re.compile(r"[A-Z0-9 _./-]{0,32}")  # what a code string may hold, and slashes; anything else is no fact of ours
+_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+([eE][-+]?[0-9]+)?")
 _SALT = os.urandom(16)  # keys of studies mean something within this process only
 # CID 4010, in SNOMED RT and CT, as View Position spells the same.
 _VIEWS = {
@@ -91,6 +92,24 @@ def number(dataset: "Dataset", field: str) -> float | None:
     if read is None and not isinstance(value, str | bytes):
         read = safe(lambda: float(value[0]))
     return read if read is not None and np.isfinite(read) else None
+
+
+def decimal(dataset: "Dataset", field: str, notes: list[str]) -> float | None:
+    """A decimal string as a number. A comma in the place of the point is read as one; that, and what cannot be read, is noted."""
+    value = number(dataset, field)
+    if value is not None:
+        return value
+    raw = safe(lambda: dataset.get_item(field).value)
+    text = raw.decode("latin-1") if isinstance(raw, bytes) else str(raw or "")
+    first = text.split("\\")[0].strip("\0 ")
+    if not first:
+        return None
+    spelled = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", field)
+    if not _COMMA.fullmatch(first):
+        notes.append(f"{spelled} cannot be read; ignored")
+        return None
+    notes.append(f"{spelled} has a decimal comma: read as a point")
+    return float(first.replace(",", "."))
 
 
 def integer(dataset: "Dataset", field: str) -> int | None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..film import HIGH, LOW
+
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 MOST = 1e9  # no film's numbers are larger; beyond it they are a damaged header's
 # Eight plain bits that use half of their range were rendered before: stretched once more, a film finds other neighbours than the same
 # film as PNG (docs/results.md).
 RENDERED = 128
-LOW, HIGH = 0.005, 0.995  # robust percentiles: a label or a collimator's edge is less
+SEEN = 32  # grey values between the robust percentiles; the palest of 3,671 real frontal films has 68
 _ROWS = 256  # of a film counted at once
 
 
@@ -73,6 +75,7 @@ class Rendering:
     window: Window | None = None
     inverse: bool = False
     padding: tuple[int, int] | None = None
+    doubtful: bool = False  # the header was wrong about the values' depth: it may be about how to show them too
 
     @property
     def low(self) -> int:
@@ -87,12 +90,17 @@ class Rendering:
         """Every stored value that can occur, int64 [2**bits]."""
         return np.arange(self.low, self.low + (1 << self.bits))
 
+    def modality_values(self) -> np.ndarray:
+        """What each of these is behind the modality LUT or the rescale."""
+        domain = self.domain()
+        return self.modality(domain) if self.modality is not None else domain * self.slope + self.intercept
+
 
 def to_grey(stored: np.ndarray, how: Rendering, mode: str = "voi") -> tuple[np.ndarray, tuple[str, ...]]:
     """Integers [height, width] to uint8 of the same shape, and what a reader should know of it. Padding becomes black."""
     domain = how.domain()
     count, padded, notes = _counted(stored, how, domain)
-    values = _modality(domain, how)
+    values = how.modality_values()
     shown, note = _shown(values, count, how, mode)
     grey = np.rint(255 * shown).astype(np.uint8)
     if how.inverse:
@@ -116,26 +124,30 @@ def _counted(stored: np.ndarray, how: Rendering, domain: np.ndarray) -> tuple[np
     return count, padded, ()
 
 
-def _modality(domain: np.ndarray, how: Rendering) -> np.ndarray:
-    if how.modality is not None:
-        return how.modality(domain)
-    return domain * how.slope + how.intercept
-
-
 def _shown(values: np.ndarray, count: np.ndarray, how: Rendering, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """What each value looks like, 0..1 before any inversion."""
     if mode == "minmax":
         return _between(values, *_extremes(values, count)), ()
     if mode == "voi":
-        if how.voi is not None:
-            return np.clip(how.voi(values) / (2**how.voi.bits - 1), 0, 1), ()
-        if how.window is not None and not (problem := _problem(how.window, *_extremes(values, count))):
-            return how.window(values), ()
-        if how.window is not None:
-            return _by_percentiles(values, count), (problem,)
+        if how.voi is not None or how.window is not None:
+            problem = "" if how.voi is not None or how.window is None else _problem(how.window, *_extremes(values, count))
+            if not problem and (shown := _as_told(values, count, how)) is not None:
+                return shown, ()
+            told = "the VOI LUT" if how.voi is not None else "the window"
+            return _by_percentiles(values, count), (problem or f"{told} is not meant for these values; percentiles instead",)
         if how.is_plain and _robust_range(values, count) >= RENDERED:
             return values / 255, ()
     return _by_percentiles(values, count), ()
+
+
+def _as_told(values: np.ndarray, count: np.ndarray, how: Rendering) -> np.ndarray | None:
+    """By VOI LUT or window; None where a header that was wrong before would leave next to nothing to see."""
+    if how.voi is not None:
+        shown = np.clip(how.voi(values) / (2**how.voi.bits - 1), 0, 1)
+    else:
+        assert how.window is not None
+        shown = how.window(values)
+    return None if how.doubtful and 255 * _robust_range(shown, count) < SEEN else shown
 
 
 def _problem(window: Window, smallest: float, largest: float) -> str:

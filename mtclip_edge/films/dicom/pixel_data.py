@@ -1,5 +1,6 @@
 """The stored values of a DICOM film: what its transfer syntax says, checked before a decoder sees it. Needs pydicom, within ``quiet()``."""
 
+import io
 import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -7,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import FilmUnreadable
-from .codestream import MOST_TILES, Codestream, describe
+from .codestream import MOST_TILES, Codestream, as_rgb, colours_unsaid, describe
 from .decoders import DecodeFailed, decode, missing
+from .sample_depth import Samples, Stated, read_samples
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -41,6 +43,13 @@ class Layout:
     frames: int
     syntax: str
     syntax_name: str
+    kind: str = ""  # the photometric interpretation
+    padding: tuple[int, int] | None = None
+    overlays: int = 0  # the bits of a native sample that old overlays use
+
+    @property
+    def stated(self) -> Stated:
+        return Stated(self.bits, self.signed, self.padding)
 
     @property
     def bytes(self) -> int:
@@ -64,22 +73,27 @@ def check_inflated(data: bytes, name: str) -> None:
         raise FilmUnreadable(f"{name}: damaged DICOM (its deflated data end early)")
 
 
-def stored_values(dataset: "Dataset", layout: Layout, name: str) -> np.ndarray:
-    """The first frame: int32 or smaller [rows, columns], or colours uint8 [rows, columns, 3]. Errors: FilmUnreadable, MemoryError."""
+def stored_values(dataset: "Dataset", layout: Layout, name: str) -> Samples:
+    """The first frame. Errors: FilmUnreadable, MemoryError."""
+    if not dataset.PixelData:
+        raise _damaged(name, "its pixel data are empty")
     if layout.syntax in NATIVE:
         if layout.samples == 1 and len(dataset.PixelData) < layout.bytes * layout.frames:
             raise _damaged(name, f"its pixel data end early: {len(dataset.PixelData)} of {layout.bytes * layout.frames} bytes")
-        return _true_values(_by_pydicom(dataset, layout, name, ""), layout)
+        return _native(_by_pydicom(dataset, layout, name, ""), layout)
     frame = _frame(dataset, layout, name)
     if layout.syntax == RLE:
         if len(frame) > 2 * layout.bytes + 1024:
             raise _damaged(name, f"{len(frame)} bytes of RLE for {layout.bytes} bytes of pixels")
-        return _true_values(_by_pydicom(dataset, layout, name, "pydicom"), layout)
+        return _native(_by_pydicom(dataset, layout, name, "pydicom"), layout)
     stream = _checked(describe(frame), layout, name)
+    other = f"its stream has {stream.samples} samples a pixel, its header says {layout.samples}"
     if stream.precision == 8 and layout.syntax in (_BASELINE, _EXTENDED):
-        values = _by_pydicom(dataset, layout, name, "pillow")
-        return values if layout.samples > 1 else _of_stream(values, stream, layout)
-    return _by_process(frame, stream, layout, name)
+        values = _by_pillow(frame, stream, layout, name)
+    else:
+        values = _by_process(frame, stream, layout, name)
+    samples = _of_stream(values, stream, layout)
+    return samples if stream.samples == layout.samples else replace(samples, notes=(other, *samples.notes))
 
 
 def _damaged(name: str, why: str) -> FilmUnreadable:
@@ -123,23 +137,40 @@ def _checked(stream: Codestream | None, layout: Layout, name: str) -> Codestream
     if (stream.rows, stream.columns) != (layout.rows, layout.columns):
         found = f"{stream.columns} x {stream.rows}"
         raise _damaged(name, f"its stream is {found} pixels, its header says {layout.columns} x {layout.rows}")
-    if stream.samples != layout.samples or stream.tiles > MOST_TILES or not 2 <= stream.precision <= 16:
+    if stream.samples not in (1, 3) or stream.tiles > MOST_TILES or not 2 <= stream.precision <= 16:
         raise _damaged(name, f"its stream has {stream.samples} samples of {stream.precision} bits in {stream.tiles} tiles")
     if not stream.complete:
         raise _damaged(name, f"its {layout.syntax_name} data end early")
-    if layout.syntax == _EXTENDED and stream.precision > 8:
+    if layout.syntax in (_BASELINE, _EXTENDED) and stream.precision > 8:
         return replace(stream, precision=12)  # the process knows 8 and 12 bits; a common writer says 16 and codes 12
     return stream
 
 
+def _by_pillow(frame: bytes, stream: Codestream, layout: Layout, name: str) -> np.ndarray:
+    """JPEG of 8 bits: grey, or RGB by what the stream says of its colours, which many a header contradicts."""
+    from PIL import Image
+
+    if stream.samples == 3 and layout.kind == "RGB" and colours_unsaid(frame):
+        frame = as_rgb(frame)
+    try:
+        with Image.open(io.BytesIO(frame), formats=("JPEG",)) as image:
+            return np.asarray(image.convert("RGB" if stream.samples == 3 else "L"))
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's words may quote the data
+        raise _damaged(name, f"its {layout.syntax_name} data cannot be decoded") from None
+
+
 def _by_process(frame: bytes, stream: Codestream, layout: Layout, name: str) -> np.ndarray:
-    decoder = _DECODERS.get(layout.syntax)
-    if decoder is None or (layout.samples != 1 and decoder != "jpeg_2000"):
-        what = f"{layout.samples} samples of {stream.precision} bits"
+    """Samples of the stream's precision as unsigned numbers [rows, columns], or colours uint8 [rows, columns, 3]."""
+    syntax = _EXTENDED if layout.syntax == _BASELINE else layout.syntax
+    decoder = _DECODERS[syntax]
+    if stream.samples != 1 and (decoder != "jpeg_2000" or stream.precision != 8):
+        what = f"{stream.samples} samples of {stream.precision} bits"
         raise FilmUnreadable(f"{name}: {layout.syntax_name} with {what} is not read")
     if package := missing(decoder):
         raise FilmUnreadable(f"{name}: {layout.syntax_name} ({layout.syntax}) needs {package}: pip install {package}")
-    task = {"rows": stream.rows, "columns": stream.columns, "precision": stream.precision, "syntax": layout.syntax}
+    task = {"rows": stream.rows, "columns": stream.columns, "precision": stream.precision, "syntax": syntax}
     try:
         pixels = decode(decoder, frame, task)
     except DecodeFailed as error:
@@ -148,32 +179,34 @@ def _by_process(frame: bytes, stream: Codestream, layout: Layout, name: str) -> 
     size = stream.rows * stream.columns * stream.samples
     if len(pixels) != size * np.dtype(kind).itemsize:
         raise _damaged(name, "its pixel data are of another size than its header says")
-    values = np.frombuffer(pixels, kind).reshape((stream.rows, stream.columns, stream.samples)[: 3 if stream.samples > 1 else 2])
-    return values if stream.samples > 1 else _of_stream(values, stream, layout)
+    shape = (stream.rows, stream.columns, stream.samples)[: 3 if stream.samples > 1 else 2]
+    values = np.frombuffer(pixels, kind).reshape(shape)
+    return _rgb(values) if stream.samples == 3 and layout.kind.startswith("YBR_FULL") and not stream.mixed else values
 
 
-def _of_stream(values: np.ndarray, stream: Codestream, layout: Layout) -> np.ndarray:
-    """Decoded samples as stored values. A lossy stream may go a little beyond the bits stored: that is cut, not wrapped round."""
-    values = values.view(f"u{values.dtype.itemsize}")
-    if layout.syntax in _LOSSY:
-        low = -(1 << (layout.bits - 1)) if layout.signed else 0
-        values = _signed(values, stream.precision) if layout.signed else values.astype(np.int32)
-        return np.clip(values, low, low + (1 << layout.bits) - 1)
-    bits = min(stream.precision, layout.bits)
-    values = values & ((1 << bits) - 1)
-    return _signed(values, bits) if layout.signed else values
+def _rgb(values: np.ndarray) -> np.ndarray:
+    """YBR_FULL uint8 [rows, columns, 3] as RGB."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(values, "YCbCr").convert("RGB"))
 
 
-def _true_values(values: np.ndarray, layout: Layout) -> np.ndarray:
-    """Native samples without the bits that are not theirs (old overlays lie there), with their sign."""
+def _of_stream(values: np.ndarray, stream: Codestream, layout: Layout) -> Samples:
+    if values.ndim == 3:
+        return Samples(values, 8)
+    signed = layout.signed or stream.signed
+    raw = values.view(f"u{values.dtype.itemsize}")
+    samples = read_samples(raw, stream.precision, replace(layout.stated, signed=signed), lossy=layout.syntax in _LOSSY)
+    if signed == layout.signed or samples.notes:
+        return samples
+    return replace(samples, notes=("its stream is signed, its header says unsigned; the stream is followed",))
+
+
+def _native(values: np.ndarray, layout: Layout) -> Samples:
+    """Samples as they lie in the file, without the bits below those stored, and those of overlays that the header names."""
     if layout.samples > 1:
-        return values
-    unsigned = values.astype(values.dtype.newbyteorder("=")).view(f"u{layout.allocated // 8}")
-    values = (unsigned >> (layout.high_bit + 1 - layout.bits)) & ((1 << layout.bits) - 1)
-    return _signed(values, layout.bits) if layout.signed else values
-
-
-def _signed(values: np.ndarray, bits: int) -> np.ndarray:
-    """Two's complement numbers of so many bits as int32."""
-    wide = (values & ((1 << bits) - 1)).astype(np.int32)
-    return wide - ((wide >> (bits - 1)) << bits)
+        return Samples(values, 8)
+    raw = values.astype(values.dtype.newbyteorder("=")).view(f"u{layout.allocated // 8}")
+    below = layout.high_bit + 1 - layout.bits
+    raw = (raw & ~raw.dtype.type(layout.overlays)) >> below if layout.overlays or below else raw
+    return read_samples(raw, layout.allocated - below, layout.stated)

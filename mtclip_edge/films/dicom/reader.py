@@ -4,6 +4,7 @@ Nothing that a file says in free text reaches a message: pydicom's own errors an
 """
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from ...errors import FilmUnreadable
 from ..film import MAX_PIXELS, DecodedFilm, luma
 from ..library_logs import quiet
-from .attributes import header, integer, number, safe, word
+from .attributes import decimal, header, integer, safe, word
 from .grayscale import MOST, Lut, Rendering, Window, to_grey
-from .pixel_data import DEFLATED, READ, Layout, check_inflated, stored_values
+from .pixel_data import DEFLATED, NATIVE, READ, RLE, Layout, check_inflated, stored_values
+from .sample_depth import Samples
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -23,9 +25,17 @@ _TAGS = [
     *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated"),
     *("BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),
     *("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape", "PixelData"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("StudyInstanceUID", "PatientID", "PatientName", "AccessionNumber", "StudyDate"),
 ]
 _GREY, _COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_COLOUR_OF_STREAM = ("YBR_PARTIAL_422", "YBR_PARTIAL_420")  # where the stream itself says what its colours are
+_OVERLAY_TAGS = [group << 16 | element for group in range(0x6000, 0x6020, 2) for element in (0x0100, 0x0102)]
+# What an enhanced object of one frame says in its functional groups: sequence, and the fields in it that hold for the frame.
+_OF_FRAME = {
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+}
 
 
 def read_dicom(data: bytes, name: str, render: str = "voi", *, bare: bool = False) -> DecodedFilm:
@@ -46,15 +56,17 @@ def read_dicom(data: bytes, name: str, render: str = "voi", *, bare: bool = Fals
 
 def _read(data: bytes, name: str, render: str, bare: bool) -> DecodedFilm:
     dataset = _parsed(data, name, bare)
-    layout = _layout(dataset, name)
-    values = stored_values(dataset, layout, name)
+    notes: list[str] = []
+    layout = _layout(dataset, name, notes)
+    notes += [f"the first of {layout.frames} frames"] if layout.frames > 1 else []
+    samples = stored_values(dataset, layout, name)
+    notes += samples.notes
     facts = header(dataset, layout.frames, layout.syntax_name)
-    notes = [f"the first of {layout.frames} frames"] if layout.frames > 1 else []
-    if layout.samples > 1:
-        grey, coloured = luma(values)
+    if samples.values.ndim == 3:
+        grey, coloured = luma(samples.values)
         return DecodedFilm(grey, "dicom", tuple(notes), facts, coloured)
-    how, asides = _rendering(dataset, layout)
-    grey, said = to_grey(values, how, render)
+    how, asides = _rendering(dataset, layout, samples, notes)
+    grey, said = to_grey(samples.values, how, render)
     return DecodedFilm(grey, "dicom", (*notes, *(asides if render == "voi" else ()), *said), facts)
 
 
@@ -66,14 +78,14 @@ def _parsed(data: bytes, name: str, bare: bool) -> "Dataset":
     if b"\x02\x00\x10\x00UI\x16\x00" + DEFLATED.encode() in data[:1024]:
         check_inflated(data, name)
     try:
-        return dcmread(io.BytesIO(data), force=bare, specific_tags=_TAGS)
+        return dcmread(io.BytesIO(data), force=bare, specific_tags=[*_TAGS, *_OVERLAY_TAGS])
     except MemoryError:
         raise
     except Exception:
         raise FilmUnreadable(f"{name}: damaged DICOM (its header cannot be read)") from None
 
 
-def _layout(dataset: "Dataset", name: str) -> Layout:
+def _layout(dataset: "Dataset", name: str, notes: list[str]) -> Layout:
     """The pixels' layout. Errors: FilmUnreadable where there are none, or none that we read."""
     _need_pixels(dataset, name)
     syntax, syntax_name = _syntax(dataset, name)
@@ -82,18 +94,61 @@ def _layout(dataset: "Dataset", name: str) -> Layout:
         raise FilmUnreadable(f"{name}: damaged DICOM (no rows or no columns)")
     if rows * columns > MAX_PIXELS:
         raise FilmUnreadable(f"{name}: {columns} x {rows} pixels, more than {MAX_PIXELS / 1e6:.0f} million")
-    samples, kind = integer(dataset, "SamplesPerPixel") or 1, word(dataset, "PhotometricInterpretation")
+    frames = max(1, integer(dataset, "NumberOfFrames") or 1)
+    if frames == 1:
+        _take_from_frame(dataset)
+    samples, kind = _colours(dataset, syntax, name, notes)
     bits = integer(dataset, "BitsStored") or allocated
     high_bit = integer(dataset, "HighBit")
     high_bit = bits - 1 if high_bit is None or not bits - 1 <= high_bit < allocated else high_bit
-    if (samples, kind) not in {(1, k) for k in _GREY} | {(3, k) for k in _COLOUR}:
-        raise FilmUnreadable(f"{name}: {samples} samples of {kind or 'an unnamed kind'}; expected grey or RGB")
     if allocated not in (8, 16) or not 1 <= bits <= allocated or (samples == 3 and allocated != 8):
         raise FilmUnreadable(f"{name}: {bits} bits in {allocated} for each sample; expected up to 16, of colours 8")
-    signed = (integer(dataset, "PixelRepresentation") or 0) == 1
-    frames = max(1, integer(dataset, "NumberOfFrames") or 1)
+    sign = integer(dataset, "PixelRepresentation")
+    if sign is None and samples == 1:
+        notes.append("no Pixel Representation; taken as unsigned")
+    signed = sign == 1
     dataset.PixelRepresentation, dataset.BitsStored, dataset.SamplesPerPixel, dataset.NumberOfFrames = int(signed), bits, samples, frames
-    return Layout(rows, columns, samples, allocated, bits, high_bit, signed, frames, syntax, syntax_name)
+    return Layout(
+        *(rows, columns, samples, allocated, bits, high_bit, signed, frames, syntax, syntax_name, kind),
+        padding=_padding(dataset, bits, signed),
+        overlays=_overlays(dataset, high_bit),
+    )
+
+
+def _colours(dataset: "Dataset", syntax: str, name: str, notes: list[str]) -> tuple[int, str]:
+    """Samples a pixel and the photometric interpretation. What the header leaves out is taken as plain grey, with a note."""
+    stated, kind = integer(dataset, "SamplesPerPixel"), word(dataset, "PhotometricInterpretation")
+    samples = stated or 1
+    if stated is None and kind in _GREY:
+        notes.append("no Samples per Pixel; taken as one")
+    if not kind and samples == 1:
+        if safe(lambda: str(dataset.PhotometricInterpretation).strip("\0 ")):
+            raise FilmUnreadable(f"{name}: a Photometric Interpretation that is no code; expected grey or RGB")
+        notes.append("no Photometric Interpretation; taken as MONOCHROME2")
+        kind = dataset.PhotometricInterpretation = "MONOCHROME2"
+    colour = (*_COLOUR, *(_COLOUR_OF_STREAM if syntax not in (*NATIVE, RLE) else ()))
+    if (samples, kind) not in {(1, k) for k in _GREY} | {(3, k) for k in colour}:
+        raise FilmUnreadable(f"{name}: {samples} samples of {kind or 'no Photometric Interpretation'}; expected grey or RGB")
+    return samples, kind
+
+
+def _take_from_frame(dataset: "Dataset") -> None:
+    """Rescale and window of an enhanced object's only frame, where the film itself has none."""
+    for sequence, fields in _OF_FRAME.items():
+        for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+            group = safe(lambda groups=groups, sequence=sequence: dataset[groups].value[0][sequence].value[0])  # type: ignore[misc]
+            for field in fields:
+                if group is not None and field in group and field not in dataset:
+                    dataset[field] = group.get_item(field)
+
+
+def _overlays(dataset: "Dataset", high_bit: int) -> int:
+    """The bits above the stored ones that overlays of group 60xx lie in, by their own header."""
+    bits = 0
+    for tag in _OVERLAY_TAGS[1::2]:
+        position = safe(lambda tag=tag: int(dataset[tag].value)) or 0  # type: ignore[misc]
+        bits |= 1 << position if high_bit < position < 16 else 0
+    return bits
 
 
 def _need_pixels(dataset: "Dataset", name: str) -> None:
@@ -119,30 +174,32 @@ def _syntax(dataset: "Dataset", name: str) -> tuple[str, str]:
     if uid in READ:
         return uid, UID(uid).name.split(",")[0].split(" (")[0]
     if not re.fullmatch(r"[0-9.]{1,64}", uid) or not uid.startswith("1.2.840.10008."):
-        raise FilmUnreadable(f"{name}: damaged DICOM (an unknown transfer syntax)")
+        private = re.fullmatch(r"[0-9.]{1,64}", uid)
+        what = "a private transfer syntax, not one of DICOM's" if private else "damaged DICOM (an unknown transfer syntax)"
+        raise FilmUnreadable(f"{name}: {what}")
     raise FilmUnreadable(f"{name}: transfer syntax {UID(uid).name} ({uid}) is not read; no package adds it")
 
 
-def _rendering(dataset: "Dataset", layout: Layout) -> tuple[Rendering, list[str]]:
-    """The header's way from stored values to grey, and what of it cannot be followed."""
+def _rendering(dataset: "Dataset", layout: Layout, samples: Samples, notes: list[str]) -> tuple[Rendering, list[str]]:
+    """The header's way from stored values to grey, and what of its window and LUTs cannot be followed; ``notes`` get the rest."""
     asides: list[str] = []
-    slope, intercept = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept")
+    slope, intercept = decimal(dataset, "RescaleSlope", notes), decimal(dataset, "RescaleIntercept", notes)
     if slope is not None and (not slope or abs(slope) > MOST or abs(intercept or 0) > MOST):
-        asides.append("the rescale slope or intercept makes no sense; ignored")
+        notes.append("the rescale slope or intercept makes no sense; ignored")
         slope = intercept = None
     inverse, conflict = _inverse(dataset)
     how = Rendering(
-        bits=layout.bits,
-        signed=layout.signed,
+        bits=samples.bits,
+        signed=samples.signed,
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0 if slope is not None else 0.0,
-        modality=_lut(dataset, "ModalityLUTSequence", layout, asides),
-        voi=_lut(dataset, "VOILUTSequence", layout, asides),
-        window=_window(dataset),
+        modality=_lut(dataset, "ModalityLUTSequence", samples.signed, notes),
         inverse=inverse,
-        padding=_padding(dataset, layout),
+        padding=layout.padding,
+        doubtful=samples.doubtful,
     )
-    return how, asides + conflict
+    voi = _lut(dataset, "VOILUTSequence", bool((how.modality_values() < 0).any()), asides)
+    return replace(how, voi=voi, window=None if voi else _window(dataset, asides)), asides + conflict
 
 
 def _inverse(dataset: "Dataset") -> tuple[bool, list[str]]:
@@ -155,56 +212,63 @@ def _inverse(dataset: "Dataset") -> tuple[bool, list[str]]:
     return shape == "INVERSE", [] if (shape == "INVERSE") == least_is_white else [conflict]
 
 
-def _window(dataset: "Dataset") -> Window | None:
+def _window(dataset: "Dataset", asides: list[str]) -> Window | None:
     """The first window; None where there is none."""
-    center, width = number(dataset, "WindowCenter"), number(dataset, "WindowWidth")
+    center, width = decimal(dataset, "WindowCenter", asides), decimal(dataset, "WindowWidth", asides)
     if center is None or width is None:
         return None
     return Window(center, width, word(dataset, "VOILUTFunction") or "LINEAR")
 
 
-def _padding(dataset: "Dataset", layout: Layout) -> tuple[int, int] | None:
+def _padding(dataset: "Dataset", bits: int, signed: bool) -> tuple[int, int] | None:
     """First and last stored value that are padding."""
     value = integer(dataset, "PixelPaddingValue")
     if value is None:
         return None
     last = integer(dataset, "PixelPaddingRangeLimit")
-    return _as_stored(value, layout), _as_stored(value if last is None else last, layout)
+    return _as_stored(value, bits, signed), _as_stored(value if last is None else last, bits, signed)
 
 
-def _as_stored(value: int, layout: Layout) -> int:
+def _as_stored(value: int, bits: int, signed: bool) -> int:
     """A header's number with the pixels' sign: its VR is ambiguous, and writers get it wrong."""
-    if layout.signed and value >= 1 << (layout.bits - 1):
+    if signed and value >= 1 << (bits - 1):
         return value - (1 << 16 if value >= 1 << 15 else 0)
-    return value & ((1 << 16) - 1) if not layout.signed else value
+    return value & ((1 << 16) - 1) if not signed else value
 
 
-def _lut(dataset: "Dataset", keyword: str, layout: Layout, asides: list[str]) -> Lut | None:
-    """The first item of a LUT sequence; what cannot be used is said in ``asides``."""
+def _lut(dataset: "Dataset", keyword: str, negative: bool, notes: list[str]) -> Lut | None:
+    """The first item of a LUT sequence; ``negative``: what it is looked up with can be below zero. What is odd about it is noted."""
     if not safe(lambda: dataset[keyword].value):
         return None
-    lut = safe(lambda: _read_lut(dataset[keyword].value[0], dataset, layout))
+    called = f"the {'modality' if keyword.startswith('Mod') else 'VOI'} LUT"
+    lut = safe(lambda: _read_lut(dataset[keyword].value[0], dataset, negative))
     if lut is None:
-        asides.append(f"the {'modality' if keyword.startswith('Mod') else 'VOI'} LUT makes no sense; ignored")
+        notes.append(f"{called} makes no sense; ignored")
+        return None
+    said = safe(lambda: int(dataset[keyword].value[0].LUTDescriptor[2]))
+    if said != lut.bits:
+        how = "taken as it is" if keyword.startswith("Mod") else "scaled by what it holds"
+        notes.append(f"{called} says {said} bits and holds {lut.bits}: {how}")
     return lut
 
 
-def _read_lut(item: "Dataset", dataset: "Dataset", layout: Layout) -> Lut | None:
-    count, first, bits = (int(number) for number in item.LUTDescriptor)
+def _read_lut(item: "Dataset", dataset: "Dataset", negative: bool) -> Lut | None:
+    """Count and first value are unsigned or signed by what is looked up, whatever VR they were written with; bits by the entries."""
+    count, first, bits = (int(number) & 0xFFFF for number in item.LUTDescriptor)
     count = count or 1 << 16
     entries = _entries(item["LUTData"].value, count, bits, "<" if dataset.original_encoding[1] else ">")
     if not 1 <= bits <= 16 or len(entries) < count:
         return None
-    negative = layout.signed or (number(dataset, "RescaleIntercept") or 0) < 0
-    return Lut(first - (1 << 16) if first >= 1 << 15 and negative else first, entries[:count], bits)
+    held = int(entries[:count].max()).bit_length()
+    return Lut(first - (1 << 16) if first >= 1 << 15 and negative else first, entries[:count], held) if held else None
 
 
 def _entries(value: Any, count: int, bits: int, order: str) -> np.ndarray:
-    """LUT data as numbers: words, or, up to 8 bits, two entries packed in a word."""
+    """LUT data as numbers: words, or two entries packed in each, as up to 8 bits are and, whatever the descriptor says, half of a LUT."""
     if isinstance(value, bytes):
-        packed = bits <= 8 and len(value) < 2 * count
+        packed = len(value) < 2 * count and (bits <= 8 or len(value) >= count)
         return np.frombuffer(value[: len(value) // 2 * 2 if not packed else None], "u1" if packed else f"{order}u2").astype(np.int64)
     words = np.atleast_1d(np.asarray(value, np.int64))
-    if bits <= 8 and len(words) < count:
-        return words.astype("<u2").view("u1").astype(np.int64)
-    return words
+    if len(words) < count and (bits <= 8 or 2 * len(words) >= count):
+        return (words & 0xFFFF).astype("<u2").view("u1").astype(np.int64)
+    return words & 0xFFFF

@@ -1,0 +1,110 @@
+"""Pictures deeper than 8 bits: grey, colours and transparency of 16 bits, 32-bit numbers, floats, as 8-bit grey between robust percentiles.
+
+Pillow has no 16-bit colour: it keeps each sample's upper byte. So such a picture is decoded twice, once for either byte.
+"""
+
+import io
+import struct
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .film import HIGH, LOW
+
+WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as Pillow's own
+_PHOTOMETRIC, _MIN_IS_WHITE = 262, 0  # a TIFF's tag, and its value where the least number is white
+_MOST_TAGS = 512
+
+
+def is_deep(image: Any) -> bool:
+    """Whether a picture that Pillow has opened, not yet loaded, holds more than 8 bits a sample."""
+    return image.mode in WIDE_MODES or _rawmode(image) is not None
+
+
+def deep_grey(image: Any, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+    """An opened picture of the bytes ``data`` as uint8 [height, width], and what a reader should know of it."""
+    white = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _MIN_IS_WHITE
+    values = np.asarray(ImageOps.exif_transpose(image)) if image.mode in WIDE_MODES else _luma(_both_bytes(data, image))
+    notes = ()
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        notes = ("values that are no numbers became black",)
+    grey = scaled_to_8_bits(values)
+    return (255 - grey if white else grey), notes
+
+
+def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Numbers of any depth [height, width] to uint8 between two robust percentiles, so that a marker does not blacken the film.
+
+    Where these are one, between the extremes; a uniform picture becomes black, and so does what is no finite number.
+    """
+    finite = np.isfinite(values) if values.dtype.kind == "f" else None
+    there = values.ravel() if finite is None else values[finite]
+    low, high = _limits(there) if there.size else (0.0, 0.0)
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    scaled = np.clip((values.astype(np.float64) - low) * (255.0 / (high - low)), 0, 255)
+    return np.rint(scaled if finite is None else np.where(finite, scaled, 0)).astype(np.uint8)
+
+
+def min_is_black(data: bytes) -> bytes | None:
+    """A TIFF whose first picture says that its least number is white, saying the contrary; None for any other file.
+
+    Pillow does not open 16-bit big-endian TIFFs of that kind. Who asks for this turns the picture.
+    """
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    try:
+        (at,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, at)
+        for entry in range(at + 2, at + 2 + 12 * min(count, _MOST_TAGS), 12):
+            if struct.unpack_from(f"{order}HHIH", data, entry) == (_PHOTOMETRIC, 3, 1, _MIN_IS_WHITE):
+                return data[: entry + 8] + struct.pack(f"{order}H", 1) + data[entry + 10 :]
+    except struct.error:
+        pass
+    return None
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Two robust percentiles, or, where these are one, the extremes."""
+    places = [int(np.ceil(share * values.size)) - 1 for share in (LOW, HIGH)]
+    low, high = np.partition(values, [max(0, place) for place in places])[places]
+    return (float(low), float(high)) if high > low else (float(values.min()), float(values.max()))
+
+
+def _rawmode(image: Any) -> str | None:
+    """How a picture's samples of 16 bits lie in the file, in Pillow's words; None where they are no deeper than 8."""
+    args = image.tile[0].args if getattr(image, "tile", None) else ""
+    raw = args[0] if isinstance(args, tuple) and args else args
+    return raw if isinstance(raw, str) and ";16" in raw else None
+
+
+def _both_bytes(data: bytes, image: Any) -> Any:
+    """Samples of 16 bits, uint16 [height, width, channels]: RGB, RGBA or grey with transparency. Errors: ValueError."""
+    raw = _rawmode(image) or ""
+    name, _, order = raw.partition(";16")
+    if raw == "LA;16B":  # four bytes a pixel, as RGBA has
+        with Image.open(io.BytesIO(data)) as other:
+            other._mode = "RGBA"
+            quads = _decoded(other, "RGBA").astype(np.uint16)
+        return quads[..., ::2] << 8 | quads[..., 1::2]
+    if name not in ("RGB", "RGBX", "RGBA", "RGBa"):
+        raise ValueError(f"16-bit samples of the kind {name} are not read")
+    with Image.open(io.BytesIO(data)) as other:
+        low = _decoded(other, f"{name};16{'L' if order == 'B' else 'B'}").astype(np.uint16)
+    return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16) << 8 | low
+
+
+def _decoded(image: Any, raw: str) -> np.ndarray:
+    """The picture decoded by another reading of its samples."""
+    tiles = image.tile
+    image.tile = [t._replace(args=(raw, *t.args[1:]) if isinstance(t.args, tuple) else raw) for t in tiles]
+    return np.asarray(ImageOps.exif_transpose(image))
+
+
+def _luma(samples: np.ndarray) -> np.ndarray:
+    """Grey of 16-bit channels as float64 [height, width], with transparency laid on black."""
+    colours = samples.shape[2] >= 3
+    grey = samples[..., :3] @ _LUMA if colours else samples[..., 0].astype(np.float64)
+    alpha = {2: 1, 4: 3}.get(samples.shape[2])
+    return np.rint(grey if alpha is None else grey * (samples[..., alpha] / 65535))
