@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from .film import HIGH, LOW
+from .film import COLOURED, HIGH, LOW
 
 WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as Pillow's own
@@ -23,15 +23,18 @@ def is_deep(image: Any) -> bool:
     return image.mode in WIDE_MODES or _rawmode(image) is not None
 
 
-def deep_grey(image: Any, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
-    """An opened picture of the bytes ``data`` as uint8 [height, width], and what a reader should know of it."""
+def deep_grey(image: Any, data: bytes) -> tuple[np.ndarray, bool, tuple[str, ...]]:
+    """An opened picture of the bytes ``data`` as uint8 [height, width], whether it has colours, and what a reader should know of it."""
     white = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _MIN_IS_WHITE
-    values = np.asarray(ImageOps.exif_transpose(image)) if image.mode in WIDE_MODES else _luma(_both_bytes(data, image))
-    notes = ()
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        notes = ("values that are no numbers became black",)
+    coloured = False
+    if image.mode in WIDE_MODES:
+        values = np.asarray(ImageOps.exif_transpose(image))
+    else:
+        samples = _both_bytes(data, image)
+        values, coloured = _luma(samples), _has_colours(samples)
+    broken = values.dtype.kind == "f" and not np.isfinite(values).all()
     grey = scaled_to_8_bits(values)
-    return (255 - grey if white else grey), notes
+    return (255 - grey if white else grey), coloured, ("values that are no numbers became black",) if broken else ()
 
 
 def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:
@@ -108,3 +111,10 @@ def _luma(samples: np.ndarray) -> np.ndarray:
     grey = samples[..., :3] @ _LUMA if colours else samples[..., 0].astype(np.float64)
     alpha = {2: 1, 4: 3}.get(samples.shape[2])
     return np.rint(grey if alpha is None else grey * (samples[..., alpha] / 65535))
+
+
+def _has_colours(samples: np.ndarray) -> bool:
+    """Whether the channels of 16-bit colours differ by more than ``COLOURED`` of 255 of their whole range, seen on some of them."""
+    step = max(1, int((samples.shape[0] * samples.shape[1] / 4096) ** 0.5))
+    some = samples[::step, ::step, :3].astype(np.int32)
+    return samples.shape[2] >= 3 and bool(255 * np.ptp(some, axis=2).max() > COLOURED * max(1, np.ptp(some)))

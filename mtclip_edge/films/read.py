@@ -87,13 +87,12 @@ def _picture(data: bytes, name: str) -> DecodedFilm:
     with image:
         notes = _check(image, name)
         kind = {"MPO": "jpeg"}.get(image.format, image.format.lower())
-        coloured = False
         if _may_be_deep(image):
             from . import deep_pictures  # few films are
 
             if deep_pictures.is_deep(image):
-                grey, said = deep_pictures.deep_grey(image, data)
-                return DecodedFilm(255 - grey if turned else grey, kind, notes + said, coloured=has_colours(image))
+                grey, coloured, said = deep_pictures.deep_grey(image, data)
+                return DecodedFilm(255 - grey if turned else grey, kind, notes + said, coloured=coloured)
         if image.mode not in _GREY_MODES:
             what = {"1": "one bit a pixel"}.get(image.mode, f"{image.mode} colours")
             raise FilmUnreadable(f"{name}: a picture of {what}; expected grey or RGB")

@@ -85,6 +85,8 @@ def stored_values(dataset: "Dataset", layout: Layout, name: str) -> Samples:
     if layout.syntax == RLE:
         if len(frame) > 2 * layout.bytes + 1024:
             raise _damaged(name, f"{len(frame)} bytes of RLE for {layout.bytes} bytes of pixels")
+        if layout.allocated == 16 and frame[:4] == b"\1\0\0\0":  # one plane of bytes: some writers pack what fits
+            dataset.BitsAllocated, layout = 8, replace(layout, allocated=8, high_bit=7)
         return _native(_by_pydicom(dataset, layout, name, "pydicom"), layout)
     stream = _checked(describe(frame), layout, name)
     other = f"its stream has {stream.samples} samples a pixel, its header says {layout.samples}"

@@ -108,8 +108,9 @@ def _mended(header: np.ndarray, other: np.ndarray, bits: int, *, saturated: bool
     step, there = np.diff(header, axis=1), np.diff(other, axis=1)
     wraps = np.abs(there - step) == 1 << bits
     if not saturated:
-        inside = (header > header.min()) & (header < header.max())
-        wraps &= inside[:, 1:] & inside[:, :-1]
+        even = np.pad(step == 0, ((0, 0), (1, 1)))
+        flat = (even[:, 1:] | even[:, :-1]) & ((header == header.min()) | (header == header.max()))
+        wraps &= ~(flat[:, 1:] | flat[:, :-1])
     count = int(wraps.sum())
     return (float((np.abs(there) < np.abs(step))[wraps].mean()) if count else 0.0), count
 
