@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from .film import COLOURED, HIGH, LOW
+from .film import COLOURED, robust_limits
 
 WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as Pillow's own
@@ -70,9 +70,9 @@ def min_is_black(data: bytes) -> bytes | None:
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
     """Two robust percentiles, or, where these are one, the extremes."""
-    places = [int(np.ceil(share * values.size)) - 1 for share in (LOW, HIGH)]
-    low, high = np.partition(values, [max(0, place) for place in places])[places]
-    return (float(low), float(high)) if high > low else (float(values.min()), float(values.max()))
+    there, count = np.unique(values, return_counts=True)
+    low, high = robust_limits(there.astype(np.float64), count)
+    return (low, high) if high > low else (float(there[0]), float(there[-1]))
 
 
 def _rawmode(image: Any) -> str | None:

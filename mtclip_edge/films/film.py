@@ -16,6 +16,7 @@ MAX_PIXELS = 200_000_000  # the largest plain radiograph detectors give about 30
 COLOURED = 24  # of 255: chroma subsampling of a grey JPEG stays far below
 GREY_MODES = ("L", "1", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # of Pillow
 LOW, HIGH = 0.005, 0.995  # robust percentiles of deep films: a label or a collimator's edge is less
+MARKER = 0.05  # share of a film at most that one value far from all others takes
 FilmSource = Path | bytes | Callable[[], bytes]  # the last reads a member of an archive, and raises FilmUnreadable
 
 
@@ -88,3 +89,19 @@ def has_colours(image: Any) -> bool:
         return False
     small = np.asarray(image.convert("RGB").resize((64, 64))).astype(np.int16)
     return bool((small.max(axis=2) - small.min(axis=2)).max() > COLOURED)
+
+
+def robust_limits(values: np.ndarray, count: np.ndarray) -> tuple[float, float]:
+    """Two robust percentiles of values that occur so often, [n] in ascending order, each at least once.
+
+    One value far from all others, as a marker burned into a film of fewer bits, takes no part: it would blacken the film.
+    """
+    first, last, total = 0, len(values), int(count.sum())
+    half = (float(values[-1]) - float(values[0])) / 2
+    if last > 2 and values[-1] - values[-2] > half and (1 - HIGH) * total < count[-1] <= MARKER * total:
+        last -= 1
+    elif last > 2 and values[1] - values[0] > half and LOW * total < count[0] <= MARKER * total:
+        first += 1
+    reached = np.cumsum(count[first:last])
+    low, high = (float(values[first + np.searchsorted(reached, share * reached[-1])]) for share in (LOW, HIGH))
+    return low, high

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..film import HIGH, LOW
+from ..film import robust_limits
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 MOST = 1e9  # no film's numbers are larger; beyond it they are a damaged header's
@@ -173,10 +173,9 @@ def _by_percentiles(values: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def _percentiles(values: np.ndarray, count: np.ndarray) -> tuple[float, float]:
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(count[order])
-    low, high = (float(values[order[np.searchsorted(reached, share * reached[-1])]]) for share in (LOW, HIGH))
-    return low, high
+    there = np.flatnonzero(count)
+    order = there[np.argsort(values[there], kind="stable")]
+    return robust_limits(values[order], count[order])
 
 
 def _robust_range(values: np.ndarray, count: np.ndarray) -> float:
