@@ -117,4 +117,4 @@ def _has_colours(samples: np.ndarray) -> bool:
     """Whether the channels of 16-bit colours differ by more than ``COLOURED`` of 255 of their whole range, seen on some of them."""
     step = max(1, int((samples.shape[0] * samples.shape[1] / 4096) ** 0.5))
     some = samples[::step, ::step, :3].astype(np.int32)
-    return samples.shape[2] >= 3 and bool(255 * np.ptp(some, axis=2).max() > COLOURED * max(1, np.ptp(some)))
+    return samples.shape[2] >= 3 and bool(255 * int(np.ptp(some, axis=2).max()) > COLOURED * int(np.ptp(some)))

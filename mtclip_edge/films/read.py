@@ -86,7 +86,7 @@ def _picture(data: bytes, name: str) -> DecodedFilm:
     image, turned = _opened(data)
     with image:
         notes = _check(image, name)
-        kind = {"MPO": "jpeg"}.get(image.format, image.format.lower())
+        kind = "jpeg" if image.format == "MPO" else str(image.format).lower()
         if _may_be_deep(image):
             from . import deep_pictures  # few films are
 
@@ -118,7 +118,7 @@ def _opened(data: bytes) -> "tuple[Image.Image, bool]":
 
 
 def _may_be_deep(image: "Image.Image") -> bool:
-    return image.mode[:1] in "IF" or (image.format in ("PNG", "TIFF") and ";16" in str(image.tile))
+    return image.mode[:1] in "IF" or (image.format in ("PNG", "TIFF") and ";16" in str(getattr(image, "tile", "")))
 
 
 def _bytes(source: FilmSource, name: str) -> bytes:

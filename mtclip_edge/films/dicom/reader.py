@@ -31,6 +31,7 @@ _TAGS = [
 _GREY, _COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _COLOUR_OF_STREAM = ("YBR_PARTIAL_422", "YBR_PARTIAL_420")  # where the stream itself says what its colours are
 _OVERLAY_TAGS = [group << 16 | element for group in range(0x6000, 0x6020, 2) for element in (0x0100, 0x0102)]
+_WANTED: list[Any] = [*_TAGS, *_OVERLAY_TAGS]
 # What an enhanced object of one frame says in its functional groups: sequence, and the fields in it that hold for the frame.
 _OF_FRAME = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
@@ -78,7 +79,7 @@ def _parsed(data: bytes, name: str, bare: bool) -> "Dataset":
     if b"\x02\x00\x10\x00UI\x16\x00" + DEFLATED.encode() in data[:1024]:
         check_inflated(data, name)
     try:
-        return dcmread(io.BytesIO(data), force=bare, specific_tags=[*_TAGS, *_OVERLAY_TAGS])
+        return dcmread(io.BytesIO(data), force=bare, specific_tags=_WANTED)
     except MemoryError:
         raise
     except Exception:
