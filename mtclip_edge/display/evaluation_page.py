@@ -182,7 +182,7 @@ def _difference(difference: Mapping[str, Any]) -> str:
     """What one model has more than another, in bold where the interval excludes 0."""
     body = []
     for heading, rows in grouped([difference["figures"]]):
-        lines = "\n".join(_difference_row(figure) for (figure,) in rows)
+        lines = "\n".join(_difference_row(first(cells)) for cells in rows)
         body.append(f'<tbody>\n<tr class="heading"><th scope="rowgroup" colspan="3">{heading}</th></tr>\n{lines}\n</tbody>')
     if not body:
         return ""
