@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mtclip_edge.errors import ExtraMissing, ParityFailed
 from mtclip_edge.files import replace_with
 from mtclip_edge.inference.encoders import ABNORMAL_LOGIT, FEATURE_MAP, FILM_EMBEDDING, PIXELS, TEXT_EMBEDDING, TOKEN_IDS
+from mtclip_edge.installation import install_command
 from mtclip_edge.train.backbones.backbone import Backbone
 from mtclip_edge.train.projector import SharedSpace, prefix
 
@@ -89,7 +90,7 @@ def export_graph(graph: nn.Module, example: tuple[Tensor, ...], inputs: list[str
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it and says so only half-way through
     except ImportError as error:
-        raise ExtraMissing(f"{error.name} is not installed", hint="pip install 'mtclip-edge[export]'") from None
+        raise ExtraMissing(f"{error.name} is not installed", hint=install_command("export")) from None
     with _silence(), torch.no_grad():
         program = torch.onnx.export(
             graph.eval(),

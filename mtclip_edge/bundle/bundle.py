@@ -127,10 +127,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ArtefactDamaged(f"{file}: damaged (not a manifest)", hint=_REPAIR) from None
     if newer:
-        raise ArtefactIncompatible(
-            f"{path}: bundle format {manifest['format']}, this version reads up to {FORMAT}",
-            hint="pip install --upgrade mtclip-edge",
-        )
+        from ..installation import upgrade_hint
+
+        what = f"{path}: bundle format {manifest['format']}, this version reads up to {FORMAT}"
+        raise ArtefactIncompatible(what, hint=upgrade_hint())
     if not whole:
         raise ArtefactDamaged(f"{file}: damaged (its own hash does not match)", hint=_REPAIR)
     if missing := [name for name, kind in _REQUIRED.items() if not isinstance(manifest.get(name), kind) or manifest[name] == {}]:

@@ -18,6 +18,7 @@ from ..errors import MtclipError
 from ..films.read import missing_decoders
 from ..folders import cache_dir, data_dir
 from ..inference.device import runtime
+from ..installation import install_command
 from ..notice import __version__
 from ..workers import threads
 
@@ -74,8 +75,9 @@ def cpu_features() -> str:
 
 def _packages() -> Iterator[Check]:
     yield Check("packages", "ok", ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name))))
+    extras = install_command("train", "export", "compact")
     training = ", ".join(f"{name} {version}" for name in TRAINING if (version := _version(name)))
-    yield Check("for training", "ok", training or "not installed: mtclip train and export need 'mtclip-edge[train,export,compact]'")
+    yield Check("for training", "ok", training or f"not installed; mtclip train and export need it: {extras}")
 
 
 def _runtimes() -> Iterator[Check]:
@@ -84,7 +86,7 @@ def _runtimes() -> Iterator[Check]:
         how = "pip uninstall both, then install one of [cpu] and [gpu]"
         yield Check("onnxruntime", "bad", f"onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files: {how}")
     elif not both:
-        yield Check("onnxruntime", "bad", "not installed: pip install 'mtclip-edge[cpu]' or 'mtclip-edge[gpu]'")
+        yield Check("onnxruntime", "bad", f"not installed: {install_command('cpu')} or {install_command('gpu')}")
     else:
         yield Check("onnxruntime", "ok", f"{both[0]} {_version(both[0])}")
 

@@ -56,7 +56,9 @@ def open_store(path: Path) -> sqlite3.Connection:
     try:
         version = int(dict(db.execute("SELECT key, value FROM meta"))["schema_version"])
         if version > SCHEMA_VERSION:
-            raise ArtefactIncompatible(f"{path}: report store version {version}", hint="pip install --upgrade mtclip-edge")
+            from ..installation import upgrade_hint
+
+            raise ArtefactIncompatible(f"{path}: report store version {version}", hint=upgrade_hint())
         if version == SCHEMA_VERSION:
             return db
         memory = sqlite3.connect(":memory:", check_same_thread=False)

@@ -42,11 +42,10 @@ def runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ExtraMissing(
-            "onnxruntime is not installed",
-            str(error),
-            "install one of: pip install 'mtclip-edge[cpu]'   pip install 'mtclip-edge[gpu]'",
-        ) from None
+        from ..installation import install_command
+
+        hint = f"install one of: {install_command('cpu')}   {install_command('gpu')}"
+        raise ExtraMissing("onnxruntime is not installed", str(error), hint) from None
     return onnxruntime
 
 

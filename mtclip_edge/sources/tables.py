@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import ExtraMissing, SourceUnusable
+from ..installation import install_command
 
 MOST_LINE = 16 << 20  # characters: a longer line is no report but a file of another kind
 Row = tuple[int | str, dict[str, str]]
@@ -123,7 +124,7 @@ def parquet_library() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise ExtraMissing("Parquet needs pyarrow", hint="pip install 'mtclip-edge[parquet]'") from None
+        raise ExtraMissing("Parquet needs pyarrow", hint=install_command("parquet")) from None
     return pyarrow, parquet
 
 

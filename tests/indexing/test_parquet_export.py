@@ -1,6 +1,7 @@
 """``index export`` and ``index stats``: what they say is what the bundle holds."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mtclip_edge.indexing.parquet_export import export_parquet
 from mtclip_edge.indexing.statistics import statistics
 from mtclip_edge.indexing.store_writer import stored_studies
 from mtclip_edge.indexing.vectors import IndexFiles
+from mtclip_edge.installation import install_command
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import distinct_reports
 
@@ -58,7 +60,7 @@ def test_parquet_overwrites_nothing_and_leaves_nothing(tiny_bundle: Path, tmp_pa
 
 def test_without_pyarrow_it_says_what_to_install(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(ExtraMissing, match=r"pip install 'mtclip-edge\[parquet\]'"):
+    with pytest.raises(ExtraMissing, match=re.escape(install_command("parquet"))):
         export_parquet(tiny_bundle, tmp_path / "out")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mtclip_edge.errors import BackboneUnusable, ExtraMissing
 from mtclip_edge.files import private_dir, sha256
 from mtclip_edge.folders import data_dir
+from mtclip_edge.installation import install_command
 
 if TYPE_CHECKING:
     import torch
@@ -117,10 +118,8 @@ def film_tensors(published: Path, timm_name: str) -> "dict[str, torch.Tensor]":
 def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        raise ExtraMissing(
-            f"backbone compact: the package {name.replace('_', '-')} is not installed",
-            hint="pip install 'mtclip-edge[train,compact]'",
-        )
+        what = f"backbone compact: the package {name.replace('_', '-')} is not installed"
+        raise ExtraMissing(what, hint=install_command("train", "compact"))
     return Path(spec.origin).parent
 
 

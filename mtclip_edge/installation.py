@@ -1,0 +1,53 @@
+"""What to type here to add an optional part to this installation, or to get a newer one.
+
+The commands name a checkout or a wheel, never the package by its name alone: it is in no registry, and a stranger could take the name.
+"""
+
+import json
+import shlex
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from .notice import __version__
+
+PACKAGE = "mtclip-edge"
+
+
+def install_command(*extras: str) -> str:
+    """The pip command that adds extras to what is installed here, from where it was installed."""
+    return "pip install " + _quoted(f"{_origin()}[{','.join(extras)}]")
+
+
+def upgrade_hint() -> str:
+    """What to do about a file that a newer version wrote."""
+    if Path(_origin()).suffix == ".whl":
+        return f"install a newer wheel of {PACKAGE} than {__version__}"
+    return f"get a newer checkout of {PACKAGE} than {__version__}, then: pip install {_quoted(_origin())}"
+
+
+def _origin() -> str:
+    """The checkout that this code lies in or was installed from (``.`` for the working folder), or its wheel, or that wheel's name."""
+    for place in (Path(__file__).resolve().parents[1], _recorded()):
+        if place is None:
+            continue
+        if (place / "pyproject.toml").is_file() and (place / "mtclip_edge").is_dir():
+            return "." if place == Path.cwd() else str(place)
+        if place.suffix == ".whl" and place.is_file():
+            return str(place)
+    return f"mtclip_edge-{__version__}-py3-none-any.whl"
+
+
+def _recorded() -> Path | None:
+    """Where pip says that it installed this from; nothing for a wheel that it looked up by name."""
+    try:
+        record = json.loads(metadata.distribution(PACKAGE).read_text("direct_url.json") or "{}")
+        url = urlsplit(str(record.get("url", "")))
+    except (metadata.PackageNotFoundError, OSError, ValueError, AttributeError):
+        return None
+    return Path(unquote(url.path)).resolve() if url.scheme == "file" else None
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell, in quotes wherever one might take it for a pattern."""
+    return shlex.quote(word) if set(word) & set("[]' ") else word
