@@ -134,7 +134,7 @@ def _unexpected(error: Exception) -> int:
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         context = getattr(error, "ctx", None)
         say(error.format_message().replace("\n", " "))
-        say(f"{context.command_path if context else 'mtclip'} --help")
+        say(f"see: {context.command_path if context else 'mtclip'} --help")
         return int(error.exit_code)
     if type(error).__name__ == "Abort":
         say("interrupted")

@@ -10,6 +10,7 @@ MtclipError                    1  something asked for could not be done
 ├── RunUnusable                1  a run folder is missing, unfinished or of another configuration
 ├── CacheUnusable              1  the feature cache cannot be written
 ├── ExtraMissing               1  an optional dependency is not installed
+├── Closed                     1  a retriever was asked after it was closed
 ├── TextTowerMissing           1  the bundle cannot embed text
 ├── NothingToExplain           1  a map was asked for, and no report was found
 ├── MapMissing                 1  the bundle has no graph that tells where a film resembles a report
@@ -22,7 +23,7 @@ MtclipError                    1  something asked for could not be done
 └── DeviceUnavailable          4  the device asked for cannot run here
 
 Exit code 5 (part of a batch failed or was rejected), 6 (every film was rejected) and 130 (interrupted) belong to a command as a whole and
-are set in answering.py and cli.py: a rejected film is no error but an answer, with reasons and without hits.
+are set in commands/query_loop.py and cli.py: a rejected film is no error but an answer, with reasons and without hits.
 A message is at most three plain lines: what and which file; expected and found; the next command.
 """
 
@@ -72,6 +73,10 @@ class CacheUnusable(MtclipError):
 
 
 class ExtraMissing(MtclipError):
+    pass
+
+
+class Closed(MtclipError):
     pass
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..errors import WrongOption
+from ..errors import Refused, WrongOption
 from .bundle import MANIFEST
 
 WORD = "demo"
@@ -20,3 +20,9 @@ def resolve(bundle: Path | None) -> tuple[Path, bool]:
     if not (FOLDER / MANIFEST).is_file():
         raise WrongOption("no bundle", "give --bundle DIR or set MTCLIP_BUNDLE", "mtclip export RUN --out BUNDLE makes one")
     return FOLDER, bundle is None
+
+
+def check_changeable(bundle: Path) -> None:
+    """Errors: Refused for the demo bundle by its name: it is a part of the package."""
+    if str(bundle) == WORD:
+        raise Refused("demo: the demo bundle stays as it is", "it is a part of the package", f"copy it first: cp -r {FOLDER} DIR")

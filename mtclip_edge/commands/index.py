@@ -44,34 +44,28 @@ def remove(
 ) -> None:
     """Take studies out for good: their texts, words and vectors are in no file of the bundle when this returns."""
     if not (study or patient or source):
-        raise WrongOption("index remove", "expected --study, --patient or --source", "mtclip index remove --help")
-    from ..display.progress_bars import ProgressBars
+        raise WrongOption("index remove", "expected --study, --patient or --source", "see: mtclip index remove --help")
     from ..indexing.update import remove
 
     which = {"studies": study or (), "patients": patient or (), "sources": source or ()}
-    with ProgressBars() as bars:
-        _done(bars, remove(bundle, **which, device=device, progress=bars, say=bars.say))
+    _change(bundle, lambda bars: remove(bundle, **which, device=device, progress=bars, say=bars.say))
 
 
 @app.command(epilog="Example: mtclip index merge bundle other-bundle")
 def merge(bundle: options.GrowingBundle, other: options.OtherBundle) -> None:
     """Add the reports and films of another bundle of the same model; nothing is embedded."""
     from ..bundle.demo import resolve
-    from ..display.progress_bars import ProgressBars
     from ..indexing.update import merge
 
-    with ProgressBars() as bars:
-        _done(bars, merge(bundle, resolve(other)[0], progress=bars, say=bars.say))
+    _change(bundle, lambda bars: merge(bundle, resolve(other)[0], progress=bars, say=bars.say))
 
 
 @app.command(epilog="Example: mtclip index rebuild bundle")
 def rebuild(bundle: options.Bundle) -> None:
     """Make the HNSW graph and the words for --match anew from the stored reports and vectors, and measure the recall."""
-    from ..display.progress_bars import ProgressBars
     from ..indexing.update import rebuild_index
 
-    with ProgressBars() as bars:
-        _done(bars, rebuild_index(bundle, progress=bars, say=bars.say))
+    _change(bundle, lambda bars: rebuild_index(bundle, progress=bars, say=bars.say))
 
 
 @app.command(epilog="Example: mtclip index stats bundle")
@@ -95,11 +89,7 @@ def export(bundle: options.Bundle, to: options.ParquetOut) -> None:
 
 def _embedded(change: "Callable[..., Bundle]", bundle: Path, source: str, split: str, device: str) -> None:
     """A change that embeds the studies of a source."""
-    from ..display.progress_bars import ProgressBars
-
-    with ProgressBars() as bars:
-        studies = _studies(source, split, bars)
-        _done(bars, change(bundle, studies, device=device, progress=bars, say=bars.say))
+    _change(bundle, lambda bars: change(bundle, _studies(source, split, bars), device=device, progress=bars, say=bars.say))
 
 
 def _studies(source: str, split: str, bars: "ProgressBars") -> "Sequence[Study]":
@@ -117,6 +107,13 @@ def _studies(source: str, split: str, bars: "ProgressBars") -> "Sequence[Study]"
     return studies
 
 
-def _done(bars: "ProgressBars", bundle: "Bundle") -> None:
-    counts = bundle.index
-    bars.say(f"{bundle.path}: {counts['reports']} distinct reports of {counts['studies']} studies, generation {bundle.generation}")
+def _change(bundle: Path, change: "Callable[[ProgressBars], Bundle]") -> None:
+    """Change a bundle with progress shown, and say what it holds then. Errors: Refused for the demo bundle."""
+    from ..bundle.demo import check_changeable
+    from ..display.progress_bars import ProgressBars
+
+    check_changeable(bundle)
+    with ProgressBars() as bars:
+        changed = change(bars)
+        counts = changed.index
+        bars.say(f"{changed.path}: {counts['reports']} distinct reports of {counts['studies']} studies, generation {changed.generation}")

@@ -11,6 +11,7 @@ from ..progress import say
 from . import query_options
 
 if TYPE_CHECKING:
+    from ..display.formats import Writer
     from ..retrieval.retriever import Retriever
     from .film_arguments import Named
 
@@ -83,7 +84,7 @@ class Question:
         """Errors: WrongOption where the options do not go together."""
         by_text = self.text is not None and (self.explain is None or not self.names_films)
         if self.names_films + by_text + (self.watch is not None) != 1:
-            raise WrongOption("query", "expected one of films, --text and --watch", "mtclip query --help")
+            raise WrongOption("query", "expected one of films, --text and --watch", "see: mtclip query --help")
         if self.watch and self.format == "json":
             raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
         if self.by not in ("film", "study"):
@@ -103,12 +104,10 @@ def _chosen_format(format: str | None, json_: bool) -> str:
 
 def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int:
     """Find the films, open the bundle as ``how`` says, answer. Gives the exit code."""
-    from ..bundle.demo import LOUD, resolve
+    from ..bundle.demo import resolve
     from .film_arguments import expand, without_dicom
 
     path, unasked = resolve(bundle)
-    if unasked:
-        say(LOUD)
     if question.explain is not None:
         _check_explain(question.explain, question.names_films and question.by == "film")
     films = expand(question.images, files_from=question.files_from, recursive=question.recursive)
@@ -121,22 +120,15 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
     how |= {"evidence": question.format != "ids" or question.save is not None, "queries": None if endless else max(1, len(films))}
     how |= {"keep_films": question.save is not None and not question.no_film}
     with Retriever.open(path, **how) as retriever:
-        for note in filter(None, (retriever.search_note, retriever.fuse_note, retriever.filter_note)):
-            say(note)
         return _written(question, retriever, films, demo_unasked=unasked)
 
 
 def _written(question: Question, retriever: "Retriever", films: "list[Named]", demo_unasked: bool) -> int:
     """Write the answers, each way of asking by its own loop. Gives the exit code."""
-    from ..display.formats import writer
     from . import query_loop as loop
     from .film_arguments import without_dicom
 
-    out = writer(question.format, many=len(films) > 1)
-    if question.save is not None:
-        from ..display.page_writer import PageWriter
-
-        out = PageWriter(out, question.save, retriever, films=not question.no_film)
+    out = _writer(question, retriever, len(films) > 1, demo_unasked)
     if question.explain is not None:
         wanted = loop.Map(question.explain, question.text)
         return loop.answer_explained(retriever, films, question.k, wanted, out, say)
@@ -152,10 +144,27 @@ def _written(question: Question, retriever: "Retriever", films: "list[Named]", d
     return answer(retriever, films, question.k, out, say)
 
 
+def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked: bool) -> "Writer":
+    """Where answers go; what is to be known of the bundle is said before the first of them, and not before an error."""
+    from ..bundle.demo import LOUD
+    from ..display.formats import writer
+    from .query_loop import SayFirst
+
+    out = writer(question.format, many=many)
+    if question.save is not None:
+        from ..display.page_writer import PageWriter
+
+        out = PageWriter(out, question.save, retriever, films=not question.no_film)
+    notes = (LOUD if demo_unasked else None, retriever.search_note, retriever.fuse_note, retriever.filter_note)
+    return SayFirst(filter(None, notes), out, say)
+
+
 def _check_explain(file: Path, one_film: bool) -> None:
     """Before anything is computed. Errors: WrongOption."""
     if not one_film:
         raise WrongOption(f"--explain {file}", "a map is of one film", "mtclip query FILM --explain PNG")
+    if file.suffix.lower() != ".png":
+        raise WrongOption(f"--explain {file}", "expected a name that ends in .png")
 
 
 def _check_save(path: Path, answers: int | None) -> None:

@@ -81,6 +81,21 @@ def _rejection(result: QueryResult) -> str:
     return printable(f"{result.value}: rejected: {reasons} (--force answers all the same)")
 
 
+class SayFirst:
+    """A writer that says some lines before its first answer: where there is none, the error alone is said."""
+
+    def __init__(self, lines: Iterable[str], out: Writer, say: Say):
+        self._lines, self._out, self._say = list(lines), out, say
+
+    def add(self, result: QueryResult) -> None:
+        while self._lines:
+            self._say(self._lines.pop(0))
+        self._out.add(result)
+
+    def close(self) -> None:
+        self._out.close()
+
+
 @dataclass(frozen=True)
 class Map:
     """A map that was asked for: where its picture goes, and of which text (None: of the best hit)."""

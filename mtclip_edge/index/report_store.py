@@ -128,6 +128,12 @@ class ReportStore:
         """The rows that pass. Errors: WrongOption for a value that nothing in the bundle has."""
         return allowed(self._rows, filters, terms)
 
+    def why_nothing_passes(self, filters: Filters, terms: Path | None) -> str:
+        """One line on filters that leave no report."""
+        from .filter_reasons import why_nothing_passes
+
+        return why_nothing_passes(self._rows, filters, terms)
+
     def known(self, study_ids: Iterable[str]) -> dict[str, tuple[str | None, str]]:
         """Of some studies those that are here: the report id and the patient of each."""
         query = (

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ class Intake:
 
     def read(self, film: str | FilmSource, name: str) -> DecodedFilm:
         """A film, rendered as it is asked for. Errors: FilmUnreadable."""
-        found = read_film(Path(film) if isinstance(film, str) else film, name, self._render)
+        found = read_film(_source(film, name), name, self._render)
         if found.kind == "dicom" and self._render != self._own:
             found = replace(found, notes=(*found.notes, f"rendered by {self._render}; the bundle's own films are by {self._own}"))
         return self._admission.turned(found)
@@ -95,3 +96,14 @@ class Intake:
         read = Input(film.kind, judged.verdict, judged.reasons, film.header.ids if self._show_ids and film.header else None)
         grey = film.grey if self._keep_films else None
         return EmbeddedFilm(decoded.name, read, answered, film.header, vector, logit, decoded.clock.laps, grey)
+
+
+def _source(film: str | FilmSource, name: str) -> FilmSource:
+    """Errors: FilmUnreadable for what is no way to give a film, an open file for example."""
+    if isinstance(film, str | PathLike):
+        return Path(film)
+    if isinstance(film, bytes) or callable(film):
+        return film
+    raise FilmUnreadable(
+        f"{name}: not a film", f"expected a path, a file's bytes or a function that gives them, found {type(film).__name__}"
+    )

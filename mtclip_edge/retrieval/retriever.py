@@ -5,15 +5,20 @@ with Retriever.open("bundle") as retriever:
         print(hit.score, hit.label, hit.impression)
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from numbers import Integral
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..bundle.bundle import Bundle
-from ..errors import MtclipError, NothingToExplain, WrongOption, not_among
+from ..bundle.demo import WORD, resolve
+from ..errors import Closed, MtclipError, NothingToExplain, WrongOption, not_among
 from ..films.film import FilmSource
 from ..folders import user_path
 from ..index.filters import Filters
@@ -23,7 +28,7 @@ from ..inference.encoders import TextEncoder, open_text_encoder
 from ..inference.precision import ASKED, Precision
 from ..inference.preprocessing import RENDERS
 from .answers import Answerer
-from .intake import Intake
+from .intake import Intake, Named
 from .opening import Opened, OpenOptions, open_parts
 from .results import Clock, QueryResult
 from .study_mean import EmbeddedFilm, grouped
@@ -43,6 +48,8 @@ class Retriever:
         self._text: tuple[TextEncoder, Precision] | None = None
         self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films)
         self._answers = Answerer(opened, evidence)
+        self._closed = False
+        self._reopen: Callable[[], Retriever] | None = None
 
     @classmethod
     def open(
@@ -62,7 +69,7 @@ class Retriever:
         force: bool = False,
         invert: bool = False,
     ) -> "Retriever":
-        """Open a bundle for queries. Every file read is hashed first.
+        """Open a bundle for queries; ``"demo"`` is the one in the package. Every file read is hashed first.
 
         ``exact``: compare with every report (True), use the graph (False), or what is better (None). ``filters`` hold for every query;
         ``queries`` tells how many there will be, where that is known: a large graph is not loaded for
@@ -77,17 +84,17 @@ class Retriever:
         if render is not None and render not in RENDERS:
             raise not_among("render", render, RENDERS)
         options = OpenOptions(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
-        path = user_path(bundle)
-        while True:
-            found = Bundle.open(path)
-            try:
-                opened = open_parts(found, options)
-            except Exception:
-                # A writer may have published the next generation in between and removed ours, before or after its hash was checked.
-                if Bundle.open(path).identity == found.identity:
-                    raise
-            else:
-                return cls(opened, render=render, show_ids=show_ids, evidence=evidence, keep_films=keep_films)
+        path = resolve(Path(bundle))[0] if bundle == WORD else user_path(bundle)
+        shown = {"render": render, "show_ids": show_ids, "evidence": evidence, "keep_films": keep_films}
+        retriever = cls(_opened(path, options), **shown)  # type: ignore[arg-type]
+        retriever._reopen = partial(cls.open, path.absolute(), **shown, **vars(options))
+        return retriever
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy in another process opens its bundle again, in the generation that is there then."""
+        self._check_open()
+        assert self._reopen is not None
+        return self._reopen, ()
 
     def query(self, film: str | FilmSource, k: int = 5, *, name: str | None = None) -> QueryResult:
         """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
@@ -96,33 +103,52 @@ class Retriever:
             raise result
         return result
 
-    def query_many(self, films: Iterable[tuple[str, str | FilmSource | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
+    def query_many(self, films: Iterable[Named], k: int = 5) -> Iterator[QueryResult | MtclipError]:
         """Many films, each with the name it is shown under, in order; one that cannot be read gives its error in its place.
 
-        An error given in place of a film is handed through.
+        An error given in place of a film is handed through. Errors: WrongOption, Closed.
         """
-        _check_k(k)
-        for film in self._intake.see(films):
-            yield film if isinstance(film, MtclipError) else self._answers.film(film, k)
+        seen = self._seen(films, k)
+        return (film if isinstance(film, MtclipError) else self._answers.film(film, k) for film in seen)
 
-    def query_studies(self, films: Iterable[tuple[str, str | FilmSource | MtclipError]], k: int = 5) -> Iterator[QueryResult | MtclipError]:
+    def query_studies(self, films: Iterable[Named], k: int = 5) -> Iterator[QueryResult | MtclipError]:
         """The films of each study answered as one (``by_study``), in the order of their first films.
 
         Films that cannot be read give their errors before; a study without a frontal film gives an error.
         """
-        _check_k(k)
-        seen: list[EmbeddedFilm] = []
-        for film in self._intake.see(films):
+        return self._studies(self._seen(films, k), k)
+
+    def _studies(self, seen: Iterator[EmbeddedFilm | MtclipError], k: int) -> Iterator[QueryResult | MtclipError]:
+        embedded: list[EmbeddedFilm] = []
+        for film in seen:
             if isinstance(film, MtclipError):
                 yield film
             else:
-                seen.append(film)
-        for study in grouped(seen):
+                embedded.append(film)
+        for study in grouped(embedded):
             yield self._answers.study(study, k)
+
+    def _seen(self, films: Iterable[Named], k: int) -> Iterator[EmbeddedFilm | MtclipError]:
+        """What is wrong with the call is said here, before the first film is asked for."""
+        _check_k(k)
+        self._check_open()
+        if isinstance(films, str | bytes | PathLike):
+            raise WrongOption("query_many takes many films", "expected pairs of a name and a film", "of one film: query(film)")
+        return self._while_open(self._intake.see(map(_pair, films)))
+
+    def _while_open(self, seen: Iterator[EmbeddedFilm | MtclipError]) -> Iterator[EmbeddedFilm | MtclipError]:
+        for film in seen:
+            self._check_open()
+            yield film
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed(f"{self.bundle.path}: this retriever is closed", hint="open its bundle again with Retriever.open")
 
     def query_text(self, text: str, k: int = 5) -> QueryResult:
         """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption."""
         _check_k(k)
+        self._check_open()
         self._text_encoder()
         clock = Clock()
         vector, precision = self._embedded_text(text)
@@ -145,6 +171,7 @@ class Retriever:
 
     def explain_grey(self, grey: np.ndarray, answer: QueryResult, *, text: str | None = None) -> "Explained":
         """The same of a film that is decoded, uint8 [height, width]."""
+        self._check_open()
         from ..evidence import heat_map
         from ..evidence.place_graph import Places
 
@@ -169,6 +196,7 @@ class Retriever:
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]; filters have no part in it."""
+        self._check_open()
         return self._index.search_reports(vector, k, self._store.report_ids).rows
 
     @property
@@ -195,14 +223,24 @@ class Retriever:
     def search_note(self) -> str | None:
         """One line where search is exact because the graph cannot be used."""
         choice = self._index.choice
-        return f"searching exactly: {choice.why}" if choice.fallback else None
+        if choice.fallback:
+            return f"searching exactly: {choice.why}"
+        if choice.used == "exact" and choice.why != "asked for" and find_spec("hnswlib") is None:
+            return "searching exactly: hnswlib is not installed"
+        return None
 
     @property
     def filter_note(self) -> str | None:
-        """One line where a filter leaves nothing to find."""
-        return "no report of this bundle passes the filter" if self._passing and not len(self._passing.reports) else None
+        """One line where filters leave nothing to find: which of them, and how many studies have what they ask about."""
+        if self._passing is None or len(self._passing.reports):
+            return None
+        terms = self.bundle.index.get("terms")
+        words = self.bundle.file(terms) if terms and self.filters.match is not None else None
+        return self._store.why_nothing_passes(self.filters, words)
 
     def close(self) -> None:
+        """No query is answered any more; closing twice is nothing."""
+        self._closed = True
         self._store.close()
 
     def __enter__(self) -> "Retriever":
@@ -224,10 +262,31 @@ class Retriever:
         return self._text
 
 
+def _opened(path: Path, options: OpenOptions) -> Opened:
+    """A bundle's parts of one generation, whatever a writer does meanwhile."""
+    while True:
+        bundle = Bundle.open(path)
+        try:
+            return open_parts(bundle, options)
+        except Exception:
+            # A writer may have published the next generation in between and removed ours, before or after its hash was checked.
+            if Bundle.open(path).identity == bundle.identity:
+                raise
+
+
 def _check_k(k: int) -> None:
+    if not isinstance(k, Integral) or isinstance(k, bool):
+        raise WrongOption(f"k {k!r}", "expected a whole number, 1 or more")
     if k < 1:
         raise WrongOption(f"-k {k}", "expected 1 or more")
 
 
+def _pair(named: Named) -> Named:
+    """What names one of many films. Errors: WrongOption; a film itself is not shown, it may be all its bytes."""
+    if isinstance(named, tuple) and len(named) == 2:
+        return named
+    raise WrongOption("query_many takes many films", f"expected pairs of a name and a film, found one {type(named).__name__}")
+
+
 def _name(film: str | FilmSource) -> str:
-    return str(film) if isinstance(film, str | Path) else "-"
+    return str(film) if isinstance(film, str | PathLike) else "-"

@@ -119,11 +119,11 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
             "device 'vulkan'\nexpected one of auto, cpu, cuda, tensorrt, openvino\n",
         ),
         (["query", "x.png", "--bundle", BUNDLE, "--format", "xml"], 2, "format 'xml'\nexpected one of table, json, jsonl, ids\n"),
-        (["query", "--bundle", BUNDLE], 2, "query\nexpected one of films, --text and --watch\nmtclip query --help\n"),
+        (["query", "--bundle", BUNDLE], 2, "query\nexpected one of films, --text and --watch\nsee: mtclip query --help\n"),
         (
             ["query", "x.png", "--text", "y", "--bundle", BUNDLE],
             2,
-            "query\nexpected one of films, --text and --watch\nmtclip query --help\n",
+            "query\nexpected one of films, --text and --watch\nsee: mtclip query --help\n",
         ),
         (["query", "*.nothing", "--bundle", BUNDLE], 1, "*.nothing: no file matches this pattern\n"),
         (
@@ -173,10 +173,10 @@ def test_errors_are_three_plain_lines_and_their_own_code(mtclip, tiny_bundle, tm
     ("words", "message"),
     [
         (["query", "--fromat", "json"], "No such option: --fromat"),
-        (["querry"], "No such command 'querry'. Did you mean 'query'?\nmtclip --help\n"),
+        (["querry"], "No such command 'querry'. Did you mean 'query'?\nsee: mtclip --help\n"),
         (["train"], "Missing option '--data'"),
         (["query", "-k", "many"], "Invalid value for '-k'"),
-        (["index", "biuld"], "No such command 'biuld'. Did you mean 'build', 'rebuild'?\nmtclip index --help\n"),
+        (["index", "biuld"], "No such command 'biuld'. Did you mean 'build', 'rebuild'?\nsee: mtclip index --help\n"),
     ],
 )
 def test_wrong_usage_is_exit_2(mtclip, words: list[str], message: str) -> None:

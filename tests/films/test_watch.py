@@ -125,7 +125,7 @@ def test_the_command_answers_arrivals_until_it_is_interrupted(tmp_path: Path) ->
     ("words", "code", "said"),
     [
         (["--watch", "gone"], 1, "gone: cannot be watched (No such file or directory)\n"),
-        (["x.png", "--watch", "gone"], 2, "query\nexpected one of films, --text and --watch\nmtclip query --help\n"),
+        (["x.png", "--watch", "gone"], 2, "query\nexpected one of films, --text and --watch\nsee: mtclip query --help\n"),
         (["--watch", "gone", "--json"], 2, "--watch and --format json\nan array has no end here\nuse --format jsonl\n"),
     ],
 )

@@ -141,7 +141,9 @@ def resolve(name: str) -> Source:
     tags = open_clip.list_pretrained_tags_by_model(model)
     if not tags:
         known = ", ".join(["compact", *NAMES])
-        raise BackboneUnusable(f"backbone {name!r} is not known", f"expected {known}, an open_clip name or a hub id", "mtclip pull --help")
+        raise BackboneUnusable(
+            f"backbone {name!r} is not known", f"expected {known}, an open_clip name or a hub id", "see: mtclip pull --help"
+        )
     if not tag and len(tags) > 1:
         raise BackboneUnusable(f"{model}: has several weights", f"expected {model}: and one of {', '.join(tags)}"[:300])
     registered = open_clip.get_pretrained_cfg(model, tag or tags[0])
