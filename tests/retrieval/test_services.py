@@ -1,0 +1,109 @@
+"""A retriever inside another program: it travels to another process, ends, and says what was wrong with a call."""
+
+import io
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtclip_edge import Retriever
+from mtclip_edge.bundle.demo import FOLDER
+from mtclip_edge.errors import Closed, FilmUnreadable, WrongOption
+from mtclip_edge.index.filters import Filters
+
+
+def ids(retriever: Retriever, film: Path) -> list[str]:
+    return [hit.report_id for hit in retriever.query(film, 3).reports]
+
+
+def test_a_pickled_retriever_opens_its_bundle_again(tiny_bundle: Path, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_bundle.parent)
+    with Retriever.open(tiny_bundle.name, filters=Filters(label="normal"), evidence=False, force=True) as retriever:
+        expected, packed = ids(retriever, film), pickle.dumps(retriever)
+    monkeypatch.chdir(tiny_bundle)  # another process may work elsewhere
+    with pickle.loads(packed) as again:  # noqa: S301 - our own bytes
+        assert ids(again, film) == expected
+        assert again.filters == Filters(label="normal") and again.force and again.query(film).evidence is None
+        assert {hit.label for hit in again.query(film).reports} == {"normal"}
+        assert ids(pickle.loads(pickle.dumps(again)), film) == expected  # noqa: S301
+
+
+def test_a_pickled_retriever_answers_in_another_process(film: Path, tmp_path: Path) -> None:
+    with Retriever.open("demo") as retriever:
+        (tmp_path / "packed").write_bytes(pickle.dumps(retriever))
+        expected = ids(retriever, film)
+    code = "import pickle, sys; r = pickle.load(open(sys.argv[1], 'rb')); print(*[h.report_id for h in r.query(sys.argv[2], 3).reports])"
+    words = [sys.executable, "-c", code, str(tmp_path / "packed"), str(film)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == expected
+
+
+def test_demo_is_known_by_its_name_and_a_folder_by_its_path(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").symlink_to(tiny_bundle)
+    with Retriever.open("demo") as retriever:
+        assert retriever.bundle.path == FOLDER and retriever.bundle.demo
+    for path in ("./demo", Path("demo")):
+        with Retriever.open(path) as retriever:
+            assert not retriever.bundle.demo
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda r, film: r.query(film),
+        lambda r, film: r.query_many([("a", film)]),
+        lambda r, film: r.query_studies([("a", film)]),
+        lambda r, film: r.query_text("opacity"),
+        lambda r, film: r.nearest(np.ones(4, np.float32), 1),
+        lambda r, film: r.explain_grey(np.zeros((4, 4), np.uint8), None),
+        lambda r, film: pickle.dumps(r),
+    ],
+    ids=["query", "query_many", "query_studies", "query_text", "nearest", "explain", "pickle"],
+)
+def test_a_closed_retriever_says_so(tiny_bundle: Path, film: Path, call: Callable[[Retriever, Path], Any]) -> None:
+    retriever = Retriever.open(tiny_bundle)
+    retriever.close()
+    retriever.close()
+    with pytest.raises(Closed, match="this retriever is closed\nopen its bundle again with Retriever.open"):
+        call(retriever, film)
+
+
+def test_closing_while_films_are_answered_says_so_too(tiny_bundle: Path, film: Path) -> None:
+    retriever = Retriever.open(tiny_bundle)
+    answers = retriever.query_many([(str(number), film) for number in range(20)])
+    assert next(answers).hits
+    retriever.close()
+    with pytest.raises(Closed):
+        list(answers)
+
+
+@pytest.mark.parametrize("k", ["5", 2.0, None, True, 0, -1])
+def test_k_is_a_whole_number(tiny_bundle: Path, film: Path, k: Any) -> None:
+    with Retriever.open(tiny_bundle) as retriever:
+        for call in (retriever.query, lambda f, k: retriever.query_many([("a", f)], k), lambda f, k: retriever.query_text("opacity", k)):
+            with pytest.raises(WrongOption, match=r"expected (a whole number, )?1 or more"):
+                call(film, k)
+        assert len(retriever.query(film, np.int64(2)).hits) == 2
+
+
+def test_what_is_no_film_is_told_in_a_line(tiny_bundle: Path, film: Path) -> None:
+    with Retriever.open(tiny_bundle) as retriever:
+        for wrong, name in ((io.BytesIO(film.read_bytes()), "BytesIO"), (None, "NoneType"), (7, "int")):
+            with pytest.raises(FilmUnreadable, match=f"not a film\nexpected a path, a file's bytes or .* found {name}$"):
+                retriever.query(wrong)
+        first, second = retriever.query_many([("none", None), ("film", film)])
+        assert isinstance(first, FilmUnreadable) and second.hits
+
+
+def test_many_films_are_pairs(tiny_bundle: Path, film: Path) -> None:
+    with Retriever.open(tiny_bundle) as retriever:
+        for one in (str(film), film, film.read_bytes()):
+            with pytest.raises(WrongOption, match=r"query_many takes many films\n.*\nof one film: query\(film\)"):
+                retriever.query_many(one)
+        with pytest.raises(WrongOption, match="expected pairs of a name and a film, found one PosixPath"):
+            list(retriever.query_many([film]))
