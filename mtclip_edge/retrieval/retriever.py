@@ -85,8 +85,8 @@ class Retriever:
             raise not_among("render", render, RENDERS)
         options = OpenOptions(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
         path = resolve(Path(bundle))[0] if bundle == WORD else user_path(bundle)
-        shown = {"render": render, "show_ids": show_ids, "evidence": evidence, "keep_films": keep_films}
-        retriever = cls(_opened(path, options), **shown)  # type: ignore[arg-type]
+        shown: dict[str, Any] = {"render": render, "show_ids": show_ids, "evidence": evidence, "keep_films": keep_films}
+        retriever = cls(_opened(path, options), **shown)
         retriever._reopen = partial(cls.open, path.absolute(), **shown, **vars(options))
         return retriever
 
