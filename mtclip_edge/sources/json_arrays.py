@@ -1,4 +1,4 @@
-"""One JSON object of arrays of objects, ``{"train": [{…}, …], …}``, an object at a time: memory holds one and a piece of the file."""
+"""Reads JSON an object at a time, so that memory holds one and a piece of the file: lines, one array, or an object of arrays."""
 
 import json
 import re
@@ -7,18 +7,52 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import SourceUnusable
-from .tables import reading
+from .text_files import MOST_LINE, lines_of, reading
 
 PIECE = 1 << 16
 MAX_OBJECT = 16 << 20  # characters
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
+NOT_JSON = object()
+
+
+def rows(path: Path) -> Iterator[tuple[int | str, Any]]:
+    """Each value of JSON lines, or of one array over as many lines as it likes, with its place; ``NOT_JSON`` for a line that is none.
+
+    Errors: SourceUnusable for an array that is not JSON to its end.
+    """
+    with reading(path) as file:
+        first = next((line for line in iter(lambda: file.readline(MOST_LINE), "") if line.strip()), "")
+    return _array(path) if first.lstrip().startswith("[") else _lines(path)
+
+
+def _lines(path: Path) -> Iterator[tuple[int | str, Any]]:
+    with reading(path) as file:
+        for number, line in enumerate(lines_of(file, path), 1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except (ValueError, RecursionError):
+                    yield number, NOT_JSON
+
+
+def _array(path: Path) -> Iterator[tuple[int | str, Any]]:
+    with reading(path) as file:
+        text = _Text(file, path, "an array of objects")
+        text.expect("[")
+        number = 0
+        while not text.next_is("]"):
+            number += 1
+            yield f"entry {number}", text.value()
+            if not text.skip(","):
+                break
+        text.expect("]")
 
 
 def entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each object with the key of its array. Errors: SourceUnusable for a file of another shape."""
+    """Each object of ``{"train": [{…}, …], …}`` with the key of its array. Errors: SourceUnusable for a file of another shape."""
     with reading(path) as file:
-        text = _Text(file, path)
+        text = _Text(file, path, "an object of arrays of objects")
         text.expect("{")
         while text.next_is('"'):
             key = text.value()
@@ -37,8 +71,8 @@ def entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 class _Text:
     """The file from where it has been read to."""
 
-    def __init__(self, file: TextIO, path: Path):
-        self._file, self._path, self._text, self._at = file, path, "", 0
+    def __init__(self, file: TextIO, path: Path, shape: str):
+        self._file, self._path, self._shape, self._text, self._at = file, path, shape, "", 0
 
     def next_is(self, mark: str) -> bool:
         self._skip_space()
@@ -59,7 +93,7 @@ class _Text:
     def expect(self, mark: str) -> None:
         if not self.skip(mark):
             found = self._text[self._at :].strip()[:1] or "its end"
-            raise SourceUnusable(f"{self._path}: not an object of arrays of objects", f"expected {mark}, found {found}")
+            raise SourceUnusable(f"{self._path}: not {self._shape}", f"expected {mark}, found {found}")
 
     def value(self) -> Any:
         """The object or word that begins here; more of the file is read until it is whole."""

@@ -1,27 +1,37 @@
-"""Tables as rows of words: CSV, TAB-separated, JSON lines, Parquet; plain or gzipped, in pieces, with the line each row starts on."""
+"""Reads tables as rows of words: CSV, TAB-separated, JSON lines or array, Parquet; plain or gzipped, with the line each row starts on.
+
+A number that a table program made of an id (``123.0``) is the id again, and its words for nothing (``nan``, ``<NA>``) are empty.
+"""
 
 import csv
-import gzip
 import json
-import zlib
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from datetime import date, datetime, time
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import ExtraMissing, SourceUnusable
 from ..installation import install_command
+from . import json_arrays
+from .text_files import MOST_LINE, lines_of, reading
 
-MOST_LINE = 16 << 20  # characters: a longer line is no report but a file of another kind
 Row = tuple[int | str, dict[str, str]]
 MISFIT = "_misfit"  # the column that says how a row does not fit the header
+_NOTHING = frozenset({"nan", "NaN", "NAN", "None", "<NA>", "NaT"})  # what pandas writes where there is nothing
+_INTEGRAL = re.compile(r"([+-]?\d+)\.0+")
+_POWER = re.compile(r"[+-]?\d(?:\.\d+)?[eE]\+?\d{1,2}")
+_SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # Excel's own first line
+_END = "\x1e\x1e"  # a line behind the last one: whatever takes it in has a quote that is never closed
+_NARROW = 4  # columns: in fewer, a sentence with a comma may look like a row
 
 
 def rows(path: Path, check: Any = None) -> Iterator[Row]:
     """Rows of a table by its name's end. ``check(names)`` sees the header of a CSV or Parquet table before the first row.
 
-    Errors: SourceUnusable (missing, damaged, not UTF-8), ExtraMissing (Parquet without pyarrow).
+    Errors: SourceUnusable (missing, damaged, not UTF-8, a quote never closed), ExtraMissing (Parquet without pyarrow).
     """
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".parquet"):
@@ -31,26 +41,14 @@ def rows(path: Path, check: Any = None) -> Iterator[Row]:
     return csv_rows(path, check)
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[TextIO]:
-    """A text file in UTF-8, gunzipped where its first bytes say so; what may go wrong comes as SourceUnusable."""
-    try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-        how: dict[str, Any] = {"mode": "rt", "encoding": "utf-8-sig", "newline": ""}
-        with gzip.open(path, **how) if zipped else path.open(**how) as file:
-            yield file
-    except FileNotFoundError:
-        raise SourceUnusable(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise SourceUnusable(
-            f"{path}: not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x})",
-            hint="save the table as UTF-8",
-        ) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SourceUnusable(f"{path}: damaged gzip ({error})") from None
-    except (OSError, csv.Error) as error:
-        raise SourceUnusable(f"{path}: cannot be read: {error}") from None
+def notes_of(path: Path) -> tuple[str, ...]:
+    """What is to be said of a table before it is read: the Parquet columns that are left out, by name and type. Errors: as ``rows``."""
+    if not path.name.lower().endswith(".parquet"):
+        return ()
+    pa, parquet = parquet_library()
+    with _parquet_file(path, pa, parquet) as file:
+        left = [field for field in file.schema_arrow if not _is_words(field.type, pa)]
+    return (f"columns left out: {', '.join(f'{field.name} ({str(field.type)[:60]})' for field in left)}",) if left else ()
 
 
 def csv_rows(path: Path, check: Any = None, columns: Sequence[str] | None = None) -> Iterator[Row]:
@@ -60,62 +58,127 @@ def csv_rows(path: Path, check: Any = None, columns: Sequence[str] | None = None
     """
     csv.field_size_limit(MOST_LINE)  # a report may be longer than csv's 128 kB default
     with reading(path) as file:
-        header = file.readline(MOST_LINE)
-        if not header.strip():
-            raise SourceUnusable(f"{path}: empty, expected a table with a header line")
-        delimiter = "\t" if header.count("\t") > header.count(",") else ","
-        reader = csv.reader(chain([header], lines_of(file, path)), delimiter=delimiter)
-        names = [name.strip() for name in next(reader)]
+        header, delimiter, before = _header(file, path)
+        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
         if check:
             check(names)
-        before = reader.line_num
-        for values in reader:
-            line, before = before + 1, reader.line_num  # a quoted report spans lines: name the one its row starts on
-            if values:
-                yield line, _named(columns or names, values, exact=columns is None)
+        quotes = _Quotes(path, delimiter, columns or names, exact=columns is None)
+        reader = csv.reader(quotes.lines(lines_of(file, path)), delimiter=delimiter)
+        for line, values in quotes.checked(reader, before):
+            yield line, _named(columns or names, values, exact=columns is None)
 
 
-def lines_of(file: TextIO, path: Path) -> Iterator[str]:
-    """Lines, none longer than ``MOST_LINE``. Errors: SourceUnusable."""
-    while line := file.readline(MOST_LINE):
-        if len(line) == MOST_LINE:
-            raise SourceUnusable(f"{path}: a line of more than {MOST_LINE >> 20} million characters: not a table of reports")
-        yield line
+def _header(file: TextIO, path: Path) -> tuple[str, str, int]:
+    """The header's line, what separates its names, and how many lines have been read."""
+    header = file.readline(MOST_LINE)
+    if told := _SEPARATOR_LINE.fullmatch(header):
+        return file.readline(MOST_LINE), told[1], 2
+    if not header.strip():
+        raise SourceUnusable(f"{path}: empty, expected a table with a header line")
+    return header, max(",\t;|", key=header.count), 1
+
+
+class _Quotes:
+    """Refuses a table in which a quote that is never closed, or closed by another row's, swallows rows into one report."""
+
+    def __init__(self, path: Path, delimiter: str, names: Sequence[str], exact: bool):
+        self._path, self._delimiter, self._count, self._exact = path, delimiter, len(names), exact
+        self._lines: list[str] = []  # of the row that is being read
+
+    def lines(self, lines: Iterator[str]) -> Iterator[str]:
+        for line in chain(lines, [_END]):
+            self._lines.append(line)
+            yield line
+
+    def checked(self, reader: Iterator[list[str]], before: int) -> Iterator[tuple[int, list[str]]]:
+        """Rows that are not empty, with the line each starts on. Errors: SourceUnusable, with the line of the quote's row."""
+        try:
+            for values in reader:
+                if values == [_END]:
+                    return
+                if len(self._lines) > 1:
+                    self._refuse_swallowed(values)
+                if values:
+                    yield before + 1, values
+                before += len(self._lines)
+                self._lines.clear()
+        except csv.Error:
+            count = len(self._lines) - (self._lines[-1] == _END)
+            raise SourceUnusable(
+                f"{self._path}: line {before + 1}: a quote takes {count} lines into one row: it is not closed where it should be",
+                hint="close the quote in that row, or write it twice where it stands inside a text",
+            ) from None
+
+    def _refuse_swallowed(self, values: list[str]) -> None:
+        """Errors: csv.Error where a row over several lines has a quote out of place, or most of its lines are rows by themselves."""
+        for _ in csv.reader(self._lines, delimiter=self._delimiter, strict=True):
+            pass
+        full = sum(self._is_row(line, values[0]) for line in self._lines[1:])
+        if self._lines[-1] == _END or full * 2 > len(self._lines) - 1:
+            raise csv.Error
+
+    def _is_row(self, line: str, first: str) -> bool:
+        """The line that closes the quote, and any line of a narrow table, must begin with an id like the row's own too."""
+        if line.count(self._delimiter) < self._count - 1 or self._count < 2:
+            return False
+        closes = line.count('"') % 2 == 1
+        values = next(csv.reader([line.replace('"', "", 1) if closes else line], delimiter=self._delimiter))
+        fits = len(values) == self._count or (not self._exact and len(values) > self._count)
+        same = "9" in _shape(first) and _shape(values[0]) == _shape(first)
+        return fits and (same or (self._count >= _NARROW and not closes))
+
+
+def _shape(name: str) -> str:
+    """An id's form: ``s21`` and ``s7`` are both ``a9``."""
+    return re.sub(r"\d+", "9", re.sub(r"[^\W\d]+", "a", name.strip()))
 
 
 def _named(names: Sequence[str], values: list[str], exact: bool) -> dict[str, str]:
-    row = {name: value.strip() for name, value in zip(names, values, strict=False)}
+    row = {name: plain_word(value) for name, value in zip(names, values, strict=False)}
     if len(values) != len(names) and (exact or len(values) < len(names)):
         row[MISFIT] = f"{len(values)} fields, expected {len(names)}"
     return row
 
 
+def plain_word(word: str) -> str:
+    """A cell's word without the space around it: ``123.0`` and ``5.0414267e7`` are integers, pandas' words for nothing are empty."""
+    word = word.strip()
+    if word in _NOTHING:
+        return ""
+    if integral := _INTEGRAL.fullmatch(word):
+        return integral[1]
+    if _POWER.fullmatch(word) and (number := float(word)).is_integer() and abs(number) < 1 << 53:
+        return str(int(number))
+    return word
+
+
 def _json_rows(path: Path) -> Iterator[Row]:
-    with reading(path) as file:
-        for number, line in enumerate(lines_of(file, path), 1):
-            if line.strip():
-                yield number, _json_row(line)
-
-
-def _json_row(line: str) -> dict[str, str]:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return {MISFIT: "not JSON"}
-    return words_of(found) if isinstance(found, dict) else {MISFIT: "not a JSON object"}
+    for place, value in json_arrays.rows(path):
+        if isinstance(value, dict):
+            yield place, words_of(value)
+        else:
+            yield place, {MISFIT: "not JSON" if value is json_arrays.NOT_JSON else "not a JSON object"}
 
 
 def words_of(values: dict[str, Any]) -> dict[str, str]:
-    """JSON values as a table's words: null is empty, a list is joined by ``|``, an object stays JSON."""
-    return {name: _word(value) for name, value in values.items()}
+    """JSON or Parquet values as a table's words: null is empty, a list is joined by ``|``, an object stays JSON."""
+    return {name: word_of(value) for name, value in values.items()}
 
 
-def _word(value: Any) -> str:
+def word_of(value: Any) -> str:
+    if isinstance(value, str):
+        return plain_word(value)
     if value is None or value != value:  # null, or a table's NaN for it
         return ""
+    if isinstance(value, datetime):
+        return value.isoformat(" ")
+    if isinstance(value, date | time):
+        return value.isoformat()
     if isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
-        return "|".join(str(part) for part in value)
-    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return "|".join(word_of(part) for part in value)
+    if isinstance(value, Decimal):
+        return plain_word(str(value))
+    return plain_word(json.dumps(value, ensure_ascii=False, default=word_of))
 
 
 def parquet_library() -> tuple[Any, Any]:
@@ -128,18 +191,52 @@ def parquet_library() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def _parquet_rows(path: Path, check: Any) -> Iterator[Row]:
-    pa, parquet = parquet_library()
-    number = 0
+def _parquet_file(path: Path, pa: Any, parquet: Any) -> Any:
     try:
-        with parquet.ParquetFile(path, buffer_size=1 << 20) as file:
-            if check:
-                check(file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"row {number}", words_of(row)
+        return parquet.ParquetFile(path, buffer_size=1 << 20)
     except FileNotFoundError:
         raise SourceUnusable(f"{path}: no such file") from None
     except (pa.ArrowException, OSError) as error:
         raise SourceUnusable(f"{path}: not a readable Parquet file: {str(error)[:120]}") from None
+
+
+def _parquet_rows(path: Path, check: Any) -> Iterator[Row]:
+    pa, parquet = parquet_library()
+    number = 0
+    with _parquet_file(path, pa, parquet) as file:
+        names = [field.name for field in file.schema_arrow if _is_words(field.type, pa)]
+        if check:
+            check(names)
+        try:
+            for batch in file.iter_batches(batch_size=1024, columns=names):
+                columns = [_values(batch.column(name), pa) for name in names]
+                for values in zip(*columns, strict=True):
+                    number += 1
+                    yield f"row {number}", words_of(dict(zip(names, values, strict=True)))
+        except (pa.ArrowException, OSError) as error:
+            raise SourceUnusable(f"{path}: not a readable Parquet file: {str(error)[:120]}") from None
+
+
+def _is_words(kind: Any, pa: Any) -> bool:
+    """Whether a column's values can be words: not bytes, durations, or what holds them."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _is_words(kind.value_type, pa)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _is_words(kind.value_type, pa)
+    if types.is_struct(kind):
+        return all(_is_words(kind.field(i).type, pa) for i in range(kind.num_fields))
+    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean, types.is_null)
+    return any(is_one(kind) for is_one in (*plain, types.is_decimal, types.is_date, types.is_time, types.is_timestamp))
+
+
+def _values(column: Any, pa: Any) -> list[Any]:
+    """A column as Python's values; nanoseconds, which Python's times lack, are cut."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    elif pa.types.is_time64(column.type):
+        column = column.cast(pa.time64("us"), safe=False)
+    try:
+        return list(column.to_pylist())
+    except (ValueError, LookupError, ImportError):  # a time zone that this machine does not know: UTC serves
+        return list(column.cast(pa.timestamp("us")).to_pylist())

@@ -7,7 +7,6 @@ findings; ``labels=FILE`` names another file of ``chexbert_labels``.
 Written from the set's own documentation: no file of it was at hand.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from ...errors import SourceUnusable
 from ...folders import user_path
 from ...studies import Film, Study, split_of, view_of
-from .. import chexpert_labels, tables
+from .. import chexpert_labels, json_arrays, tables
 from ..chexpert_labels import Positives
 from ..entries import BadRow, Layout, Problem, Row, joined, usable
 from .manifest import split_word
@@ -48,16 +47,12 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
 
 
 def _labels(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """JSON lines, or one array of objects on a line of its own."""
-    with tables.reading(path) as file:
-        for number, line in enumerate(tables.lines_of(file, path), 1):
-            try:
-                found = json.loads(line)
-            except (ValueError, RecursionError):
-                raise SourceUnusable(f"{path}: line {number} is not JSON") from None
-            for row in found if isinstance(found, list) else [found]:
-                if isinstance(row, dict) and isinstance(row.get("path_to_image"), str):
-                    yield _stem(row["path_to_image"]), row
+    """JSON lines, or one array of objects."""
+    for place, row in json_arrays.rows(path):
+        if row is json_arrays.NOT_JSON:
+            raise SourceUnusable(f"{path}: line {place} is not JSON")
+        if isinstance(row, dict) and isinstance(row.get("path_to_image"), str):
+            yield _stem(row["path_to_image"]), row
 
 
 def _stem(name: str) -> str:

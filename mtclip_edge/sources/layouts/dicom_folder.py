@@ -61,7 +61,7 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
         raise SourceUnusable(f"{reports}: no such file")
     name = f"dicom:{folder.resolve().name}"
     notes = (f"reports from {reports.name}" if reports else "no table of reports: films without reports",)
-    return Layout(name, lambda: _entries(folder, reports, name), notes)
+    return Layout(name, lambda: _entries(folder, reports, name), (*notes, *(tables.notes_of(reports) if reports else ())))
 
 
 def _entries(folder: Path, reports: Path | None, source: str) -> Iterator[Item]:

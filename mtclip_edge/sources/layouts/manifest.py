@@ -41,7 +41,7 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
     # What a bundle will say of where a study came from: a name, not a path of this machine.
     name = f"manifest:{path.resolve().parent.name if path.name in NAMES else path.name}"
     rule = options.get("abnormal", "mesh")
-    return Layout(name, lambda: joined(lambda: _rows(path, name, rule)))
+    return Layout(name, lambda: joined(lambda: _rows(path, name, rule)), tables.notes_of(path))
 
 
 def _rows(path: Path, name: str, rule: str) -> Iterator[Row | Problem]:

@@ -14,6 +14,7 @@ from ...folders import user_path
 from ...studies import Film, Study, split_of, view_of
 from .. import tables
 from ..entries import Entry, Item, Layout, Problem
+from ..text_files import reading
 
 TABLE, TEST = "Data_Entry_2017*.csv*", "test_list.txt"
 COLUMNS = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", "Patient Gender", "View Position")
@@ -91,7 +92,7 @@ def _split(name: str, patient: str, test: set[int] | None) -> str:
 
 def _names(path: Path) -> set[int]:
     """Hashes of the film names of a list, a line each."""
-    with tables.reading(path) as file:
+    with reading(path) as file:
         return {hash(line.strip()) for line in file}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ...errors import SourceUnusable
 from ...folders import user_path
 from ...studies import Film, Study
+from .. import tables
 from ..entries import BadRow, Entry, Item, Layout, Problem, usable
 from ..json_arrays import entries as json_entries
 from .manifest import split_word
@@ -50,9 +51,9 @@ def _entries(file: Path, films: Path | None) -> Iterator[Item]:
 
 def _study(entry: dict[str, Any], key: str, place: str, films: Path | None, source: str) -> tuple[Study, tuple[Problem, ...]]:
     name = entry.get("id")
-    if not isinstance(name, str | int) or not str(name).strip():
+    if not isinstance(name, str | int | float) or not (name := tables.word_of(name)):
         raise BadRow("no id")
-    study_id, patient = _ids(entry, str(name).strip())
+    study_id, patient = _ids(entry, name)
     found, problems = [], []
     names = entry.get("image_path")
     for image in names if films and isinstance(names, list) else ():
@@ -69,7 +70,7 @@ def _study(entry: dict[str, Any], key: str, place: str, films: Path | None, sour
         findings=" ".join(report.split()) if isinstance(report, str) else "",
         split=split_word(key.strip()) or "test",
         source=source if "subject_id" not in entry else source.replace("r2gen:", "r2gen-mimic:"),  # whose reports are not public
-        extra={"r2gen_id": str(name).strip()},
+        extra={"r2gen_id": name},
     )
     return study, tuple(problems)
 
@@ -77,6 +78,6 @@ def _study(entry: dict[str, Any], key: str, place: str, films: Path | None, sour
 def _ids(entry: dict[str, Any], name: str) -> tuple[str, str]:
     """Study and patient: MIMIC's own numbers where they are there, Open-I's number before the first underscore, else the id itself."""
     if "subject_id" in entry and "study_id" in entry:
-        return str(entry["study_id"]), str(entry["subject_id"])
+        return tables.word_of(entry["study_id"]), tables.word_of(entry["subject_id"])
     match = _OPEN_I.fullmatch(name)
     return (match[1], match[1]) if match else (name, name)
