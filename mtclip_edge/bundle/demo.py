@@ -11,9 +11,9 @@ LOUD = "no bundle given: answering from the demo bundle (drawn films, invented r
 
 
 def resolve(bundle: Path | None) -> tuple[Path, bool]:
-    """The bundle to open, and whether it is the demo bundle because nobody named one. ``demo`` names it; a folder is ./demo.
+    """The bundle to open, and whether it is the demo bundle because nobody named one.
 
-    Errors: WrongOption where this installation holds no demo bundle.
+    ``demo`` names it; a folder called so is named by its whole path. Errors: WrongOption where this installation holds no demo bundle.
     """
     if bundle is not None and str(bundle) != WORD:
         return bundle, False
@@ -25,4 +25,5 @@ def resolve(bundle: Path | None) -> tuple[Path, bool]:
 def check_changeable(bundle: Path) -> None:
     """Errors: Refused for the demo bundle by its name: it is a part of the package."""
     if str(bundle) == WORD:
-        raise Refused("demo: the demo bundle stays as it is", "it is a part of the package", f"copy it first: cp -r {FOLDER} DIR")
+        why = "it is a part of the package, and has no text tower"
+        raise Refused("demo: the demo bundle stays as it is", why, "mtclip export RUN --out BUNDLE makes one that can be changed")

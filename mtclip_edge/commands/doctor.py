@@ -1,4 +1,4 @@
-"""``mtclip doctor``."""
+"""``mtclip doctor``: all checks of this machine printed; exit 1 where one is bad."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""``mtclip eval``."""
+"""``mtclip eval``: runs, bundles and backbones measured on one source, as a table or JSON."""
 
 from typing import Any
 

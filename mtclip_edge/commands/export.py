@@ -1,4 +1,4 @@
-"""``mtclip export``."""
+"""``mtclip export``: one run into one bundle, with the precisions and limits that the options name."""
 
 from . import options
 

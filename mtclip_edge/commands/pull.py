@@ -1,4 +1,4 @@
-"""``mtclip pull``."""
+"""``mtclip pull``: a backbone from the network into a folder."""
 
 from . import options
 

@@ -1,4 +1,4 @@
-"""``mtclip train``."""
+"""``mtclip train``: settings from options, variables and a file into one training."""
 
 from pathlib import Path
 
