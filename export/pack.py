@@ -3,23 +3,38 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256 as sha256_of
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mtclip_edge.bundle.bundle import MANIFEST, Bundle
 from mtclip_edge.bundle.generations import Change, commit, file_record, foreign_files, forget, locked, name_in, next_generation
-from mtclip_edge.bundle.licence import LICENCE, terms_of_use
+from mtclip_edge.bundle.licence import terms_of_use
+from mtclip_edge.bundle.manifest import (
+    PURPOSES,
+    TOWERS,
+    BackboneRecord,
+    CalibrationRecord,
+    EvidenceRecord,
+    FilmGateRecord,
+    FuseRecord,
+    IndexRecord,
+    Manifest,
+    MetricsRecord,
+    ModelPart,
+    PreprocessingRecord,
+    SitePart,
+)
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.export.fitted.film_gate import films_in, look, spread, write_gate
 from mtclip_edge.export.fitted.fusion_weight import tune
 from mtclip_edge.export.fitted.verdicts import measure
+from mtclip_edge.fields import Fields
 from mtclip_edge.files import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.index.report_store import ReportStore
 from mtclip_edge.indexing.build import build
@@ -44,8 +59,6 @@ from .proof import Proof
 from .quantization.ladder import CPU_ORDER, PRECISIONS
 from .quantization.quantize import tower_kind
 
-PURPOSES = ("research", "demo")
-TOWERS = ("image", "text")
 EXPLAIN = "explain.onnx"
 
 
@@ -107,29 +120,27 @@ def export(
         written = names.all()
         cleanup.callback(forget, out, written)
         film_graph = _graphs(run, backbone, dim, out, names, say)
-        manifest = _manifest(run, backbone, dim, out, names, text, purpose)
-        shaped, tokenizer = Preprocessing.from_dict(manifest["preprocessing"]), Tokenizer.of(out / names.tokenizer, manifest["tokenizer"])
+        model = _model_part(run, backbone, dim, out, names, text, purpose)
+        shaped, tokenizer = Preprocessing.of(model.preprocessing), Tokenizer.of(out / names.tokenizer, model.tokenizer)
         proof = Proof(run, backbone, dim, trained_on, shaped, tokenizer, budget or {}, say)
         encoders = proof.reference(*(out / names.graphs[tower, "fp32"] for tower in TOWERS))
         embedder = Embedder(*encoders, dim=dim, progress=progress)
-        built = build(change := Change(out, generation, written), manifest["model_id"], embedder, studies)
+        built = build(change := Change(out, generation, written), model.model_id, embedder, studies)
         held_out = _held_out(encoders[0], dim, studies, proof.validation)
-        manifest["fuse"] = _fusion(manifest, *held_out, out, built.record)
-        manifest["evidence"] = _evidence(manifest, *held_out, out, built.record)
-        manifest["film_gate"] = _film_gate(change, encoders[0], manifest, built.record, studies, proof, held_out[1], say)
-        manifest["graphs"], rows = _climb(proof, names, out, built.record, precision, TOWERS if text else TOWERS[:1])
-        manifest["explain"] = export_places(film_graph, encoders[0], proof.gate.films, out / names.explain, say)
-        manifest["parity"] = [row.to_dict() for row in rows]
+        fuse = _fusion(model, *held_out, out, built.record)
+        evidence = _evidence(model, *held_out, out, built.record)
+        film_gate = _film_gate(change, encoders[0], model, built.record, studies, proof, held_out[1], say)
+        graphs, rows = _climb(proof, names, out, built.record, precision, TOWERS if text else TOWERS[:1])
+        explain = export_places(film_graph, encoders[0], proof.gate.films, out / names.explain, say)
+        fitted = replace(model, fuse=fuse, evidence=evidence, film_gate=film_gate)
+        model = replace(fitted, graphs=graphs, explain=explain, parity=tuple(row.record() for row in rows))
         write_bytes(out / names.card, model_card(run, purpose, rows).encode())
         for problem in built.problems:
             say(f"left out: {problem}")
-        graphs = [name for tower in manifest["graphs"].values() if tower for name in tower.values()]
-        gate = [manifest["film_gate"]["file"]] if manifest["film_gate"] else []
-        places = [names.explain] if manifest["explain"] else []
-        kept = [*graphs, names.card, *built.names, *gate, *places, *([names.tokenizer] if text else [])]
-        bundle = commit(out, {**manifest, "generation": generation, "index": built.record}, kept)
+        manifest = Manifest(model, SitePart(built.record), generation, {})
+        bundle = commit(out, manifest, {*manifest.named, names.card})
         cleanup.pop_all()
-    say(f"{out}: {built.record['reports']} distinct reports of {built.record['studies']} studies")
+    say(f"{out}: {built.record.reports} distinct reports of {built.record.studies} studies")
     return bundle
 
 
@@ -145,10 +156,10 @@ def _graphs(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, say
 
 
 def _climb(
-    proof: Proof, names: Names, out: Path, index: dict[str, Any], precision: Sequence[str] | None, towers: Sequence[str]
+    proof: Proof, names: Names, out: Path, index: IndexRecord, precision: Sequence[str] | None, towers: Sequence[str]
 ) -> tuple[dict[str, dict[str, str] | None], list[Row]]:
     """The files of each tower's precisions that are packed, the fastest on a CPU first, and the gate's row of each."""
-    reports = np.asarray(np.load(out / index["vectors"], mmap_mode="r", allow_pickle=False)[: index["reports"]])
+    reports = np.asarray(np.load(out / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports])
     graphs: dict[str, dict[str, str] | None] = dict.fromkeys(TOWERS)
     rows: list[Row] = []
     for tower in towers:
@@ -160,26 +171,26 @@ def _climb(
     return graphs, rows
 
 
-def _manifest(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, text: bool, purpose: str) -> dict[str, Any]:
-    """The manifest without its graphs, parity, generation and index."""
-    return {
-        "purpose": purpose,
-        "notice": NOTICE,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "made_by": {"mtclip_edge": __version__},
-        "features": ["films", "reports", *(["text"] if text else [])],
-        "model_id": _model_id(run, backbone, dim, out, names),
-        "backbone": {key: run.record["backbone"].get(key) for key in ("name", "identity", *LICENCE, "aligned")},
-        "preprocessing": run.record["preprocessing"],
-        "dim": dim,
-        "abnormal_head": run.record["config"]["bce"] > 0,
-        "graphs": {},
-        "explain": None,
-        "tokenizer": {"file": names.tokenizer, **backbone.tokenizer.about()},
-        "calibration": run.record["calibration"],
-        "prefixes": [width for width in run.space.shape.prefixes if width < dim],
-        "metrics": {"split": "validation", **run.record["validation"]},
-    }
+def _model_part(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, text: bool, purpose: str) -> ModelPart:
+    """What is known before anything is fitted: graphs, parity and what validation films decide come later."""
+    calibration = run.record["calibration"]
+    return ModelPart(
+        purpose=purpose,
+        notice=NOTICE,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        made_by={"mtclip_edge": __version__},
+        features=("films", "reports", *(("text",) if text else ())),
+        model_id=_model_id(run, backbone, dim, out, names),
+        backbone=BackboneRecord.read(Fields(run.record["backbone"])),
+        preprocessing=PreprocessingRecord.read(Fields(run.record["preprocessing"])),
+        dim=dim,
+        abnormal_head=run.record["config"]["bce"] > 0,
+        graphs={},
+        tokenizer=backbone.tokenizer.record(names.tokenizer),
+        calibration=calibration and CalibrationRecord.read(Fields(calibration)),
+        prefixes=tuple(width for width in run.space.shape.prefixes if width < dim),
+        metrics=MetricsRecord.read(Fields(run.record["validation"])),
+    )
 
 
 def _held_out(films: FilmEncoder, dim: int, studies: Sequence[Study], validation: Sequence[Study]) -> tuple[Cases, FilmVectors]:
@@ -189,42 +200,42 @@ def _held_out(films: FilmEncoder, dim: int, studies: Sequence[Study], validation
     return cases.only(asked.read), asked
 
 
-def _evidence(manifest: dict[str, Any], cases: Cases, asked: FilmVectors, out: Path, index: dict[str, Any]) -> dict[str, Any]:
+def _evidence(model: ModelPart, cases: Cases, asked: FilmVectors, out: Path, index: IndexRecord) -> EvidenceRecord:
     """What a film's evidence is measured by: what the validation films got in the index just built."""
-    reports = np.load(out / index["vectors"], mmap_mode="r", allow_pickle=False)[: index["reports"]]
-    logits = asked.logits if manifest["abnormal_head"] else None
-    calibration = Calibration.of(manifest["calibration"])
-    return measure(cases, asked.vectors, logits, reports, calibration, file_record(out / index["vectors"])["sha256"])
+    reports = np.load(out / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports]
+    logits = asked.logits if model.abnormal_head else None
+    calibration = Calibration.of(model.calibration)
+    return measure(cases, asked.vectors, logits, reports, calibration, file_record(out / index.vectors).sha256)
 
 
-def _fusion(manifest: dict[str, Any], cases: Cases, asked: FilmVectors, out: Path, index: dict[str, Any]) -> dict[str, Any] | None:
+def _fusion(model: ModelPart, cases: Cases, asked: FilmVectors, out: Path, index: IndexRecord) -> FuseRecord | None:
     """The weight of ``query --fuse auto``, chosen on the run's validation films against the index just built; None without any."""
     if not len(asked.read):
         return None
-    vectors = np.load(out / index["vectors"], mmap_mode="r", allow_pickle=False)
-    with closing(ReportStore(out / index["store"], manifest["model_id"])) as store:
-        owner = np.array([report for report, _ in store.films_of(range(index["reports"]))], np.int64)
-    return tune(cases, asked.vectors, vectors[: index["reports"]], vectors[index["reports"] :], owner).to_dict()
+    vectors = np.load(out / index.vectors, mmap_mode="r", allow_pickle=False)
+    with closing(ReportStore(out / index.store, model.model_id)) as store:
+        owner = np.array([report for report, _ in store.films_of(range(index.reports))], np.int64)
+    return tune(cases, asked.vectors, vectors[: index.reports], vectors[index.reports :], owner).record()
 
 
 def _film_gate(
     change: Change,
     encoder: FilmEncoder,
-    manifest: dict[str, Any],
-    index: dict[str, Any],
+    model: ModelPart,
+    index: IndexRecord,
     studies: Sequence[Study],
     proof: Proof,
     held: FilmVectors,
     say: Say,
-) -> dict[str, Any] | None:
+) -> FilmGateRecord | None:
     """What judges films, fitted on films of the run's train split; those that the index holds are not embedded again."""
     path_of = {(study.study_id, film.name): film.path for study in studies for film in study.films}
-    vectors = np.load(change.path / index["vectors"], mmap_mode="r", allow_pickle=False)[index["reports"] :]
-    with closing(ReportStore(change.path / index["store"], manifest["model_id"])) as store:
+    vectors = np.load(change.path / index.vectors, mmap_mode="r", allow_pickle=False)[index.reports :]
+    with closing(ReportStore(change.path / index.store, model.model_id)) as store:
         known = {path_of[key]: vectors[row] for key, row in store.film_rows().items()}
     paths = films_in(proof.validation)
-    train = look(encoder, spread(films_in(proof.train)), manifest["dim"], known)
-    validation = look(encoder, paths, manifest["dim"], {paths[i]: vector for i, vector in zip(held.read, held.vectors, strict=True)})
+    train = look(encoder, spread(films_in(proof.train)), model.dim, known)
+    validation = look(encoder, paths, model.dim, {paths[i]: vector for i, vector in zip(held.read, held.vectors, strict=True)})
     return write_gate(change.file("film_gate"), train, validation, say)
 
 

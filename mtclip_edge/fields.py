@@ -109,8 +109,14 @@ class Fields:
 
         return dict(self._of(name, default, right, f"an object of at most {most} texts"))
 
-    def keys(self) -> list[str]:
-        return list(self._values)
+    def has(self, name: str) -> bool:
+        """Whether a field is there, null or not."""
+        return name in self._values
+
+    def given(self, name: str) -> bool:
+        """Whether a field is there and not null."""
+        self._read.add(name)
+        return self._values.get(name) is not None
 
     def rest(self) -> Mapping[str, Any]:
         """What was not read: fields of a version that knows more."""

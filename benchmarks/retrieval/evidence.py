@@ -43,7 +43,7 @@ def main() -> None:
     cases, vectors, logits = embedded(bundle, options.data, options.split)
     found = trusted(bundle, vectors, logits, [study.patient_id for study in cases.studies])
     assert found, "this bundle holds no rule for verdicts"
-    calibration = Calibration.of(bundle.manifest["calibration"])
+    calibration = Calibration.of(bundle.model.calibration)
     judged = Judged(cases, ModelOutput(vectors, logits, None, calibration, trusted=found))
     print("| figure | value | 95 % | random order | best order |\n|---|---|---|---|---|")
     drawn = judged.drawn(judged.selective())
@@ -67,7 +67,7 @@ def embedded(bundle: Bundle, source: str, split: str) -> tuple[Cases, np.ndarray
     precision = most_exact(bundle.precisions("image"))
     encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, choose("cpu"), precision)
     cases = Cases.of(of_split(open_source(source), split))
-    films = embed_films(encoder, [film.path for film in cases.films], bundle.manifest["dim"], silent)
+    films = embed_films(encoder, [film.path for film in cases.films], bundle.model.dim, silent)
     return cases.only(films.read), films.vectors, films.logits
 
 
@@ -87,11 +87,11 @@ def by_decision(judged: Judged, logits: np.ndarray) -> None:
 
 def votes(bundle: Bundle, cases: Cases, vectors: np.ndarray, logits: np.ndarray) -> None:
     """AURC with the vote of the ten nearest reports mixed in, less that of the head alone, on the same draws of patients."""
-    rule = bundle.manifest["evidence"]["trust"]
+    rule = bundle.model.evidence["trust"]
     patients = [study.patient_id for study in cases.studies]
     print()
     for weight in (0.25, 0.5, 1.0):
-        mixed = {**bundle.manifest["evidence"], "trust": {**rule, "vote_weight": weight}}
+        mixed = {**bundle.model.evidence, "trust": {**rule, "vote_weight": weight}}
         found = trusted(replace(bundle, manifest={**bundle.manifest, "evidence": mixed}), vectors, logits, patients)
         judged = Judged(cases, ModelOutput(vectors, logits, None, trusted=found))
         head, trust = (one for one in judged.drawn(judged.selective()) if one.figure.name.startswith("aurc"))
@@ -103,7 +103,7 @@ def percentiles(bundle: Bundle, vectors: np.ndarray) -> None:
     """The share of films whose best similarity lies in each tenth of the validation films', 0.1 each if they are alike."""
     known = ValidationReference.of(bundle.manifest).similarities
     assert known, "the reports have changed since the export"
-    reports = open_vectors(bundle, bundle.file(bundle.index["vectors"]))[: bundle.index["reports"]]
+    reports = open_vectors(bundle, bundle.file(bundle.index.vectors))[: bundle.index.reports]
     score = (vectors @ reports.T).max(axis=1)
     found = np.array([known.percentile(one) for one in score])
     share = np.histogram(found, np.linspace(0, 100, 11))[0] / len(found)

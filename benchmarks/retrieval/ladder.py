@@ -42,7 +42,7 @@ def main() -> None:
         tokenizer = Tokenizer.of(bundle.file(manifest["tokenizer"]["file"]), manifest["tokenizer"])
         preprocessing = Preprocessing.from_dict(manifest["preprocessing"])
         proof = Proof(run, backbone_of(run), manifest["dim"], open_sources(run.sources), preprocessing, tokenizer, {}, _say)
-        reports = np.load(bundle.file(bundle.index["vectors"]))[: bundle.index["reports"]]
+        reports = np.load(bundle.file(bundle.index.vectors))[: bundle.index.reports]
         for tower in options.towers.split(","):
             paths = {p: scratch / f"{tower}.{p}.onnx" for p in PRECISIONS} | {"fp32": bundle.graph(tower, "fp32")}
             feed = (proof.film_feeds() if tower == "image" else proof.text_feeds())[0]

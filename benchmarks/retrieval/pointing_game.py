@@ -127,7 +127,7 @@ def play(
     sentences = sorted(told | {absent(case) for case in cases})
     named_by = dict(zip(sentences, embedded(sentences, space, backbone), strict=True))
     common = reports.mean(axis=0)
-    places = Places.of(Graph(halves, space), halves.about())
+    places = Places.of(Graph(halves, space), halves.record("f"))
     rows: dict[str, list[tuple[float, float]]] = {}
 
     def add(way: str, values: np.ndarray, box: Box) -> None:

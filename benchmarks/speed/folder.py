@@ -67,7 +67,7 @@ def bare_session(bundle: Path, films: list[Path]) -> Callable[[], object]:
 
 def ours(bundle: Path, films: list[Path]) -> Callable[[], object]:
     encoder = _encoder(bundle)
-    return lambda: embed_films(encoder, films, Bundle.open(bundle).manifest["dim"], silent)
+    return lambda: embed_films(encoder, films, Bundle.open(bundle).model.dim, silent)
 
 
 def answers(bundle: Path, films: list[Path]) -> Callable[[], object]:
@@ -79,7 +79,7 @@ def answers(bundle: Path, films: list[Path]) -> Callable[[], object]:
 def plain_loop(run_path: Path, bundle: Path, films: list[Path]) -> Callable[[], object]:
     """What one writes first: open, resize, normalise, stack, forward."""
     run, opened = load_run(run_path), Bundle.open(bundle)
-    graph = FilmGraph(backbone_of(run), run.space, opened.manifest["dim"]).eval()
+    graph = FilmGraph(backbone_of(run), run.space, opened.model.dim).eval()
     how = opened.preprocessing
     mean, std = (torch.tensor(values)[:, None, None] for values in (how.mean, how.std))
 

@@ -35,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(threads())
     bundle, run = Bundle.open(options.bundle), load_run(options.run)
-    graph = FilmGraph(backbone_of(run), run.space, bundle.manifest["dim"]).eval()
+    graph = FilmGraph(backbone_of(run), run.space, bundle.model.dim).eval()
     size = bundle.preprocessing.size
     for batch in map(int, options.batches.split(",")):
         pixels = np.random.default_rng(0).normal(0, 1, (batch, 3, size, size)).astype(np.float32)

@@ -6,14 +6,14 @@ A new film of the same kind is above it with a probability of at most ``share``;
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...bundle.bundle import Bundle
 from ...bundle.generations import changing, commit
+from ...bundle.manifest import FilmGateRecord, GaussianRecord
 from ...errors import FilmUnreadable, SourceUnusable
 from ...files import replace_with
 from ...films.gate import GRID, FilmGate, Gaussian, Thresholds, layout_of, mirrored
@@ -110,7 +110,7 @@ def threshold(scores: np.ndarray, share: float) -> float | None:
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else None
 
 
-def write_gate(path: Path, train: GateInputs, validation: GateInputs, say: Say) -> dict[str, Any] | None:
+def write_gate(path: Path, train: GateInputs, validation: GateInputs, say: Say) -> FilmGateRecord | None:
     """Fit a gate and write its numbers; gives the manifest's ``film_gate`` entry, None where the films are too few for any threshold."""
     counts = f"fitted on {len(train.vectors)} training films, thresholds from {len(validation.vectors)} validation films"
     if len(train.vectors) < LEAST_FITTED or len(validation.vectors) < FEWEST_HELD:
@@ -128,13 +128,12 @@ def _save(file: Path, numbers: np.ndarray) -> None:
         np.save(out, numbers, allow_pickle=False)
 
 
-def _record(file: str, gate: FilmGate, train: int, validation: int) -> dict[str, Any]:
+def _record(file: str, gate: FilmGate, train: int, validation: int) -> FilmGateRecord:
     """The manifest's ``film_gate`` entry."""
-    parts = {"layout": gate.layout, "embedding": gate.embedding}
-    shapes = {name: {"dim": len(p.mean), "axes": len(p.axes), "rest": p.rest} for name, p in parts.items()}
+    layout, embedding = (GaussianRecord(len(p.mean), len(p.axes), p.rest) for p in (gate.layout, gate.embedding))
     films = {"train": train, "validation": validation}
     shares = {"layout_warn": LAYOUT_WARN, "layout_reject": LAYOUT_REJECT, "embedding_warn": EMBEDDING_WARN, "mirror_warn": MIRROR_WARN}
-    return {"file": file, **shapes, "thresholds": asdict(gate.thresholds), "shares": shares, "films": films}
+    return FilmGateRecord(file, layout, asdict(gate.thresholds), shares, films, embedding)
 
 
 def spread(paths: Sequence[Path], most: int = MOST_FITTED) -> list[Path]:
@@ -153,13 +152,14 @@ def refit(path: Path, train: Sequence[Study], validation: Sequence[Study], *, sa
     """
     with changing(path) as (bundle, change):
         encoder, _ = open_film_encoder(bundle, choose("cpu"), most_exact(bundle.precisions("image")))
-        dim = bundle.manifest["dim"]
+        dim = bundle.model.dim
         seen = look(encoder, spread(films_in(train)), dim, progress=progress)
         held = look(encoder, films_in(validation), dim, progress=progress)
         entry = write_gate(change.file("film_gate"), seen, held, say)
         if entry is None:
             raise SourceUnusable(f"{path}: no film gate can be fitted on so few films")
-        before = bundle.manifest.get("film_gate")
-        kept = set(bundle.manifest["files"]) - ({before["file"]} if before else set())
-        manifest = {**bundle.manifest, "generation": change.generation, "film_gate": entry}
-        return commit(path, manifest, [*kept, entry["file"]], known=bundle.manifest["files"])
+        before = bundle.model.film_gate
+        kept = set(bundle.manifest.files) - ({before.file} if before else set())
+        model = replace(bundle.model, film_gate=entry)
+        manifest = replace(bundle.manifest, generation=change.generation, model=model)
+        return commit(path, manifest, kept | {entry.file})

@@ -1,12 +1,12 @@
 """What a film's evidence is measured by, made from validation films when a bundle is exported. Test films have no part in it."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from ...bundle.manifest import EvidenceRecord
 from ...evaluation.cases import Cases
-from ...evaluation.metrics import isotonic, top_k, weighted_aurc
+from ...evaluation.metrics import isotonic, top_k
 from ...evidence.calibration import Calibration
 from ...evidence.validation_reference import LEAST, Similarities
 from ...evidence.verdict import (
@@ -18,19 +18,18 @@ from ...evidence.verdict import (
     TrustRule,
     against,
     fitted_temperature,
+    trust_in,
     vote_of,
 )
 
 Array = np.ndarray
 CONFIDENT_RISK = 0.10  # of the decisions called confident at most one in ten was wrong
 ABSTAIN_RISK = 0.45  # where decisions were wrong nearly as often as a coin
-VOTE_WEIGHTS = (0.25, 0.5)
-_DRAWS, _SEED = 1000, 0
 
 
 def measure(
     cases: Cases, vectors: Array, logits: Array | None, reports: Array, calibration: Calibration | None, searched: str
-) -> dict[str, Any]:
+) -> EvidenceRecord:
     """The manifest's ``evidence``: of validation films against the reports of the bundle, own patients left out.
 
     Unit vectors ``vectors`` float32 [films, dim] and ``reports`` float32 [reports, dim]; ``logits`` float32 [films] or None where the
@@ -45,19 +44,19 @@ def measure(
     if logits is not None and calibration and not why:
         rare = np.array([best is not None and best.percentile(score) < RARE for score in scores[:, 0]])
         rule = fit(cases, calibration.probability(logits), vote, rare)
-    return {
-        "films": int(found.sum()),
-        "searched": searched,
-        "temperature": temperature,
-        "best_scores": list(best.best) if best else None,
-        "best_scores_why": "" if best else f"fewer than {LEAST} validation films",
-        "trust": rule.to_dict() if rule else None,
-        "trust_why": why,
-    }
+    return EvidenceRecord(
+        films=int(found.sum()),
+        searched=searched,
+        temperature=temperature,
+        best_scores=best.best if best else None,
+        best_scores_why="" if best else f"fewer than {LEAST} validation films",
+        trust=rule.record() if rule else None,
+        trust_why=why,
+    )
 
 
 def fit(cases: Cases, probability: Array, vote: Array, rare: Array) -> TrustRule:
-    """Weight of the vote, thresholds, and what they are worth, from float [films] probability and vote; unlabelled films say nothing.
+    """Thresholds, and what they are worth, from float [films] probability and vote; unlabelled films say nothing.
 
     ``rare`` bool [films]: whether a film is less like any report than nearly all others.
     """
@@ -65,11 +64,8 @@ def fit(cases: Cases, probability: Array, vote: Array, rare: Array) -> TrustRule
     probability, vote, labels = probability[known], vote[known], cases.labels[known]
     doubt = rare[known] | against(probability, vote, index_share(cases))
     wrong = ((probability >= 0.5) != (labels == 1)).astype(float)
-    weight, why = _vote_weight(probability, vote, wrong, np.array([study.patient_id for study in cases.studies])[known])
-    rule = TrustRule(weight, why, None, None, {})
-    trust = rule.trust(probability, vote)
-    confident, abstain = thresholds(trust, wrong)
-    rule = replace(rule, confident=confident, abstain=abstain)
+    trust = trust_in(probability)
+    rule = TrustRule(*thresholds(trust, wrong), {})
     verdict = rule.verdicts(trust, doubt)
     return replace(rule, validation={name: _measured(wrong, verdict == place) for place, name in enumerate(VERDICTS)})
 
@@ -101,20 +97,6 @@ def _nearest(cases: Cases, vectors: Array, reports: Array) -> tuple[Array, Array
     best = top_k(score, VOTERS, cases.foreign)
     scores = np.where(best >= 0, np.take_along_axis(score, best, axis=1), -np.inf).astype(np.float64)
     return scores, np.where(best >= 0, np.take_along_axis(cases.report_labels, best, axis=1), -1)
-
-
-def _vote_weight(probability: Array, vote: Array, wrong: Array, patients: Array) -> tuple[float, str]:
-    """The weight that lowers the area under the risk-coverage curve most, if it does so surely (bootstrap by patient); else 0."""
-    groups, place = np.unique(patients, return_inverse=True)
-    drawn = np.random.default_rng(_SEED).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), _DRAWS)
-    count = np.vstack([np.ones((1, len(wrong))), drawn[:, place]])
-    areas = {w: weighted_aurc(TrustRule(w, "", None, None, {}).trust(probability, vote), wrong, count) for w in (0.0, *VOTE_WEIGHTS)}
-    weight = min(VOTE_WEIGHTS, key=lambda w: areas[w][0])
-    gain = areas[weight] - areas[0.0]
-    low, high = np.nanquantile(gain[1:], [0.025, 0.975])
-    if not high < 0:
-        return 0.0, f"on {len(wrong)} validation films no weight of the vote is surely better than the head alone"
-    return weight, f"AURC {gain[0]:+.3f} [{low:+.3f}, {high:+.3f}] on {len(wrong)} validation films"
 
 
 def _measured(wrong: Array, asked: Array) -> Measured:

@@ -7,12 +7,12 @@ is kept only where features pooled by the runtime give the film's own embedding.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mtclip_edge.bundle.manifest import PlacesRecord
 from mtclip_edge.errors import ParityFailed
 from mtclip_edge.evidence.place_graph import PLACE_EMBEDDING, PLACE_FEATURES, Places
 from mtclip_edge.inference.device import choose, open_session
@@ -38,7 +38,7 @@ class PlacesGraph(nn.Module):
         return prefix(self.space.embed_films(self._halves.each(features)), self.dim)
 
 
-def export_places(graph: FilmGraph, films: FilmEncoder, pictures: Sequence[np.ndarray], target: Path, say: Say) -> dict[str, Any] | None:
+def export_places(graph: FilmGraph, films: FilmEncoder, pictures: Sequence[np.ndarray], target: Path, say: Say) -> PlacesRecord | None:
     """Write the graph and give the manifest's ``explain`` entry; None, with a line, for a tower that cannot be split.
 
     ``films`` is the fp32 encoder, ``pictures`` grey films to try both on. Errors: ParityFailed.
@@ -49,7 +49,7 @@ def export_places(graph: FilmGraph, films: FilmEncoder, pictures: Sequence[np.nd
     example = torch.rand(EXAMPLE_BATCH, graph.halves.channels, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("rows", min=1, max=65536)},)
     export_graph(PlacesGraph(graph), (example,), [PLACE_FEATURES], [PLACE_EMBEDDING], shapes, target)
-    about = {"file": target.name, **graph.halves.about()}
+    about = graph.halves.record(target.name)
     _prove(films, Places.of(open_session(target, choose("cpu"))[0], about), pictures[:TRIED_ON], target.name)
     return about
 

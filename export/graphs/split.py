@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtclip_edge.bundle.manifest import PlacesRecord
 from mtclip_edge.evidence.place_graph import AVERAGE, FIRST, IMAGE, TOKENS
 
 from .first_token import Cut, cut_open_clip, cut_timm
@@ -34,9 +35,9 @@ class Split:
     pooling: str
     last: nn.Module | None = None
 
-    def about(self) -> dict[str, Any]:
+    def record(self, file: str) -> PlacesRecord:
         """As the manifest holds it."""
-        return {"layout": self.layout, "grid": list(self.grid), "before": self.before, "pooling": self.pooling}
+        return PlacesRecord(file, self.layout, self.grid, self.before, self.pooling)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
 
+from mtclip_edge.bundle.manifest import ParityRecord
 from mtclip_edge.errors import ParityFailed, WrongOption, not_among
 
 BATCHES = (1, 2, 7)
@@ -112,9 +112,9 @@ class Row:
         made = f" ({self.how})" if self.how else ""
         return f"{self.tower} {self.precision}{made}: {', '.join(parts)}; {self.count} {self.inputs}"
 
-    def to_dict(self) -> dict[str, Any]:
-        interval = self.recall_interval
-        return {**asdict(self), "batches": list(self.batches), "recall_interval": list(interval) if interval else None}
+    def record(self) -> ParityRecord:
+        """As the manifest holds it."""
+        return ParityRecord(**asdict(self))
 
 
 def _size(value: float | None) -> float | None:

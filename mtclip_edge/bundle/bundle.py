@@ -14,24 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArtefactDamaged, ArtefactIncompatible, NotABundle
+from ..fields import Mistyped
 from ..files import parts_sha256, sha256
-from ..inference.preprocessing import Preprocessing
+from .manifest import FORMAT, IndexRecord, Manifest, ModelPart
 
-FORMAT = 1
 MANIFEST = "manifest.json"
-# What every reader relies on; the rest is for people.
-_REQUIRED: dict[str, type] = {
-    "purpose": str,
-    "generation": int,
-    "model_id": str,
-    "backbone": dict,
-    "preprocessing": dict,
-    "dim": int,
-    "abnormal_head": bool,
-    "graphs": dict,
-    "index": dict,
-    "files": dict,
-}
 
 
 @dataclass(frozen=True)
@@ -39,41 +26,46 @@ class Bundle:
     """An open manifest. ``file`` gives paths whose bytes have been checked."""
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
+    self_sha256: str
     _checked: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path) -> "Bundle":
         """Read and check the manifest. Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible."""
-        return cls(path, read_manifest(path))
+        return cls(path, *read_manifest(path))
 
     @property
     def identity(self) -> str:
-        return f"sha256:{self.manifest['self_sha256']}"
+        return f"sha256:{self.self_sha256}"
 
     @property
     def demo(self) -> bool:
-        return self.manifest["purpose"] == "demo"
+        return self.manifest.model.purpose == "demo"
 
     @property
     def generation(self) -> int:
-        return self.manifest["generation"]
+        return self.manifest.generation
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        return Preprocessing.from_dict(self.manifest["preprocessing"])
+    def model(self) -> ModelPart:
+        """What the maker of the model wrote."""
+        return self.manifest.model
 
     @property
-    def index(self) -> Mapping[str, Any]:
-        return self.manifest["index"]
+    def index(self) -> IndexRecord:
+        """What is searched."""
+        return self.manifest.site.index
 
     def precisions(self, tower: str) -> list[str]:
         """The precisions packed of a tower, the one that ``auto`` takes first; none for a tower that was left out."""
-        return list(self.manifest["graphs"].get(tower) or ())
+        return list(self.model.graphs.get(tower) or ())
 
     def graph(self, tower: str, precision: str) -> Path:
         """The checked ONNX file of a tower (``image`` or ``text``)."""
-        return self.file(self.manifest["graphs"][tower][precision])
+        files = self.model.graphs[tower]
+        assert files is not None, tower
+        return self.file(files[precision])
 
     def file(self, name: str) -> Path:
         """A file of the bundle whose size and SHA-256 are what the manifest says. Errors: ArtefactDamaged."""
@@ -84,7 +76,7 @@ class Bundle:
 
     def verify(self) -> Iterator[tuple[str, ArtefactDamaged | None]]:
         """Read every file; yields each name with what is wrong with it, or None."""
-        for name in self.manifest["files"]:
+        for name in self.manifest.files:
             try:
                 self._check(name)
                 yield name, None
@@ -92,14 +84,14 @@ class Bundle:
                 yield name, damage
 
     def _check(self, name: str) -> None:
-        path, expected = self.path / name, self.manifest["files"][name]
+        path, expected = self.path / name, self.manifest.files[name]
         try:
             size = path.stat().st_size
-            digest = digest_of(path, "parts" in expected) if size == expected["size"] else f"{size} bytes"
+            digest = digest_of(path, expected.parts is not None) if size == expected.size else f"{size} bytes"
         except OSError as error:
             raise ArtefactDamaged(f"{path}: cannot be read ({error.strerror})", hint=_REPAIR) from None
-        if digest != expected["sha256"]:
-            wanted = expected["sha256"][:16] if size == expected["size"] else f"{expected['size']} bytes"
+        if digest != expected.sha256:
+            wanted = expected.sha256[:16] if size == expected.size else f"{expected.size} bytes"
             raise ArtefactDamaged(f"{path}: damaged", f"expected {wanted}, found {digest[:16]}", _REPAIR)
 
 
@@ -110,7 +102,8 @@ def digest_of(path: Path, in_parts: bool) -> str:
     return parts_sha256(path) if in_parts else sha256(path)
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> tuple[Manifest, str]:
+    """The manifest in a directory, and its hash of itself."""
     file = path / MANIFEST
     try:
         raw = file.read_bytes()
@@ -120,22 +113,23 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ArtefactDamaged(f"{file}: cannot be read ({error.strerror})") from None
     try:
-        manifest = json.loads(raw)
-        newer = manifest["format"] > FORMAT
+        values = json.loads(raw)
+        newer = values["format"] > FORMAT
         # The second: a blank more or less changes no meaning, and is damage all the same.
-        whole = manifest.get("self_sha256") == self_hash(manifest) and raw == serialized(manifest)
+        whole = values.get("self_sha256") == self_hash(values) and raw == serialized(values)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ArtefactDamaged(f"{file}: damaged (not a manifest)", hint=_REPAIR) from None
     if newer:
         from ..installation import upgrade_hint
 
-        what = f"{path}: bundle format {manifest['format']}, this version reads up to {FORMAT}"
+        what = f"{path}: bundle format {values['format']}, this version reads up to {FORMAT}"
         raise ArtefactIncompatible(what, hint=upgrade_hint())
     if not whole:
         raise ArtefactDamaged(f"{file}: damaged (its own hash does not match)", hint=_REPAIR)
-    if missing := [name for name, kind in _REQUIRED.items() if not isinstance(manifest.get(name), kind) or manifest[name] == {}]:
-        raise ArtefactDamaged(f"{file}: damaged (no {missing[0]})", hint=_REPAIR)
-    return manifest
+    try:
+        return Manifest.read(values), values["self_sha256"]
+    except Mistyped as wrong:
+        raise ArtefactDamaged(f"{file}: damaged ({wrong})", hint=_REPAIR) from None
 
 
 def serialized(manifest: Mapping[str, Any]) -> bytes:

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArtefactDamaged, MtclipError, NotABundle, Refused
 from ..files import PART, private_dir, write_bytes
 from ..progress import Progress, silent
-from .bundle import FORMAT, MANIFEST, Bundle, digest_of, read_manifest, self_hash, serialized
+from .bundle import MANIFEST, Bundle, digest_of, read_manifest, self_hash, serialized
+from .manifest import FileRecord, Manifest
 
 # What a writer may remove when no manifest names it any more: our own names, nothing else.
 _OURS = re.compile(
@@ -18,10 +20,10 @@ _OURS = re.compile(
 )
 
 
-def file_record(path: Path) -> dict[str, Any]:
+def file_record(path: Path) -> FileRecord:
     """Size and hash as the manifest holds them; ``parts`` is the size of the parts of a file that is hashed in parts."""
-    parts = path.stat().st_size > PART
-    return {"size": path.stat().st_size, "sha256": digest_of(path, parts), **({"parts": PART} if parts else {})}
+    size = path.stat().st_size
+    return FileRecord(size, digest_of(path, size > PART), PART if size > PART else None)
 
 
 @contextmanager
@@ -38,19 +40,17 @@ def locked(path: Path) -> Iterator[None]:
         raise Refused(f"{path}: another process is writing to this bundle", hint="wait until it is done") from None
 
 
-def commit(
-    path: Path, manifest: Mapping[str, Any], names: list[str], *, known: Mapping[str, Any] | None = None, strictly: bool = False
-) -> Bundle:
+def commit(path: Path, manifest: Manifest, names: Iterable[str], *, strictly: bool = False) -> Bundle:
     """Publish a generation whose files lie in ``path`` already, then remove what no manifest names. Call it under ``locked``.
 
-    ``known`` holds the records of files that were published before, which never change. What cannot be removed now is removed by the
-    next writer; ``strictly`` it is named (Refused) although the generation is published.
+    ``manifest.files`` may hold the records of files that were published before, which never change; of ``names`` the others are
+    hashed here. What cannot be removed now is removed by the next writer; ``strictly`` it is named (Refused) although the generation
+    is published.
     """
-    known = known or {}
-    files = {name: known.get(name) or file_record(path / name) for name in sorted(names)}
-    content = {**manifest, "format": FORMAT, "files": files}
-    content["self_sha256"] = self_hash(content)
-    write_bytes(path / MANIFEST, serialized(content))
+    files = {name: manifest.files.get(name) or file_record(path / name) for name in sorted(names)}
+    values = replace(manifest, files=files).to_dict()
+    values["self_sha256"] = self_hash(values)
+    write_bytes(path / MANIFEST, serialized(values))
     held = sweep(path, files)
     if held and strictly:
         raise Refused(
@@ -76,7 +76,7 @@ def _removed(path: Path) -> bool:
 def forget(path: Path, names: Iterable[str]) -> None:
     """Remove what a failed writer wrote, but nothing that the manifest on disk names: it may have failed just after its commit."""
     try:
-        kept = set(read_manifest(path)["files"])
+        kept = set(read_manifest(path)[0].files)
     except NotABundle:
         kept = set()
     except MtclipError:  # a manifest that cannot be read: whatever it names must stay
@@ -139,7 +139,7 @@ def changing(path: Path, progress: Progress = silent) -> Iterator[tuple[Bundle, 
     with locked(path):
         bundle = Bundle.open(path)
         # A writer killed after its commit left what it had replaced, a removed patient's texts perhaps.
-        sweep(path, bundle.manifest["files"])
+        sweep(path, bundle.manifest.files)
         written: list[str] = []
         try:
             yield bundle, Change(path, next_generation(path), written, progress)

@@ -116,4 +116,4 @@ def _change(bundle: Path, change: "Callable[[ProgressBars], Bundle]") -> None:
     with ProgressBars() as bars:
         changed = change(bars)
         counts = changed.index
-        bars.say(f"{changed.path}: {counts['reports']} distinct reports of {counts['studies']} studies, generation {changed.generation}")
+        bars.say(f"{changed.path}: {counts.reports} distinct reports of {counts.studies} studies, generation {changed.generation}")

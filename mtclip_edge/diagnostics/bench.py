@@ -52,7 +52,7 @@ def bench(path: Path, films: Path | None = None, *, say: Say = silent) -> dict[s
         say("search")
         return {
             "schema": SCHEMA,
-            "bundle": {"id": bundle.identity, "backbone": bundle.manifest["backbone"]["name"], "reports": bundle.index["reports"]},
+            "bundle": {"id": bundle.identity, "backbone": bundle.model.backbone.name, "reports": bundle.index.reports},
             "machine": _machine(),
             "films": {"count": len(paths), "source": str(films) if films else "drawn"},
             "cold": cold,
@@ -175,7 +175,7 @@ def _search(path: Path) -> dict[str, float | None]:
     medians: dict[str, float | None] = {}
     for name, exact in (("hnsw", False), ("exact", True)):
         with Retriever.open(path, device="cpu", exact=exact) as retriever:
-            vectors = np.random.default_rng(0).normal(0, 1, (64, retriever.bundle.manifest["dim"])).astype(np.float32)
+            vectors = np.random.default_rng(0).normal(0, 1, (64, retriever.bundle.model.dim)).astype(np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             turn = iter(range(10**9))
             times = _repeated(lambda turn=turn, vectors=vectors, r=retriever: r.nearest(vectors[next(turn) % 64], 10))  # type: ignore[misc]

@@ -158,7 +158,7 @@ def _bundles() -> Iterator[Check]:
             yield Check(name, "note" if path == DEMO else "bad", error.what)
         else:
             index = bundle.index
-            yield Check(name, "ok", f"{path}: {index['reports']} reports, generation {bundle.generation}")
+            yield Check(name, "ok", f"{path}: {index.reports} reports, generation {bundle.generation}")
 
 
 def _version(package: str) -> str | None:

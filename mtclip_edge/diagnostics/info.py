@@ -25,8 +25,8 @@ def describe(path: Path) -> dict[str, Any]:
         bundle = Bundle.open(path)
     except NotABundle as error:
         raise NotABundle(error.what.replace("not a bundle", "neither a bundle nor a run"), hint=error.hint) from None
-    size = sum(entry["size"] for entry in bundle.manifest["files"].values())
-    return {"schema": SCHEMA, "kind": "bundle", "path": str(path), "id": bundle.identity, "bytes": size, **bundle.manifest}
+    size = sum(entry.size for entry in bundle.manifest.files.values())
+    return {"schema": SCHEMA, "kind": "bundle", "path": str(path), "id": bundle.identity, "bytes": size, **bundle.manifest.to_dict()}
 
 
 def summary_lines(record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -55,7 +55,7 @@ def heat_of(retriever: Retriever) -> Callable[[QueryResult], bytes | None]:
     def heat(answer: QueryResult) -> bytes | None:
         if answer.explain is not None:
             return answer.explain.png(SIDE)
-        if answer.grey is None or not answer.reports or not retriever.bundle.manifest.get("explain"):
+        if answer.grey is None or not answer.reports or not retriever.bundle.model.explain:
             return None
         return retriever.explain_grey(answer.grey, answer).png(SIDE)
 
@@ -65,13 +65,13 @@ def heat_of(retriever: Retriever) -> Callable[[QueryResult], bytes | None]:
 def provenance(retriever: Retriever, result: QueryResult) -> dict[str, str]:
     """What made an answer, by name."""
     manifest, facts, device = retriever.bundle.manifest, result.bundle, result.device
-    prepared = ", ".join(f"{name} {value}" for name, value in manifest["preprocessing"].items() if name not in ("mean", "std"))
+    prepared = ", ".join(f"{name} {value}" for name, value in manifest.model.preprocessing.to_dict().items() if name not in ("mean", "std"))
     fuse = f"weight {facts.fuse.weight} ({facts.fuse.why})" if facts.fuse.weight else "not used"
     return {
         "answered": datetime.now().astimezone().isoformat(timespec="seconds"),
         "bundle": facts.identity,
-        "bundle made": f"{manifest.get('created', 'unknown')}, generation {manifest['generation']}",
-        "model": f"{facts.backbone}, {manifest['model_id']}",
+        "bundle made": f"{manifest.model.created or 'unknown'}, generation {manifest.generation}",
+        "model": f"{facts.backbone}, {manifest.model.model_id}",
         "searched": f"{facts.reports} distinct reports of {facts.studies} studies: {facts.search.used}, {facts.search.why}",
         "films of reports": fuse,
         "preprocessing": prepared,

@@ -19,6 +19,7 @@ from ..inference.device import Device, choose
 from ..inference.embed_films import embed_films
 from ..inference.encoders import FilmEncoder, open_text_encoder
 from ..inference.precision import GPU_ONLY
+from ..inference.preprocessing import Preprocessing
 from ..progress import Progress, Say, silent
 from ..sources.source import Reading
 from ..studies import SPLITS, Study
@@ -76,18 +77,18 @@ def bundle_models(
         if precision in GPU_ONLY and chosen.used == "cpu":
             say(f"left out: {precision} is not for a CPU")
             continue
-        encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, chosen, precision)
-        films = embed_films(encoder, [film.path for film in cases.films], bundle.manifest["dim"], progress)
+        encoder = FilmEncoder.load(bundle.graph("image", precision), Preprocessing.of(bundle.model.preprocessing), chosen, precision)
+        films = embed_films(encoder, [film.path for film in cases.films], bundle.model.dim, progress)
         name_unread(films.problems, len(films.read), silent if models else say)
-        manifest, read = bundle.manifest, cases.only(films.read)
-        logits = films.logits if manifest["abnormal_head"] else None
+        model, read = bundle.model, cases.only(films.read)
+        logits = films.logits if model.abnormal_head else None
         patients = [study.patient_id for study in read.studies]
         embedded = ModelOutput(
             films.vectors,
             logits,
             _reports(bundle, precision, chosen, cases, silent if models else say, progress),
-            Calibration.of(manifest["calibration"]),
-            prefixes=tuple(manifest.get("prefixes", ())),
+            Calibration.of(model.calibration),
+            prefixes=model.prefixes,
             trusted=trusted(bundle, films.vectors, logits, patients) if logits is not None else None,
         )
         search = search or _search_note(bundle, films.vectors)
@@ -120,23 +121,23 @@ def _search_note(bundle: Bundle, films: np.ndarray) -> str:
     exact, quick = (_searched(bundle, exact) for exact in (True, False))
     if quick.choice.used == "exact":
         return f"exact search: {quick.choice.why}"
-    with closing(ReportStore(bundle.file(bundle.index["store"]), bundle.manifest["model_id"])) as store:
+    with closing(ReportStore(bundle.file(bundle.index.store), bundle.model.model_id)) as store:
         found = [[set(index.search_reports(film, 10, store.report_ids).rows) for index in (quick, exact)] for film in films]
     overlap = np.mean([len(a & b) / len(b) for a, b in found])
-    return f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in its {bundle.index['reports']} reports"
+    return f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in its {bundle.index.reports} reports"
 
 
 def _searched(bundle: Bundle, exact: bool) -> Index:
     """The bundle's reports, compared one by one or by its graph where that can be used."""
     wanted = choose_index_search(bundle, exact, None)
     graph: Future[Path] | None = None
-    if wanted.used == "hnsw":
+    if wanted.used == "hnsw" and (record := bundle.index.hnsw):
         graph = Future()
         try:
-            graph.set_result(bundle.file(bundle.index["hnsw"]["file"]))
+            graph.set_result(bundle.file(record.file))
         except ArtefactDamaged as damage:
             graph.set_exception(damage)
-    return open_index(bundle, bundle.file(bundle.index["vectors"]), graph, wanted)
+    return open_index(bundle, bundle.file(bundle.index.vectors), graph, wanted)
 
 
 def of_split(reading: Reading, split: str) -> list[Study]:

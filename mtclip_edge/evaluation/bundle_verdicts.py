@@ -8,7 +8,7 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..evidence.calibration import Calibration
 from ..evidence.validation_reference import ValidationReference
-from ..evidence.verdict import RARE, VOTERS, FilmVerdicts, against, vote_of
+from ..evidence.verdict import RARE, VOTERS, FilmVerdicts, against, trust_in, vote_of
 from ..index.index import Index, SearchChoice
 from ..index.opening import open_vectors
 from ..index.report_store import ReportStore
@@ -23,12 +23,12 @@ def trusted(bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[st
     Reports that only a film's own patient has are left out. What the film itself was judged has no part in it.
     """
     standards = ValidationReference.of(bundle.manifest)
-    calibration = Calibration.of(bundle.manifest["calibration"])
+    calibration = Calibration.of(bundle.model.calibration)
     if standards.rule is None or calibration is None:
         return None
     about = bundle.index
-    index = Index(open_vectors(bundle, bundle.file(about["vectors"])), about["reports"], None, 0, SearchChoice("exact", "eval"))
-    with closing(ReportStore(bundle.file(about["store"]), bundle.manifest["model_id"])) as store:
+    index = Index(open_vectors(bundle, bundle.file(about.vectors)), about.reports, None, 0, SearchChoice("exact", "eval"))
+    with closing(ReportStore(bundle.file(about.store), bundle.model.model_id)) as store:
         share = store.abnormal_share()
         asked = [_asked(index, store, vector, patient) for vector, patient in zip(vectors, patients, strict=True)]
     scores, labels = (np.array(column) for column in zip(*asked, strict=True))
@@ -36,7 +36,7 @@ def trusted(bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[st
     vote = vote_of(scores, labels, standards.temperature)
     known = standards.similarities
     rare = np.array([known is not None and known.percentile(score) < RARE for score in scores[:, 0]])
-    trust = standards.rule.trust(probability, vote)
+    trust = trust_in(probability)
     return FilmVerdicts(trust, standards.rule.verdicts(trust, rare | against(probability, vote, share)))
 
 

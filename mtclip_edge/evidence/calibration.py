@@ -1,11 +1,12 @@
 """Turns the abnormal head's logit into a probability that means a frequency (``train.calibration`` fits it on validation films)."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
+from ..bundle.manifest import CalibrationRecord, ModelPart
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,15 @@ class Calibration:
     def probability(self, logit: np.ndarray) -> np.ndarray:
         return sigmoid(np.asarray(logit) / self.temperature)
 
+    def record(self) -> CalibrationRecord:
+        return CalibrationRecord(**asdict(self))
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any] | None) -> "Calibration | None":
-        return None if values is None else cls(**values)
+    def of(cls, record: CalibrationRecord | None) -> "Calibration | None":
+        return None if record is None else cls(record.temperature, record.threshold, record.specificity, record.films)
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
@@ -41,10 +45,10 @@ class Abnormal:
     calibrated: bool
 
     @classmethod
-    def of(cls, logit: float, manifest: Mapping[str, Any]) -> "Abnormal | None":
-        """From the head's output and a bundle's manifest; None where the head was never trained."""
-        if not manifest["abnormal_head"]:
+    def of(cls, logit: float, model: ModelPart) -> "Abnormal | None":
+        """From the head's output and what a bundle says of it; None where the head was never trained."""
+        if not model.abnormal_head:
             return None
-        calibration = manifest["calibration"]
-        logit = logit / calibration["temperature"] if calibration else logit
+        calibration = model.calibration
+        logit = logit / calibration.temperature if calibration else logit
         return cls(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)

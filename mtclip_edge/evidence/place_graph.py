@@ -1,12 +1,12 @@
 """What the film tower knows of each place, and the small graph that tells what a film would be with other places."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..bundle.bundle import Bundle
+from ..bundle.manifest import PlacesRecord
 from ..errors import MapMissing
 from ..inference.device import choose, open_session
 
@@ -28,18 +28,17 @@ class Places:
     @classmethod
     def open(cls, bundle: Bundle) -> "Places":
         """Errors: MapMissing, ArtefactDamaged."""
-        about = bundle.manifest.get("explain")
+        about = bundle.model.explain
         if not about:
             raise MapMissing(
                 f"{bundle.path}: this bundle has no graph for maps",
                 hint="export the run again",
             )
-        return cls.of(open_session(bundle.file(about["file"]), choose("cpu"))[0], about)
+        return cls.of(open_session(bundle.file(about.file), choose("cpu"))[0], about)
 
     @classmethod
-    def of(cls, session: Any, about: Mapping[str, Any]) -> "Places":
-        rows, columns = about["grid"]
-        return cls(session, (rows, columns), about["layout"], about["before"], about["pooling"])
+    def of(cls, session: Any, about: PlacesRecord) -> "Places":
+        return cls(session, about.grid, about.layout, about.before, about.pooling)
 
     def embed(self, features: np.ndarray) -> np.ndarray:
         """Features float32 [rows, channels] to unit vectors float32 [rows, dim].

@@ -1,11 +1,10 @@
 """What validation films got in a bundle, as its manifest holds it: the measure for what a new film gets."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..bundle.manifest import Manifest
 from .verdict import TEMPERATURE, TrustRule
 
 Array = np.ndarray
@@ -44,24 +43,21 @@ class ValidationReference:
     rule_why: str
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> "ValidationReference":
+    def of(cls, manifest: Manifest) -> "ValidationReference":
         """Those of a bundle. What was measured against reports that are not (all) there any more is not told: a wrong number is worse."""
-        known = manifest.get("evidence")
+        known = manifest.model.evidence
         if known is None:
             return cls(TEMPERATURE, None, _OLD, None, _OLD)
-        changed = known["searched"] != searched(manifest)
-        rule, why = TrustRule.of(known["trust"]), known["trust_why"]
-        if rule and rule.vote_weight and changed:
-            rule, why = None, _CHANGED
-        best = known["best_scores"]
-        found = Similarities(known["films"], tuple(best)) if best and not changed else None
-        return cls(known["temperature"] or TEMPERATURE, found, _CHANGED if best and changed else known["best_scores_why"], rule, why)
+        changed, best = known.searched != searched(manifest), known.best_scores
+        similarities = Similarities(known.films, best) if best and not changed else None
+        why = _CHANGED if best and changed else known.best_scores_why
+        return cls(known.temperature or TEMPERATURE, similarities, why, TrustRule.of(known.trust), known.trust_why)
 
     def percentile(self, cosine: float) -> float | None:
         """Where a best report's cosine lies among those of validation films, in percent; None where nothing is known of them."""
         return self.similarities.percentile(cosine) if self.similarities else None
 
 
-def searched(manifest: Mapping[str, Any]) -> str:
+def searched(manifest: Manifest) -> str:
     """What stands for the set of reports: the hash of their vectors' file."""
-    return str(manifest["files"][manifest["index"]["vectors"]]["sha256"])
+    return manifest.files[manifest.site.index.vectors].sha256

@@ -1,8 +1,8 @@
 """How far the normal/abnormal decision of a film is to be trusted: confident, uncertain or abstain.
 
-Trust is the calibrated probability of the decision that the head makes, mixed with the vote of the nearest reports where that was surely
-better on validation films. Two thresholds on it were chosen there too (``export/fitted/verdicts.py``), with the share of wrong
-decisions they left. Whatever speaks against a film besides only ever lowers its verdict.
+Trust is the calibrated probability of the decision that the head makes. Two thresholds on it were chosen on validation films
+(``export/fitted/verdicts.py``), with the share of wrong decisions they left. A vote of the nearest reports mixed into it hardly helped
+(docs/results), so it only speaks against. Whatever speaks against a film besides only ever lowers its verdict.
 
 How near reports vote: cosines of one list lie close together (on Open-I the tenth report is 0.05 below the first), so they are no weights
 themselves: ten of them would weigh nearly the same whatever they are. A report weighs exp((cosine - best cosine) / temperature) instead,
@@ -11,42 +11,27 @@ the best; where all are equally near, all weigh the same.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
+from ..bundle.manifest import VERDICTS, Measured, TrustRecord
+
 Array = np.ndarray
-CONFIDENT, UNCERTAIN, ABSTAIN = VERDICTS = ("confident", "uncertain", "abstain")
+CONFIDENT, UNCERTAIN, ABSTAIN = VERDICTS
 RARE = 1.0  # percentile of similarity below which no verdict is confident
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a verdict was worth on validation films: the share of decisions that were wrong (None of none), and its share of all films."""
-
-    films: int
-    risk: float | None
-    coverage: float
 
 
 @dataclass(frozen=True)
 class TrustRule:
     """``confident``: the least trust of that verdict, ``abstain`` the most of that one; None where no threshold keeps its promise.
 
-    ``vote_weight`` is how much the nearest reports' vote counts beside the head, and ``vote_why`` why it is that.
+    ``validation``: what each verdict was worth on validation films.
     """
 
-    vote_weight: float
-    vote_why: str
     confident: float | None
     abstain: float | None
     validation: Mapping[str, Measured]
-
-    def trust(self, probability: Array, vote: Array) -> Array:
-        """Trust in the head's decision, float [films], from float [films] probability and vote of abnormal (NaN: nobody votes)."""
-        mixed = np.where(np.isnan(vote), probability, (1 - self.vote_weight) * probability + self.vote_weight * vote)
-        return np.where(probability >= 0.5, mixed, 1 - mixed)
 
     def verdicts(self, trust: Array, doubt: Array) -> Array:
         """Places in VERDICTS, int [films], of float [films] trust; where there is ``doubt``, bool [films], none is confident."""
@@ -54,15 +39,17 @@ class TrustRule:
         unsure = trust <= self.abstain if self.abstain is not None else np.zeros(len(trust), bool)
         return np.where(unsure, 2, np.where(sure & ~doubt, 0, 1))
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def record(self) -> TrustRecord:
+        return TrustRecord(self.confident, self.abstain, self.validation)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any] | None) -> "TrustRule | None":
-        if values is None:
-            return None
-        measured = {name: Measured(**found) for name, found in values["validation"].items()}
-        return cls(**{**values, "validation": measured})
+    def of(cls, record: TrustRecord | None) -> "TrustRule | None":
+        return None if record is None else cls(record.confident, record.abstain, record.validation)
+
+
+def trust_in(probability: Array) -> Array:
+    """Trust in the head's decision, float [films]: the probability of what it decides, of float [films] probability of abnormal."""
+    return np.where(probability >= 0.5, probability, 1 - probability)
 
 
 @dataclass(frozen=True)
@@ -97,7 +84,7 @@ def verdict_of(
     ``percentile`` is that of the best report's similarity; ``film`` what the film itself was judged, ``warn`` or ``reject``.
     """
     one, voted = np.array([probability]), np.array([vote])
-    trust = float(rule.trust(one, voted)[0])
+    trust = float(trust_in(one)[0])
     told = round(trust, 4)
     if film == "reject":
         return Judgement(ABSTAIN, "the film was rejected", told, rule.validation[ABSTAIN])

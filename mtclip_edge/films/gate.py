@@ -6,10 +6,9 @@ from validation films (``export/fitted/film_gate``): **layout**, the Mahalanobis
 whose layout is odd is tried inverted and turned: negating and turning 64 numbers needs no second pass through the tower.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -59,18 +58,18 @@ class FilmGate:
     thresholds: Thresholds
 
     @classmethod
-    def load(cls, file: Path, about: Mapping[str, Any]) -> "FilmGate":
-        """The gate of a manifest's ``film_gate`` entry from its (checked) file. Errors: ArtefactDamaged."""
+    def load(cls, file: Path, shapes: Sequence[tuple[int, int, float]], thresholds: Mapping[str, float | None]) -> "FilmGate":
+        """The gate of a (checked) file; ``shapes``: dim, axes and rest of layout and embedding. Errors: ArtefactDamaged."""
         try:
             numbers = np.load(file, allow_pickle=False)
             parts, start = [], 0
-            for shape in (about["layout"], about["embedding"]):
-                rows = numbers[start : start + (shape["axes"] + 1) * shape["dim"]].reshape(-1, shape["dim"])
+            for dim, axes, rest in shapes:
+                rows = numbers[start : start + (axes + 1) * dim].reshape(axes + 1, dim)
                 start += rows.size
-                parts.append(Gaussian(rows[0], rows[1:], shape["rest"]))
-            known = {name: about["thresholds"].get(name) for name in Thresholds.__dataclass_fields__}
+                parts.append(Gaussian(rows[0], rows[1:], rest))
+            known = {name: thresholds.get(name) for name in Thresholds.__dataclass_fields__}
             return cls(parts[0], parts[1], Thresholds(**known))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, IndexError, TypeError) as error:
             raise ArtefactDamaged(f"{file}: not this bundle's film gate", type(error).__name__) from None
 
     def numbers(self) -> np.ndarray:

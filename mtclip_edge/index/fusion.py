@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bundle.manifest import FuseRecord
 from ..errors import WrongOption
 
 Array = np.ndarray
@@ -23,16 +24,23 @@ class Fusion:
     weight: float
     why: str
 
+    def record(self) -> FuseRecord:
+        return FuseRecord(self.weight, self.why)
+
     def to_dict(self) -> dict[str, Any]:
         return {"weight": self.weight, "why": self.why}
 
 
-def choose_fusion(asked: str, tuned: dict[str, Any] | None) -> Fusion:
+def choose_fusion(asked: str, tuned: FuseRecord | None) -> Fusion:
     """From ``off``, ``auto`` or a number above 0 and at most 1. Errors: WrongOption."""
     if asked == "off":
         return Fusion(0.0, "not asked for")
     if asked == "auto":
-        return Fusion(**tuned) if tuned else Fusion(0.0, "this bundle was exported without validation films to choose a weight by")
+        return (
+            Fusion(tuned.weight, tuned.why)
+            if tuned
+            else Fusion(0.0, "this bundle was exported without validation films to choose a weight by")
+        )
     try:
         weight = float(asked)
     except ValueError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bundle.manifest import HnswRecord
 from ..files import replace_with
 from ..progress import Progress, silent
 
@@ -31,7 +32,7 @@ def load_graph(path: Path, dim: int, reports: int, room: int = 0) -> Any:
     return graph
 
 
-def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray, progress: Progress = silent) -> dict[str, Any] | None:
+def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray, progress: Progress = silent) -> HnswRecord | None:
     """Build and save the graph of distinct reports [reports, dim], and measure it against exact search.
 
     ``ef`` is doubled, then M raised, until recall@10 on ``queries`` [n, dim] reaches 0.99. Returns what the manifest stores, None
@@ -53,8 +54,8 @@ def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray, progress: 
 
 
 def grow_graph(
-    path: Path, old: Path, record: dict[str, Any], vectors: np.ndarray, known: int, queries: np.ndarray, progress: Progress = silent
-) -> dict[str, Any] | None:
+    path: Path, old: Path, record: HnswRecord, vectors: np.ndarray, known: int, queries: np.ndarray, progress: Progress = silent
+) -> HnswRecord | None:
     """The saved graph of the first ``known`` vectors with the others added, measured again; built anew where that is not enough.
 
     Errors: RuntimeError for a file that is not what it should be.
@@ -63,12 +64,12 @@ def grow_graph(
         graph = load_graph(old, vectors.shape[1], known, len(vectors) - known)
     except ImportError:
         return None
-    graph.set_ef(record["ef"])
+    graph.set_ef(record.ef)
     _insert(graph, vectors, known, progress)
-    ef, recall = _tuned(graph, vectors, queries, _nearest(vectors, queries), record["ef"])
+    ef, recall = _tuned(graph, vectors, queries, _nearest(vectors, queries), record.ef)
     if recall < TARGET_RECALL:
         return build_graph(path, vectors, queries, progress)
-    return _saved(path, graph, record["M"], ef, recall, len(queries))
+    return _saved(path, graph, record.m, ef, recall, len(queries))
 
 
 def _insert(graph: Any, vectors: np.ndarray, known: int, progress: Progress) -> None:
@@ -106,16 +107,9 @@ def _recall(graph: Any, vectors: np.ndarray, queries: np.ndarray, tenth: np.ndar
     return float((scores >= tenth[:, None] - 1e-6).mean())
 
 
-def _saved(path: Path, graph: Any, m: int, ef: int, recall: float, queries: int) -> dict[str, Any]:
+def _saved(path: Path, graph: Any, m: int, ef: int, recall: float, queries: int) -> HnswRecord:
     replace_with(path, lambda file: _save(graph, file))
-    return {
-        "file": path.name,
-        "M": m,
-        "ef_construction": EF_CONSTRUCTION,
-        "ef": ef,
-        "recall@10": round(recall, 4),
-        "queries": queries,
-    }
+    return HnswRecord(path.name, m, EF_CONSTRUCTION, ef, round(recall, 4), queries)
 
 
 def _save(graph: Any, path: Path) -> None:

@@ -16,21 +16,21 @@ def choose_index_search(bundle: Bundle, exact: bool | None, queries: int | None)
     """Whether the graph is wanted, known before any file is read; ``exact`` None leaves it to the sizes."""
     if exact:
         return SearchChoice("exact", "asked for")
-    if not bundle.index["hnsw"]:
+    if not bundle.index.hnsw:
         return SearchChoice("exact", "the bundle holds no HNSW index", fallback=not compares_all(bundle))
     if exact is False:
         return SearchChoice("hnsw", "asked for")
-    return choose_search(bundle.index["reports"], bundle.manifest["dim"], queries)
+    return choose_search(bundle.index.reports, bundle.model.dim, queries)
 
 
 def compares_all(bundle: Bundle) -> bool:
     """Whether the bundle is so small that all reports are compared; its graph is checked all the same, to tell of damage early."""
-    return bool(bundle.index["reports"] * bundle.manifest["dim"] <= index.EXACT_NUMBERS)
+    return bool(bundle.index.reports * bundle.model.dim <= index.EXACT_NUMBERS)
 
 
 def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wanted: SearchChoice) -> Index:
     """The mapped vectors and, where ``wanted``, the graph; ``hnsw`` gives its checked file. Errors: ArtefactIncompatible."""
-    array = open_vectors(bundle, vectors)
+    array, record = open_vectors(bundle, vectors), bundle.index.hnsw
     graph, choice = None, wanted
     if hnsw is not None:
         try:
@@ -40,15 +40,15 @@ def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wante
             if not isinstance(error, ImportError) and Bundle.open(bundle.path).identity != bundle.identity:
                 raise  # not damaged, but removed by a writer
             graph, choice = None, SearchChoice("exact", _why_not(error), fallback=True)
-    if graph is not None:
-        choice = SearchChoice("hnsw", f"recall@10 against exact search was {bundle.index['hnsw']['recall@10']} when it was last measured")
-    return Index(array, bundle.index["reports"], graph, (bundle.index["hnsw"] or {}).get("ef", 0), choice)
+    if graph is not None and record:
+        choice = SearchChoice("hnsw", f"recall@10 against exact search was {record.recall} when it was last measured")
+    return Index(array, bundle.index.reports, graph, record.ef if record else 0, choice)
 
 
 def _load(bundle: Bundle, path: Path) -> Any:
     from .hnsw import load_graph
 
-    return load_graph(path, bundle.manifest["dim"], bundle.index["reports"])
+    return load_graph(path, bundle.model.dim, bundle.index.reports)
 
 
 def _why_not(error: Exception) -> str:
@@ -61,7 +61,7 @@ def open_vectors(bundle: Bundle, path: Path) -> np.ndarray:
     """A bundle's vectors from their checked file, mapped. Errors: ArtefactIncompatible."""
     about = bundle.index
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    expected = (about["reports"] + about["films"], bundle.manifest["dim"])
+    expected = (about.reports + about.films, bundle.model.dim)
     if array.shape != expected or array.dtype != np.float32:
         raise ArtefactIncompatible(f"{path}: {array.dtype} {array.shape}", f"expected float32 {expected}")
     return np.asarray(array)

@@ -1,12 +1,12 @@
 """Studies to the searchable part of a bundle: store, words, vectors, HNSW graph of one generation. Needs the bundle's own towers only."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..bundle.bundle import Bundle
 from ..bundle.generations import Change, changing, commit
+from ..bundle.manifest import HnswRecord, IndexRecord
 from ..errors import SourceUnusable
 from ..index.hnsw import build_graph
 from ..progress import Progress, Say, silent
@@ -22,15 +22,16 @@ class Built:
     """What one build wrote: file names, the manifest's ``index`` entry, and the films that could not be read."""
 
     names: tuple[str, ...]
-    record: dict[str, Any]
+    record: IndexRecord
     problems: tuple[str, ...]
 
 
-def publish(bundle: Bundle, change: Change, record: dict[str, Any], *, strictly: bool = False) -> Bundle:
+def publish(bundle: Bundle, change: Change, record: IndexRecord, *, strictly: bool = False) -> Bundle:
     """Commit a change of a bundle's searchable part. ``strictly``: what it replaces must be gone (Refused, and published all the same)."""
-    kept = set(bundle.manifest["files"]) - index_files(bundle.index)
-    manifest = {**bundle.manifest, "generation": change.generation, "index": record}
-    return commit(bundle.path, manifest, [*kept, *index_files(record)], known=bundle.manifest["files"], strictly=strictly)
+    kept = set(bundle.manifest.files) - bundle.index.files
+    site = replace(bundle.manifest.site, index=record)
+    manifest = replace(bundle.manifest, generation=change.generation, site=site)
+    return commit(bundle.path, manifest, kept | record.files, strictly=strictly)
 
 
 def rebuild(path: Path, studies: Sequence[Study], *, device: str = "auto", progress: Progress = silent, say: Say = silent) -> Bundle:
@@ -40,7 +41,7 @@ def rebuild(path: Path, studies: Sequence[Study], *, device: str = "auto", progr
     """
     with changing(path, progress) as (bundle, change):
         with resuming(bundle, device, progress) as embedder:
-            built = build(change, bundle.manifest["model_id"], embedder, studies)
+            built = build(change, bundle.model.model_id, embedder, studies)
         for problem in built.problems:
             say(f"left out: {problem}")
         done = publish(bundle, change, built.record)
@@ -63,7 +64,7 @@ def build(change: Change, model_id: str, embedder: Embedder, studies: Sequence[S
     write_vectors(change.file("vectors"), report_vectors.shape[1], [report_vectors], [found.vectors])
     hnsw = build_graph(change.file("graph"), report_vectors, recall_queries(report_vectors, found.vectors), change.progress)
     built = record(change, len(reports), len(films), len(ordered), hnsw)
-    return Built(tuple(sorted(index_files(built))), built, found.problems)
+    return Built(tuple(sorted(built.files)), built, found.problems)
 
 
 def films_of(studies: Iterable[Study]) -> list[tuple[Film, Study]]:
@@ -71,13 +72,7 @@ def films_of(studies: Iterable[Study]) -> list[tuple[Film, Study]]:
     return [(film, study) for study in studies if study.report_id for film in study.films]
 
 
-def record(change: Change, reports: int, films: int, studies: int, hnsw: dict[str, Any] | None) -> dict[str, Any]:
+def record(change: Change, reports: int, films: int, studies: int, hnsw: HnswRecord | None) -> IndexRecord:
     """The manifest's ``index`` entry of a generation whose files are written."""
-    names = {kind: change.file(kind).name for kind in ("store", "terms", "vectors")}
-    return {"reports": reports, "films": films, "studies": studies, **names, "hnsw": hnsw}
-
-
-def index_files(record: Any) -> set[str]:
-    """The file names of a manifest's ``index`` entry; bundles of before full-text search have no ``terms``."""
-    named = {record["store"], record["vectors"], record.get("terms"), record["hnsw"] and record["hnsw"]["file"]}
-    return {name for name in named if name}
+    store, vectors, terms = (change.file(kind).name for kind in ("store", "vectors", "terms"))
+    return IndexRecord(reports, films, studies, store, vectors, terms, hnsw)

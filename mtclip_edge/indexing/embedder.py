@@ -75,8 +75,8 @@ def resuming(bundle: Bundle, device: str, progress: Progress) -> Iterator[Embedd
     Errors: TextTowerMissing, ArtefactDamaged, DeviceUnavailable, CacheUnusable.
     """
     films, texts = open_exact_encoders(bundle, choose(device))
-    dim = bundle.manifest["dim"]
-    with closing(VectorCache(_kept(bundle.path, bundle.manifest["model_id"]), dim, _HINT)) as cache:
+    dim = bundle.model.dim
+    with closing(VectorCache(_kept(bundle.path, bundle.model.model_id), dim, _HINT)) as cache:
         yield Embedder(films, texts, dim, cache, progress)
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import Bundle
+from ..bundle.manifest import HnswRecord
 from ..index.opening import choose_index_search
 from ..index.report_store import ReportStore
 from ..sources.privacy import is_public
-from .build import index_files
 
 SCHEMA = "mtclip.stats/1"
 _FINDINGS_SHOWN = 12
@@ -16,11 +16,11 @@ _FINDINGS_SHOWN = 12
 def statistics(path: Path) -> dict[str, Any]:
     """JSON of schema mtclip.stats/1. Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible."""
     bundle = Bundle.open(path)
-    about, dim = bundle.index, bundle.manifest["dim"]
-    with ReportStore(bundle.file(about["store"]), bundle.manifest["model_id"]) as store:
+    about, dim = bundle.index, bundle.model.dim
+    with ReportStore(bundle.file(about.store), bundle.model.model_id) as store:
         counts = store.statistics()
     one, many = (choose_index_search(bundle, None, queries) for queries in (1, None))
-    files = {name: bundle.manifest["files"][name]["size"] for name in sorted(index_files(about))}
+    files = {name: bundle.manifest.files[name].size for name in sorted(about.files)}
     return {
         "schema": SCHEMA,
         "path": str(path),
@@ -28,19 +28,19 @@ def statistics(path: Path) -> dict[str, Any]:
         "generation": bundle.generation,
         "dim": dim,
         **counts,
-        "twins": counts["with_report"] - about["reports"],
+        "twins": counts["with_report"] - about.reports,
         "public": all(is_public(source) for source in counts["sources"]),
-        "hnsw": about["hnsw"],
+        "hnsw": about.hnsw and about.hnsw.to_dict(),
         "search": {
             "one_query": {"used": one.used, "why": one.why},
-            "many_queries": {"used": many.used, "why": many.why or _recall(about["hnsw"])},
+            "many_queries": {"used": many.used, "why": many.why or _recall(about.hnsw)},
         },
         "files": files,
     }
 
 
-def _recall(hnsw: dict[str, Any] | None) -> str:
-    return f"recall@10 {hnsw['recall@10']}" if hnsw else "no graph"
+def _recall(hnsw: HnswRecord | None) -> str:
+    return f"recall@10 {hnsw.recall}" if hnsw else "no graph"
 
 
 def summary_lines(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.generations import Change, changing
+from ..bundle.manifest import HnswRecord
 from ..errors import ArtefactDamaged, ArtefactIncompatible, Refused
 from ..index.hnsw import build_graph, grow_graph
 from ..index.opening import open_vectors
@@ -49,15 +49,15 @@ def merge(path: Path, other: Path, *, progress: Progress = silent, say: Say = si
     """
     theirs = Bundle.open(other)
     with changing(path, progress) as (bundle, change):
-        if theirs.manifest["model_id"] != bundle.manifest["model_id"]:
-            found, expected = theirs.manifest["model_id"], bundle.manifest["model_id"]
+        if theirs.model.model_id != bundle.model.model_id:
+            found, expected = theirs.model.model_id, bundle.model.model_id
             raise ArtefactIncompatible(f"{other}: made with another model", f"expected {expected[:23]}…, found {found[:23]}…")
         old, source = IndexFiles.of(bundle), IndexFiles.of(theirs)
         new = _new(bundle, old, stored_studies(source.store), say)
         if not new:
             say("nothing to add")
             return bundle
-        with ReportStore(source.store, theirs.manifest["model_id"]) as store:
+        with ReportStore(source.store, theirs.model.model_id) as store:
             return _extended(bundle, change, old, new, lambda reports, films: _copied(store, source, reports, films))
 
 
@@ -78,9 +78,9 @@ def remove(
     """
     with changing(path, progress) as (bundle, change):
         old = IndexFiles.of(bundle)
-        with ReportStore(old.store, bundle.manifest["model_id"]) as store:
+        with ReportStore(old.store, bundle.model.model_id) as store:
             gone = store.named(studies, patients, sources)
-        reports, films, changed = write_without(change.file("store"), old.store, bundle.manifest["model_id"], gone)
+        reports, films, changed = write_without(change.file("store"), old.store, bundle.model.model_id, gone)
         if not reports:
             raise Refused(f"{path}: that would remove every report", hint=f"delete the folder {path} instead")
         write_terms(change.file("terms"), change.file("store"))
@@ -88,8 +88,8 @@ def remove(
         _embed_again(bundle, change, kept[0], changed, device, say)
         write_vectors(change.file("vectors"), kept[0].shape[1], kept[:1], kept[1:])
         hnsw = build_graph(change.file("graph"), kept[0], recall_queries(*kept), change.progress)
-        left = bundle.index["studies"] - len(gone)
-        say(f"{len(gone)} studies removed, {bundle.index['reports'] - len(reports)} reports, {bundle.index['films'] - len(films)} films")
+        left = bundle.index.studies - len(gone)
+        say(f"{len(gone)} studies removed, {bundle.index.reports - len(reports)} reports, {bundle.index.films - len(films)} films")
         forget_embedded(path)
         return publish(bundle, change, record(change, len(reports), len(films), left, hnsw), strictly=True)
 
@@ -101,20 +101,20 @@ def rebuild_index(path: Path, *, progress: Progress = silent, say: Say = silent)
     """
     with changing(path, progress) as (bundle, change):
         about = bundle.index
-        store = extend_store(change.file("store"), bundle.file(about["store"]), (), ())
+        store = extend_store(change.file("store"), bundle.file(about.store), (), ())
         write_terms(change.file("terms"), store)
-        vectors = open_vectors(bundle, bundle.file(about["vectors"]))
-        reports, films = vectors[: about["reports"]], vectors[about["reports"] :]
+        vectors = open_vectors(bundle, bundle.file(about.vectors))
+        reports, films = vectors[: about.reports], vectors[about.reports :]
         write_vectors(change.file("vectors"), vectors.shape[1], [reports], [films])
         hnsw = build_graph(change.file("graph"), reports, recall_queries(reports, films), change.progress)
         say(_recall_line(hnsw))
-        return publish(bundle, change, record(change, about["reports"], about["films"], about["studies"], hnsw))
+        return publish(bundle, change, record(change, about.reports, about.films, about.studies, hnsw))
 
 
-def _recall_line(hnsw: dict[str, Any] | None) -> str:
+def _recall_line(hnsw: HnswRecord | None) -> str:
     if hnsw is None:
         return "without a graph: hnswlib is not installed"
-    return f"recall@10 against exact search: {hnsw['recall@10']} (M {hnsw['M']}, ef {hnsw['ef']}, {hnsw['queries']} queries)"
+    return f"recall@10 against exact search: {hnsw.recall} (M {hnsw.m}, ef {hnsw.ef}, {hnsw.queries} queries)"
 
 
 def _new(bundle: Bundle, old: IndexFiles, studies: Iterable[Study], say: Say) -> list[Study]:
@@ -124,7 +124,7 @@ def _new(bundle: Bundle, old: IndexFiles, studies: Iterable[Study], say: Say) ->
     if len(wanted) < len(studies):
         say(f"{len(studies) - len(wanted)} studies without a report are left out: there is nothing to find of them")
     known: dict[str, tuple[str | None, str]] = {}
-    with ReportStore(old.store, bundle.manifest["model_id"]) as store:
+    with ReportStore(old.store, bundle.model.model_id) as store:
         for start in range(0, len(wanted), _ASKED_AT_ONCE):
             known |= store.known(study.study_id for study in wanted[start : start + _ASKED_AT_ONCE])
     other = [s.study_id for s in wanted if s.study_id in known and known[s.study_id] != (s.report_id, s.patient_id)]
@@ -150,26 +150,26 @@ def _extended(
     vectors_of: Callable[[Sequence[Study], Sequence[tuple[Film, Study]]], Vectors],
 ) -> Bundle:
     """Publish the old state and, after it, new studies; ``vectors_of`` gives the vectors of the new reports and films."""
-    with ReportStore(old.store, bundle.manifest["model_id"]) as store:
+    with ReportStore(old.store, bundle.model.model_id) as store:
         known = store.row_of({study.report_id for study in new if study.report_id})
     first = {study.report_id: study for study in reversed(new) if study.report_id not in known}
     reports, films, kept = vectors_of([first[key] for key in sorted(first, key=str)], films_of(new))
     extend_store(change.file("store"), old.store, new, kept)
     write_terms(change.file("terms"), change.file("store"), old.terms)
     parts = [old.report_vectors, reports], [old.film_vectors, films]
-    write_vectors(change.file("vectors"), bundle.manifest["dim"], *parts)
+    write_vectors(change.file("vectors"), bundle.model.dim, *parts)
     table = np.load(change.file("vectors"), mmap_mode="r", allow_pickle=False)
     count = old.reports + len(reports)
     hnsw = _grown(bundle, change, np.asarray(table[:count]), old.reports, np.asarray(table[count:]))
-    return publish(bundle, change, record(change, count, len(table) - count, bundle.index["studies"] + len(new), hnsw))
+    return publish(bundle, change, record(change, count, len(table) - count, bundle.index.studies + len(new), hnsw))
 
 
-def _grown(bundle: Bundle, change: Change, reports: np.ndarray, known: int, films: np.ndarray) -> dict[str, Any] | None:
+def _grown(bundle: Bundle, change: Change, reports: np.ndarray, known: int, films: np.ndarray) -> HnswRecord | None:
     """The graph with the new reports in it; built anew where the old one is missing or damaged."""
-    before, queries = bundle.index["hnsw"], recall_queries(reports, films)
+    before, queries = bundle.index.hnsw, recall_queries(reports, films)
     if before:
         try:
-            return grow_graph(change.file("graph"), bundle.file(before["file"]), before, reports, known, queries, change.progress)
+            return grow_graph(change.file("graph"), bundle.file(before.file), before, reports, known, queries, change.progress)
         except (ArtefactDamaged, RuntimeError):
             pass
     return build_graph(change.file("graph"), reports, queries, change.progress)

@@ -51,8 +51,8 @@ class IndexFiles:
     def of(cls, bundle: Bundle) -> "IndexFiles":
         """Errors: ArtefactDamaged, ArtefactIncompatible."""
         about = bundle.index
-        terms = bundle.file(about["terms"]) if about.get("terms") else None
-        return cls(bundle.file(about["store"]), terms, open_vectors(bundle, bundle.file(about["vectors"])), about["reports"])
+        terms = bundle.file(about.terms) if about.terms else None
+        return cls(bundle.file(about.store), terms, open_vectors(bundle, bundle.file(about.vectors)), about.reports)
 
     @property
     def report_vectors(self) -> np.ndarray:

@@ -99,14 +99,16 @@ def open_film_encoder(bundle: Bundle, device: Device, requested: str = "auto") -
     Errors: ArtefactDamaged, DeviceUnavailable, WrongOption.
     """
     precision = choose_precision(bundle.precisions("image"), requested, device.used)
-    encoder = FilmEncoder.load(bundle.graph("image", precision.name), bundle.preprocessing, device, precision.name)
+    encoder = FilmEncoder.load(bundle.graph("image", precision.name), Preprocessing.of(bundle.model.preprocessing), device, precision.name)
     if encoder.device.used == device.used:
         return encoder, precision
     # The device could not be had after all: what is fastest elsewhere need not be what suits this one.
     fallback = choose_precision(bundle.precisions("image"), requested, encoder.device.used)
     if fallback.name == precision.name:
         return encoder, fallback
-    return FilmEncoder.load(bundle.graph("image", fallback.name), bundle.preprocessing, encoder.device, fallback.name), fallback
+    return FilmEncoder.load(
+        bundle.graph("image", fallback.name), Preprocessing.of(bundle.model.preprocessing), encoder.device, fallback.name
+    ), fallback
 
 
 def open_text_encoder(bundle: Bundle, device: Device, requested: str = "auto") -> tuple[TextEncoder, Precision]:
@@ -123,8 +125,8 @@ def open_text_encoder(bundle: Bundle, device: Device, requested: str = "auto") -
             hint="export the run without --no-text",
         )
     precision = choose_precision(packed, requested if requested in packed else "auto", device.used)
-    about = bundle.manifest["tokenizer"]
-    tokenizer = Tokenizer.of(bundle.file(about["file"]), about)
+    about = bundle.model.tokenizer
+    tokenizer = Tokenizer.of(bundle.file(about.file), about)
     return TextEncoder.load(bundle.graph("text", precision.name), tokenizer, device, precision.name), precision
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bundle.manifest import PreprocessingRecord
 from ..errors import ArtefactIncompatible
 from ..films.film import FilmSource
 from ..films.read import read_film
@@ -58,6 +59,11 @@ class Preprocessing:
             "via": self.via,
             **({"render": self.render} if self.render != RENDERS[0] else {}),
         }
+
+    @classmethod
+    def of(cls, record: PreprocessingRecord) -> "Preprocessing":
+        """As a manifest or a run holds it. Errors: ArtefactIncompatible."""
+        return cls.from_dict(record.to_dict())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":

@@ -1,12 +1,14 @@
 """Report text to token ids, the only copy: training, export and query tokenise with the file that the bundle carries."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..bundle.manifest import TokenizerRecord
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,17 @@ class Tokenizer:
     fixed_length: bool = False
 
     def about(self) -> dict[str, Any]:
-        """What a bundle's manifest holds beside the file's name."""
+        """What a backbone's identity rests on beside the file."""
         return {"context_length": self.context_length, "pad_id": self.pad_id, "fixed_length": self.fixed_length}
 
+    def record(self, file: str) -> TokenizerRecord:
+        """What a bundle's manifest holds of a tokenizer in a file."""
+        return TokenizerRecord(file, self.context_length, self.pad_id, self.fixed_length)
+
     @classmethod
-    def of(cls, path: Path, about: Mapping[str, Any]) -> "Tokenizer":
+    def of(cls, path: Path, about: TokenizerRecord) -> "Tokenizer":
         """A bundle's tokenizer, by the manifest's entry."""
-        return cls.load(path, about["context_length"], about["pad_id"], about.get("fixed_length", False))
+        return cls.load(path, about.context_length, about.pad_id, about.fixed_length)
 
     @classmethod
     def load(cls, path: Path, context_length: int, pad_id: int, fixed_length: bool = False) -> "Tokenizer":

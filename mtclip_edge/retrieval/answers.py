@@ -199,7 +199,7 @@ class Answerer:
         clock, choice = Clock(timings), self._opened.index.choice
         hits = self.search.reports(vector, k, fuse=True) if judged else Hits((), (), choice)
         shown = self.search.shown(hits.first(k))
-        abnormal = Abnormal.of(logit, self._opened.bundle.manifest) if judged else None
+        abnormal = Abnormal.of(logit, self._opened.bundle.model) if judged else None
         clock.lap("search")
         reference, evidence = self._reference, None
         if reference and judged:
@@ -229,10 +229,10 @@ class Answerer:
         return BundleFacts(
             identity=bundle.identity,
             demo=bundle.demo,
-            backbone=bundle.manifest["backbone"]["name"],
+            backbone=bundle.model.backbone.name,
             precision=precision,
-            studies=counts["studies"],
-            reports=counts["reports"],
+            studies=counts.studies,
+            reports=counts.reports,
             search=choice,
             fuse=self._opened.fusion,
         )

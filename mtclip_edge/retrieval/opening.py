@@ -54,15 +54,15 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
     """
     started = time.perf_counter()
     about, match = bundle.index, options.filters.match
-    fusion = choose_fusion(options.fuse, bundle.manifest.get("fuse"))
+    fusion = choose_fusion(options.fuse, bundle.model.fuse)
     with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
         graph = pool.submit(bundle.graph, "image", likely_precision(bundle, options.precision, options.device))
-        store = pool.submit(bundle.file, about["store"])
-        vectors = pool.submit(bundle.file, about["vectors"])
+        store = pool.submit(bundle.file, about.store)
+        vectors = pool.submit(bundle.file, about.vectors)
         wanted = choose_index_search(bundle, options.exact, options.queries)
-        graph_read = about["hnsw"] and not options.exact and (wanted.used == "hnsw" or compares_all(bundle))
-        hnsw = pool.submit(bundle.file, about["hnsw"]["file"]) if graph_read else None
-        terms = pool.submit(bundle.file, about["terms"]) if match is not None and about.get("terms") else None
+        graph_read = about.hnsw and not options.exact and (wanted.used == "hnsw" or compares_all(bundle))
+        hnsw = pool.submit(bundle.file, about.hnsw.file) if graph_read and about.hnsw else None
+        terms = pool.submit(bundle.file, about.terms) if match is not None and about.terms else None
         gate = pool.submit(open_film_gate, bundle)
         chosen = choose(options.device)  # imports onnxruntime
         graph.result()
@@ -70,7 +70,7 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
         searching = pool.submit(lambda: open_index(bundle, vectors.result(), hnsw, wanted))
         films, used = open_film_encoder(bundle, chosen, options.precision)
         found = searching.result()
-        reports = ReportStore(store.result(), bundle.manifest["model_id"])
+        reports = ReportStore(store.result(), bundle.model.model_id)
         passing = reports.allowed(options.filters, terms.result() if terms else None) if options.filters else None
         admission = Admission(gate.result(), options.force, options.invert)
     load_ms = 1000 * (time.perf_counter() - started)
@@ -79,5 +79,8 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
 
 def open_film_gate(bundle: Bundle) -> FilmGate | None:
     """What judges films; None where the bundle has none. Errors: ArtefactDamaged."""
-    about = bundle.manifest.get("film_gate")
-    return FilmGate.load(bundle.file(about["file"]), about) if about else None
+    record = bundle.model.film_gate
+    if record is None:
+        return None
+    parts = [(part.dim, part.axes, part.rest) for part in (record.layout, record.embedding) if part]
+    return FilmGate.load(bundle.file(record.file), parts, record.thresholds)

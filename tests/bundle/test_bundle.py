@@ -142,12 +142,12 @@ def test_a_rebuild_is_a_new_generation_and_the_old_files_go(bundle: Path, source
     model = (bundle / "image.fp32.onnx").read_bytes()
     after = rebuild(bundle, open_source(str(source)).studies)
     assert (before.generation, after.generation) == (1, 2)
-    assert after.index["reports"] > before.index["reports"]
+    assert after.index.reports > before.index.reports
     names = {p.name for p in bundle.iterdir()}
     assert {"reports-2.sqlite", "vectors-2.npy", "index-2.hnsw"} <= names
     assert not {"reports-1.sqlite", "vectors-1.npy", "index-1.hnsw"} & names
     assert (bundle / "image.fp32.onnx").read_bytes() == model
-    assert Retriever.open(bundle).query(film).bundle.reports == after.index["reports"]
+    assert Retriever.open(bundle).query(film).bundle.reports == after.index.reports
 
 
 def test_the_bundles_own_text_tower_gives_the_same_vectors_as_the_export(tiny_bundle: Path, bundle: Path, source: Path) -> None:
@@ -213,8 +213,8 @@ def test_only_our_own_leftovers_are_removed(bundle: Path) -> None:
         (bundle / name).write_text("x")
     assert foreign_files(bundle) == ["notes.txt"]
     opened = Bundle.open(bundle)
-    commit(bundle, opened.manifest, list(opened.manifest["files"]))
-    assert {p.name for p in bundle.iterdir()} == {*opened.manifest["files"], MANIFEST, "notes.txt"}
+    commit(bundle, opened.manifest, list(opened.manifest.files))
+    assert {p.name for p in bundle.iterdir()} == {*opened.manifest.files, MANIFEST, "notes.txt"}
 
 
 def test_names_of_later_generations() -> None:
@@ -223,10 +223,10 @@ def test_names_of_later_generations() -> None:
 
 def test_the_store_is_read_from_a_read_only_folder(tiny_bundle: Path) -> None:
     opened = Bundle.open(tiny_bundle)
-    store = ReportStore(opened.file("reports-1.sqlite"), opened.manifest["model_id"])
+    store = ReportStore(opened.file("reports-1.sqlite"), opened.model.model_id)
     studies, reports, films = store.counts()
-    assert (reports, films) == (opened.index["reports"], opened.index["films"])
-    assert studies == opened.index["studies"]
+    assert (reports, films) == (opened.index.reports, opened.index.films)
+    assert studies == opened.index.studies
     assert not list(tiny_bundle.glob("*-journal")) + list(tiny_bundle.glob("*-wal"))
 
 
@@ -235,7 +235,7 @@ def test_the_store_keeps_twins_counts_and_original_words(tiny_bundle: Path, sour
 
     expected = distinct_reports(open_source(str(source)).split("train"))
     opened = Bundle.open(tiny_bundle)
-    store = ReportStore(opened.file("reports-1.sqlite"), opened.manifest["model_id"])
+    store = ReportStore(opened.file("reports-1.sqlite"), opened.model.model_id)
     found = store.reports(range(len(expected)))
     assert [(r.report_id, r.text, r.label, r.studies) for r in found] == [
         (e.report_id, e.first.text, e.label, len(e.studies)) for e in expected

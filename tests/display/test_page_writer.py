@@ -53,7 +53,7 @@ def test_one_film_becomes_one_private_page(mtclip, judged: Path, film: Path, tmp
         str(film),
         found.evidence.judgement.why,
         found.bundle.identity,
-        Bundle.open(judged).manifest["model_id"],
+        Bundle.open(judged).model.model_id,
         "fp32",
         "mtclip-edge",
     ):

@@ -23,7 +23,7 @@ from mtclip_edge.errors import ArtefactDamaged, MtclipError
 from mtclip_edge.retrieval.retriever import Retriever
 
 bundle, film, seed, cases = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-names = sorted(Bundle.open(bundle).manifest["files"]) + ["manifest.json"]
+names = sorted(Bundle.open(bundle).manifest.files) + ["manifest.json"]
 whole = {name: (bundle / name).read_bytes() for name in names}
 draw = random.Random(seed)
 
@@ -136,8 +136,8 @@ def test_damage_everywhere(bundle: Path, film: Path, tmp_path: Path, soak: bool)
 def test_every_region_of_every_file_is_covered_by_a_hash(bundle: Path) -> None:
     """Not a sample: no byte of a bundle stands outside a hash, and a large file is hashed to its last byte."""
     opened = Bundle.open(bundle)
-    assert {p.name for p in bundle.iterdir()} == {*opened.manifest["files"], "manifest.json"}
-    assert all(opened.manifest["files"][p.name]["size"] == p.stat().st_size for p in bundle.iterdir() if p.name != "manifest.json")
+    assert {p.name for p in bundle.iterdir()} == {*opened.manifest.files, "manifest.json"}
+    assert all(opened.manifest.files[p.name]["size"] == p.stat().st_size for p in bundle.iterdir() if p.name != "manifest.json")
 
 
 def test_a_large_file_is_hashed_in_parts_to_its_last_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ def test_killed_in_every_phase(command: str, bundle: Path, states: dict, changes
             if random.random() < (0.2 if soak else 1):
                 assert not changes.make(command, case, None)  # done, or refused because it was done before
                 check(command, "done", case, states["before"], after)
-                leftovers = {p.name for p in case["bundle"].iterdir()} - {*Bundle.open(case["bundle"]).manifest["files"], "manifest.json"}
+                leftovers = {p.name for p in case["bundle"].iterdir()} - {*Bundle.open(case["bundle"]).manifest.files, "manifest.json"}
                 assert not leftovers and not list(tmp_path.glob(".case.*"))
             shutil.rmtree(tmp_path / "case")
             shutil.rmtree(tmp_path / "c", ignore_errors=True)
@@ -215,7 +215,7 @@ def test_a_query_meanwhile_sees_one_state_or_the_other(bundle: Path, source: Pat
     studies = [s for s in open_source(str(source)).studies if s.report_id]
     rebuild(bundle, studies[: len(studies) // 2])
     add(bundle, studies)
-    counts, stop = {Bundle.open(bundle).index["reports"]: 0}, time.monotonic() + (60 if soak else 3)
+    counts, stop = {Bundle.open(bundle).index.reports: 0}, time.monotonic() + (60 if soak else 3)
     case, turn = {"bundle": bundle, "other": bundle, "out": bundle.parent / "x"}, 0
     while time.monotonic() < stop:
         command = ("remove", "rebuild", "add")[turn % 3]
@@ -230,8 +230,8 @@ def test_a_query_meanwhile_sees_one_state_or_the_other(bundle: Path, source: Pat
                 break
             with Retriever.open(bundle) as retriever:
                 hits = retriever.query(film, k=1000).hits
-                assert len(hits) == retriever.bundle.index["reports"]
-                assert sum(hit.studies for hit in hits) == retriever.bundle.index["studies"]
+                assert len(hits) == retriever.bundle.index.reports
+                assert sum(hit.studies for hit in hits) == retriever.bundle.index.studies
                 counts[len(hits)] = counts.get(len(hits), 0) + 1
         assert changes.line() == "done" and changes.line() == "ended"
         turn += 1

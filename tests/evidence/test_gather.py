@@ -162,15 +162,15 @@ def test_after_a_change_of_the_reports_nothing_stale_is_told(judged: Path, film:
     stale = evidence()
     assert stale.similarity.percentile is None and "changed since" in stale.similarity.why
     assert replace(stale.judgement) == before.judgement
-    asks = {**Bundle.open(judged).manifest["evidence"], "trust": {**RULE, "vote_weight": 0.5}}
-    commit(judged, {**Bundle.open(judged).manifest, "evidence": asks}, list(Bundle.open(judged).manifest["files"]))
+    asks = {**Bundle.open(judged).model.evidence, "trust": {**RULE, "vote_weight": 0.5}}
+    commit(judged, {**Bundle.open(judged).manifest, "evidence": asks}, list(Bundle.open(judged).manifest.files))
     assert evidence().judgement.verdict is None and "changed since" in evidence().judgement.why
     remove(judged, studies=["n1"])
     assert evidence().judgement.verdict is not None and evidence().similarity == before.similarity
 
 
 def test_what_export_writes_of_few_films_says_why_there_is_no_verdict(tiny_bundle: Path, film: Path) -> None:
-    record = Bundle.open(tiny_bundle).manifest["evidence"]
+    record = Bundle.open(tiny_bundle).model.evidence
     assert record["films"] == 14 and 0 < record["temperature"] < 1 and record["searched"] == searched(Bundle.open(tiny_bundle).manifest)
     assert (record["best_scores"], record["best_scores_why"]) == (None, "fewer than 20 validation films")
     with Retriever.open(tiny_bundle) as retriever:

@@ -90,7 +90,7 @@ def trained(source: Path, keep: Path) -> SimpleNamespace:
     def features(grey: np.ndarray) -> np.ndarray:
         return halves.features(torch.from_numpy(model_input(grey, run.preprocessing)[None]))[0].numpy()
 
-    return SimpleNamespace(places=Places.of(Session(), halves.about()), text=text, features=features)
+    return SimpleNamespace(places=Places.of(Session(), halves.record("f")), text=text, features=features)
 
 
 def test_two_reports_give_two_maps(trained: SimpleNamespace) -> None:
@@ -139,7 +139,7 @@ def test_a_text_can_be_what_the_map_is_of(tiny_bundle: Path, film: Path, tmp_pat
 
 def test_without_the_small_graph_there_is_no_map(bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
     opened = Bundle.open(bundle)
-    kept = [name for name in opened.manifest["files"] if name != "explain.onnx"]
+    kept = [name for name in opened.manifest.files if name != "explain.onnx"]
     commit(bundle, {key: value for key, value in opened.manifest.items() if key != "explain"}, kept)
     found = mtclip("query", film, "--bundle", bundle, "--explain", tmp_path / "map.png")
     assert (found.code, found.out) == (1, "")
@@ -183,8 +183,8 @@ def test_with_nothing_found_the_answer_is_printed_without_a_map(tiny_bundle: Pat
 
 def test_a_bundle_without_text_tower_says_how_to_get_one(bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
     opened = Bundle.open(bundle)
-    kept = [name for name in opened.manifest["files"] if not name.startswith(("text.", "tokenizer"))]
-    commit(bundle, {**opened.manifest, "graphs": {**opened.manifest["graphs"], "text": None}}, kept)
+    kept = [name for name in opened.manifest.files if not name.startswith(("text.", "tokenizer"))]
+    commit(bundle, {**opened.manifest, "graphs": {**opened.model.graphs, "text": None}}, kept)
     found = mtclip("query", film, "--bundle", bundle, "--explain", tmp_path / "map.png", "--text", "clear")
     assert (found.code, found.out) == (1, "") and "export the run without --no-text" in found.err
 

@@ -22,7 +22,7 @@ FP32 = ("fp32",)
 
 
 def test_it_proves_itself_on_real_inputs_at_three_batch_sizes(tiny_bundle: Path) -> None:
-    film, text = Bundle.open(tiny_bundle).manifest["parity"]
+    film, text = Bundle.open(tiny_bundle).model.parity
     assert film["batches"] == text["batches"] == [1, 2, 7]
     assert (film["count"], film["inputs"]) == (14, "validation films")
     for tower in (film, text):
@@ -89,7 +89,7 @@ def test_overwriting_is_a_new_generation(tiny_run: Path, bundle: Path, film: Pat
     before = Retriever.open(bundle).query(film)
     opened = pack.export(tiny_run, bundle, overwrite=True, precision=FP32)
     assert opened.generation == 2
-    assert {p.name for p in bundle.iterdir()} == {*opened.manifest["files"], "manifest.json"}
+    assert {p.name for p in bundle.iterdir()} == {*opened.manifest.files, "manifest.json"}
     assert Retriever.open(bundle).query(film).hits == before.hits
 
 
@@ -106,7 +106,7 @@ def test_a_folder_of_something_else_is_not_touched(tiny_run: Path, tmp_path: Pat
 def test_other_reports_can_be_packed(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("study_id,report,label\n1,Clear.,normal\n2,clear,normal\n3,Opacity.,abnormal\n4,Mass.,abnormal\n")
     bundle = pack.export(tiny_run, tmp_path / "b", reports=str(tmp_path / "r.csv"), precision=FP32)
-    assert (bundle.index["reports"], bundle.index["studies"], bundle.index["films"]) == (3, 4, 0)
+    assert (bundle.index.reports, bundle.index.studies, bundle.index.films) == (3, 4, 0)
     with Retriever.open(tmp_path / "b") as retriever:
         hits = retriever.query_text("Clear.", k=9).hits
     assert len(hits) == 3
@@ -130,8 +130,8 @@ def moved_run(tiny_run: Path, tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("known_graphs")
 def test_when_the_runs_films_are_gone_drawn_pictures_serve_and_the_bundle_says_so(moved_run: Path, source: Path, tmp_path: Path) -> None:
     bundle = pack.export(moved_run, tmp_path / "b", reports=str(source), precision=FP32)
-    assert bundle.manifest["parity"][0]["inputs"] == "drawn pictures: fewer than 7 of the run's validation films can be read"
-    assert bundle.manifest["parity"][0]["min_cosine"] >= 0.99999
+    assert bundle.model.parity[0]["inputs"] == "drawn pictures: fewer than 7 of the run's validation films can be read"
+    assert bundle.model.parity[0]["min_cosine"] >= 0.99999
 
 
 def test_when_the_runs_reports_are_gone_others_must_be_named(moved_run: Path, tmp_path: Path) -> None:
@@ -183,13 +183,13 @@ def test_an_interrupted_export_leaves_nothing(tiny_run: Path, tmp_path: Path, mo
 @pytest.mark.usefixtures("known_graphs")
 def test_weights_stored_in_fp16_are_half_the_size_and_find_the_same(tiny_run: Path, tiny_bundle: Path, tmp_path: Path, film: Path) -> None:
     bundle = pack.export(tiny_run, tmp_path / "b", precision=["fp16w"])
-    assert list(bundle.manifest["graphs"]["image"]) == ["fp16w"]
+    assert list(bundle.model.graphs["image"]) == ["fp16w"]
     assert not list((tmp_path / "b").glob("*.fp32.*"))
     size, full = (
         (folder / name).stat().st_size for folder, name in ((tmp_path / "b", "image.fp16w.onnx"), (tiny_bundle, "image.fp32.onnx"))
     )
     assert size < 0.6 * full
-    (film_row,) = [p for p in bundle.manifest["parity"] if (p["tower"], p["precision"]) == ("film", "fp16w")]
+    (film_row,) = [p for p in bundle.model.parity if (p["tower"], p["precision"]) == ("film", "fp16w")]
     assert film_row["min_cosine"] >= 0.999 and film_row["overlap"] >= 0.95
     with Retriever.open(tmp_path / "b") as small, Retriever.open(tiny_bundle) as whole:
         assert small.precision == "fp16w"
@@ -254,9 +254,9 @@ def test_embeddings_are_cut_and_the_head_still_reads_them_whole(wide_run: Path, 
     run = load_run(wide_run)
     backbone = backbone_of(run)
     assert (run.space.shape.dim, run.space.shape.prefixes) == (128, (64,))
-    assert (cut.manifest["dim"], cut.manifest["prefixes"]) == (64, [])
+    assert (cut.model.dim, cut.model.prefixes) == (64, [])
     whole_id, cut_id = (pack._model_id(run, backbone, dim, cut.path, pack.Names.of(1)) for dim in (128, 64))
-    assert cut.manifest["model_id"] == cut_id != whole_id
+    assert cut.model.model_id == cut_id != whole_id
     pixels = torch.from_numpy(model_input(read_film(film).grey, run.preprocessing)[None])
     whole, logit, _ = (found[0].numpy() for found in towers.FilmGraph(backbone, run.space, 128)(pixels))
     with Retriever.open(cut.path) as retriever:

@@ -191,7 +191,7 @@ def test_the_words_are_hashed_before_they_are_read(filtered: Path, film: Path, t
     from mtclip_edge.errors import ArtefactDamaged
 
     copy = Path(shutil.copytree(filtered, tmp_path / "copy"))
-    terms = copy / Bundle.open(copy).index["terms"]
+    terms = copy / Bundle.open(copy).index.terms
     terms.write_bytes(terms.read_bytes()[:-1] + b"\x01")
     with pytest.raises(ArtefactDamaged, match=terms.name), Retriever.open(copy, filters=Filters(match="left")):
         pass

@@ -76,7 +76,7 @@ def test_stats_count_what_is_there(tiny_bundle: Path, source: Path) -> None:
     assert found["sources"] == {"manifest:drawn": len(studies)} and not found["public"]
     assert found["dates"] == {"first": None, "last": None, "without": len(studies)}
     assert found["search"]["one_query"]["used"] == "exact"
-    assert found["hnsw"] == Bundle.open(tiny_bundle).index["hnsw"]
+    assert found["hnsw"] == Bundle.open(tiny_bundle).index.hnsw
 
 
 def test_the_index_commands(mtclip, bundle: Path, source: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_index_commands(mtclip, bundle: Path, source: Path, tmp_path: Path) 
         0,
         [f"{before['studies']} of {before['studies']} studies are there already", "nothing to add"],
     )
-    assert Bundle.open(bundle).index["reports"] == before["reports"]
+    assert Bundle.open(bundle).index.reports == before["reports"]
     for words, code, message in (
         (("remove", bundle), 2, "index remove\nexpected --study, --patient or --source\n"),
         (("remove", bundle, "--study", "x"), 1, f"{bundle}: no study 'x' in this bundle\n"),

@@ -55,7 +55,7 @@ def test_half_and_half_is_the_whole(half: Path, studies: list[Study], tmp_path: 
     add(half, studies[len(studies) // 2 :], say=said.append)
     assert_same(content(half), content(whole))
     assert all(problem is None for _, problem in Bundle.open(half).verify())
-    assert {p.name for p in half.iterdir()} == {*Bundle.open(half).manifest["files"], "manifest.json"}
+    assert {p.name for p in half.iterdir()} == {*Bundle.open(half).manifest.files, "manifest.json"}
     with Retriever.open(half) as a, Retriever.open(whole) as b:
         ours, theirs = ([(h.report_id, h.studies) for h in r.query(film, k=8).hits] for r in (a, b))
     assert ours == theirs
@@ -75,7 +75,7 @@ def test_what_is_there_stays_as_it_is(half: Path, studies: list[Study]) -> None:
         "1 studies without a report are left out: there is nothing to find of them",
         "30 of 31 studies are there already",
     ]
-    assert Bundle.open(half).index["studies"] == len(studies) // 2 + 1
+    assert Bundle.open(half).index.studies == len(studies) // 2 + 1
 
 
 @pytest.mark.parametrize("change", [{"report": "Another report.", "findings": "", "impression": ""}, {"patient_id": "somebody else"}])
@@ -142,10 +142,10 @@ def everything(bundle: Path) -> bytes:
 
 def test_removing_does_not_depend_on_how_it_is_named(half: Path, studies: list[Study]) -> None:
     two = [s for s in studies[: len(studies) // 2] if s.patient_id == studies[4].patient_id]
-    before = Bundle.open(half).index["studies"]
+    before = Bundle.open(half).index.studies
     said: list[str] = []
     remove(half, studies=[two[0].study_id, two[0].study_id], patients=[two[0].patient_id], say=said.append)
-    assert Bundle.open(half).index["studies"] == before - len(two)
+    assert Bundle.open(half).index.studies == before - len(two)
     assert said[0].startswith(f"{len(two)} studies removed")
     with ReportStore(*store_of(half)) as store:
         assert not store.known([s.study_id for s in two])
@@ -153,7 +153,7 @@ def test_removing_does_not_depend_on_how_it_is_named(half: Path, studies: list[S
 
 def store_of(path: Path) -> tuple[Path, str]:
     bundle = Bundle.open(path)
-    return bundle.file(bundle.index["store"]), bundle.manifest["model_id"]
+    return bundle.file(bundle.index.store), bundle.model.model_id
 
 
 def test_when_the_shown_words_go_their_twins_take_their_place(half: Path) -> None:
@@ -193,7 +193,7 @@ def test_what_cannot_be_removed(half: Path, names: dict, message: str) -> None:
 
 def test_a_held_file_of_before_is_named(half: Path, studies: list[Study], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system that does not let go of an open file: published without the study, and exit 1 with the file's name."""
-    held, real = Bundle.open(half).index["store"], Path.unlink
+    held, real = Bundle.open(half).index.store, Path.unlink
 
     def unlink(self: Path, missing_ok: bool = False) -> None:
         if self.name == held:
@@ -254,14 +254,14 @@ INSERT INTO finding SELECT * FROM new.finding;
 def as_it_was(bundle: Path) -> Path:
     """A bundle with a store of the first schema, without words."""
     opened = Bundle.open(bundle)
-    store = bundle / opened.index["store"]
+    store = bundle / opened.index.store
     name = f"reports-{opened.generation + 1}.sqlite"
     db = sqlite3.connect(bundle / name)
     db.execute("ATTACH ? AS new", (str(store),))
     db.executescript(OLD_SCHEMA)
     db.close()
     record = {key: value for key, value in opened.index.items() if key != "terms"} | {"store": name}
-    kept = (set(opened.manifest["files"]) - {store.name, opened.index["terms"]}) | {name}
+    kept = (set(opened.manifest.files) - {store.name, opened.index.terms}) | {name}
     commit(bundle, {**opened.manifest, "generation": opened.generation + 1, "index": record}, list(kept))
     return bundle
 
@@ -298,7 +298,7 @@ def ids_and_texts(path: Path) -> dict[str, str]:
 
 
 def test_a_newer_store_is_refused(bundle: Path) -> None:
-    store = bundle / Bundle.open(bundle).index["store"]
+    store = bundle / Bundle.open(bundle).index.store
     with sqlite3.connect(store) as db:
         db.execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
     db.close()
@@ -307,7 +307,7 @@ def test_a_newer_store_is_refused(bundle: Path) -> None:
 
 
 def test_the_graph_is_made_again_where_it_is_damaged(half: Path, film: Path) -> None:
-    path = half / Bundle.open(half).index["hnsw"]["file"]
+    path = half / Bundle.open(half).index.hnsw.file
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with Retriever.open(half) as retriever:
@@ -318,7 +318,7 @@ def test_the_graph_is_made_again_where_it_is_damaged(half: Path, film: Path) -> 
 
 
 def test_a_damaged_store_stops_every_change(half: Path, studies: list[Study]) -> None:
-    path = half / Bundle.open(half).index["store"]
+    path = half / Bundle.open(half).index.store
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     names = sorted(p.name for p in half.iterdir())
     for work in (lambda: add(half, [SECRET]), lambda: remove(half, studies=["s001"]), lambda: rebuild_index(half)):
@@ -338,7 +338,7 @@ def test_a_wrong_path_leaves_nothing(tmp_path: Path) -> None:
 def test_adding_a_few_to_many_does_not_build_the_graph_again(half: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update, "build_graph", None)
     add(half, [SECRET])
-    assert Bundle.open(half).index["hnsw"]["recall@10"] >= 0.99
+    assert Bundle.open(half).index.hnsw.recall >= 0.99
 
 
 def test_merge_knows_the_demo_bundle_by_name(tmp_path: Path, mtclip) -> None:

@@ -58,12 +58,18 @@ def test_both_halves_are_the_tower(tiny_backbone: Path, clip_backbone: Path, con
     for name, (backbone, layout, grid, before, pooling) in known.items():
         size = backbone.preprocessing.size
         halves = split(backbone.film_tower, size)
-        assert halves is not None and halves.about() == {"layout": layout, "grid": list(grid), "before": before, "pooling": pooling}, name
+        assert halves is not None and halves.record("f").to_dict() == {
+            "file": "f",
+            "layout": layout,
+            "grid": list(grid),
+            "before": before,
+            "pooling": pooling,
+        }, name
         assert (halves.last is not None) == (pooling == "first")
         pixels = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
         found, expected = halves.features(pixels), backbone.film_tower(pixels)
         torch.testing.assert_close(halves.finish(found), expected, rtol=0, atol=1e-6)
-        read = Places.of(Second(halves), halves.about())
+        read = Places.of(Second(halves), halves.record("f"))
         for one, wanted in zip(found.numpy(), expected.numpy(), strict=True):
             np.testing.assert_allclose(read.whole(one), wanted, rtol=1e-4, atol=1e-5)
             assert len(read.each(one)) == len(read.alone(one)) == grid[0] * grid[1]
@@ -136,9 +142,9 @@ def test_a_graph_without_features_is_exported_with_a_line(convolutional: tuple, 
 
 def test_the_small_graph_is_the_second_half(tiny_run: Path, tiny_bundle: Path, random: np.random.Generator) -> None:
     bundle, run = Bundle.open(tiny_bundle), load_run(tiny_run)
-    assert bundle.manifest["explain"] == {"file": "explain.onnx", "layout": "tokens", "grid": [10, 10], "before": 1, "pooling": "first"}
+    assert bundle.model.explain == {"file": "explain.onnx", "layout": "tokens", "grid": [10, 10], "before": 1, "pooling": "first"}
     assert (tiny_bundle / "explain.onnx").stat().st_size < 0.3 * (tiny_bundle / "image.fp32.onnx").stat().st_size
-    graph = place_graph.PlacesGraph(FilmGraph(backbone_of(run), run.space, bundle.manifest["dim"]))
+    graph = place_graph.PlacesGraph(FilmGraph(backbone_of(run), run.space, bundle.model.dim))
     rows = random.normal(size=(17, 64)).astype(np.float32)
     with torch.inference_mode():
         expected = graph(torch.from_numpy(rows)).numpy()
@@ -155,7 +161,7 @@ def test_a_small_graph_of_other_weights_is_not_published(tiny_run: Path, tiny_bu
     monkeypatch.setattr(place_graph, "export_graph", other)
     bundle, run = Bundle.open(tiny_bundle), load_run(tiny_run)
     films = FilmEncoder.load(bundle.graph("image", "fp32"), bundle.preprocessing, choose("cpu"))
-    graph = FilmGraph(backbone_of(run), run.space, bundle.manifest["dim"])
+    graph = FilmGraph(backbone_of(run), run.space, bundle.model.dim)
     grey = [np.random.default_rng(0).integers(0, 255, (60, 50), dtype=np.uint8)]
     with pytest.raises(ParityFailed, match="explain.onnx: a film's places, pooled, give .* beside its embedding\nexpected at most 1e-04"):
         place_graph.export_places(graph, films, grey, tmp_path / "explain.onnx", print)

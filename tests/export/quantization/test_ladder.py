@@ -49,7 +49,7 @@ def pixels(tiny_bundle: Path) -> np.ndarray:
 def test_by_default_a_transformer_gets_dynamic_int8_where_it_passes(tiny_run: Path, tmp_path: Path, film: Path) -> None:
     said: list[str] = []
     bundle = pack.export(tiny_run, tmp_path / "b", say=said.append, budget={"int8-dynamic.overlap": 0.5, "int8-dynamic.cosine": 0.5})
-    assert {tower: list(rungs) for tower, rungs in bundle.manifest["graphs"].items()} == {
+    assert {tower: list(rungs) for tower, rungs in bundle.model.graphs.items()} == {
         "image": ["int8-dynamic", "fp32"],
         "text": ["int8-dynamic", "fp32"],
     }
@@ -68,7 +68,7 @@ def test_by_default_a_transformer_gets_dynamic_int8_where_it_passes(tiny_run: Pa
 def test_a_default_that_fails_is_left_out_with_a_line(tiny_run: Path, tmp_path: Path) -> None:
     said: list[str] = []
     bundle = pack.export(tiny_run, tmp_path / "b", say=said.append, budget={"int8-dynamic.cosine": 1.1})
-    assert list(bundle.manifest["graphs"]["image"]) == ["fp32"]
+    assert list(bundle.model.graphs["image"]) == ["fp32"]
     assert {p.name for p in bundle.path.glob("*.onnx")} == {"image.fp32.onnx", "text.fp32.onnx", "explain.onnx"}
     (line,) = [line for line in said if line.startswith("left out: film tower")]
     assert "int8-dynamic: the graph differs from torch (cosine of the worst 1 %" in line
@@ -85,8 +85,8 @@ def test_the_order_is_that_of_speed_and_fp16_is_never_for_a_cpu(tiny_run: Path, 
     bundle = pack.export(
         tiny_run, tmp_path / "b", precision=["fp16", "fp32", "fp16w"], budget={"fp16.cosine": 0.9, "fp16.overlap": 0.5}, text=False
     )
-    assert list(bundle.manifest["graphs"]["image"]) == ["fp32", "fp16w", "fp16"]
-    (row,) = [row for row in bundle.manifest["parity"] if row["precision"] == "fp16"]
+    assert list(bundle.model.graphs["image"]) == ["fp32", "fp16w", "fp16"]
+    (row,) = [row for row in bundle.model.parity if row["precision"] == "fp16"]
     assert row["how"] == "judged on the CPU"
     with Retriever.open(bundle.path) as retriever:
         assert retriever.precision == "fp32"
@@ -265,7 +265,7 @@ def test_an_unknown_budget_is_one_line(tiny_run: Path, tmp_path: Path, mtclip) -
 
 
 def test_rows_are_kept_whole(tiny_bundle: Path) -> None:
-    (row, _) = Bundle.open(tiny_bundle).manifest["parity"]
+    (row, _) = Bundle.open(tiny_bundle).model.parity
     assert set(row) == set(_row().to_dict())
 
 

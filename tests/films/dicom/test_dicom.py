@@ -417,7 +417,7 @@ def test_a_bundles_own_render_is_what_its_films_get(bundle: Path, deep: np.ndarr
         assert isinstance(encoder, FilmEncoder)
         path = bundle / "film"
         path.write_bytes(written(cr(deep, 12, WindowCenter=1000, WindowWidth=100)))
-        found = embed_films(encoder, [path], retriever.bundle.manifest["dim"], lambda *_: None)
+        found = embed_films(encoder, [path], retriever.bundle.model.dim, lambda *_: None)
         expected = encoder.encode(encoder.prepare(grey(path.read_bytes(), "minmax"))[None])[0]
         np.testing.assert_allclose(found.vectors, expected, atol=1e-6)
 
