@@ -48,7 +48,7 @@ def verify(bundle: options.BundleOrDemo) -> None:
         damaged += problem is not None
         print(f"{'damaged' if problem else 'ok':8s}{name}" + (f"  {problem.detail or problem.what}" if problem else ""))
     if damaged:
-        say(f"{opened.path}: {damaged} of {len(opened.manifest['files'])} files are damaged")
+        say(f"{opened.path}: {damaged} of {len(opened.manifest.files)} files are damaged")
         raise typer.Exit(DAMAGED)
 
 
