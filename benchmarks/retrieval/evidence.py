@@ -28,6 +28,7 @@ from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.embed_films import embed_films
 from mtclip_edge.inference.encoders import FilmEncoder
 from mtclip_edge.inference.precision import most_exact
+from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.progress import silent
 from mtclip_edge.sources.source import open_source
 
@@ -65,7 +66,7 @@ def main() -> None:
 def embedded(bundle: Bundle, source: str, split: str) -> tuple[Cases, np.ndarray, np.ndarray]:
     """The films of a split by the bundle's most exact film tower."""
     precision = most_exact(bundle.precisions("image"))
-    encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, choose("cpu"), precision)
+    encoder = FilmEncoder.load(bundle.graph("image", precision), Preprocessing.of(bundle.model.preprocessing), choose("cpu"), precision)
     cases = Cases.of(of_split(open_source(source), split))
     films = embed_films(encoder, [film.path for film in cases.films], bundle.model.dim, silent)
     return cases.only(films.read), films.vectors, films.logits

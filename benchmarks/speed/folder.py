@@ -21,6 +21,7 @@ from mtclip_edge.films.read import looks_like_film, read_film
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.embed_films import BATCH, embed_films
 from mtclip_edge.inference.encoders import FilmEncoder
+from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.progress import silent
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.train.run import backbone_of, load_run
@@ -80,7 +81,7 @@ def plain_loop(run_path: Path, bundle: Path, films: list[Path]) -> Callable[[], 
     """What one writes first: open, resize, normalise, stack, forward."""
     run, opened = load_run(run_path), Bundle.open(bundle)
     graph = FilmGraph(backbone_of(run), run.space, opened.model.dim).eval()
-    how = opened.preprocessing
+    how = Preprocessing.of(opened.model.preprocessing)
     mean, std = (torch.tensor(values)[:, None, None] for values in (how.mean, how.std))
 
     def one(path: Path) -> torch.Tensor:
@@ -97,7 +98,7 @@ def plain_loop(run_path: Path, bundle: Path, films: list[Path]) -> Callable[[], 
 
 def _encoder(bundle: Path) -> FilmEncoder:
     opened = Bundle.open(bundle)
-    return FilmEncoder.load(opened.graph("image", "fp32"), opened.preprocessing, choose("cpu"))
+    return FilmEncoder.load(opened.graph("image", "fp32"), Preprocessing.of(opened.model.preprocessing), choose("cpu"))
 
 
 if __name__ == "__main__":

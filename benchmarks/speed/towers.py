@@ -20,6 +20,7 @@ from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.export.graphs.towers import FilmGraph
 from mtclip_edge.inference.device import choose, open_session
 from mtclip_edge.inference.encoders import FILM_EMBEDDING, PIXELS, FilmEncoder
+from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.train.run import backbone_of, load_run
 from mtclip_edge.workers import threads
 
@@ -36,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(threads())
     bundle, run = Bundle.open(options.bundle), load_run(options.run)
     graph = FilmGraph(backbone_of(run), run.space, bundle.model.dim).eval()
-    size = bundle.preprocessing.size
+    size = Preprocessing.of(bundle.model.preprocessing).size
     for batch in map(int, options.batches.split(",")):
         pixels = np.random.default_rng(0).normal(0, 1, (batch, 3, size, size)).astype(np.float32)
         peers = torch_engines(graph)
@@ -74,7 +75,7 @@ def torch_engines(graph: FilmGraph) -> dict[str, Engine]:
 def onnxruntime_engines(bundle: Bundle) -> dict[str, Engine]:
     found: dict[str, Engine] = {}
     for precision in bundle.precisions("image"):
-        encoder = FilmEncoder.load(bundle.graph("image", precision), bundle.preprocessing, choose("cpu"), precision)
+        encoder = FilmEncoder.load(bundle.graph("image", precision), Preprocessing.of(bundle.model.preprocessing), choose("cpu"), precision)
         found[f"ours, {precision}"] = lambda pixels, encoder=encoder: encoder.encode(pixels)[0]
     session, _ = open_session(bundle.graph("image", "fp32"), choose("cpu"), spinning=True)
     found["fp32, threads spinning"] = lambda pixels: session.run([FILM_EMBEDDING], {PIXELS: pixels})[0]

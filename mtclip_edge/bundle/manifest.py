@@ -3,7 +3,7 @@
 Two parts. The **model part** is what the maker of the model wrote: graphs, tokenizer, preprocessing, calibration, card; a signature
 covers it. The **site part** is what the site changes: reports, vectors, index. In the file both lie flat, as they did in 0.1.0.
 
-No record compares or prints itself: making those two methods costs every cold query half a millisecond a class.
+But for the one that answers carry on, no record compares or prints itself: making those two methods costs every cold query half a millisecond a class.
 """
 
 from collections.abc import Mapping
@@ -272,7 +272,7 @@ class FuseRecord:
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True)
 class Measured:
     """What a verdict was worth on validation films: the share of decisions that were wrong (None of none), and its share of all films."""
 

@@ -31,8 +31,8 @@ def test_it_is_whole_and_small() -> None:
     assert all(problem is None for _, problem in bundle.verify())
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 12_000_000
     assert list(bundle.model.graphs["image"]) == ["fp16w"] and bundle.model.graphs["text"] is None
-    (film,) = [p for p in bundle.model.parity if (p["tower"], p["precision"]) == ("film", "fp16w")]
-    assert film["overlap"] >= 0.95
+    (film,) = [p for p in bundle.model.parity if (p.tower, p.precision) == ("film", "fp16w")]
+    assert film.overlap >= 0.95
 
 
 def test_without_a_bundle_it_answers_loudly(mtclip) -> None:

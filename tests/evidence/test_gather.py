@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundle_evidence import RULE, commit_evidence
+from manifests import rewrite
 
 from mtclip_edge import Evidence, Retriever
 from mtclip_edge.bundle.bundle import Bundle
-from mtclip_edge.bundle.generations import commit
 from mtclip_edge.evidence.evidence import FindingVote
 from mtclip_edge.evidence.validation_reference import searched
 from mtclip_edge.index.filters import Filters
@@ -101,7 +101,7 @@ def test_the_verdict_does_not_depend_on_k_or_a_filter(judged: Path, film: Path) 
     """The ten nearest of all are asked, whatever is shown; only an excluded patient is left out of them."""
     everyone = []
     for filters, k in ((Filters(), 1), (Filters(), 30), (Filters(label="normal"), 3), (Filters(match="zebra"), 5)):
-        commit_evidence(judged, trust={**RULE, "vote_weight": 0.5})
+        commit_evidence(judged)
         with Retriever.open(judged, filters=filters) as retriever:
             everyone.append(retriever.query(film, k=k).evidence)
     assert len({evidence.judgement for evidence in everyone}) == 1
@@ -147,7 +147,7 @@ def test_a_filter_makes_no_film_rare(judged: Path, film: Path) -> None:
 
 
 def test_after_a_change_of_the_reports_nothing_stale_is_told(judged: Path, film: Path, tmp_path: Path, source: Path) -> None:
-    """The percentile is null; a verdict that asked no report stays, one that did goes. Taking the change back brings all of it back."""
+    """The percentile is null; the verdict, which rests on the head, stays. Taking the change back brings all of it back."""
     from mtclip_edge.indexing.update import add, remove
 
     def evidence() -> Evidence:
@@ -162,27 +162,25 @@ def test_after_a_change_of_the_reports_nothing_stale_is_told(judged: Path, film:
     stale = evidence()
     assert stale.similarity.percentile is None and "changed since" in stale.similarity.why
     assert replace(stale.judgement) == before.judgement
-    asks = {**Bundle.open(judged).model.evidence, "trust": {**RULE, "vote_weight": 0.5}}
-    commit(judged, {**Bundle.open(judged).manifest, "evidence": asks}, list(Bundle.open(judged).manifest.files))
-    assert evidence().judgement.verdict is None and "changed since" in evidence().judgement.why
     remove(judged, studies=["n1"])
     assert evidence().judgement.verdict is not None and evidence().similarity == before.similarity
 
 
 def test_what_export_writes_of_few_films_says_why_there_is_no_verdict(tiny_bundle: Path, film: Path) -> None:
     record = Bundle.open(tiny_bundle).model.evidence
-    assert record["films"] == 14 and 0 < record["temperature"] < 1 and record["searched"] == searched(Bundle.open(tiny_bundle).manifest)
-    assert (record["best_scores"], record["best_scores_why"]) == (None, "fewer than 20 validation films")
+    assert record.films == 14 and 0 < record.temperature < 1 and record.searched == searched(Bundle.open(tiny_bundle).manifest)
+    assert (record.best_scores, record.best_scores_why) == (None, "fewer than 20 validation films")
     with Retriever.open(tiny_bundle) as retriever:
         evidence = retriever.query(film).evidence
     assert (evidence.judgement.verdict, evidence.judgement.trust, evidence.similarity.percentile) == (None, None, None)
     assert evidence.judgement.why == "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
 
 
-def test_a_bundle_of_before_says_so(film: Path) -> None:
+def test_a_bundle_of_before_says_so(bundle: Path, film: Path) -> None:
     from mtclip_edge.evidence.validation_reference import ValidationReference
 
-    old = ValidationReference.of({"files": {}, "index": {}})
+    rewrite(bundle, lambda manifest: manifest.pop("evidence"))
+    old = ValidationReference.of(Bundle.open(bundle).manifest)
     assert (old.rule, old.similarities, old.temperature) == (None, None, 0.05)
     assert old.rule_why == old.similarities_why == "the bundle was exported before this was measured: export it again"
 

@@ -11,13 +11,23 @@ from mtclip_edge.evaluation.metrics import best_aurc, isotonic, risk_coverage, w
 from mtclip_edge.evaluation.risk_coverage import Decisions
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.evidence.validation_reference import Similarities
-from mtclip_edge.evidence.verdict import FilmVerdicts, Measured, TrustRule, abnormal_share, against, fitted_temperature, verdict_of, weights
+from mtclip_edge.evidence.verdict import (
+    FilmVerdicts,
+    Measured,
+    TrustRule,
+    abnormal_share,
+    against,
+    fitted_temperature,
+    trust_in,
+    verdict_of,
+    weights,
+)
 from mtclip_edge.export.fitted.verdicts import fit, measure, thresholds
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Film, Study, split_of
 
 WORTH = {"confident": Measured(60, 0.05, 0.3), "uncertain": Measured(100, 0.3, 0.5), "abstain": Measured(40, 0.525, 0.2)}
-RULE = TrustRule(0.0, "", 0.8, 0.6, WORTH)
+RULE = TrustRule(0.8, 0.6, WORTH)
 
 
 def studies(count: int, seed: int = 0) -> list[Study]:
@@ -109,28 +119,24 @@ def test_a_verdict_and_its_reason(probability: float, more: dict, verdict: str, 
 
 
 def test_without_thresholds_nothing_is_confident_and_nothing_abstains() -> None:
-    rule = TrustRule(0.0, "", None, None, {**WORTH, "uncertain": Measured(0, None, 0.0)})
+    rule = TrustRule(None, None, {**WORTH, "uncertain": Measured(0, None, 0.0)})
     assert verdict_of(rule, 1.0, 1.0, 0.5).why == "no validation film was about as sure"
     assert [verdict_of(rule, p, 0.9, 0.5).verdict for p in (0.0, 0.5, 1.0)] == ["uncertain"] * 3
-    assert TrustRule.of(rule.to_dict()) == rule and TrustRule.of(None) is None
+    assert TrustRule.of(rule.record()) == rule and TrustRule.of(None) is None
 
 
-def test_the_vote_counts_by_its_weight() -> None:
-    trust = TrustRule(0.25, "", None, None, {}).trust(np.array([0.8, 0.2, 0.8]), np.array([0.4, 0.4, np.nan]))
-    assert trust == pytest.approx([0.7, 0.75, 0.8])
+def test_trust_is_in_what_the_head_decides_and_the_vote_speaks_against() -> None:
+    assert trust_in(np.array([0.8, 0.2, 0.5])).tolist() == [0.8, 0.8, 0.5]
     assert against(np.array([0.8, 0.2, 0.8]), np.array([0.4, 0.6, np.nan]), 0.5).tolist() == [True, True, False]
 
 
-def test_a_vote_that_knows_more_than_the_head_counts_and_noise_does_not(random: np.random.Generator) -> None:
+def test_what_verdicts_are_worth_counts_every_labelled_film_once(random: np.random.Generator) -> None:
     cases = Cases.of(studies(400))
     label, known = (cases.labels == 1).astype(float), cases.labels >= 0
     head = np.where(random.random(400) < 0.7, label, 1 - label) * 0.4 + 0.3
-    knows = fit(cases, head, label * 0.6 + 0.2, np.zeros(400, bool))
-    assert knows.vote_weight > 0 and knows.vote_why.startswith("AURC -0.")
-    noise = fit(cases, head, random.random(400), np.zeros(400, bool))
-    assert (noise.vote_weight, noise.vote_why[-45:]) == (0.0, "the vote is surely better than the head alone")
-    assert sum(worth.films for worth in noise.validation.values()) == known.sum()
-    assert sum(worth.coverage for worth in noise.validation.values()) == pytest.approx(1, abs=1e-3)
+    rule = fit(cases, head, random.random(400), np.zeros(400, bool))
+    assert sum(worth.films for worth in rule.validation.values()) == known.sum()
+    assert sum(worth.coverage for worth in rule.validation.values()) == pytest.approx(1, abs=1e-3)
 
 
 def test_percentiles_of_the_films_they_were_made_of_are_uniform(random: np.random.Generator) -> None:
@@ -152,11 +158,11 @@ def test_what_is_measured_leaves_own_patients_out_and_knows_validation_only(rand
         foreign = [any(s.patient_id != study.patient_id for s in report.studies) for report in cases.reports]
         best.append((reports @ film)[foreign].max())
     found = measure(cases, films, None, reports, None, "hash")
-    assert found["best_scores"] == pytest.approx(np.quantile(best, np.linspace(0, 1, 101)), abs=6e-5)
-    assert (found["films"], found["searched"], found["trust"]) == (60, "hash", None)
-    assert found["trust_why"] == "the abnormal head was not trained"
+    assert found.best_scores == pytest.approx(np.quantile(best, np.linspace(0, 1, 101)), abs=6e-5)
+    assert (found.films, found.searched, found.trust) == (60, "hash", None)
+    assert found.trust_why == "the abnormal head was not trained"
     few = measure(cases, films, random.normal(size=60), reports, None, "hash")
-    assert few["trust_why"] == "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
+    assert few.trust_why == "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
 
 
 def test_test_labels_have_no_part_in_what_is_fitted(tmp_path: Path) -> None:
@@ -175,7 +181,7 @@ def test_test_labels_have_no_part_in_what_is_fitted(tmp_path: Path) -> None:
         assert left < most or turned is None
         cases, made = Cases.of(reading.split("validation"), reading.split("train")), np.random.default_rng(1)
         films, reports = made.normal(size=(len(cases.films), 8)), made.normal(size=(len(cases.reports), 8))
-        return measure(cases, films, films[:, 0], reports, Calibration(1.0, 0.0, 0.9, 40), "hash")
+        return measure(cases, films, films[:, 0], reports, Calibration(1.0, 0.0, 0.9, 40), "hash").to_dict()
 
     first = record(None, 0)
     assert first["trust"] and first["films"] > 40

@@ -1,6 +1,7 @@
 """Export publishes only what passed its gate, and loses nothing when it fails."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,11 @@ FP32 = ("fp32",)
 
 def test_it_proves_itself_on_real_inputs_at_three_batch_sizes(tiny_bundle: Path) -> None:
     film, text = Bundle.open(tiny_bundle).model.parity
-    assert film["batches"] == text["batches"] == [1, 2, 7]
-    assert (film["count"], film["inputs"]) == (14, "validation films")
+    assert film.batches == text.batches == [1, 2, 7]
+    assert (film.count, film.inputs) == (14, "validation films")
     for tower in (film, text):
         assert tower["max_abs"] <= 1e-4 and tower["min_cosine"] >= 0.99999 and tower["overlap"] == tower["batch"] == 1.0
-    assert film["max_logit"] <= 1e-3 and text["max_logit"] is None
+    assert film.max_logit <= 1e-3 and text.max_logit is None
 
 
 class WithoutProjector(nn.Module):
@@ -60,13 +61,13 @@ def test_a_broken_graph_is_never_published(tiny_run: Path, tmp_path: Path, monke
 @pytest.mark.parametrize("change", [{"mean": [0.4, 0.4, 0.4]}, {"interpolation": "bilinear"}, {"size": 144}])
 @pytest.mark.usefixtures("known_graphs")
 def test_wrong_preprocessing_in_the_bundle_is_never_published(tiny_run: Path, tmp_path: Path, monkeypatch, change: dict) -> None:
-    real = pack._manifest
+    real = pack._model_part
 
     def wrong(run, *rest):
-        manifest = real(run, *rest)
-        return {**manifest, "preprocessing": {**manifest["preprocessing"], **change}}
+        model = real(run, *rest)
+        return replace(model, preprocessing=replace(model.preprocessing, **change))
 
-    monkeypatch.setattr(pack, "_manifest", wrong)
+    monkeypatch.setattr(pack, "_model_part", wrong)
     with pytest.raises((ParityFailed, ValueError, Exception)) as caught:
         pack.export(tiny_run, tmp_path / "b", precision=FP32)
     assert isinstance(caught.value, ParityFailed) or "Got invalid dimensions" in str(caught.value)
@@ -130,8 +131,8 @@ def moved_run(tiny_run: Path, tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("known_graphs")
 def test_when_the_runs_films_are_gone_drawn_pictures_serve_and_the_bundle_says_so(moved_run: Path, source: Path, tmp_path: Path) -> None:
     bundle = pack.export(moved_run, tmp_path / "b", reports=str(source), precision=FP32)
-    assert bundle.model.parity[0]["inputs"] == "drawn pictures: fewer than 7 of the run's validation films can be read"
-    assert bundle.model.parity[0]["min_cosine"] >= 0.99999
+    assert bundle.model.parity[0].inputs == "drawn pictures: fewer than 7 of the run's validation films can be read"
+    assert bundle.model.parity[0].min_cosine >= 0.99999
 
 
 def test_when_the_runs_reports_are_gone_others_must_be_named(moved_run: Path, tmp_path: Path) -> None:
@@ -189,8 +190,8 @@ def test_weights_stored_in_fp16_are_half_the_size_and_find_the_same(tiny_run: Pa
         (folder / name).stat().st_size for folder, name in ((tmp_path / "b", "image.fp16w.onnx"), (tiny_bundle, "image.fp32.onnx"))
     )
     assert size < 0.6 * full
-    (film_row,) = [p for p in bundle.model.parity if (p["tower"], p["precision"]) == ("film", "fp16w")]
-    assert film_row["min_cosine"] >= 0.999 and film_row["overlap"] >= 0.95
+    (film_row,) = [p for p in bundle.model.parity if (p.tower, p.precision) == ("film", "fp16w")]
+    assert film_row.min_cosine >= 0.999 and film_row.overlap >= 0.95
     with Retriever.open(tmp_path / "b") as small, Retriever.open(tiny_bundle) as whole:
         assert small.precision == "fp16w"
         a, b = small.query(film, k=1), whole.query(film, k=1)

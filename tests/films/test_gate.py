@@ -300,18 +300,18 @@ def test_a_mirrored_film_is_warned_of() -> None:
 def test_a_gate_goes_with_its_bundle(mtclip, gated: Path, films: SimpleNamespace, odd: Path, tmp_path: Path) -> None:
     path = Path(shutil.copytree(gated, tmp_path / "bundle"))
     before = Bundle.open(path).model.film_gate
-    assert before["file"] == "film-gate-2.npy" and before["films"] == {"train": 120, "validation": 205}
+    assert before.file == "film-gate-2.npy" and before.films == {"train": 120, "validation": 205}
     with Retriever.open(path) as retriever:
         study = retriever.query(odd / "a.png").hits[0].study_ids[0]
     assert mtclip("index", "remove", path, "--study", study).code == 0
     after = Bundle.open(path)
-    assert after.generation == 3 and after.model.film_gate == before
+    assert after.generation == 3 and after.model.film_gate.to_dict() == before.to_dict()
     assert mtclip("query", odd / "inverted.png", "--bundle", path, "--json").code == 6
     fitting.refit(path, films.train, films.validation[:60])
     fewer = Bundle.open(path)
-    assert fewer.model.film_gate["file"] == "film-gate-4.npy" and not (path / "film-gate-2.npy").exists()
+    assert fewer.model.film_gate.file == "film-gate-4.npy" and not (path / "film-gate-2.npy").exists()
     assert all(problem is None for _, problem in fewer.verify())
-    thresholds = fewer.model.film_gate["thresholds"]
+    thresholds = fewer.model.film_gate.thresholds
     assert [name for name, value in thresholds.items() if value is None] == ["layout_reject", "embedding_warn", "mirror_warn"]
     with Retriever.open(path) as retriever:
         assert retriever.query(odd / "inverted.png").input.verdict == "warn"
@@ -338,7 +338,7 @@ def test_an_export_fits_a_gate(tiny_run: Path, source: Path, tmp_path: Path, mon
     assert told.endswith("14 validation films; too few for layout reject, embedding warn, mirror warn")
     reading = open_source(str(source))
     again = fitting.refit(bundle.path, reading.split("train"), reading.split("validation")).model.film_gate
-    assert again == {**bundle.model.film_gate, "file": "film-gate-2.npy"}
+    assert again.to_dict() == {**bundle.model.film_gate.to_dict(), "file": "film-gate-2.npy"}
 
 
 def test_a_dicom_header_rejects_a_film_and_takes_it_out_of_its_study(mtclip, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_fp16_passes_its_gate_and_is_taken(tiny_run: Path, tmp_path: Path, film:
     from mtclip_edge.export.pack import export
 
     bundle = export(tiny_run, tmp_path / "b", precision=["fp32", "fp16"])
-    assert [row["how"] for row in bundle.model.parity if row["precision"] == "fp16"] == ["judged on the CUDA"] * 2
+    assert [row.how for row in bundle.model.parity if row.precision == "fp16"] == ["judged on the CUDA"] * 2
     with Retriever.open(bundle.path) as retriever:
         assert retriever.precision == "fp16"
         assert retriever.query(film).hits

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from manifests import rewrite
 
 from mtclip_edge import Retriever
-from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.demo import FOLDER
-from mtclip_edge.bundle.generations import commit
+from mtclip_edge.bundle.manifest import FuseRecord
 from mtclip_edge.errors import WrongOption
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.export.fitted.fusion_weight import fused_scores, tune
@@ -41,8 +41,8 @@ def test_the_most_similar_film_of_each_report() -> None:
 
 
 def test_choices() -> None:
-    assert choose_fusion("off", {"weight": 0.5, "why": "x"}).weight == 0.0
-    assert choose_fusion("auto", {"weight": 0.5, "why": "x"}) == Fusion(0.5, "x")
+    assert choose_fusion("off", FuseRecord(0.5, "x")).weight == 0.0
+    assert choose_fusion("auto", FuseRecord(0.5, "x")) == Fusion(0.5, "x")
     assert choose_fusion("auto", None).weight == 0.0
     assert choose_fusion("0.25", None) == Fusion(0.25, "asked for")
     for wrong in ("0", "1.5", "-1", "much", "nan"):
@@ -109,8 +109,7 @@ def test_exact_search_and_hnsw_print_the_same() -> None:
 
 
 def test_auto_says_why_it_does_nothing(mtclip, bundle: Path, film: Path) -> None:
-    manifest = Bundle.open(bundle).manifest
-    commit(bundle, {**manifest, "fuse": None}, list(manifest["files"]))
+    rewrite(bundle, fuse=None)
     found = mtclip("query", film, "--bundle", bundle, "--fuse", "auto")
     assert found.code == 0
     assert "without films: this bundle was exported without validation films" in found.err

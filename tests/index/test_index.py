@@ -38,7 +38,7 @@ def indexes(vectors: np.ndarray, reports: int, folder: Path) -> tuple[Index, Ind
     assert record is not None
     graph = load_graph(folder / "i.hnsw", vectors.shape[1], reports)
     return (
-        Index(vectors, reports, graph, record["ef"], SearchChoice("hnsw", "")),
+        Index(vectors, reports, graph, record.ef, SearchChoice("hnsw", "")),
         Index(vectors, reports, None, 0, SearchChoice("exact", "")),
         record,
     )
@@ -46,7 +46,7 @@ def indexes(vectors: np.ndarray, reports: int, folder: Path) -> tuple[Index, Ind
 
 def test_both_ways_give_the_same(vectors: np.ndarray, tmp_path: Path) -> None:
     hnsw, exact, record = indexes(vectors, 1000, tmp_path)
-    assert record["recall@10"] >= 0.99
+    assert record.recall >= 0.99
     for query in vectors[1000:1100]:
         assert same(hnsw.search_reports(query, 10, names), exact.search_reports(query, 10, names))
 
@@ -103,8 +103,8 @@ def test_ef_is_raised_until_recall_is_reached(tmp_path: Path, random: np.random.
     hard /= np.linalg.norm(hard, axis=1, keepdims=True)
     record = build_graph(tmp_path / "h", hard[:2900], hard[2900:])
     assert record is not None
-    assert record["ef"] > 64
-    assert record["recall@10"] >= 0.95
+    assert record.ef > 64
+    assert record.recall >= 0.95
 
 
 def test_a_filtered_search_equals_exact_filtered_search(
@@ -157,9 +157,9 @@ def test_how_to_search_is_chosen_with_a_reason(reports: int, queries: int | None
 def test_a_graph_grows_and_is_measured_again(vectors: np.ndarray, tmp_path: Path) -> None:
     record = build_graph(tmp_path / "old", vectors[:800], vectors[1000:])
     grown = grow_graph(tmp_path / "new", tmp_path / "old", record, vectors[:1000], 800, vectors[1000:])
-    assert grown["recall@10"] >= 0.99 and grown["file"] == "new"
+    assert grown.recall >= 0.99 and grown.file == "new"
     graph = load_graph(tmp_path / "new", vectors.shape[1], 1000)
-    found = Index(vectors, 1000, graph, grown["ef"], SearchChoice("hnsw", ""))
+    found = Index(vectors, 1000, graph, grown.ef, SearchChoice("hnsw", ""))
     hits = [found.search_reports(query, 1, names).rows[0] for query in vectors[800:1000]]
     assert np.mean(np.array(hits) == np.arange(800, 1000)) >= 0.99
 
@@ -175,7 +175,7 @@ def test_a_graph_that_grew_too_poor_is_built_anew(vectors: np.ndarray, tmp_path:
     monkeypatch.setattr(graph_module, "_tuned", poor_at_first)
     grown = grow_graph(tmp_path / "new", tmp_path / "old", record, vectors[:1000], 800, vectors[1000:])
     build_graph(tmp_path / "anew", vectors[:1000], vectors[1000:])
-    assert grown["recall@10"] >= 0.99
+    assert grown.recall >= 0.99
     assert (tmp_path / "new").read_bytes() == (tmp_path / "anew").read_bytes()
 
 

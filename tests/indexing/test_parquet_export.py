@@ -25,7 +25,7 @@ def test_parquet_holds_everything(tiny_bundle: Path, tmp_path: Path, monkeypatch
     lines = export_parquet(tiny_bundle, tmp_path / "out")
     tables = {name: parquet.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist() for name in ("reports", "studies", "films")}
     about, parts = Bundle.open(tiny_bundle).index, IndexFiles.of(Bundle.open(tiny_bundle))
-    assert [len(tables[name]) for name in ("reports", "studies", "films")] == [about["reports"], about["studies"], about["films"]]
+    assert [len(tables[name]) for name in ("reports", "studies", "films")] == [about.reports, about.studies, about.films]
     assert lines[0] == f"{tmp_path / 'out' / 'reports.parquet'}: {about['reports']} rows"
     np.testing.assert_array_equal(np.array([r["embedding"] for r in tables["reports"]], np.float32), parts.report_vectors)
     np.testing.assert_array_equal(np.array([r["embedding"] for r in tables["films"]], np.float32), parts.film_vectors)
@@ -76,7 +76,7 @@ def test_stats_count_what_is_there(tiny_bundle: Path, source: Path) -> None:
     assert found["sources"] == {"manifest:drawn": len(studies)} and not found["public"]
     assert found["dates"] == {"first": None, "last": None, "without": len(studies)}
     assert found["search"]["one_query"]["used"] == "exact"
-    assert found["hnsw"] == Bundle.open(tiny_bundle).index.hnsw
+    assert found["hnsw"] == Bundle.open(tiny_bundle).index.hnsw.to_dict()
 
 
 def test_the_index_commands(mtclip, bundle: Path, source: Path, tmp_path: Path) -> None:

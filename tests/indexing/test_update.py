@@ -260,9 +260,9 @@ def as_it_was(bundle: Path) -> Path:
     db.execute("ATTACH ? AS new", (str(store),))
     db.executescript(OLD_SCHEMA)
     db.close()
-    record = {key: value for key, value in opened.index.items() if key != "terms"} | {"store": name}
+    site = replace(opened.manifest.site, index=replace(opened.index, terms=None, store=name))
     kept = (set(opened.manifest.files) - {store.name, opened.index.terms}) | {name}
-    commit(bundle, {**opened.manifest, "generation": opened.generation + 1, "index": record}, list(kept))
+    commit(bundle, replace(opened.manifest, generation=opened.generation + 1, site=site), kept)
     return bundle
 
 

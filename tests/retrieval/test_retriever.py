@@ -12,7 +12,7 @@ from mtclip_edge.bundle.demo import FOLDER
 from mtclip_edge.errors import DeviceUnavailable, FilmUnreadable, TextTowerMissing, WrongOption
 from mtclip_edge.films.read import read_film
 from mtclip_edge.index import index
-from mtclip_edge.inference.preprocessing import model_input
+from mtclip_edge.inference.preprocessing import Preprocessing, model_input
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.backbones.backbone import load_backbone, text_features
 from mtclip_edge.train.run import load_run
@@ -205,7 +205,7 @@ def test_a_bundle_without_a_text_tower_says_how_to_make_one(tiny_run: Path, tmp_
 
 
 def test_the_preprocessing_is_the_bundles(tiny_bundle: Path) -> None:
-    numbers = Bundle.open(tiny_bundle).preprocessing
+    numbers = Preprocessing.of(Bundle.open(tiny_bundle).model.preprocessing)
     assert numbers.mean == (0.48145466, 0.4578275, 0.40821073)
     assert numbers.size == 160
 

@@ -15,7 +15,7 @@ def content(path: Path) -> dict:
     """What a bundle holds, whatever the order of its rows: each study, each report with its vector, each film with its vector."""
     bundle = Bundle.open(path)
     parts = IndexFiles.of(bundle)
-    with ReportStore(parts.store, bundle.manifest["model_id"]) as store:
+    with ReportStore(parts.store, bundle.model.model_id) as store:
         films = {key: parts.film_vectors[row] for key, row in store.film_rows().items()}
         stored = store.reports(range(parts.reports))
     held = {s.study_id: replace(s, films=tuple(sorted(s.films, key=lambda f: f.name))) for s in stored_studies(parts.store)}
@@ -23,7 +23,7 @@ def content(path: Path) -> dict:
         "studies": held,
         "reports": {r.report_id: (r.label, r.studies, parts.vectors[r.row]) for r in stored},
         "films": films,
-        "counts": (bundle.index["reports"], bundle.index["films"], bundle.index["studies"]),
+        "counts": (bundle.index.reports, bundle.index.films, bundle.index.studies),
     }
 
 

@@ -1,14 +1,14 @@
 """A bundle with evidence whose figures are known by hand."""
 
 from pathlib import Path
+from typing import Any
+
+from manifests import rewrite
 
 from mtclip_edge.bundle.bundle import Bundle
-from mtclip_edge.bundle.generations import commit
 from mtclip_edge.evidence.validation_reference import searched
 
 RULE = {
-    "vote_weight": 0.0,
-    "vote_why": "by hand",
     "confident": 0.7,
     "abstain": 0.55,
     "validation": {
@@ -19,12 +19,11 @@ RULE = {
 }
 
 
-def commit_evidence(path: Path, **changed: object) -> Path:
+def commit_evidence(path: Path, **changed: Any) -> Path:
     """A bundle whose validation films had best scores evenly from 0 to 1, so that a percentile is the score in percent."""
-    bundle = Bundle.open(path)
     evidence = {
         "films": 200,
-        "searched": searched(bundle.manifest),
+        "searched": searched(Bundle.open(path).manifest),
         "temperature": 0.04,
         "best_scores": [round(i / 100, 2) for i in range(101)],
         "best_scores_why": "",
@@ -32,6 +31,5 @@ def commit_evidence(path: Path, **changed: object) -> Path:
         "trust_why": "",
     }
     calibration = {"temperature": 1.0, "threshold": 1.0, "specificity": 0.9, "films": 200}
-    manifest = {**bundle.manifest, "calibration": calibration, "evidence": {**evidence, **changed}}
-    commit(path, manifest, list(bundle.manifest["files"]))
+    rewrite(path, calibration=calibration, evidence={**evidence, **changed})
     return path

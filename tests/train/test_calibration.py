@@ -64,7 +64,7 @@ def test_too_few_films_of_a_class_give_none(label: list[int]) -> None:
 
 def test_it_survives_json() -> None:
     one = Calibration(1.5, -0.25, 0.9, 275)
-    assert Calibration.of(one.to_dict()) == one
+    assert Calibration.of(one.record()) == one and one.record().to_dict() == one.to_dict()
     assert Calibration.of(None) is None
 
 

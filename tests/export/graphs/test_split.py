@@ -21,6 +21,7 @@ from mtclip_edge.export.quantization import quantize
 from mtclip_edge.export.quantization.static import Calibrated
 from mtclip_edge.inference.device import choose, open_session
 from mtclip_edge.inference.encoders import FEATURE_MAP, PIXELS, FilmEncoder
+from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.train.backbones.backbone import load_backbone
 from mtclip_edge.train.projector import ProjectorShape, SharedSpace
 from mtclip_edge.train.run import backbone_of, load_run
@@ -160,7 +161,7 @@ def test_a_small_graph_of_other_weights_is_not_published(tiny_run: Path, tiny_bu
 
     monkeypatch.setattr(place_graph, "export_graph", other)
     bundle, run = Bundle.open(tiny_bundle), load_run(tiny_run)
-    films = FilmEncoder.load(bundle.graph("image", "fp32"), bundle.preprocessing, choose("cpu"))
+    films = FilmEncoder.load(bundle.graph("image", "fp32"), Preprocessing.of(bundle.model.preprocessing), choose("cpu"))
     graph = FilmGraph(backbone_of(run), run.space, bundle.model.dim)
     grey = [np.random.default_rng(0).integers(0, 255, (60, 50), dtype=np.uint8)]
     with pytest.raises(ParityFailed, match="explain.onnx: a film's places, pooled, give .* beside its embedding\nexpected at most 1e-04"):

@@ -12,6 +12,7 @@ from mtclip_edge.export.parity.gate import Answers, Gate, overlap_at_10
 from mtclip_edge.export.parity.limits import Limits, Row, limits_of, parse_budget
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.encoders import FilmEncoder, TextEncoder
+from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.sources.source import open_sources
 from mtclip_edge.train.run import backbone_of, load_run
@@ -34,7 +35,9 @@ def reports(gate: Gate) -> np.ndarray:
 
 def films(tiny_bundle: Path, graph: Path | None = None, **preprocessing) -> FilmEncoder:
     bundle = Bundle.open(tiny_bundle)
-    return FilmEncoder.load(graph or bundle.graph("image", "fp32"), replace(bundle.preprocessing, **preprocessing), choose("cpu"))
+    return FilmEncoder.load(
+        graph or bundle.graph("image", "fp32"), replace(Preprocessing.of(bundle.model.preprocessing), **preprocessing), choose("cpu")
+    )
 
 
 def edited(tiny_bundle: Path, target: Path, change) -> Path:

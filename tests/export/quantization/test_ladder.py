@@ -18,6 +18,7 @@ from mtclip_edge.export.quantization import ladder, quantize, smooth_quant
 from mtclip_edge.export.quantization.static import Calibrated
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.encoders import FILM_EMBEDDING, PIXELS, FilmEncoder
+from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.retrieval.retriever import Retriever
 
 pytestmark = pytest.mark.usefixtures("known_graphs")
@@ -37,12 +38,12 @@ def weights(graph: Path) -> dict[str, np.ndarray]:
 
 
 def encoder(tiny_bundle: Path, graph: Path, precision: str = "fp32") -> FilmEncoder:
-    return FilmEncoder.load(graph, Bundle.open(tiny_bundle).preprocessing, choose("cpu"), precision)
+    return FilmEncoder.load(graph, Preprocessing.of(Bundle.open(tiny_bundle).model.preprocessing), choose("cpu"), precision)
 
 
 @pytest.fixture
 def pixels(tiny_bundle: Path) -> np.ndarray:
-    size = Bundle.open(tiny_bundle).preprocessing.size
+    size = Preprocessing.of(Bundle.open(tiny_bundle).model.preprocessing).size
     return np.random.default_rng(0).normal(0, 1, (5, 3, size, size)).astype(np.float32)
 
 
@@ -86,8 +87,8 @@ def test_the_order_is_that_of_speed_and_fp16_is_never_for_a_cpu(tiny_run: Path, 
         tiny_run, tmp_path / "b", precision=["fp16", "fp32", "fp16w"], budget={"fp16.cosine": 0.9, "fp16.overlap": 0.5}, text=False
     )
     assert list(bundle.model.graphs["image"]) == ["fp32", "fp16w", "fp16"]
-    (row,) = [row for row in bundle.model.parity if row["precision"] == "fp16"]
-    assert row["how"] == "judged on the CPU"
+    (row,) = [row for row in bundle.model.parity if row.precision == "fp16"]
+    assert row.how == "judged on the CPU"
     with Retriever.open(bundle.path) as retriever:
         assert retriever.precision == "fp32"
     with pytest.raises(DeviceUnavailable, match="precision fp16 is not for a CPU\n.*cast.*\nuse --precision auto"):
@@ -176,13 +177,13 @@ def test_the_best_calibration_is_picked_and_named(tiny_run: Path, tmp_path: Path
     bundle = pack.export(tiny_run, tmp_path / "b", precision=["int8"], budget=loose, text=False, say=said.append)
     tried = {line.split(":")[0].removeprefix("int8 by ") for line in said if line.startswith("int8 by ")}
     assert tried == {"MinMax", "MinMax, smoothed"}
-    (row,) = bundle.manifest["parity"]
+    (row,) = bundle.model.parity
     figures = {}
     for line in said:
         if line.startswith("int8 by "):
             how, cosine, overlap = re.fullmatch(r"int8 by (.+): cosine (.+), top-10 overlap (.+)", line).groups()
             figures[how] = (float(overlap), float(cosine))
-    picked = next(how for how in sorted(figures, key=len, reverse=True) if row["how"].startswith(how))
+    picked = next(how for how in sorted(figures, key=len, reverse=True) if row.how.startswith(how))
     assert figures[picked] == max(figures.values())
 
 

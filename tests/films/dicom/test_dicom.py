@@ -400,7 +400,7 @@ def test_the_default_render_is_in_no_manifest_and_another_is(tiny_bundle: Path) 
     from mtclip_edge.bundle.bundle import Bundle
     from mtclip_edge.inference.preprocessing import Preprocessing
 
-    how = Bundle.open(tiny_bundle).preprocessing
+    how = Preprocessing.of(Bundle.open(tiny_bundle).model.preprocessing)
     assert how.render == "voi" and "render" not in how.to_dict()
     other = replace(how, render="percentile")
     assert Preprocessing.from_dict(other.to_dict()) == other and other.to_dict()["render"] == "percentile"
