@@ -34,7 +34,7 @@ def bundle(source: Path, film: Path, reports: int, rounds: int) -> None:
         vectors, queries = made(reports)
         change = build.Change(path, base.generation + 1, [])
         started = time.perf_counter()
-        write_store(change.file("store"), base.manifest["model_id"], made_studies(reports), ())
+        write_store(change.file("store"), base.model.model_id, made_studies(reports), ())
         write_terms(change.file("terms"), change.file("store"))
         build.write_vectors(change.file("vectors"), DIM, [vectors], [])
         print(f"store, words and vectors: {time.perf_counter() - started:.1f} s", flush=True)
@@ -42,7 +42,7 @@ def bundle(source: Path, film: Path, reports: int, rounds: int) -> None:
         hnsw = build_graph(change.file("graph"), vectors, queries)
         print(f"graph, one thread: {time.perf_counter() - started:.1f} s, {hnsw}", flush=True)
         record = build.record(change, reports, 0, reports, hnsw)
-        kept = set(base.manifest["files"]) - build.index_files(base.index)
+        kept = set(base.manifest.files) - build.index_files(base.index)
         commit(path, {**base.manifest, "generation": change.generation, "index": record}, [*kept, *build.index_files(record)])
         for file in sorted(path.iterdir()):
             print(f"  {file.name:28s} {file.stat().st_size / 1e6:9.1f} MB")

@@ -3,7 +3,8 @@
 Two parts. The **model part** is what the maker of the model wrote: graphs, tokenizer, preprocessing, calibration, card; a signature
 covers it. The **site part** is what the site changes: reports, vectors, index. In the file both lie flat, as they did in 0.1.0.
 
-But for the one that answers carry on, no record compares or prints itself: making those two methods costs every cold query half a millisecond a class.
+No record but the one that answers carry on compares or prints itself: making those two methods costs every cold query
+half a millisecond a class.
 """
 
 from collections.abc import Mapping

@@ -137,15 +137,8 @@ def test_a_text_can_be_what_the_map_is_of(tiny_bundle: Path, film: Path, tmp_pat
     assert maps[0]["explain"]["peak"] != maps[1]["explain"]["peak"]
 
 
-<<<<<<< HEAD
 def test_without_the_small_graph_there_is_no_map(bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
-    opened = Bundle.open(bundle)
-    kept = [name for name in opened.manifest.files if name != "explain.onnx"]
-    commit(bundle, {key: value for key, value in opened.manifest.items() if key != "explain"}, kept)
-=======
-def test_without_the_small_graph_only_occlusion_is_left(bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
     rewrite(bundle, explain=None, without=["explain.onnx"])
->>>>>>> db9733f (wip)
     found = mtclip("query", film, "--bundle", bundle, "--explain", tmp_path / "map.png")
     assert (found.code, found.out) == (1, "")
     assert "this bundle has no graph for maps\nexport the run again\n" in found.err

@@ -24,10 +24,10 @@ FP32 = ("fp32",)
 
 def test_it_proves_itself_on_real_inputs_at_three_batch_sizes(tiny_bundle: Path) -> None:
     film, text = Bundle.open(tiny_bundle).model.parity
-    assert film.batches == text.batches == [1, 2, 7]
+    assert film.batches == text.batches == (1, 2, 7)
     assert (film.count, film.inputs) == (14, "validation films")
     for tower in (film, text):
-        assert tower["max_abs"] <= 1e-4 and tower["min_cosine"] >= 0.99999 and tower["overlap"] == tower["batch"] == 1.0
+        assert tower.max_abs <= 1e-4 and tower.min_cosine >= 0.99999 and tower.overlap == tower.batch == 1.0
     assert film.max_logit <= 1e-3 and text.max_logit is None
 
 
@@ -255,7 +255,7 @@ def test_embeddings_are_cut_and_the_head_still_reads_them_whole(wide_run: Path, 
     run = load_run(wide_run)
     backbone = backbone_of(run)
     assert (run.space.shape.dim, run.space.shape.prefixes) == (128, (64,))
-    assert (cut.model.dim, cut.model.prefixes) == (64, [])
+    assert (cut.model.dim, cut.model.prefixes) == (64, ())
     whole_id, cut_id = (pack._model_id(run, backbone, dim, cut.path, pack.Names.of(1)) for dim in (128, 64))
     assert cut.model.model_id == cut_id != whole_id
     pixels = torch.from_numpy(model_input(read_film(film).grey, run.preprocessing)[None])

@@ -26,7 +26,7 @@ def test_parquet_holds_everything(tiny_bundle: Path, tmp_path: Path, monkeypatch
     tables = {name: parquet.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist() for name in ("reports", "studies", "films")}
     about, parts = Bundle.open(tiny_bundle).index, IndexFiles.of(Bundle.open(tiny_bundle))
     assert [len(tables[name]) for name in ("reports", "studies", "films")] == [about.reports, about.studies, about.films]
-    assert lines[0] == f"{tmp_path / 'out' / 'reports.parquet'}: {about['reports']} rows"
+    assert lines[0] == f"{tmp_path / 'out' / 'reports.parquet'}: {about.reports} rows"
     np.testing.assert_array_equal(np.array([r["embedding"] for r in tables["reports"]], np.float32), parts.report_vectors)
     np.testing.assert_array_equal(np.array([r["embedding"] for r in tables["films"]], np.float32), parts.film_vectors)
     stored = {s.study_id: s for s in stored_studies(parts.store)}
@@ -86,11 +86,9 @@ def test_the_index_commands(mtclip, bundle: Path, source: Path, tmp_path: Path) 
     found = mtclip("index", "add", bundle, tmp_path / "more.csv")
     assert (found.code, found.out) == (0, "")
     assert "the bundle will hold 2 reports of 1 patients" in found.err
-    assert (
-        found.err.splitlines()[-1] == f"{bundle}: {before['reports'] + 2} distinct reports of {before['studies'] + 2} studies, generation 2"
-    )
+    assert found.err.splitlines()[-1] == f"{bundle}: {before.reports + 2} distinct reports of {before.studies + 2} studies, generation 2"
     found = mtclip("index", "stats", bundle, "--format", "json")
-    assert found.code == 0 and json.loads(found.out)["reports"] == before["reports"] + 2
+    assert found.code == 0 and json.loads(found.out)["reports"] == before.reports + 2
     assert "recall@10" in mtclip("index", "stats", bundle).out
     found = mtclip("index", "remove", bundle, "--patient", "pn")
     assert found.code == 0 and found.err.startswith("2 studies removed, 2 reports, 0 films\n")
@@ -100,9 +98,9 @@ def test_the_index_commands(mtclip, bundle: Path, source: Path, tmp_path: Path) 
     found = mtclip("index", "merge", bundle, bundle)
     assert (found.code, found.err.splitlines()[:2]) == (
         0,
-        [f"{before['studies']} of {before['studies']} studies are there already", "nothing to add"],
+        [f"{before.studies} of {before.studies} studies are there already", "nothing to add"],
     )
-    assert Bundle.open(bundle).index.reports == before["reports"]
+    assert Bundle.open(bundle).index.reports == before.reports
     for words, code, message in (
         (("remove", bundle), 2, "index remove\nexpected --study, --patient or --source\n"),
         (("remove", bundle, "--study", "x"), 1, f"{bundle}: no study 'x' in this bundle\n"),
