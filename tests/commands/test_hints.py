@@ -82,7 +82,7 @@ def test_left_out_patients_are_not_repeated(mtclip, bundle: Path, film: Path) ->
 
     from mtclip_edge.bundle.bundle import Bundle
 
-    store = bundle / Bundle.open(bundle).index["store"]
+    store = bundle / Bundle.open(bundle).index.store
     with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as db:
         patients = [patient for (patient,) in db.execute("SELECT DISTINCT patient_id FROM study")]
     words = [word for patient in patients for word in ("--exclude-patient", patient)]
