@@ -144,7 +144,7 @@ def _check_tables(config: TrainConfig, train: Table, validation: Table, spec: st
 
 def _backbone_record(backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
     return {
-        "spec": config.backbone if config.backbone == "compact" else str(backbone.path),
+        "spec": config.backbone if config.backbone == "compact" else backbone.spec,
         "name": backbone.name,
         "identity": backbone.identity,
         "weights_sha256": backbone.weights_sha256,

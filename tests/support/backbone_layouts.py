@@ -65,6 +65,39 @@ def make_clip_layout(folder: Path) -> Path:
     return folder
 
 
+_OWN_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
+
+
+def make_open_clip_layout(folder: Path, vision: dict[str, Any], **more: Any) -> Path:
+    """A small film tower of any kind beside a small text tower of CLIP's own, random weights."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    config = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": _OWN_TEXT, **more}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {**config, "custom_text": True}, "preprocess_cfg": {}}))
+    torch.manual_seed(0)
+    model = (open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP)(**config)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    return folder
+
+
+def make_coca_layout(folder: Path) -> Path:
+    """A small CoCa: its towers give tokens for captions besides."""
+    pool = {"attentional_pool": True, "attn_pooler_heads": 4, "output_tokens": True}
+    vision = {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32, **pool}
+    text = {**_OWN_TEXT, "context_length": 76, "embed_cls": True, "output_tokens": True}
+    captions = {"context_length": 76, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1, "attn_pooler_heads": 4}
+    return make_open_clip_layout(folder, vision, text_cfg=text, multimodal_cfg=captions)
+
+
+def make_timm_layout(folder: Path, model: str, size: int, pool: str, projection: str | None) -> Path:
+    """A film tower of timm's, as open_clip configures EVA02 and ConvNeXt."""
+    vision = {"image_size": size, "timm_model_name": model, "timm_model_pretrained": False, "timm_pool": pool, "timm_proj": projection}
+    return make_open_clip_layout(folder, vision)
+
+
 def _vocabulary() -> list[str]:
     """Single letters and digits: WordPiece spells every word with them."""
     return ["abcdefghijklmnopqrstuvwxyz0123456789.,;:-"]

@@ -20,7 +20,7 @@ from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 
 from . import golden, hugging_face_folder, open_clip_folder
-from .folder import Parts, check_vocabulary, read_json
+from .folder import WEIGHT_SUFFIXES, Parts, check_vocabulary, read_json
 from .licence import Licence, of_card
 
 CPU = torch.device("cpu")
@@ -32,11 +32,13 @@ class Backbone:
     """Two towers in ``eval`` mode on the CPU, fp32, without gradients.
 
     ``identity`` is the SHA-256 of configuration, weights and tokenizer: features and runs are tied to it. ``logit_scale`` is the learned
-    inverse temperature (not its logarithm). ``own_geometry`` is how its publisher squares a film; ``notes`` is what a person should know.
+    inverse temperature (not its logarithm). ``spec`` is what loads it again. ``own_geometry`` is how its publisher squares a film;
+    ``notes`` is what a person should know.
     """
 
     name: str
     path: Path
+    spec: str
     identity: str
     weights_sha256: str
     licence: str | None
@@ -59,18 +61,19 @@ class Backbone:
 
 
 def load_backbone(spec: str) -> Backbone:
-    """``compact`` or a directory. Errors: BackboneUnusable, ExtraMissing."""
-    path = _directory(spec)
+    """``compact``, a directory (a hub's cache folder too), or a file of weights in one. Errors: BackboneUnusable, ExtraMissing."""
+    path, named = _folder(spec)
     card = read_json(path / CARD) if (path / CARD).is_file() else {}
     _check_files(path, card)
-    parts = _parts(path)
+    parts = _parts(path, named)
     _check_weights(path, card, parts.weights_sha256)
     check_vocabulary(path, parts.tokenizer, parts.text_tower)
     film_width, text_width = _widths(parts)
     licence = Licence(card.get("licence"), card.get("terms")) if card else of_card(path / "README.md")
     return Backbone(
-        name=card.get("name") or path.name,
+        name=card.get("name") or _name(path),
         path=path,
+        spec=str(path / named) if named else str(path),
         identity=sha256_of(
             json.dumps([parts.config, parts.weights_sha256, sha256(parts.tokenizer_file)], sort_keys=True).encode()
         ).hexdigest(),
@@ -90,25 +93,49 @@ def load_backbone(spec: str) -> Backbone:
     )
 
 
-def _directory(spec: str) -> Path:
+def _folder(spec: str) -> tuple[Path, str | None]:
+    """The folder that is meant, and the file of weights in it where it was named. Errors: BackboneUnusable, ExtraMissing."""
     if spec == "compact":
         from .compact import assemble
 
-        return assemble()
+        return assemble(), None
     path = user_path(spec)
+    if path.is_file() and path.suffix in WEIGHT_SUFFIXES:
+        return path.resolve().parent, path.name
     if not path.is_dir():
         raise BackboneUnusable(
             f"backbone {spec!r} is not known",
             f"expected 'compact' or a directory with {open_clip_folder.CONFIG}, or {hugging_face_folder.CONFIG} of a CLIP or SigLIP",
             "mtclip pull NAME --out DIR makes one on a machine with a network",
         )
-    return path.resolve()
+    return _snapshot(path.resolve()), None
 
 
-def _parts(path: Path) -> Parts:
-    if (path / open_clip_folder.CONFIG).is_file() or not (path / hugging_face_folder.PREPROCESSOR).is_file():
-        return open_clip_folder.load(path)
-    return hugging_face_folder.load(path)
+def _snapshot(path: Path) -> Path:
+    """Of a hub's cache folder the revision that ``main`` names, or the only one; any other folder is itself. Errors: BackboneUnusable."""
+    snapshots = path / "snapshots"
+    if not path.name.startswith("models--") or not snapshots.is_dir():
+        return path
+    main = path / "refs" / "main"
+    revision = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
+    held = sorted(folder.name for folder in snapshots.iterdir() if folder.is_dir())
+    if revision in held:
+        return snapshots / revision
+    if len(held) != 1:
+        raise BackboneUnusable(f"{path}: {len(held)} snapshots, and refs/main names none of them", hint=f"name one: {snapshots}/…")
+    return snapshots / held[0]
+
+
+def _name(path: Path) -> str:
+    """The folder's name; of a hub's snapshot, which is called by its revision, the model's."""
+    in_cache = path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--")
+    return path.parent.parent.name.rpartition("--")[2] if in_cache else path.name
+
+
+def _parts(path: Path, named: str | None) -> Parts:
+    if (path / open_clip_folder.CONFIG).is_file() or not hugging_face_folder.image_processor(path):
+        return open_clip_folder.load(path, named)
+    return hugging_face_folder.load(path, named)
 
 
 def _check_files(path: Path, card: dict[str, Any]) -> None:

@@ -20,6 +20,8 @@ from mtclip_edge.folders import data_dir
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -66,19 +68,65 @@ def _three(values: Any) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def find_weights(folder: Path, names: Sequence[str]) -> Path:
-    for name in names:
+def find_weights(folder: Path, names: Sequence[str], named: str | None = None) -> Path:
+    """The file of weights: the one that is named, else one of ``names``, else the only one there is, as a training saved it.
+
+    Errors: BackboneUnusable.
+    """
+    for name in (named,) if named else names:
         if (folder / name).is_file():
             return folder / name
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES and path.is_file())
+    if len(others) == 1 and not named:
+        return folder / others[0]
+    if others:
+        listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        raise BackboneUnusable(f"{folder}: several files of weights ({listed})", hint=f"name the one that is meant: {folder / others[-1]}")
     raise BackboneUnusable(f"{folder}: no weights", f"expected one of {', '.join(names)}")
 
 
 def as_safetensors(weights: Path, digest: str) -> Path:
-    """The same weights as safetensors; a pickle is converted once into the user's data folder. Errors: BackboneUnusable."""
-    if weights.suffix == ".safetensors":
+    """The same weights as safetensors under their plain names. Errors: BackboneUnusable.
+
+    A pickle is converted once into the user's data folder, and so is a file whose names have prefixes of a wrapper.
+    """
+    folder = data_dir() / "converted"
+    if weights.suffix != ".safetensors":
+        target = private_dir(folder) / f"{digest}.safetensors"
+        weights = target if target.is_file() else convert(weights, target)
+    if plain_names(weights) is None:
         return weights
-    target = private_dir(data_dir() / "converted") / f"{digest}.safetensors"
-    return target if target.is_file() else convert(weights, target)
+    target = private_dir(folder) / f"{digest}.plain.safetensors"
+    return target if target.is_file() else _renamed(weights, target)
+
+
+def plain_names(weights: Path) -> dict[str, str] | None:
+    """Each tensor's name without what torch.compile, DistributedDataParallel, Lightning or a wrapper put before it; None without such.
+
+    Every model that is loaded here has one ``logit_scale`` at its top: what stands before that is the prefix, and what does not have it
+    (a loss, an optimiser's average) is left out. Errors: BackboneUnusable, where several models are in one file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, "pt") as file:
+            names = list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise BackboneUnusable(f"{weights}: not a file of weights ({error})") from None
+    shorter = {name: name.replace("_orig_mod.", "") for name in names}
+    prefixes = sorted({name.removesuffix("logit_scale") for name in shorter.values() if name.split(".")[-1] == "logit_scale"})
+    if len(prefixes) > 1 and "" not in prefixes:
+        raise BackboneUnusable(f"{weights}: it holds several models ({', '.join(prefixes)})", hint="save the one that is meant by itself")
+    prefix = "" if not prefixes or "" in prefixes else prefixes[0]
+    plain = {name: short.removeprefix(prefix) for name, short in shorter.items() if short.startswith(prefix)}
+    return None if all(name == short for name, short in plain.items()) else plain
+
+
+def _renamed(weights: Path, target: Path) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    plain, tensors = plain_names(weights) or {}, load_file(weights)
+    return replace_with(target, lambda file: save_file({short: tensors[name] for name, short in plain.items()}, file))
 
 
 def convert(pickle: Path, target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Loads Hugging Face's layout of CLIP and SigLIP: ``config.json``, ``preprocessor_config.json``, weights, tokenizer files.
+"""Loads Hugging Face's layout of CLIP and SigLIP: ``config.json``, the image processor's JSON, weights, tokenizer files.
 
 PubMedCLIP, the CheXagent encoders and MedSigLIP are published so. transformers builds the towers; it gets the weights as tensors, so it
 reads nothing but this folder and runs no code of it. Sizes, mean, token limit and pooling come from the folder's own files.
@@ -19,7 +19,9 @@ from .folder import Parts, as_safetensors, find_weights, made_once, read_json, s
 from .open_clip_folder import quiet
 from .tokenizer_cleaning import cleaning
 
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG = "config.json"
+# The second in place of the first since transformers 5, with the image processor as a part of it.
+PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 KINDS = ("clip", "siglip")
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
@@ -38,14 +40,16 @@ class HuggingFaceTower(nn.Module):
         return self.projection(pooled) if self.projection is not None else pooled
 
 
-def load(path: Path) -> Parts:
-    """Errors: BackboneUnusable."""
-    config, how = read_json(path / CONFIG), read_json(path / PREPROCESSOR)
+def load(path: Path, named: str | None = None) -> Parts:
+    """``named``: the file of weights, where it has another name than usual. Errors: BackboneUnusable."""
+    config = read_json(path / CONFIG)
+    file = image_processor(path) or path / PREPROCESSORS[0]
+    how = _how(file)
     kind = check_kind(path, config)
-    weights = find_weights(path, WEIGHT_FILES)
+    weights = find_weights(path, WEIGHT_FILES, named)
     digest = sha256(weights)
     model = _build(path, kind, as_safetensors(weights, digest))
-    shape = _preprocessing(path, how, model.config.vision_config.image_size)
+    shape = _preprocessing(file, how, model.config.vision_config.image_size)
     tokenizer_file = _tokenizer_file(path)
     tokenizer = _tokenizer(path, tokenizer_file, model.config.text_config.max_position_embeddings)
     return Parts(
@@ -59,6 +63,20 @@ def load(path: Path) -> Parts:
         tokenizer_file=tokenizer_file,
         logit_scale=float(model.logit_scale.detach().exp()),
     )
+
+
+def image_processor(path: Path) -> Path | None:
+    """The file that says how images are made ready, as only this layout has it."""
+    return next((path / name for name in PREPROCESSORS if (path / name).is_file()), None)
+
+
+def _how(file: Path) -> dict[str, Any]:
+    """Errors: BackboneUnusable."""
+    how = read_json(file)
+    how = how if file.name == PREPROCESSORS[0] else how.get("image_processor", {})
+    if not isinstance(how, dict):
+        raise BackboneUnusable(f"{file}: image_processor is not a JSON object")
+    return how
 
 
 def check_kind(path: Path, config: dict[str, Any]) -> str:
@@ -101,8 +119,7 @@ def _build(path: Path, kind: str, weights: Path) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _preprocessing(path: Path, how: dict[str, Any], size: int) -> Preprocessing:
-    file = path / PREPROCESSOR
+def _preprocessing(file: Path, how: dict[str, Any], size: int) -> Preprocessing:
     if missing := [name for name in ("image_mean", "image_std", "size", "resample") if how.get(name) is None]:
         raise BackboneUnusable(f"{file}: no {missing[0]}, and none is guessed")
     if not how.get("do_resize", True) or not how.get("do_rescale", True) or abs(how.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-3:

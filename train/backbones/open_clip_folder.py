@@ -27,10 +27,10 @@ WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetens
 _PLAIN_BERT = ("microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract")
 
 
-def load(path: Path) -> Parts:
-    """Errors: BackboneUnusable."""
+def load(path: Path, named: str | None = None) -> Parts:
+    """``named``: the file of weights, where it has another name than usual. Errors: BackboneUnusable."""
     config = read_config(path)
-    weights = find_weights(path, WEIGHT_FILES)
+    weights = find_weights(path, WEIGHT_FILES, named)
     digest = sha256(weights)
     model = _build(config["model_cfg"], path, as_safetensors(weights, digest))
     tokenizer_file = _tokenizer_file(path, config, model)
@@ -82,6 +82,10 @@ def _build(model_cfg: dict[str, Any], path: Path, weights: Path) -> Any:
             )
         except (RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
             raise BackboneUnusable(f"{path}: open_clip cannot build this model", " ".join(str(error).split())[:300]) from None
+    # CoCa's towers give the tokens for its captions besides, which nobody asks for here.
+    for tower in (model.visual, model.text):
+        if hasattr(tower, "output_tokens"):
+            tower.output_tokens = False
     return model.eval().requires_grad_(False)
 
 

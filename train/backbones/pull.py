@@ -159,10 +159,10 @@ def _from_hub(source: Source, fetching: Fetching) -> dict[str, Any]:
     repository = look_up(source.model_id, source.revision)
     if open_clip_folder.CONFIG in repository.files or source.registered:
         _open_clip(source, repository, fetching)
-    elif hugging_face_folder.PREPROCESSOR in repository.files and hugging_face_folder.CONFIG in repository.files:
+    elif hugging_face_folder.CONFIG in repository.files and any(name in repository.files for name in hugging_face_folder.PREPROCESSORS):
         _hugging_face(repository, fetching)
     else:
-        expected = f"expected {open_clip_folder.CONFIG}, or {hugging_face_folder.CONFIG} with {hugging_face_folder.PREPROCESSOR}"
+        expected = f"expected {open_clip_folder.CONFIG}, or {hugging_face_folder.CONFIG} with {hugging_face_folder.PREPROCESSORS[0]}"
         raise BackboneUnusable(f"{source.model_id}: neither an open_clip model nor a CLIP or SigLIP", expected)
     fetching.take_any(repository, KEPT)
     licence = of_card(fetching.folder / "README.md", source.model_id, repository.gated)
@@ -219,7 +219,7 @@ def _text_config(name: str, repository: Repository, fetching: Fetching) -> None:
 
 def _hugging_face(repository: Repository, fetching: Fetching) -> None:
     hugging_face_folder.check_kind(fetching.folder, read_json(fetching.take(repository, hugging_face_folder.CONFIG)))
-    fetching.take_any(repository, [hugging_face_folder.PREPROCESSOR, *TOKENIZER_FILES])
+    fetching.take_any(repository, [*hugging_face_folder.PREPROCESSORS, *TOKENIZER_FILES])
     if "tokenizer.json" not in repository.files:
         fetching.take_any(repository, VOCABULARY)
     fetching.take_weights(repository, hugging_face_folder.WEIGHT_FILES, hugging_face_folder.WEIGHT_FILES[0])

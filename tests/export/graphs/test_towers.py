@@ -7,13 +7,14 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
+from backbone_layouts import make_coca_layout, make_timm_layout
 
 from mtclip_edge.export.graphs.towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.encoders import FilmEncoder, TextEncoder
 from mtclip_edge.inference.preprocessing import model_input
 from mtclip_edge.sources.phantoms.make import make
-from mtclip_edge.train.backbones.backbone import load_backbone, text_features
+from mtclip_edge.train.backbones.backbone import Backbone, load_backbone, text_features
 from mtclip_edge.train.projector import ProjectorShape, SharedSpace
 
 
@@ -65,6 +66,53 @@ def test_step_0_of_every_aligned_layout_is_its_own_zero_shot_answer(kind: str, s
     for exported, expected in ((film, own[0].numpy()), (report, own[1].numpy())):
         np.testing.assert_allclose((exported @ space.axes.numpy().T * expected).sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(film @ report.T, (own[0] @ own[1].T).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "pool", "projection", "precision", "pooling"),
+    [
+        ("eva02_tiny_patch14_224", 224, "token", None, "int8-dynamic", "first"),
+        ("test_convnext", 64, "", "linear", "fp16w", "average"),
+    ],
+)
+@torch.inference_mode()
+def test_eva02_and_convnext_go_through_export(
+    model: str, size: int, pool: str, projection: str | None, precision: str, pooling: str, tmp_path: Path
+) -> None:
+    """As open_clip configures them: the graph is torch's tower, takes any batch, keeps its places, and its kind's default rung is near."""
+    from mtclip_edge.export.quantization.ladder import CPU_DEFAULT
+    from mtclip_edge.export.quantization.quantize import quantize_dynamically, store_weights_in_fp16, tower_kind
+
+    backbone = load_backbone(str(make_timm_layout(tmp_path / "backbone", model, size, pool, projection)))
+    space = SharedSpace(ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale).eval()
+    graph = FilmGraph(backbone, space, 32)
+    assert graph.halves is not None and graph.halves.pooling == pooling
+    exported = export_film_tower(graph, size, tmp_path / "image.onnx")
+    pixels = np.random.default_rng(0).normal(size=(3, 3, size, size)).astype(np.float32)
+    expected = F.normalize(backbone.film_tower(torch.from_numpy(pixels)), dim=-1).numpy()
+    np.testing.assert_allclose(encoded(backbone, exported, pixels), expected, atol=1e-5)
+    assert CPU_DEFAULT[tower_kind(exported)] == precision
+    make = {"int8-dynamic": quantize_dynamically, "fp16w": store_weights_in_fp16}[precision]
+    smaller = make(exported, tmp_path / "small.onnx")
+    assert (encoded(backbone, smaller, pixels, precision) * expected).sum(axis=1).min() > 0.99
+
+
+@torch.inference_mode()
+def test_cocas_towers_go_through_export(tmp_path: Path) -> None:
+    backbone = load_backbone(str(make_coca_layout(tmp_path / "backbone")))
+    space = SharedSpace(ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale).eval()
+    image = export_film_tower(FilmGraph(backbone, space, 32), 64, tmp_path / "image.onnx")
+    pixels = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
+    expected = F.normalize(backbone.film_tower(torch.from_numpy(pixels)), dim=-1).numpy()
+    np.testing.assert_allclose(encoded(backbone, image, pixels), expected, atol=1e-5)
+    texts = ["The lungs are clear.", "Opacity on the left."]
+    text = export_text_tower(TextGraph(backbone, space, 32), backbone, tmp_path / "text.onnx")
+    expected = F.normalize(text_features(backbone.text_tower, backbone.tokenizer, texts), dim=-1).numpy()
+    np.testing.assert_allclose(TextEncoder.load(text, backbone.tokenizer, choose("cpu")).encode(texts), expected, atol=1e-5)
+
+
+def encoded(backbone: Backbone, graph: Path, pixels: np.ndarray, precision: str = "fp32") -> np.ndarray:
+    return FilmEncoder.load(graph, backbone.preprocessing, choose("cpu"), precision).encode(pixels)[0]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
