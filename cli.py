@@ -144,6 +144,12 @@ def _unexpected(error: Exception) -> int:
         return 1
     if os.environ.get("MTCLIP_DEBUG"):
         raise error
+    if isinstance(error, ModuleNotFoundError):
+        from mtclip_edge.installation import missing_module
+
+        if missing := missing_module((error.name or "").partition(".")[0]):
+            say(str(missing))
+            return missing.exit_code
     say(f"internal error: {type(error).__name__}. Set MTCLIP_DEBUG=1 to see where.")
     return 1
 

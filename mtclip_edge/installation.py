@@ -9,14 +9,33 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from .errors import ExtraMissing
 from .notice import __version__
 
 PACKAGE = "mtclip-edge"
+_BROUGHT_BY = {  # by extra, the names that are imported; "" is the plain installation
+    "": ("numpy", "PIL", "tokenizers", "rich", "platformdirs", "filelock", "pydicom", "gdcm", "jpeg_ls", "openjpeg"),
+    "train": (
+        *("torch", "torchvision", "open_clip", "timm", "transformers", "huggingface_hub", "yaml", "safetensors"),
+        *("matplotlib", "sklearn"),
+    ),
+    "export": ("onnx", "onnxscript"),
+    "cpu": ("onnxruntime", "hnswlib"),
+    "parquet": ("pyarrow",),
+}
 
 
 def install_command(*extras: str) -> str:
     """The pip command that adds extras to what is installed here, from where it was installed."""
-    return "pip install " + _quoted(f"{_origin()}[{','.join(extras)}]")
+    return "pip install " + _quoted(_origin() + (f"[{','.join(extras)}]" if extras else ""))
+
+
+def missing_module(name: str) -> ExtraMissing | None:
+    """What to say where a module cannot be imported that one of our extras or the plain installation brings; None for any other."""
+    for extra, modules in _BROUGHT_BY.items():
+        if name in modules:
+            return ExtraMissing(f"{name} is not installed: this command needs it", hint=install_command(*filter(None, [extra])))
+    return None
 
 
 def upgrade_hint() -> str:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,37 @@ def test_a_missing_part_is_named_with_its_command(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ExtraMissing, match=re.escape("Parquet needs pyarrow\npip install '.[parquet]'")):
         parquet_library()
+
+
+def test_every_extra_of_the_project_is_known_by_what_it_imports() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {
+        "pillow": "PIL",
+        "open-clip-torch": "open_clip",
+        "huggingface-hub": "huggingface_hub",
+        "pyyaml": "yaml",
+        "scikit-learn": "sklearn",
+        "python-gdcm": "gdcm",
+        "pyjpegls": "jpeg_ls",
+        "pylibjpeg-openjpeg": "openjpeg",
+    }
+    for extra, modules in installation._BROUGHT_BY.items():
+        wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
+        packages = [re.split(r"[><=;]", line)[0].lower().replace("_", "-") for line in wanted]
+        known = {names.get(package, package) for package in packages} - {"typer"}  # without which nothing is said at all
+        assert known - {"onnxruntime"} == set(modules) - {"onnxruntime"}, extra
+
+
+def test_a_module_that_is_missing_half_way_is_named_too(mtclip, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'sklearn.manifold'", name="sklearn.manifold")
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("mtclip_edge.train.evaluation.evaluate.assess", broken)
+    found = mtclip("eval", tiny_run, "--data", "phantom:8@5", "--split", "all")
+    assert (found.code, found.err) == (1, "sklearn is not installed: this command needs it\npip install '.[train]'\n")
+    assert installation.missing_module("numpy").hint == "pip install ."
+    assert installation.missing_module("ours") is None
 
 
 def test_no_text_of_ours_names_the_package_in_a_registry() -> None:
