@@ -1,4 +1,4 @@
-"""Make the generated parts of docs/: the command line's help (cli.md), the README's picture (query.svg), a sheet of phantoms.
+"""Make the generated parts of docs/: the command line's help (reference/), the README's picture (start/), a sheet of phantoms (concepts/).
 
 python docs/generate.py [cli] [picture] [phantoms]
 """
@@ -62,7 +62,7 @@ def picture() -> None:
         writer.close()
     svg = console.export_svg(title="mtclip query examples/effusion.png -k 3", unique_id="mtclip")
     # No fonts from a network: the viewer's own monospace serves.
-    (HERE / "query.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
+    (HERE / "start" / "query.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
 
 
 def phantoms() -> None:
@@ -75,13 +75,13 @@ def phantoms() -> None:
     for number in range(12):
         film = Image.fromarray(make(0, number).drawn.grey).resize((240, 240))
         sheet.paste(film, ((number % 4) * 240, (number // 4) * 240))
-    sheet.save(HERE / "phantoms.png", optimize=True)
+    sheet.save(HERE / "concepts" / "phantoms.png", optimize=True)
 
 
 def main() -> None:
     wanted = sys.argv[1:] or ["cli", "picture", "phantoms"]
     if "cli" in wanted:
-        (HERE / "cli.md").write_text(cli_markdown(), encoding="utf-8")
+        (HERE / "reference" / "cli.md").write_text(cli_markdown(), encoding="utf-8")
     if "picture" in wanted:
         picture()
     if "phantoms" in wanted:

@@ -18,7 +18,7 @@ TUNED: dict[str, Any] = {"epochs": 12, "lr": 3e-4, "batch_size": 64, "ema": 0.98
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Defaults were chosen on the validation split of Open-I with the compact backbone; docs/results.md has the figures."""
+    """Defaults were chosen on the validation split of Open-I with the compact backbone; docs/results/results.md has the figures."""
 
     backbone: str = "compact"
     unfreeze: str = "0"  # the film tower's last N blocks, or "all" of it, are trained too

@@ -25,7 +25,7 @@ from .quantize import Feed, by_harm, convert_to_fp16, quantize_dynamically, quan
 from .static import Calibrated
 
 PRECISIONS = ("fp32", "fp16w", "fp16", "int8", "int8-dynamic", "w8")
-# docs/export.md has the measurements behind both.
+# docs/guide/export.md has the measurements behind both.
 CPU_DEFAULT = {"cnn": "fp16w", "transformer": "int8-dynamic"}
 CPU_ORDER = {
     "cnn": ("int8", "fp32", "fp16w", "w8", "int8-dynamic", "fp16"),

@@ -24,7 +24,7 @@ Split = Annotated[str, Option(help="train, validation, test or all.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace a file that is there.")]
 
 # train
-Data = Annotated[list[str], Option(help="A source of studies: KIND:PATH, or a path; docs/data.md. May repeat.")]
+Data = Annotated[list[str], Option(help="A source of studies: KIND:PATH, or a path; docs/guide/data.md. May repeat.")]
 RunOut = Annotated[Path, Option(help="The run to write.")]
 Backbone = Annotated[str | None, Option(help="compact, or a folder that mtclip pull made.", show_default="compact")]
 Config = Annotated[Path | None, Option(help="Settings in TOML; options and MTCLIP_* variables go before.")]
@@ -77,7 +77,7 @@ ConfigFile = Annotated[Path | None, Option(help="With --config: the TOML file th
 Films = Annotated[Path | None, Option(help="A folder of films.", show_default="drawn films")]
 
 # data
-_KINDS = "KIND:PATH, or a path that is recognised by what it holds; docs/data.md lists the kinds."
+_KINDS = "KIND:PATH, or a path that is recognised by what it holds; docs/guide/data.md lists the kinds."
 Source = Annotated[str, Argument(help=_KINDS)]
 _MESH = "Labels by Open-I's MeSH terms: mesh, or acute (chronic or benign alone is unknown)."
 Abnormal = Annotated[str | None, Option(help=_MESH, show_default="mesh")]

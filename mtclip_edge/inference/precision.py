@@ -1,6 +1,6 @@
 """Which of a bundle's precisions runs on a device, and why.
 
-A bundle lists the precisions of a tower that passed the export's gate, the fastest on a CPU first (docs/export.md has the table).
+A bundle lists the precisions of a tower that passed the export's gate, the fastest on a CPU first (docs/guide/export.md has the table).
 """
 
 from collections.abc import Sequence

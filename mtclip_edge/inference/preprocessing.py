@@ -7,7 +7,7 @@ Pillow's (8-bit, antialiased), so the same file gives the same numbers everywher
 ``render`` says how a DICOM film's stored values became grey before (``films/dicom/grayscale``); pictures have no choice there.
 
 ``via``: training copies have often been squashed to 256 px already (Lanczos, as Open-I's here). A film of full size that takes the same way
-embeds like its copy: cosine 0.991 at least on four pairs of a trained model, 0.977 without (docs/results.md).
+embeds like its copy: cosine 0.991 at least on four pairs of a trained model, 0.977 without (docs/results/results.md).
 """
 
 from collections.abc import Mapping

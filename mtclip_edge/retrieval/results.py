@@ -1,4 +1,4 @@
-"""What a query gives: frozen dataclasses, each with the exact JSON of docs/json.md as ``to_dict``. None means not computed."""
+"""What a query gives: frozen dataclasses, each with the exact JSON of docs/reference/json.md as ``to_dict``. None means not computed."""
 
 import time
 from collections.abc import Mapping

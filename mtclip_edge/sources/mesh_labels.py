@@ -6,14 +6,14 @@ pneumothorax are both abnormal.
 ``acute``: as ``mesh``, but a study whose every term is chronic or benign is unknown: it serves the CLIP loss and retrieval, and neither
 the normal/abnormal loss nor SupCon. It is not normal: a report that tells of scoliosis would be shown as a normal one, and SupCon would
 pull its film to the clean ones. Whether a term is chronic was decided by what radiologists conclude where it stands alone: of the 2,737
-reports in ``../shared/data``, in each group below most conclude that nothing is acute (docs/data.md has the shares).
+reports in ``../shared/data``, in each group below most conclude that nothing is acute (docs/guide/data.md has the shares).
 """
 
 import re
 from collections.abc import Iterable, Sequence
 
 _NO_TERM = ("no indexing",)
-# Terms that say by their first word alone that nothing is new, in the groups of docs/data.md.
+# Terms that say by their first word alone that nothing is new, in the groups of docs/guide/data.md.
 _SKELETON = (
     "Scoliosis",
     "Kyphosis",

@@ -64,7 +64,7 @@ def test_it_retrieves_better_than_chance(run: Path, openi: Path, soak: bool) -> 
     from mtclip_edge.train.evaluation.models import run_model
 
     result = run_model(run, open_source(str(openi)).split("test")).summary()
-    # On 100 test films the figures of a sample scatter by about 0.05; the floors of the full split are those of docs/results.md.
+    # On 100 test films the figures of a sample scatter by about 0.05; the floors of the full split are those of docs/results/results.md.
     assert result["auroc"] > (0.70 if soak else 0.60)
     assert result["precision@10"]["macro"] > (0.61 if soak else 0.53)
     assert result["film_to_report"]["recall@10"]["lift"] > (3.0 if soak else 1.2)

@@ -1,6 +1,6 @@
 """On a machine with CUDA and mtclip-edge[gpu]: the same neighbours as on the CPU, no silent fallback, the gate of fp16.
 
-Elsewhere skipped, with the reason. Not run so far: see docs/export.md.
+Elsewhere skipped, with the reason. Not run so far: see docs/guide/export.md.
 """
 
 from pathlib import Path

@@ -13,7 +13,7 @@ from ..film import robust_limits
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 MOST = 1e9  # no film's numbers are larger; beyond it they are a damaged header's
 # Eight plain bits that use half of their range were rendered before: stretched once more, a film finds other neighbours than the same
-# film as PNG (docs/results.md).
+# film as PNG (docs/results/results.md).
 RENDERED = 128
 SEEN = 32  # grey values between the robust percentiles; the palest of 3,671 real frontal films has 68
 _ROWS = 256  # of a film counted at once
