@@ -1,4 +1,7 @@
-"""What an answer rests on: a verdict, how the hits vote, the nearest report of either label. ``to_dict`` is the JSON of docs/reference/json.md."""
+"""What an answer rests on: a verdict, how the hits vote, the nearest report of either label.
+
+``to_dict`` is the JSON of docs/reference/json.md.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -1,7 +1,8 @@
 """``query --fuse``: re-score the best reports by how like their own films are to the film asked.
 
 A report's text says what somebody chose to say; its film shows the rest. Where the index knows films of a report, the most similar one
-counts too. On the test films of Open-I that raised mAP@10 and nDCG@10 by about 0.01 (docs/results/results.md), so it is there, and off by default.
+counts too. On the test films of Open-I that raised mAP@10 and nDCG@10 by about 0.01 (docs/results/results.md), so it is there, and off
+by default.
 """
 
 from collections.abc import Sequence

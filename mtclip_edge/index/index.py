@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import ZeroQuery
 
 DECIMALS = 4
-# docs/results/results.md, "A million reports": to compare one number takes 0.2 to 0.4 ns, to hash and load it with its graph 2.5 ns and more.
+# docs/results/results.md, "A million reports": to compare one number takes 0.2 to 0.4 ns, to hash and load it with its graph
+# 2.5 ns and more.
 EXACT_NUMBERS = 12_800_000  # 50,000 reports of 256 numbers: compared in under 5 ms
 WORTH_LOADING = 10  # queries in one process from which on the graph of a larger index pays
 _FETCHED_MOST = 4096  # candidates of a filtered search before all that pass are compared instead
