@@ -3,7 +3,8 @@
     python benchmarks/retrieval/reproduce.py --data SOURCE --clip DIR --biomedclip DIR --out DIR [--seeds 5] [--epochs N]
 
 docs/paper/reproduce.md says how to get the two directories. Writes a run for each combination and seed, one evaluation of them all
-beside both baselines (metrics.json, report.html) and the comparison as a Markdown table (comparison.md). What is finished already is used again.
+beside both baselines (metrics.json, report.html) and the comparison as a Markdown table (comparison.md). What is finished already is
+used again.
 """
 
 import argparse
