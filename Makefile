@@ -23,6 +23,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 # From a clone to an answer: a fresh environment with the runtime only, then one film against the demo bundle.
 demo: .venv-demo/installed

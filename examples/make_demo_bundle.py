@@ -19,8 +19,7 @@ from mtclip_edge.bundle.demo import FOLDER
 from mtclip_edge.display.progress_bars import ProgressBars
 from mtclip_edge.evaluation.metrics import auroc
 from mtclip_edge.export.pack import export
-from mtclip_edge.sources.layouts.phantom import save
-from mtclip_edge.sources.phantoms.make import Phantom, make
+from mtclip_edge.sources.phantoms.make import Phantom, make, save
 from mtclip_edge.train.settings import TrainConfig
 from mtclip_edge.train.training import train
 

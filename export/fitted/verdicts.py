@@ -9,18 +9,7 @@ from ...evaluation.cases import Cases
 from ...evaluation.metrics import isotonic, top_k
 from ...evidence.calibration import Calibration
 from ...evidence.validation_reference import LEAST, Similarities
-from ...evidence.verdict import (
-    RARE,
-    TEMPERATURE,
-    VERDICTS,
-    VOTERS,
-    Measured,
-    TrustRule,
-    against,
-    fitted_temperature,
-    trust_in,
-    vote_of,
-)
+from ...evidence.verdict import RARE, TEMPERATURE, VERDICTS, VOTERS, Measured, TrustRule, against, fitted_temperature, trust_in, vote_of
 
 Array = np.ndarray
 CONFIDENT_RISK = 0.10  # of the decisions called confident at most one in ten was wrong

@@ -84,8 +84,7 @@ def summary_lines(figures: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _films(folder: Path | None, scratch: Path) -> list[Path]:
     if folder is None:
-        from ..sources.layouts.phantom import save
-        from ..sources.phantoms.make import make
+        from ..sources.phantoms.make import make, save
 
         return [save(make(1, number), scratch / f"{number}.png") for number in range(4)]
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and looks_like_film(path))[:MOST_FILMS] if folder.is_dir() else []

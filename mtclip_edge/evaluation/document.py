@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import NOTICE
+from ..notice import NOTICE
 from ..studies import LABEL_CODES
 from .bootstrap import Bootstrapped, differences
 from .cases import Cases

@@ -20,7 +20,7 @@ from ..progress import Progress
 
 Item = TypeVar("Item")
 # Items to the places of those that could be computed, and their vectors float32 [places, width].
-Compute = Callable[[list[Item]], tuple[Sequence[int], np.ndarray]]
+Compute = Callable[[list[Item]], tuple[Sequence[int] | np.ndarray, np.ndarray]]
 
 
 class VectorCache:

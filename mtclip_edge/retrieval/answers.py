@@ -7,14 +7,7 @@ import numpy as np
 
 from ..errors import FilmUnreadable, MtclipError
 from ..evidence.calibration import Abnormal
-from ..evidence.gather import (
-    NamedFinding,
-    Neighbours,
-    Voters,
-    evidence_of_film,
-    evidence_of_text,
-    with_percentiles,
-)
+from ..evidence.gather import NamedFinding, Neighbours, Voters, evidence_of_film, evidence_of_text, with_percentiles
 from ..evidence.validation_reference import ValidationReference
 from ..evidence.verdict import VOTERS
 from ..index.filters import Filters

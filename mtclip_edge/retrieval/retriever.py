@@ -234,7 +234,7 @@ class Retriever:
         """One line where filters leave nothing to find: which of them, and how many studies have what they ask about."""
         if self._passing is None or len(self._passing.reports):
             return None
-        terms = self.bundle.index.get("terms")
+        terms = self.bundle.index.terms
         words = self.bundle.file(terms) if terms and self.filters.match is not None else None
         return self._store.why_nothing_passes(self.filters, words)
 

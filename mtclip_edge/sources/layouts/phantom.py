@@ -7,12 +7,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ...errors import SourceUnusable
-from ...files import private_dir, replace_with
+from ...files import private_dir
 from ...folders import cache_dir
 from ...studies import Film, Study, split_of
 from ...workers import threads
 from ..entries import Entry, Layout
-from ..phantoms.make import VERSION, Phantom, make
+from ..phantoms.make import VERSION, Phantom, make, save
 
 _ALONE = 64  # fewer films than this are drawn in this process: starting others takes longer
 
@@ -69,13 +69,6 @@ def _draw_missing(folder: Path, seed: int, count: int) -> None:
 def _draw(folder: Path, seed: int, numbers: Sequence[int]) -> None:
     for number in numbers:
         save(make(seed, number), folder / _name(number))
-
-
-def save(phantom: Phantom, path: Path) -> Path:
-    """A phantom's film as a grey PNG."""
-    from PIL import Image
-
-    return replace_with(path, lambda file: Image.fromarray(phantom.drawn.grey).save(file, "PNG"))
 
 
 def _name(number: int) -> str:

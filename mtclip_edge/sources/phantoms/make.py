@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...files import replace_with
 from ...studies import split_of
 from .findings import Finding, choose
 from .wording import Report, write
@@ -47,3 +49,10 @@ def make(seed: int, number: int) -> Phantom:
     findings = choose(random)
     held_out = split_of(f"phantom-{seed}-{number}") == "test"
     return Phantom(seed, number, findings, write(random, findings, held_out))
+
+
+def save(phantom: Phantom, path: Path) -> Path:
+    """A phantom's film as a grey PNG."""
+    from PIL import Image
+
+    return replace_with(path, lambda file: Image.fromarray(phantom.drawn.grey).save(file, "PNG"))
