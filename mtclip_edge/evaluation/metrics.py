@@ -4,8 +4,6 @@ Scores are float [queries, items]; ``positive`` is bool of the same shape. Equal
 counts as ranked before it, so a constant answer gets nothing for free. A figure without a basis is None.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 Array = np.ndarray
@@ -28,13 +26,11 @@ def weighted_auroc(label: Array, score: Array, weight: Array) -> Array:
     return _ratio((here * (before + below) / 2).sum(axis=1), normal.sum(axis=1) * abnormal.sum(axis=1))
 
 
-def average_precision(label: Array, score: Array) -> float | None:
-    """Area under the precision-recall curve of finding abnormal cases, as the sum of (R_i - R_i-1) P_i over falling thresholds."""
-    return _one(weighted_average_precision(label, score, np.ones((1, len(label)))))
-
-
 def weighted_average_precision(label: Array, score: Array, weight: Array) -> Array:
-    """The same where a case counts ``weight`` times: float [draws, cases] to float [draws]."""
+    """Area under the precision-recall curve of finding abnormal cases, as the sum of (R_i - R_i-1) P_i over falling thresholds.
+
+    A case counts ``weight`` times: float [draws, cases] to float [draws].
+    """
     normal, abnormal, ends = _sorted_counts(label, -np.asarray(score, np.float64), weight)
     true, false = np.cumsum(abnormal, axis=1)[:, ends], np.cumsum(normal, axis=1)[:, ends]
     precision = true / np.maximum(true + false, 1e-12)
@@ -154,11 +150,6 @@ def first_hit_rank(score: Array, positive: Array) -> Array:
     return np.where(positive.any(axis=1), before + 1.0, np.inf)
 
 
-def recall_at(score: Array, positive: Array, k: int) -> float | None:
-    """Share of queries with at least one positive among their first k."""
-    return float((first_hit_rank(score, positive) <= k).mean()) if len(score) else None
-
-
 def chance_recall_at(positive: Array, k: int) -> float | None:
     """What a random order gets: 1 - C(n-m, k) / C(n, k) for a query with m positives among n items, averaged."""
     if not positive.size:
@@ -222,26 +213,3 @@ def ndcg_at(score: Array, gain: Array, k: int, allowed: Array) -> Array:
     found = np.where(best >= 0, np.take_along_axis(gain, best, axis=1), 0.0) @ discount
     ideal = -np.sort(-np.where(allowed, gain, 0.0), axis=1)[:, : best.shape[1]] @ discount
     return _ratio(found, ideal)
-
-
-def class_precision_at(score: Array, query: Array, item: Array, k: int) -> dict[str, float | None]:
-    """Mean precision at k of normal queries, of abnormal ones, and the mean of those two, which a constant answer has at 0.5."""
-    precision = precision_at(score, query, item, k)
-    normal, abnormal = (_mean(precision[(query == label) & ~np.isnan(precision)]) for label in (0, 1))
-    macro = None if normal is None or abnormal is None else (normal + abnormal) / 2
-    return {"macro": macro, "normal": normal, "abnormal": abnormal}
-
-
-def recall_table(score: Array, positive: Array, ks: Sequence[int] = (1, 5, 10)) -> dict[str, dict[str, float | None]]:
-    """Recall@K with chance, ceiling and lift (recall over chance) for each K."""
-    return {f"recall@{k}": _recall_row(score, positive, k) for k in ks}
-
-
-def _recall_row(score: Array, positive: Array, k: int) -> dict[str, float | None]:
-    value, chance = recall_at(score, positive, k), chance_recall_at(positive, k)
-    lift = value / chance if value is not None and chance else None
-    return {"value": value, "chance": chance, "lift": lift, "ceiling": ceiling_recall_at(positive, k)}
-
-
-def _mean(values: Array) -> float | None:
-    return float(values.mean()) if len(values) else None
