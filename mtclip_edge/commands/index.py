@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -40,14 +40,20 @@ def remove(
     study: options.Studies = None,
     patient: options.Patients = None,
     source: options.Sources = None,
+    missing_ok: options.MissingOk = False,
+    dry_run: options.DryRun = False,
     device: options.Device = "auto",
 ) -> None:
     """Take studies out for good: their texts, words and vectors are in no file of the bundle when this returns."""
     if not (study or patient or source):
         raise WrongOption("index remove", "expected --study, --patient or --source", "see: mtclip index remove --help")
-    from ..indexing.update import remove
+    from ..indexing.update import count_removal, remove
 
-    which = {"studies": study or (), "patients": patient or (), "sources": source or ()}
+    which: dict[str, Any] = {"studies": study or (), "patients": patient or (), "sources": source or (), "missing_ok": missing_ok}
+    if dry_run:
+        counts = count_removal(bundle, **which, say=say)
+        say(f"{bundle}: would remove {', '.join(f'{count} {name}' for name, count in counts.items())}; nothing was changed")
+        return
     _change(bundle, lambda bars: remove(bundle, **which, device=device, progress=bars, say=bars.say))
 
 

@@ -94,6 +94,8 @@ MoreReports = Annotated[str, Argument(help="The source whose reports and films a
 Studies = Annotated[list[str] | None, Option(metavar="ID", help="A study. May repeat.")]
 Patients = Annotated[list[str] | None, Option(metavar="ID", help="All studies of a patient. May repeat.")]
 Sources = Annotated[list[str] | None, Option(metavar="NAME", help="All studies of a source, as stats names it. May repeat.")]
+MissingOk = Annotated[bool, Option("--missing-ok", help="Pass over ids that nothing in the bundle has.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Print what would go, in counts, and change nothing.")]
 GrowingBundle = Annotated[Path, Argument(help="The bundle that grows.")]
 OtherBundle = Annotated[Path, Argument(help="A bundle of the same model, or demo; it stays as it is.")]
 _PARQUET = "A new folder for reports.parquet, studies.parquet and films.parquet."

@@ -38,6 +38,7 @@ def query(
     until: query_options.Until = None,
     match: query_options.Match = None,
     exclude_patient: query_options.ExcludePatient = None,
+    strict: query_options.Strict = False,
     explain: query_options.Explain = None,
     format: query_options.Format = None,
     json_: query_options.Json = False,
@@ -49,7 +50,7 @@ def query(
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
     words, form = tuple(images or ()), _chosen_format(format, json_)
-    question = Question(words, files_from, text, watch, recursive, by, k, form, explain, save, no_film)
+    question = Question(words, files_from, text, watch, recursive, by, k, form, explain, save, no_film, strict)
     question.check()
     from ..index.filters import Filters
 
@@ -75,6 +76,7 @@ class Question:
     explain: Path | None
     save: Path | None
     no_film: bool
+    strict: bool = False
 
     @property
     def names_films(self) -> bool:
@@ -120,6 +122,8 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
     how |= {"evidence": question.format != "ids" or question.save is not None, "queries": None if endless else max(1, len(films))}
     how |= {"keep_films": question.save is not None and not question.no_film}
     with Retriever.open(path, **how) as retriever:
+        if question.strict and retriever.patient_note:
+            raise Refused(retriever.patient_note, hint="leave --strict out where a patient may be new")
         return _written(question, retriever, films, demo_unasked=unasked)
 
 
@@ -155,7 +159,7 @@ def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked
         from ..display.page_writer import PageWriter
 
         out = PageWriter(out, question.save, retriever, films=not question.no_film)
-    notes = (LOUD if demo_unasked else None, retriever.search_note, retriever.fuse_note, retriever.filter_note)
+    notes = (LOUD if demo_unasked else None, retriever.search_note, retriever.fuse_note, retriever.filter_note, retriever.patient_note)
     return SayFirst(filter(None, notes), out, say)
 
 

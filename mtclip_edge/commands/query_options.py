@@ -39,6 +39,7 @@ Since = Annotated[str | None, _filter(metavar="DATE", help="Only studies from th
 Until = Annotated[str | None, _filter(metavar="DATE", help="Only studies up to this day, month or year.")]
 Match = Annotated[str | None, _filter(metavar="WORDS", help="Only reports with these words: effusion NOT left.")]
 ExcludePatient = Annotated[list[str] | None, _filter(metavar="ID", help="No study of this patient. May repeat.")]
+Strict = Annotated[bool, _filter("--strict", help="Exit 1 where an excluded patient has no study in the bundle.")]
 
 Explain = Annotated[Path | None, _evidence(metavar="PNG", help="Write where one film resembles the best hit, or --text.")]
 

@@ -151,16 +151,42 @@ class ReportStore:
         """The row of each film by its study and name."""
         return {(study, name): row for study, name, row in self._rows("SELECT study_id, name, row FROM film")}
 
-    def named(self, studies: Sequence[str], patients: Sequence[str], sources: Sequence[str]) -> list[str]:
-        """The ids of the studies that some names mean. Errors: Refused for a name that nothing here has."""
-        found: dict[str, None] = {}
+    def named(
+        self, studies: Sequence[str], patients: Sequence[str], sources: Sequence[str], missing_ok: bool = False
+    ) -> tuple[list[str], int]:
+        """The ids of the studies that some names mean, and how many names nothing here has.
+
+        Errors: Refused for a name that nothing has, unless ``missing_ok``.
+        """
+        ids: dict[str, None] = {}
+        missing = 0
         for kind, column, names in (("study", "study_id", studies), ("patient", "patient_id", patients), ("source", "source", sources)):
             for name in names:
-                ids = self._rows(f"SELECT study_id FROM study WHERE {column} = ?", (name,))
-                if not ids:
-                    raise Refused(f"{self._path.parent}: no {kind} {name!r} in this bundle", "nothing was removed")
-                found |= dict.fromkeys(study_id for (study_id,) in ids)
-        return list(found)
+                rows = self._rows(f"SELECT study_id FROM study WHERE {column} = ?", (name,))
+                if not rows and not missing_ok:
+                    raise Refused(f"{self._path.parent}: no {kind} {name!r} in this bundle", "nothing was removed", "or add --missing-ok")
+                missing += not rows
+                ids |= dict.fromkeys(study_id for (study_id,) in rows)
+        return list(ids), missing
+
+    def held_by(self, study_ids: Sequence[str]) -> dict[str, int]:
+        """What would go with some studies: how many patients' studies, reports that no other study has, and films."""
+        ids = "SELECT value FROM json_each(?)"
+        gone = (json.dumps(list(study_ids)),)
+        counts = {
+            "patients": f"SELECT count(DISTINCT patient_id) FROM study WHERE study_id IN ({ids})",
+            "reports": "SELECT count(*) FROM report WHERE row NOT IN (SELECT report_row FROM study"
+            f" WHERE report_row IS NOT NULL AND study_id NOT IN ({ids}))",
+            "films": f"SELECT count(*) FROM film WHERE study_id IN ({ids})",
+        }
+        return {"studies": len(study_ids), **{name: self._rows(query, gone)[0][0] for name, query in counts.items()}}
+
+    def unknown_patients(self, patients: Sequence[str]) -> int:
+        """How many of some patients have no study here."""
+        (here,) = self._rows(
+            "SELECT count(DISTINCT patient_id) FROM study WHERE patient_id IN (SELECT value FROM json_each(?))", (json.dumps(patients),)
+        )[0]
+        return len(set(patients)) - int(here)
 
     def statistics(self) -> dict[str, Any]:
         """Counts of everything; what is counted by name, the most frequent first."""

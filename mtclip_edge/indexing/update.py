@@ -67,19 +67,24 @@ def remove(
     studies: Sequence[str] = (),
     patients: Sequence[str] = (),
     sources: Sequence[str] = (),
+    missing_ok: bool = False,
     device: str = "auto",
     progress: Progress = silent,
     say: Say = silent,
 ) -> Bundle:
     """Take studies out for good: their texts, words, vectors and graph are in no file when this returns.
 
-    Errors: NotABundle, ArtefactDamaged, Refused: nothing matches, nothing would be left, another writer, or a file of the state
-    before cannot be removed (published all the same).
+    ``missing_ok`` passes over names that nothing here has. Errors: NotABundle, ArtefactDamaged, Refused: nothing matches, nothing
+    would be left, another writer, or a file of the state before cannot be removed (published all the same).
     """
     with changing(path, progress) as (bundle, change):
         old = IndexFiles.of(bundle)
         with ReportStore(old.store, bundle.model.model_id) as store:
-            gone = store.named(studies, patients, sources)
+            gone, missing = store.named(studies, patients, sources, missing_ok)
+        if missing:
+            say(_missing_line(missing))
+        if not gone:
+            return bundle
         reports, films, changed = write_without(change.file("store"), old.store, bundle.model.model_id, gone)
         if not reports:
             raise Refused(f"{path}: that would remove every report", hint=f"delete the folder {path} instead")
@@ -92,6 +97,28 @@ def remove(
         say(f"{len(gone)} studies removed, {bundle.index.reports - len(reports)} reports, {bundle.index.films - len(films)} films")
         forget_embedded(path)
         return publish(bundle, change, record(change, len(reports), len(films), left, hnsw), strictly=True)
+
+
+def count_removal(
+    path: Path,
+    *,
+    studies: Sequence[str] = (),
+    patients: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    missing_ok: bool = False,
+    say: Say = silent,
+) -> dict[str, int]:
+    """How many studies, patients, reports and films ``remove`` would take out; nothing is changed. Errors: as of ``remove``."""
+    bundle = Bundle.open(path)
+    with ReportStore(bundle.file(bundle.index.store), bundle.model.model_id) as store:
+        gone, missing = store.named(studies, patients, sources, missing_ok)
+        if missing:
+            say(_missing_line(missing))
+        return store.held_by(gone)
+
+
+def _missing_line(missing: int) -> str:
+    return f"{missing} of the names given {'is' if missing == 1 else 'are'} of nothing in this bundle"
 
 
 def rebuild_index(path: Path, *, progress: Progress = silent, say: Say = silent) -> Bundle:

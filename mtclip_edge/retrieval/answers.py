@@ -166,7 +166,7 @@ class Answerer:
         return QueryResult(
             kind="text",
             value=text,
-            filters=self._opened.options.filters.to_dict(),
+            filters=self._opened.filter_facts,
             image=None,
             device=self._device,
             bundle=self._facts(precision, hits.choice),
@@ -203,7 +203,7 @@ class Answerer:
         return QueryResult(
             kind=kind,
             value=film.name,
-            filters=self._opened.options.filters.to_dict(),
+            filters=self._opened.filter_facts,
             image=film.name,
             device=self._device,
             bundle=self._facts(self._opened.precision, hits.choice),

@@ -3,6 +3,8 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from ..bundle.bundle import Bundle
 from ..films import read
@@ -45,6 +47,13 @@ class Opened:
     passing: FilteredRows | None
     admission: Admission
     load_ms: float
+
+    @cached_property
+    def filter_facts(self) -> dict[str, Any]:
+        """The filters as an answer tells them, with how many of the excluded patients have no study here."""
+        excluded = self.options.filters.exclude_patient
+        unknown = self.store.unknown_patients(excluded) if excluded else 0
+        return self.options.filters.to_dict() | ({"unknown_patients": unknown} if unknown else {})
 
 
 def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:

@@ -238,6 +238,16 @@ class Retriever:
         words = self.bundle.file(terms) if terms and self.filters.match is not None else None
         return self._store.why_nothing_passes(self.filters, words)
 
+    @property
+    def patient_note(self) -> str | None:
+        """One line where excluded patients have no study here: a new one has no priors, a misspelt one keeps them."""
+        excluded = self.filters.exclude_patient
+        unknown = self._store.unknown_patients(excluded) if excluded else 0
+        if not unknown:
+            return None
+        count = len(set(excluded))
+        return f"--exclude-patient: {unknown} of {count} {'has' if count == 1 else 'have'} no study in this bundle: nothing to leave out"
+
     def close(self) -> None:
         """No query is answered any more; closing twice is nothing."""
         self._closed = True

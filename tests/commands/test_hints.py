@@ -88,3 +88,21 @@ def test_left_out_patients_are_not_repeated(mtclip, bundle: Path, film: Path) ->
     words = [word for patient in patients for word in ("--exclude-patient", patient)]
     found = mtclip("query", film, "--bundle", bundle, "--format", "ids", *words)
     assert found.err.startswith("no report passes --exclude-patient: ") and not any(patient in found.err for patient in patients)
+
+
+def test_an_excluded_patient_whom_nobody_knows_is_told(mtclip, bundle: Path) -> None:
+    import sqlite3
+
+    from mtclip_edge.bundle.bundle import Bundle
+
+    with sqlite3.connect(f"file:{bundle / Bundle.open(bundle).index.store}?mode=ro", uri=True) as db:
+        ((here,),) = db.execute("SELECT patient_id FROM study LIMIT 1")
+    words = ["query", "--text", "opacity", "--bundle", bundle, "--json", "--exclude-patient", here, "--exclude-patient"]
+    found = mtclip(*words, "4711")
+    assert found.code == 0 and json.loads(found.out)["query"]["filter"] == {"exclude_patient": [here, "4711"], "unknown_patients": 1}
+    assert "--exclude-patient: 1 of 2 have no study in this bundle: nothing to leave out\n" in found.err and "4711" not in found.err
+    strict = mtclip(*words, "4711", "--strict")
+    assert strict.code == 1 and not strict.out and strict.err.startswith("--exclude-patient: 1 of 2 have no study")
+    everybody = mtclip(*words, here, "--strict")
+    assert everybody.code == 0 and "--exclude-patient" not in everybody.err
+    assert "unknown_patients" not in json.loads(everybody.out)["query"]["filter"]

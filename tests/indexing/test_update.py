@@ -191,6 +191,25 @@ def test_what_cannot_be_removed(half: Path, names: dict, message: str) -> None:
     assert {p.name: p.read_bytes() for p in half.iterdir()} == before
 
 
+def test_ids_that_nobody_has_are_passed_over_where_that_is_asked(half: Path, studies: list[Study], mtclip) -> None:
+    before = {p.name: p.read_bytes() for p in half.iterdir()}
+    patient = studies[0].patient_id
+    counted = mtclip("index", "remove", half, "--patient", patient, "--patient", "nobody", "--dry-run")
+    assert counted.code == 1 and "no patient 'nobody' in this bundle" in counted.err
+    counted = mtclip("index", "remove", half, "--patient", patient, "--patient", "nobody", "--missing-ok", "--dry-run")
+    assert counted.code == 0 and counted.err.startswith("1 of the names given is of nothing in this bundle\n")
+    nothing = mtclip("index", "remove", half, "--study", "nobody", "--missing-ok")
+    assert nothing.code == 0 and {p.name: p.read_bytes() for p in half.iterdir()} == before
+    with ReportStore(*store_of(half)) as store:
+        all_before = store.counts()
+    removed = mtclip("index", "remove", half, "--patient", patient, "--patient", "nobody", "--missing-ok")
+    with ReportStore(*store_of(half)) as store:
+        gone = [a - b for a, b in zip(all_before, store.counts(), strict=True)]
+    assert removed.code == 0 and gone[0] > 0
+    would = f"would remove {gone[0]} studies, 1 patients, {gone[1]} reports, {gone[2]} films; nothing was changed"
+    assert would in counted.err
+
+
 def test_a_held_file_of_before_is_named(half: Path, studies: list[Study], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system that does not let go of an open file: published without the study, and exit 1 with the file's name."""
     held, real = Bundle.open(half).index.store, Path.unlink
