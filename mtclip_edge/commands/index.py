@@ -51,7 +51,9 @@ def remove(
 
     which: dict[str, Any] = {"studies": study or (), "patients": patient or (), "sources": source or (), "missing_ok": missing_ok}
     if dry_run:
-        counts = count_removal(bundle, **which, say=say)
+        from ..bundle.demo import resolve
+
+        counts = count_removal(resolve(bundle)[0], **which, say=say)
         say(f"{bundle}: would remove {', '.join(f'{count} {name}' for name, count in counts.items())}; nothing was changed")
         return
     _change(bundle, lambda bars: remove(bundle, **which, device=device, progress=bars, say=bars.say))

@@ -39,6 +39,8 @@ def test_the_demo_bundle_is_known_and_stays_as_it_is(mtclip, words: str, monkeyp
     first, why, hint = found.err.splitlines()
     assert (first, why) == ("demo: the demo bundle stays as it is", "it is a part of the package, and has no text tower")
     assert hint.startswith("mtclip export RUN")
+    counted = mtclip("index", "remove", "demo", "--study", "phantom-12-671", "--dry-run")
+    assert (counted.code, counted.err) == (0, "demo: would remove 1 studies, 1 patients, 1 reports, 1 films; nothing was changed\n")
     assert {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir()} == before
 
 
