@@ -13,20 +13,16 @@ import numpy as np
 from mtclip_edge.bundle.bundle import MANIFEST, Bundle
 from mtclip_edge.bundle.generations import Change, commit, file_record, foreign_files, forget, locked, name_in, next_generation
 from mtclip_edge.bundle.licence import terms_of_use
-from mtclip_edge.bundle.manifest import (
-    PURPOSES,
-    TOWERS,
+from mtclip_edge.bundle.manifest import PURPOSES, TOWERS, Manifest, ModelPart, SitePart
+from mtclip_edge.bundle.records import (
     BackboneRecord,
     CalibrationRecord,
     EvidenceRecord,
     FilmGateRecord,
     FuseRecord,
     IndexRecord,
-    Manifest,
     MetricsRecord,
-    ModelPart,
     PreprocessingRecord,
-    SitePart,
 )
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.evaluation.cases import Cases

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...bundle.bundle import Bundle
 from ...bundle.generations import changing, commit
-from ...bundle.manifest import FilmGateRecord, GaussianRecord
+from ...bundle.records import FilmGateRecord, GaussianRecord
 from ...errors import FilmUnreadable, SourceUnusable
 from ...files import replace_with
 from ...films.gate import GRID, FilmGate, Gaussian, Thresholds, layout_of, mirrored

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...bundle.manifest import EvidenceRecord
+from ...bundle.records import EvidenceRecord
 from ...evaluation.cases import Cases
 from ...evaluation.metrics import isotonic, top_k
 from ...evidence.calibration import Calibration

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtclip_edge.bundle.manifest import PlacesRecord
+from mtclip_edge.bundle.records import PlacesRecord
 from mtclip_edge.errors import ParityFailed
 from mtclip_edge.evidence.place_graph import PLACE_EMBEDDING, PLACE_FEATURES, Places
 from mtclip_edge.inference.device import choose, open_session

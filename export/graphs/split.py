@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtclip_edge.bundle.manifest import PlacesRecord
+from mtclip_edge.bundle.records import PlacesRecord
 from mtclip_edge.evidence.place_graph import AVERAGE, FIRST, IMAGE, TOKENS
 
 from .first_token import Cut, cut_open_clip, cut_timm

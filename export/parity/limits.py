@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
-from mtclip_edge.bundle.manifest import ParityRecord
+from mtclip_edge.bundle.records import ParityRecord
 from mtclip_edge.errors import ParityFailed, WrongOption, not_among
 
 BATCHES = (1, 2, 7)

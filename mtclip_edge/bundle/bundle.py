@@ -16,7 +16,8 @@ from typing import Any
 from ..errors import ArtefactDamaged, ArtefactIncompatible, NotABundle
 from ..fields import Mistyped
 from ..files import parts_sha256, sha256
-from .manifest import FORMAT, IndexRecord, Manifest, ModelPart
+from .manifest import FORMAT, Manifest, ModelPart
+from .records import IndexRecord
 
 MANIFEST = "manifest.json"
 

@@ -11,7 +11,8 @@ from ..errors import ArtefactDamaged, MtclipError, NotABundle, Refused
 from ..files import PART, private_dir, write_bytes
 from ..progress import Progress, silent
 from .bundle import MANIFEST, Bundle, digest_of, read_manifest, self_hash, serialized
-from .manifest import FileRecord, Manifest
+from .manifest import Manifest
+from .records import FileRecord
 
 # What a writer may remove when no manifest names it any more: our own names, nothing else.
 _OURS = re.compile(

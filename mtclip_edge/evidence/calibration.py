@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.manifest import CalibrationRecord, ModelPart
+from ..bundle.manifest import ModelPart
+from ..bundle.records import CalibrationRecord
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..bundle.bundle import Bundle
-from ..bundle.manifest import PlacesRecord
+from ..bundle.records import PlacesRecord
 from ..errors import MapMissing
 from ..inference.device import choose, open_session
 

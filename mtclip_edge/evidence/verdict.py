@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..bundle.manifest import VERDICTS, Measured, TrustRecord
+from ..bundle.records import VERDICTS, Measured, TrustRecord
 
 Array = np.ndarray
 CONFIDENT, UNCERTAIN, ABSTAIN = VERDICTS

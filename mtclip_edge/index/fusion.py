@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.manifest import FuseRecord
+from ..bundle.records import FuseRecord
 from ..errors import WrongOption
 
 Array = np.ndarray

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.manifest import HnswRecord
+from ..bundle.records import HnswRecord
 from ..files import replace_with
 from ..progress import Progress, silent
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..bundle.bundle import Bundle
 from ..bundle.generations import Change, changing, commit
-from ..bundle.manifest import HnswRecord, IndexRecord
+from ..bundle.records import HnswRecord, IndexRecord
 from ..errors import SourceUnusable
 from ..index.hnsw import build_graph
 from ..progress import Progress, Say, silent

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import Bundle
-from ..bundle.manifest import HnswRecord
+from ..bundle.records import HnswRecord
 from ..index.opening import choose_index_search
 from ..index.report_store import ReportStore
 from ..sources.privacy import is_public

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.generations import Change, changing
-from ..bundle.manifest import HnswRecord
+from ..bundle.records import HnswRecord
 from ..errors import ArtefactDamaged, ArtefactIncompatible, Refused
 from ..index.hnsw import build_graph, grow_graph
 from ..index.opening import open_vectors

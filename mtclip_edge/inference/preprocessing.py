@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.manifest import PreprocessingRecord
+from ..bundle.records import PreprocessingRecord
 from ..errors import ArtefactIncompatible
 from ..films.film import FilmSource
 from ..films.read import read_film

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.manifest import TokenizerRecord
+from ..bundle.records import TokenizerRecord
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from manifests import rewrite
 
 from mtclip_edge import Retriever
 from mtclip_edge.bundle.demo import FOLDER
-from mtclip_edge.bundle.manifest import FuseRecord
+from mtclip_edge.bundle.records import FuseRecord
 from mtclip_edge.errors import WrongOption
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.export.fitted.fusion_weight import fused_scores, tune
