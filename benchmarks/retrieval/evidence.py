@@ -3,19 +3,17 @@
     python benchmarks/retrieval/evidence.py BUNDLE --data SOURCE [--split test] [--other SOURCE]
 
 Prints, as Markdown: risk and coverage of each verdict, AURC by trust and by the head alone beside a random order, with 95 % intervals by
-patient; verdicts by decision; how many films' best similarity lies in each tenth of the percentiles; what a vote mixed in would have
-changed; and how ``--other`` films (laterals, say) are judged. Nothing is fitted here.
+patient; verdicts by decision; how many films' best similarity lies in each tenth of the percentiles; and how ``--other`` films
+(laterals, say) are judged. Nothing is fitted here.
 """
 
 import argparse
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mtclip_edge.bundle.bundle import Bundle
-from mtclip_edge.evaluation.bootstrap import differences
 from mtclip_edge.evaluation.bundle_models import of_split
 from mtclip_edge.evaluation.bundle_verdicts import trusted
 from mtclip_edge.evaluation.cases import Cases
@@ -52,7 +50,6 @@ def main() -> None:
         bounds = " | ".join("" if value is None else f"{value:.3f}" for value in (figure.chance, figure.ceiling))
         print(f"| {figure.name} | {figure.value:.3f} | [{figure.low:.3f}, {figure.high:.3f}] | {bounds} |")
     by_decision(judged, logits)
-    votes(bundle, cases, vectors, logits)
     percentiles(bundle, vectors)
     if options.other:
         others, vectors, logits = embedded(bundle, options.other, "all")
@@ -84,20 +81,6 @@ def by_decision(judged: Judged, logits: np.ndarray) -> None:
             asked = (decisions.trusted.verdict == place) & called & decisions.known
             cells += [str(asked.sum()), f"{decisions.wrong[asked].mean():.3f}" if asked.any() else ""]
         print(f"| {name} | {' | '.join(cells)} |")
-
-
-def votes(bundle: Bundle, cases: Cases, vectors: np.ndarray, logits: np.ndarray) -> None:
-    """AURC with the vote of the ten nearest reports mixed in, less that of the head alone, on the same draws of patients."""
-    rule = bundle.model.evidence["trust"]
-    patients = [study.patient_id for study in cases.studies]
-    print()
-    for weight in (0.25, 0.5, 1.0):
-        mixed = {**bundle.model.evidence, "trust": {**rule, "vote_weight": weight}}
-        found = trusted(replace(bundle, manifest={**bundle.manifest, "evidence": mixed}), vectors, logits, patients)
-        judged = Judged(cases, ModelOutput(vectors, logits, None, trusted=found))
-        head, trust = (one for one in judged.drawn(judged.selective()) if one.figure.name.startswith("aurc"))
-        (gain,) = differences([head], [replace(trust, figure=replace(trust.figure, name="aurc.head"))])
-        print(f"vote of weight {weight}: AURC {trust.figure.value:.3f}, {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
 
 
 def percentiles(bundle: Bundle, vectors: np.ndarray) -> None:

@@ -38,10 +38,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         bundle = export(options.run, scratch / "bundle", precision=["fp32"], say=_say)
-        manifest, run = bundle.manifest, load_run(options.run)
-        tokenizer = Tokenizer.of(bundle.file(manifest["tokenizer"]["file"]), manifest["tokenizer"])
-        preprocessing = Preprocessing.from_dict(manifest["preprocessing"])
-        proof = Proof(run, backbone_of(run), manifest["dim"], open_sources(run.sources), preprocessing, tokenizer, {}, _say)
+        model, run = bundle.model, load_run(options.run)
+        tokenizer = Tokenizer.of(bundle.file(model.tokenizer.file), model.tokenizer)
+        preprocessing = Preprocessing.of(model.preprocessing)
+        proof = Proof(run, backbone_of(run), model.dim, open_sources(run.sources), preprocessing, tokenizer, {}, _say)
         reports = np.load(bundle.file(bundle.index.vectors))[: bundle.index.reports]
         for tower in options.towers.split(","):
             paths = {p: scratch / f"{tower}.{p}.onnx" for p in PRECISIONS} | {"fp32": bundle.graph(tower, "fp32")}

@@ -2,8 +2,8 @@
 
     python benchmarks/speed/index_bundle.py BUNDLE FILM --reports 100000 [--rounds 5]
 
-A bundle of that many made reports (256 numbers) with the model of BUNDLE: one cold query beside the same on BUNDLE, warm queries, adding
-1,000, removing one.
+A bundle of that many made reports with the model of BUNDLE (text tower included): one cold query beside the same on BUNDLE, warm
+queries, adding 1,000, removing one.
 """
 
 import argparse
@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from made_vectors import DIM, made, peak
+from made_vectors import made, peak
 
 
 def bundle(source: Path, film: Path, reports: int, rounds: int) -> None:
     from mtclip_edge.bundle.bundle import Bundle
-    from mtclip_edge.bundle.generations import commit
+    from mtclip_edge.bundle.generations import Change
     from mtclip_edge.index.hnsw import build_graph
     from mtclip_edge.indexing import build, update
     from mtclip_edge.indexing.full_text import write_terms
@@ -31,19 +31,18 @@ def bundle(source: Path, film: Path, reports: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         path, base = Path(scratch) / "large", Bundle.open(source)
         shutil.copytree(source, path)
-        vectors, queries = made(reports)
-        change = build.Change(path, base.generation + 1, [])
+        vectors, queries = made(reports, base.model.dim)
+        change = Change(path, base.generation + 1, [])
         started = time.perf_counter()
         write_store(change.file("store"), base.model.model_id, made_studies(reports), ())
         write_terms(change.file("terms"), change.file("store"))
-        build.write_vectors(change.file("vectors"), DIM, [vectors], [])
+        build.write_vectors(change.file("vectors"), base.model.dim, [vectors], [])
         print(f"store, words and vectors: {time.perf_counter() - started:.1f} s", flush=True)
         started = time.perf_counter()
         hnsw = build_graph(change.file("graph"), vectors, queries)
         print(f"graph, one thread: {time.perf_counter() - started:.1f} s, {hnsw}", flush=True)
         record = build.record(change, reports, 0, reports, hnsw)
-        kept = set(base.manifest.files) - build.index_files(base.index)
-        commit(path, {**base.manifest, "generation": change.generation, "index": record}, [*kept, *build.index_files(record)])
+        build.publish(Bundle.open(path), change, record)
         for file in sorted(path.iterdir()):
             print(f"  {file.name:28s} {file.stat().st_size / 1e6:9.1f} MB")
         cold(source, path, film, rounds)
@@ -64,7 +63,7 @@ def bundle(source: Path, film: Path, reports: int, rounds: int) -> None:
             started = time.perf_counter()
             work()
             print(f"{name}: {time.perf_counter() - started:.1f} s", flush=True)
-        print(f"peak of this process {peak():.0f} MB; N d 4 is {reports * DIM * 4 / 1e6:.0f} MB")
+        print(f"peak of this process {peak():.0f} MB; N d 4 is {reports * base.model.dim * 4 / 1e6:.0f} MB")
 
 
 def warm(path: Path, way: str, queries: Path, filtered: str) -> None:

@@ -12,22 +12,22 @@ import numpy as np
 DIM, QUERIES = 256, 200
 
 
-def made(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors float32 [rows, 256] and queries [200, 256]."""
+def made(rows: int, dim: int = DIM, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors float32 [rows, dim] and queries [200, dim]."""
     random = np.random.default_rng(seed)
-    spectrum = (np.arange(1, DIM + 1) ** -0.7).astype(np.float32)
-    centres = spectrum * random.normal(size=(2000, DIM)).astype(np.float32)
+    spectrum = (np.arange(1, dim + 1) ** -0.7).astype(np.float32)
+    centres = spectrum * random.normal(size=(2000, dim)).astype(np.float32)
     share = 1 / np.arange(1, 2001)
-    vectors = np.empty((rows, DIM), np.float32)
+    vectors = np.empty((rows, dim), np.float32)
     for start in range(0, rows, 50_000):
         part = vectors[start : start + 50_000]
         cluster = random.choice(2000, len(part), p=share / share.sum())
         part[:] = centres[cluster] + 0.7 * spectrum * random.standard_normal(part.shape, np.float32)
         twins = np.flatnonzero(random.random(len(part)) < 0.1)
-        part[twins] = part[(twins * 7) % len(part)] + 0.02 * spectrum * random.standard_normal((len(twins), DIM), np.float32)
+        part[twins] = part[(twins * 7) % len(part)] + 0.02 * spectrum * random.standard_normal((len(twins), dim), np.float32)
         part /= np.linalg.norm(part, axis=1, keepdims=True)
     scale = float(1 / np.linalg.norm(1.22 * spectrum))
-    asked = vectors[random.integers(0, rows, QUERIES)] + 0.2 * scale * spectrum * random.standard_normal((QUERIES, DIM), np.float32)
+    asked = vectors[random.integers(0, rows, QUERIES)] + 0.2 * scale * spectrum * random.standard_normal((QUERIES, dim), np.float32)
     return vectors, (asked / np.linalg.norm(asked, axis=1, keepdims=True)).astype(np.float32)
 
 
