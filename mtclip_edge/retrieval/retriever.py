@@ -83,6 +83,8 @@ class Retriever:
         """
         if render is not None and render not in RENDERS:
             raise not_among("render", render, RENDERS)
+        if not isinstance(filters, Filters | None):
+            raise WrongOption(f"filters of type {type(filters).__name__}", "expected Filters(…)")
         options = OpenOptions(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
         path = resolve(Path(bundle))[0] if bundle == WORD else user_path(bundle)
         shown: dict[str, Any] = {"render": render, "show_ids": show_ids, "evidence": evidence, "keep_films": keep_films}
@@ -261,6 +263,8 @@ class Retriever:
 
     def _embedded_text(self, text: str) -> tuple[np.ndarray, Precision]:
         encoder, precision = self._text_encoder()
+        if not isinstance(text, str):
+            raise WrongOption(f"a text of type {type(text).__name__}", "expected words, e.g. 'right pleural effusion'")
         if not text.strip():
             raise WrongOption("--text is empty", "expected some words, e.g. 'right pleural effusion'")
         return encoder.encode([text])[0], precision

@@ -91,6 +91,19 @@ def test_k_is_a_whole_number(tiny_bundle: Path, film: Path, k: Any) -> None:
         assert len(retriever.query(film, np.int64(2)).hits) == 2
 
 
+def test_a_patient_left_out_may_stand_alone(tiny_bundle: Path) -> None:
+    assert Filters(exclude_patient="p001") == Filters(exclude_patient=["p001"]) == Filters(exclude_patient=("p001",))
+    with Retriever.open(tiny_bundle, filters=Filters(exclude_patient="p001")) as retriever:
+        assert retriever.filters.to_dict() == {"exclude_patient": ["p001"]}
+
+
+def test_words_and_filters_are_what_they_should_be(tiny_bundle: Path) -> None:
+    with pytest.raises(WrongOption, match="filters of type dict\nexpected Filters"):
+        Retriever.open(tiny_bundle, filters={"label": "normal"})
+    with Retriever.open(tiny_bundle) as retriever, pytest.raises(WrongOption, match="a text of type list"):
+        retriever.query_text(["opacity"])
+
+
 def test_what_is_no_film_is_told_in_a_line(tiny_bundle: Path, film: Path) -> None:
     with Retriever.open(tiny_bundle) as retriever:
         for wrong, name in ((io.BytesIO(film.read_bytes()), "BytesIO"), (None, "NoneType"), (7, "int")):
