@@ -46,8 +46,8 @@ class Filters:
     match: str | None = None
 
     def __post_init__(self) -> None:
-        """A patient alone, or a list, is taken as what was meant: its letters are no patients. Errors: WrongOption for a word that no bundle could have."""
-        excluded = self.exclude_patient
+        """Errors: WrongOption for a word that no bundle could have."""
+        excluded = self.exclude_patient  # a patient alone is meant as one: its letters are no patients
         object.__setattr__(self, "exclude_patient", (excluded,) if isinstance(excluded, str) else tuple(excluded))
         if self.view is not None and self.view.lower() not in [view.lower() for view in VIEWS]:
             raise not_among("view", self.view, VIEWS)
