@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +16,12 @@ from ..index.hits import FilmHit, ReportHit, film_hits, report_hits
 from ..index.index import Hits, SearchChoice
 from ..inference.precision import Precision
 from ..studies import LABEL_CODES, LABELS
+from .intake import EmbeddedFilm
 from .opening import Opened
 from .results import BundleFacts, Clock, Input, QueryResult, StudyFilm
-from .study_mean import EmbeddedFilm, StudyQuery
+
+if TYPE_CHECKING:
+    from .study_mean import StudyQuery
 
 
 class NeighbourSearch:
@@ -144,7 +148,7 @@ class Answerer:
         """The answer to one film; nothing is searched for what is rejected."""
         return self._answer("film", film, film.vector, film.logit, film.input if film.answered else None, k, film.timings)
 
-    def study(self, study: StudyQuery, k: int) -> QueryResult | MtclipError:
+    def study(self, study: "StudyQuery", k: int) -> QueryResult | MtclipError:
         """The answer to a study's mean; an error where none of its films is frontal, a rejection where all are rejected."""
         first, shown = (study.frontal or study.films)[0], study.to_films()
         if study.frontal:

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FilmUnreadable, MtclipError
-from ..films.film import DecodedFilm, FilmSource
+from ..films.film import DecodedFilm, FilmSource, Header
 from ..films.gate import Admission
 from ..films.read import read_film
 from ..inference.encoders import FilmEncoder
 from ..workers import ahead, batches
 from .results import Clock, Input
-from .study_mean import EmbeddedFilm
 
 BATCH = 8
 Named = tuple[str, str | FilmSource | MtclipError]  # a film with the name it is shown under, or an error in its place
@@ -29,6 +28,20 @@ class Decoded:
     film: DecodedFilm
     pixels: np.ndarray
     clock: Clock
+
+
+@dataclass(frozen=True)
+class EmbeddedFilm:
+    """An embedded film: unit vector float32 [dim], logit, what its header says, milliseconds of each stage; its pixels where kept."""
+
+    name: str
+    input: Input
+    answered: bool  # not rejected, or by force
+    header: Header | None
+    vector: np.ndarray
+    logit: float
+    timings: dict[str, float]
+    grey: np.ndarray | None = None
 
 
 TowerOutput = tuple[Decoded, np.ndarray, float]  # a film, its unit vector float32 [dim], the logit of the abnormal head

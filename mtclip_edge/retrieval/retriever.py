@@ -28,10 +28,9 @@ from ..inference.encoders import TextEncoder, open_text_encoder
 from ..inference.precision import ASKED, Precision
 from ..inference.preprocessing import RENDERS
 from .answers import Answerer
-from .intake import Intake, Named
+from .intake import EmbeddedFilm, Intake, Named
 from .opening import Opened, OpenOptions, open_parts
 from .results import Clock, QueryResult
-from .study_mean import EmbeddedFilm, grouped
 
 if TYPE_CHECKING:
     from ..evidence.heat_map import Explained, Target
@@ -127,6 +126,8 @@ class Retriever:
                 yield film
             else:
                 embedded.append(film)
+        from .study_mean import grouped  # for studies only
+
         for study in grouped(embedded):
             yield self._answers.study(study, k)
 

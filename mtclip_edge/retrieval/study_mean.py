@@ -10,22 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..films.film import Header
+from .intake import EmbeddedFilm
 from .results import Input, StudyFilm
-
-
-@dataclass(frozen=True)
-class EmbeddedFilm:
-    """An embedded film: unit vector float32 [dim], logit, what its header says, milliseconds of each stage; its pixels where kept."""
-
-    name: str
-    input: Input
-    answered: bool  # not rejected, or by force
-    header: Header | None
-    vector: np.ndarray
-    logit: float
-    timings: dict[str, float]
-    grey: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

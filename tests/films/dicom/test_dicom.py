@@ -24,9 +24,10 @@ from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.films.dicom import decoders
 from mtclip_edge.films.film import DecodedFilm, Ids
 from mtclip_edge.films.read import looks_like_film, read_film
+from mtclip_edge.retrieval.intake import EmbeddedFilm
 from mtclip_edge.retrieval.results import Input
 from mtclip_edge.retrieval.retriever import Retriever
-from mtclip_edge.retrieval.study_mean import EmbeddedFilm, not_counted
+from mtclip_edge.retrieval.study_mean import not_counted
 from mtclip_edge.sources.source import open_source
 
 
