@@ -90,6 +90,8 @@ def _files(files: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _skipped(skipped: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "bad rows", f"{skipped['bad_rows']:,}" + (f": {_counted(skipped['reasons'])}" if skipped["bad_rows"] else "")
+    if skipped["passed_over"]:
+        yield "passed over", _counted(skipped["passed_over"])
     if skipped["first"]:
         yield "the first", "; ".join(skipped["first"][:3])
 

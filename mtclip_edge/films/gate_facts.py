@@ -49,8 +49,8 @@ def header_facts(header: Header) -> Iterator[Fact]:
     """What a DICOM header says against a frontal chest film."""
     if header.modality not in RADIOGRAPHS:
         yield _modality_fact(header.modality)
-    if elsewhere := _elsewhere(header.body_part):
-        yield Fact(REJECT, f"the header's body part is {elsewhere}, not the chest")
+    if region := elsewhere(header.body_part):
+        yield Fact(REJECT, f"the header's body part is {region}, not the chest")
     if header.projection == "other":
         yield Fact(WARN, f"the header's view is {header.view_word}, neither PA nor AP")
     elif header.projection == "lateral":
@@ -70,13 +70,18 @@ def _modality_fact(modality: str) -> Fact:
     return Fact(REJECT, f"the header's modality {named} a radiograph")
 
 
-def _elsewhere(body_part: str) -> str | None:
+def elsewhere(body_part: str) -> str | None:
     """The word for another region; None where there is none, or one for the chest."""
     words = re.findall(r"[A-Z]+", body_part)
-    if any(word in _CHEST or word.startswith("CHEST") for word in words):
+    if is_chest(body_part):
         return None
     found = next((match[0] for word in words if (match := _ELSEWHERE.match(word))), None)
     return _SPELLED.get(found, found) if found else None
+
+
+def is_chest(words: str) -> bool:
+    """Whether words in capitals name the chest."""
+    return any(word in _CHEST or word.startswith("CHEST") for word in re.findall(r"[A-Z]+", words))
 
 
 def picture_facts(film: DecodedFilm) -> Iterator[Fact]:

@@ -18,7 +18,8 @@ def detect(path: Path) -> tuple[str, str]:
     if not path.is_dir():
         return _file(path)
     if named := next((name for name in NAMES if (path / name).is_file() and _is_manifest(path / name)), None):
-        return "manifest", "" if named == NAMES[0] else f"read as manifest: it holds {named}"
+        beside = "; DICOM files beside it are read only where it names them" if _has_dicom(path) else ""
+        return "manifest", "" if named == NAMES[0] and not beside else f"read as manifest: it holds {named}{beside}"
     found = dict(_folder(path))
     if len(found) > 1:
         listed = "; ".join(f"{kind} ({evidence})" for kind, evidence in found.items())

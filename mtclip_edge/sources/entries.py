@@ -57,7 +57,15 @@ class Entry:
     study: Study
 
 
-Item = Entry | Problem
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """What is of a kind that a source does not take, with the rule that says so: counted by rule, and no bad row."""
+
+    place: str
+    rule: str
+
+
+Item = Entry | Problem | PassedOver
 
 
 @dataclass(frozen=True)
@@ -82,13 +90,13 @@ class Row:
 _SHARED = ("patient_id", "report", "findings", "impression", "label", "finding_labels", "split")
 
 
-def joined(rows: Callable[[], Iterator[Row | Problem]]) -> Iterator[Item]:
+def joined(rows: Callable[[], Iterator[Row | Problem | PassedOver]]) -> Iterator[Item]:
     """The studies of a table's rows: films add up, everything else must agree. Reads the table twice."""
     to_come = _scattered(row.study_id for row in rows() if isinstance(row, Row))
     begun: dict[str, Entry] = {}
     current = ""
     for number, row in enumerate(rows()):
-        if isinstance(row, Problem):
+        if isinstance(row, Problem | PassedOver):
             yield row
             continue
         if row.study_id != current:
@@ -158,9 +166,13 @@ class Tally:
     reports: int = 0
     labels: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(LABELS, 0)))
     skipped: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, item: Item) -> None:
+        if isinstance(item, PassedOver):
+            self.passed_over[item.rule] += 1
+            return
         if isinstance(item, Problem):
             self.skipped[item.why] += 1
             if len(self.problems) < MOST_PROBLEMS:
@@ -178,8 +190,8 @@ class Tally:
     def refuse_empty(self, spec: str) -> None:
         """Errors: SourceUnusable, with the first problem, where no study came."""
         if not self.studies:
-            first = f"first problem: {self.problems[0]}" if self.problems else "it has no rows"
-            raise SourceUnusable(f"{spec}: no study can be used", first)
+            passed = f"passed over: {counted(self.passed_over)}" if self.passed_over else "it has no rows"
+            raise SourceUnusable(f"{spec}: no study can be used", f"first problem: {self.problems[0]}" if self.problems else passed)
 
     def summary(self, spec: str) -> str:
         return f"{spec}: {self.studies} studies, {self.films} films, {self.reports} reports, {self.bad_rows} bad rows"
@@ -188,12 +200,20 @@ class Tally:
         """The summary, labels, notes, the first bad rows by place, and every reason with its count."""
         shown = [f"  {problem}" for problem in self.problems[:most]]
         labels = "  labels: " + ", ".join(f"{count} {name}" for name, count in self.labels.items())
-        found = [self.summary(spec), labels, *(f"  {note}" for note in notes), *shown]
+        lines = [self.summary(spec), labels, *(f"  {note}" for note in notes), *shown]
         if self.bad_rows > len(shown):
-            found.append(f"  and {self.bad_rows - len(shown)} more")
+            lines.append(f"  and {self.bad_rows - len(shown)} more")
         if self.bad_rows:
-            found.append("  by reason: " + "; ".join(f"{count} × {why}" for why, count in self.skipped.most_common()))
-        return found
+            lines.append(f"  by reason: {counted(self.skipped)}")
+        if self.passed_over:
+            lines.append(f"  passed over: {counted(self.passed_over)}")
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
-        return {"bad_rows": self.bad_rows, "reasons": dict(self.skipped.most_common())}
+        reasons, passed_over = (dict(counts.most_common()) for counts in (self.skipped, self.passed_over))
+        return {"bad_rows": self.bad_rows, "reasons": reasons, "passed_over": passed_over}
+
+
+def counted(reasons: Counter[str]) -> str:
+    """Every reason with its count, the most frequent first."""
+    return "; ".join(f"{count} × {why}" for why, count in reasons.most_common())

@@ -183,8 +183,9 @@ def open_sources(specs: Sequence[str]) -> Reading:
 def _sum(tallies: Sequence[Tally]) -> Tally:
     labels = Counter({name: sum(tally.labels[name] for tally in tallies) for name in LABELS})
     skipped: Counter[str] = sum((tally.skipped for tally in tallies), Counter())
+    passed_over: Counter[str] = sum((tally.passed_over for tally in tallies), Counter())
     studies, films, reports = (sum(getattr(tally, name) for tally in tallies) for name in ("studies", "films", "reports"))
-    return Tally(studies, films, reports, labels, skipped, [problem for tally in tallies for problem in tally.problems])
+    return Tally(studies, films, reports, labels, skipped, passed_over, [problem for tally in tallies for problem in tally.problems])
 
 
 def _refuse_shared_ids(readings: Sequence[Reading]) -> None:

@@ -69,6 +69,7 @@ def test_everything_is_counted(known: Path) -> None:
     assert found["skipped"] == {
         "bad_rows": 1,
         "reasons": {"film not found (row left out)": 1},
+        "passed_over": {},
         "first": ["line 7: film not found: gone.png (row left out)"],
     }
     files = found["film_files"]

@@ -59,7 +59,7 @@ def test_bad_rows_are_named_by_line_and_never_dropped_silently(tmp_path: Path) -
     reading = open_source(str(write(tmp_path, "\n".join(rows) + "\n", "a.png")))
     assert [str(p) for p in reading.problems] == [
         "line 4: neither a film nor a text (row left out)",
-        "line 5: label 'maybe', expected normal, abnormal, unknown or empty (row left out)",
+        "line 5: label 'maybe', expected normal, abnormal, unknown or empty (label left out)",
         "line 6: split 'train2', expected train, validation, test or empty (row left out)",
         "line 7: study_id is empty (row left out)",
         "line 8: study s1 again, with another report (row left out)",
@@ -68,9 +68,9 @@ def test_bad_rows_are_named_by_line_and_never_dropped_silently(tmp_path: Path) -
         "line 11: 7 fields, expected 6 (row left out)",
         "line 12: study s1 again, with no new film (row left out)",
     ]
-    assert [s.study_id for s in reading.studies] == ["s1", "s5"]
-    assert reading.studies[1].text == "Kept text."
-    assert reading.summary().endswith("2 studies, 1 films, 2 reports, 9 bad rows")
+    assert [s.study_id for s in reading.studies] == ["s1", "s3", "s5"]
+    assert reading.studies[2].text == "Kept text."
+    assert reading.summary().endswith("3 studies, 1 films, 3 reports, 9 bad rows")
 
 
 @pytest.mark.parametrize(

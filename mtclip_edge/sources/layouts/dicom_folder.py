@@ -1,10 +1,12 @@
 """``dicom:DIR``: a tree of DICOM files, with reports from ``DIR/reports.csv`` or ``reports=FILE`` by accession number or study UID.
 
-Headers only are read; pixels are read when a film is asked for. Files of one StudyInstanceUID are one study, wherever they lie; a file
-without pixels (a structured report, a presentation state) is passed over. Each file's path, view and study are held; reports are not.
+Headers only are read; pixels are read when a film is asked for. Files of one StudyInstanceUID are one study, wherever they lie. Chest
+radiographs are taken; what else a folder of a PACS holds (CT, knees, structured reports, objects without pixels) is passed over and
+counted by kind. Each file's path, view and study are held; reports are not.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,12 +15,13 @@ from typing import Any
 
 from ...errors import ExtraMissing, SourceUnusable
 from ...films.file_types import head_of, is_dicom
+from ...films.gate_facts import DIGITISED, RADIOGRAPHS, elsewhere, is_chest
 from ...films.library_logs import quiet
 from ...folders import user_path
 from ...studies import Film, Study, date_of, has_words, split_of, view_of
 from .. import tables
-from ..entries import BadRow, Entry, Item, Layout, Problem
-from .manifest import label_word, split_word
+from ..entries import BadRow, Entry, Item, Layout, PassedOver, Problem
+from .manifest import label_of, split_word, tables_in
 
 REPORTS = ("reports.csv", "reports.tsv", "reports.csv.gz", "reports.jsonl", "reports.parquet")
 TAGS = (
@@ -29,6 +32,10 @@ TAGS = (
     "StudyDate",
     "ViewPosition",
     "Modality",
+    "BodyPartExamined",
+    "SeriesDescription",
+    "StudyDescription",
+    "SOPClassUID",
     "Rows",
     "Columns",
 )
@@ -61,6 +68,8 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
         raise SourceUnusable(f"{reports}: no such file")
     name = f"dicom:{folder.resolve().name}"
     notes = (f"reports from {reports.name}" if reports else "no table of reports: films without reports",)
+    if unread := [path.name for path in tables_in(folder) if path != reports]:
+        notes = (*notes, f"not read: {', '.join(unread[:3])} beside the DICOM files; {unread[0]} by itself: manifest:{folder / unread[0]}")
     return Layout(name, lambda: _entries(folder, reports, name), (*notes, *(tables.notes_of(reports) if reports else ())))
 
 
@@ -74,19 +83,20 @@ def _entries(folder: Path, reports: Path | None, source: str) -> Iterator[Item]:
         for place, row in tables.rows(reports):
             try:
                 uid = _uid_of(row, held, uid_of, accessions)
-                study = _with_report(_study(uid, held[uid], folder, source), row)
+                study, problems = _with_report(_study(uid, held[uid], folder, source), row, place)
             except BadRow as bad:
                 yield Problem(place, str(bad), kind=bad.kind)
                 continue
             del held[uid]
             yield Entry(place, number, study)
+            yield from problems
             number += 1
-    for uid, about in held.items():
-        yield Entry(about.films[0][0], number, _study(uid, about, folder, source))
+    for uid, headers in held.items():
+        yield Entry(headers.films[0][0], number, _study(uid, headers, folder, source))
         number += 1
 
 
-def _headers(folder: Path, held: dict[str, _Held]) -> Iterator[Problem]:
+def _headers(folder: Path, held: dict[str, _Held]) -> Iterator[Problem | PassedOver]:
     """Fill ``held`` from every DICOM file of the tree, in the order of their paths."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
@@ -95,8 +105,8 @@ def _headers(folder: Path, held: dict[str, _Held]) -> Iterator[Problem]:
             if path.suffix.lower() in (".dcm", ".dicom"):
                 yield Problem(name, header, "film", "not a readable DICOM file")
             continue
-        if not header.get("Rows") or not header.get("Columns"):
-            yield Problem(name, f"modality {_word(header, 'Modality') or 'unknown'} without pixels", "film", "DICOM without pixels")
+        if rule := _another_kind(header):
+            yield PassedOver(name, rule)
             continue
         uid = _word(header, "StudyInstanceUID") or _word(header, "SOPInstanceUID") or name
         patient = _word(header, "PatientID") or f"unnamed-{hashlib.sha256(uid.encode()).hexdigest()[:16]}"
@@ -105,6 +115,23 @@ def _headers(folder: Path, held: dict[str, _Held]) -> Iterator[Problem]:
             yield Problem(name, "another PatientID than the study's first file", "film")
             continue
         known.films.append((name, view_of(_word(header, "ViewPosition"))))
+
+
+def _another_kind(header: Any) -> str | None:
+    """Why a DICOM object is no chest radiograph; None for one, and for a radiograph that does not say of what."""
+    modality, told = _word(header, "Modality").upper(), re.fullmatch(r"[A-Z]{2,16}", _word(header, "Modality").upper())
+    named = f"modality {modality}" if told else "an object of no modality"
+    if not header.get("Rows") or not header.get("Columns"):
+        private = not _word(header, "SOPClassUID").startswith("1.2.840.10008.")
+        return f"{'a private object' if private else named} without pixels"
+    part = _word(header, "BodyPartExamined").upper()
+    words = part or f"{_word(header, 'SeriesDescription')} {_word(header, 'StudyDescription')}".upper()
+    if modality in DIGITISED:
+        return None if is_chest(words) else f"{named} that names no chest"
+    if modality not in RADIOGRAPHS:
+        return named
+    region = elsewhere(words)
+    return f"a radiograph of another region ({region})" if region else None
 
 
 def _header(path: Path) -> Any:
@@ -128,19 +155,19 @@ def _word(header: Any, name: str) -> str:
     return "" if value is None else " ".join(str(value).replace("\0", " ").split())
 
 
-def _study(uid: str, about: _Held, folder: Path, source: str) -> Study:
+def _study(uid: str, headers: _Held, folder: Path, source: str) -> Study:
     try:
-        date = date_of(about.date)
+        date = date_of(headers.date)
     except ValueError:
         date = ""
     return Study(
         study_id=uid,
-        patient_id=about.patient,
-        films=tuple(Film(folder / name, name, view) for name, view in about.films),
-        split=split_of(about.patient),
+        patient_id=headers.patient,
+        films=tuple(Film(folder / name, name, view) for name, view in headers.films),
+        split=split_of(headers.patient),
         source=source,
         date=date,
-        extra={"accession": about.accession} if about.accession else {},
+        extra={"accession": headers.accession} if headers.accession else {},
     )
 
 
@@ -159,17 +186,18 @@ def _uid_of(row: Mapping[str, str], held: Mapping[str, _Held], uid_of: Mapping[s
     return found
 
 
-def _with_report(study: Study, row: Mapping[str, str]) -> Study:
+def _with_report(study: Study, row: Mapping[str, str], place: int | str) -> tuple[Study, tuple[Problem, ...]]:
     """The report, label and split of a row. A split of the table goes before the hash of the patient."""
+    label, problems = label_of(row.get("label", ""), place)
     study = replace(
         study,
         findings=row.get("findings", ""),
         impression=row.get("impression", ""),
         report=row.get("report", ""),
-        label=label_word(row.get("label", "")),
+        label=label,
         finding_labels=tuple(part.strip() for part in row.get("finding_labels", "").split("|") if part.strip()),
         split=split_word(row.get("split", "")) or study.split,
     )
     if not has_words(study.text) and study.label == "unknown":
         raise BadRow("neither a report nor a label")
-    return study
+    return study, problems

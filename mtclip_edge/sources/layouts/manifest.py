@@ -19,6 +19,7 @@ from ...folders import user_path
 from ...studies import LABELS, SPLITS, Film, Study, date_of, split_of, view_of
 from .. import mesh_labels, tables
 from ..entries import BadRow, Layout, Problem, Row, joined, usable
+from ..text_files import reading
 
 TEXT_COLUMNS = ("report", "findings", "impression")
 # What mtclip data export writes beside these: the film's name in its own source, the name of that source, and what else it said, as JSON.
@@ -79,6 +80,8 @@ def _check_columns(names: Sequence[str], path: Path, rule: str) -> None:
 def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str, rule: str = "mesh") -> tuple[Study, tuple[Problem, ...]]:
     """One row as a study with at most one film, and what was wrong beside it (the text stays usable without its film)."""
     films, problems = _films(row, place, folder)
+    label, unread = label_of(row.get("label", ""), place)
+    problems = (*problems, *unread)
     patient = row.get("patient_id") or row["study_id"]
     study = Study(
         study_id=row["study_id"],
@@ -87,7 +90,7 @@ def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str
         findings=row.get("findings", ""),
         impression=row.get("impression", ""),
         report=row.get("report", ""),
-        label=intern(label_word(row.get("label", ""))),
+        label=intern(label),
         finding_labels=tuple(intern(part.strip()) for part in row.get("finding_labels", "").split("|") if part.strip()),
         split=intern(split_word(row.get("split", ""))) or split_of(patient),
         source=row.get("origin") or source,
@@ -125,12 +128,12 @@ def _extra(row: Mapping[str, str]) -> dict[str, str]:
     return found or _NO_EXTRA
 
 
-def label_word(word: str) -> str:
-    """Errors: BadRow for a word that is no label: none is guessed."""
+def label_of(word: str, place: int | str) -> tuple[str, tuple[Problem, ...]]:
+    """A label as its word says, none guessed; where the word is no label, unknown and the problem: film and report stay usable."""
     label = word.lower() or "unknown"
-    if label not in LABELS:
-        raise BadRow(f"label {word!r}, expected {', '.join(LABELS)} or empty", "a label that is none")
-    return label
+    if label in LABELS:
+        return label, ()
+    return "unknown", (Problem(place, f"label {word[:40]!r}, expected {', '.join(LABELS)} or empty", "label", "a label that is none"),)
 
 
 def split_word(word: str) -> str:
@@ -139,6 +142,23 @@ def split_word(word: str) -> str:
     if split and split not in SPLITS:
         raise BadRow(f"split {word!r}, expected {', '.join(SPLITS)} or empty", "a split that is none")
     return split
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The files of a folder that have a manifest's columns, by their first line; Parquet by its name's end."""
+    ends = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".parquet")
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and path.name.lower().endswith(ends) and _is_manifest(path)]
+
+
+def _is_manifest(path: Path) -> bool:
+    if path.name.lower().endswith(".parquet"):
+        return True
+    try:
+        with reading(path) as file:
+            header = file.readline(1 << 16)
+    except SourceUnusable:
+        return False
+    return "study_id" in header or "filepath" in header
 
 
 def _nearby(path: Path) -> str | None:

@@ -1,7 +1,8 @@
 """``padchest:DIR``: PadChest's table (a row for each film, reports in Spanish) and its films, 16-bit PNG in numbered folders or zips.
 
 ``['normal']`` alone is normal; labels that say nothing of disease (exclude, unchanged, suboptimal study) alone, or none, are unknown;
-the rest are abnormal. Films deeper than 8 bits are scaled, never clipped, when they are read. Zips are read in place.
+the rest are abnormal. A list that is cut off is unknown, whatever it begins with. Films deeper than 8 bits are scaled, never clipped,
+when they are read. Zips are read in place.
 
 Written from the set's documentation and public code: no file of it was at hand.
 """
@@ -20,6 +21,7 @@ from ..entries import Layout, Problem, Row, joined, usable
 
 TABLE = "PADCHEST_chest_x_ray_images_labels*.csv*"
 NEUTRAL = frozenset({"exclude", "unchanged", "suboptimal study"})
+_LIST = re.compile(r"\[\s*(('[^']*'|\"[^\"]*\")(\s*,\s*('[^']*'|\"[^\"]*\"))*)?\s*,?\s*\]")  # whole, to its bracket
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
@@ -47,6 +49,9 @@ def _study(row: Mapping[str, str], place: int | str, folder: Path, source: str) 
     film = _film(row, folder)
     problems = () if film else (Problem(place, f"film not found: {row.get('ImageID', '')[:80]}", "film"),)
     labels = labels_of(row.get("Labels", ""))
+    is_whole = not row.get("Labels") or _LIST.fullmatch(row["Labels"]) is not None
+    if not is_whole:
+        problems = (*problems, Problem(place, "a list of labels that is cut off or no list", "label"))
     patient = row.get("PatientID") or row["StudyID"]
     date = ""
     if word := row.get("StudyDate_DICOM", ""):
@@ -59,7 +64,7 @@ def _study(row: Mapping[str, str], place: int | str, folder: Path, source: str) 
         patient_id=patient,
         films=(film,) if film else (),
         report=" ".join(row.get("Report", "").split()),
-        label=label_of(labels),
+        label=label_of(labels) if is_whole else "unknown",
         finding_labels=tuple(label for label in labels if label != "normal" and label not in NEUTRAL),
         split=split_of(patient),
         source=source,

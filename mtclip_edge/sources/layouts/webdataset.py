@@ -3,6 +3,9 @@
 PATTERN may hold ``*`` and ``{000..012}``. A sample's film is named ``shard.tar!key.jpg`` and read where it lies. The text is its report;
 the JSON may have any column of a manifest (``study_id``, ``patient_id``, ``label``, ``findings``, ``split``, …), by which samples of one
 study are joined; without it the key is the study.
+
+A key ends at the first dot of a member's own name, as WebDataset has it; where numbers and dots follow (a UID), at the last. Members of
+another ending are passed over and counted by it.
 """
 
 import glob
@@ -17,13 +20,14 @@ from ...errors import SourceUnusable
 from ...films.archives import MARK
 from ...folders import user_path
 from .. import tables
-from ..entries import Layout, Problem, Row, joined
+from ..entries import Layout, PassedOver, Problem, Row, joined
 from .manifest import study_of
 
 FILMS = ("jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "dcm")
 TEXTS = ("txt", "text", "caption")
 MAX_TEXT = 4 << 20  # bytes of a text or JSON member
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_UID = re.compile(r"\d+(\.\d+)+")  # what stands between the first and the last dot; one number alone counts the films of a sample
 _MOST_SHARDS = 100_000
 
 
@@ -62,11 +66,13 @@ def _expanded(pattern: str) -> list[str]:
     ]
 
 
-def _rows(shards: list[Path], source: str) -> Iterator[Row | Problem]:
+def _rows(shards: list[Path], source: str) -> Iterator[Row | Problem | PassedOver]:
     for shard in shards:
         for key, members, problems in _samples(shard):
             place = f"{shard.name}{MARK}{key}"
             yield from problems
+            if not members and all(isinstance(problem, PassedOver) for problem in problems):
+                continue
             row = _row(key, members)
             if not row.get("image_path") and not any(row.get(name) for name in ("report", "findings", "impression")):
                 yield Problem(place, "neither a film nor a text")
@@ -86,17 +92,20 @@ def _row(key: str, members: Mapping[str, str]) -> dict[str, str]:
     return row | {name: members[name] for name in ("image_path", "image_name") if name in members}
 
 
-Sample = tuple[str, dict[str, str], list[Problem]]
+LeftOut = list[Problem | PassedOver]
+Sample = tuple[str, dict[str, str], LeftOut]
 
 
 def _samples(shard: Path) -> Iterator[Sample]:
     """Members that follow each other with one key, and what could not be used of them."""
-    key, members, problems = "", dict[str, str](), list[Problem]()
+    key, members, problems = "", dict[str, str](), LeftOut()
     try:
         with tarfile.open(shard, "r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every header
                 if not member.isreg() or member.issparse():
+                    if not member.isdir():
+                        problems.append(PassedOver(member.name, "a link or another member that is no plain file"))
                     continue
                 name, kind = _split_name(member.name)
                 if name != key:
@@ -122,20 +131,25 @@ def _is_cut_off(shard: Path, offset: int) -> bool:
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """Key and extension: all behind the first dot of the file's own name."""
+    """Key and ending; of a compound one (``film.png``) the last part."""
     folder, slash, file = name.rpartition("/")
-    stem, _, kind = file.partition(".")
+    stem, _, rest = file.partition(".")
+    middle, _, kind = rest.rpartition(".")
+    if _UID.fullmatch(middle):
+        stem = f"{stem}.{middle}"
     return f"{folder}{slash}{stem}".removeprefix("./"), kind.lower()
 
 
-def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, shard: Path, members: dict[str, str], problems: list[Problem]) -> None:
+def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, shard: Path, members: dict[str, str], problems: LeftOut) -> None:
     place = f"{shard.name}{MARK}{member.name}"
     if kind in FILMS:
         if "image_path" in members:
-            problems.append(Problem(place, "a second film of one sample", "film"))
+            problems.append(Problem(place, "a second film of one sample: a key ends at its first dot", "film"))
         else:
             members["image_path"] = members["image_name"] = place
-    elif kind in TEXTS or kind == "json":
+    elif kind not in TEXTS and kind != "json":
+        problems.append(PassedOver(place, f"a member that is no film, text or JSON by its ending ({'.' + kind[:20] if kind else 'none'})"))
+    else:
         file = tar.extractfile(member)
         data = file.read(MAX_TEXT + 1) if file and member.size <= MAX_TEXT else None
         if data is None:
