@@ -27,7 +27,7 @@ from mtclip_edge.bundle.records import (
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evidence.calibration import Calibration
-from mtclip_edge.export.fitted.film_gate import films_in, look, spread, write_gate
+from mtclip_edge.export.fitted.film_gate import films_in, layouts_of, spread, write_gate
 from mtclip_edge.export.fitted.fusion_weight import tune
 from mtclip_edge.export.fitted.verdicts import measure
 from mtclip_edge.fields import Fields
@@ -125,7 +125,7 @@ def export(
         held_out = _held_out(encoders[0], dim, studies, proof.validation)
         fuse = _fusion(model, *held_out, out, built.record)
         evidence = _evidence(model, *held_out, out, built.record)
-        film_gate = _film_gate(change, encoders[0], model, built.record, studies, proof, held_out[1], say)
+        film_gate = _film_gate(change, model, proof, say)
         graphs, rows = _climb(proof, names, out, built.record, precision, TOWERS if text else TOWERS[:1])
         explain = export_places(film_graph, encoders[0], proof.gate.films, out / names.explain, say)
         fitted = replace(model, fuse=fuse, evidence=evidence, film_gate=film_gate)
@@ -214,25 +214,11 @@ def _fusion(model: ModelPart, cases: Cases, asked: FilmVectors, out: Path, index
     return tune(cases, asked.vectors, vectors[: index.reports], vectors[index.reports :], owner).record()
 
 
-def _film_gate(
-    change: Change,
-    encoder: FilmEncoder,
-    model: ModelPart,
-    index: IndexRecord,
-    studies: Sequence[Study],
-    proof: Proof,
-    held: FilmVectors,
-    say: Say,
-) -> FilmGateRecord | None:
-    """What judges films, fitted on films of the run's train split; those that the index holds are not embedded again."""
-    path_of = {(study.study_id, film.name): film.path for study in studies for film in study.films}
-    vectors = np.load(change.path / index.vectors, mmap_mode="r", allow_pickle=False)[index.reports :]
-    with closing(ReportStore(change.path / index.store, model.model_id)) as store:
-        known = {path_of[key]: vectors[row] for key, row in store.film_rows().items()}
-    paths = films_in(proof.validation)
-    train = look(encoder, spread(films_in(proof.train)), model.dim, known)
-    validation = look(encoder, paths, model.dim, {paths[i]: vector for i, vector in zip(held.read, held.vectors, strict=True)})
-    return write_gate(change.file("film_gate"), train, validation, say)
+def _film_gate(change: Change, model: ModelPart, proof: Proof, say: Say) -> FilmGateRecord | None:
+    """What judges films, fitted on films of the run's train split."""
+    how = Preprocessing.of(model.preprocessing)
+    train = layouts_of(how, spread(films_in(proof.train)))
+    return write_gate(change.file("film_gate"), train, layouts_of(how, films_in(proof.validation)), say)
 
 
 def _model_id(run: Run, backbone: Backbone, dim: int, out: Path, names: Names) -> str:

@@ -3,7 +3,7 @@
     python benchmarks/films/film_gate.py BUNDLE --data FOLDER [--most N] [--per 40]
 
 FOLDER holds the sets of section 7 of the design. Nothing is fitted here: thresholds are the bundle's. Prints a Markdown table; *named*
-counts films whose reason says what was done to them; the last three columns count reasons by score.
+counts films whose reason says what was done to them; the last two columns count reasons by score.
 """
 
 import argparse
@@ -19,9 +19,7 @@ from mtclip_edge.films.deep_pictures import scaled_to_8_bits
 from mtclip_edge.films.film import DecodedFilm, Header
 from mtclip_edge.films.gate import Verdict, judge_film
 from mtclip_edge.films.read import read_film
-from mtclip_edge.inference.device import choose
-from mtclip_edge.inference.encoders import FilmEncoder, open_film_encoder
-from mtclip_edge.inference.precision import most_exact
+from mtclip_edge.inference.preprocessing import Preprocessing, model_input
 from mtclip_edge.retrieval.opening import open_film_gate
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import view_of
@@ -45,23 +43,22 @@ def main() -> None:
     parser.add_argument("--per", type=int, default=40, help="pictures of each kind made by code")
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
-    encoder, _ = open_film_encoder(bundle, choose("cpu"), most_exact(bundle.precisions("image")))
+    how = Preprocessing.of(bundle.model.preprocessing)
     gate = open_film_gate(bundle)
     assert gate is not None, "this bundle has no film gate"
-    print("| set | n | ok | warn | reject | named | layout | embedding | mirror |\n|---|---|---|---|---|---|---|---|---|")
+    print("| set | n | ok | warn | reject | named | layout | mirror |\n|---|---|---|---|---|---|---|---|")
     for name, films, word in sets(options.data, options.most, options.per):
         if not films:
             continue
         verdicts: list[Verdict] = []
-        for batch in batches(films, lambda make: prepared(make, encoder), 16):
-            vectors, _ = encoder.encode(np.stack([pixels for _, pixels in batch]))
-            verdicts += [judge_film(film, pixels, vector, gate) for (film, pixels), vector in zip(batch, vectors, strict=True)]
+        for batch in batches(films, lambda make: prepared(make, how), 16):
+            verdicts += [judge_film(film, pixels, gate) for film, pixels in batch]
         print(row(name, verdicts, word), flush=True)
 
 
 def row(name: str, verdicts: list[Verdict], word: str) -> str:
     count = [sum(v.verdict == kind for v in verdicts) for kind in ("ok", "warn", "reject")]
-    said = [told(verdicts, text) for text in ("does not look like", "its embedding", "exchanged: the heart")]
+    said = [told(verdicts, text) for text in ("does not look like", "exchanged: the heart")]
     named = str(told(verdicts, word)) if word else ""
     return "| " + " | ".join([name, str(len(verdicts)), *map(str, count), named, *map(str, said)]) + " |"
 
@@ -70,9 +67,9 @@ def told(verdicts: list[Verdict], words: str) -> int:
     return sum(any(words in reason for reason in verdict.reasons) for verdict in verdicts)
 
 
-def prepared(make: Callable[[], DecodedFilm], encoder: FilmEncoder) -> tuple[DecodedFilm, np.ndarray]:
+def prepared(make: Callable[[], DecodedFilm], how: Preprocessing) -> tuple[DecodedFilm, np.ndarray]:
     film = make()
-    return film, encoder.prepare(film.grey)
+    return film, model_input(film.grey, how)
 
 
 def sets(data: Path, most: int, per: int) -> Iterator[tuple[str, Sequence[Callable[[], DecodedFilm]], str]]:

@@ -1,12 +1,12 @@
-"""Is this a frontal chest film at all? The verdict on one film: ok, warn or reject, each with reasons.
+"""Judges whether a film is a frontal chest film at all: ok, warn or reject, each with reasons.
 
-Header and picture facts (``gate_facts``) need no model. A bundle adds three scores, fitted on training films only, with thresholds
-from validation films (``export/fitted/film_gate``): **layout**, the Mahalanobis distance of the film's 8 x 8 mean grey values;
-**embedding**, that of its vector in the shared space; **mirror**, how much better the layout fits with left and right exchanged. A film
-whose layout is odd is tried inverted and turned: negating and turning 64 numbers needs no second pass through the tower.
+Header and picture facts (``gate_facts``) need no model. A bundle adds two scores, fitted on training films only, with thresholds
+from validation films (``export/fitted/film_gate``): **layout**, the Mahalanobis distance of the film's 8 x 8 mean grey values, and
+**mirror**, how much better the layout fits with left and right exchanged. A film whose layout is odd is tried inverted and turned:
+negating and turning 64 numbers needs no second pass through the tower.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +45,6 @@ class Thresholds:
 
     layout_warn: float | None = None
     layout_reject: float | None = None
-    embedding_warn: float | None = None
     mirror_warn: float | None = None
 
 
@@ -54,42 +53,39 @@ class FilmGate:
     """What a bundle knows of frontal chest films."""
 
     layout: Gaussian
-    embedding: Gaussian
     thresholds: Thresholds
 
     @classmethod
-    def load(cls, file: Path, shapes: Sequence[tuple[int, int, float]], thresholds: Mapping[str, float | None]) -> "FilmGate":
-        """The gate of a (checked) file; ``shapes``: dim, axes and rest of layout and embedding. Errors: ArtefactDamaged."""
+    def load(cls, file: Path, shape: tuple[int, int, float], thresholds: Mapping[str, float | None]) -> "FilmGate":
+        """The gate of a (checked) file; ``shape``: dim, axes and rest of the layout. Errors: ArtefactDamaged.
+
+        Numbers of an embedding may follow: bundles of 0.1.0 asked that too, and their threshold for it is not asked any more.
+        """
+        dim, axes, rest = shape
         try:
-            numbers = np.load(file, allow_pickle=False)
-            parts, start = [], 0
-            for dim, axes, rest in shapes:
-                rows = numbers[start : start + (axes + 1) * dim].reshape(axes + 1, dim)
-                start += rows.size
-                parts.append(Gaussian(rows[0], rows[1:], rest))
-            known = {name: thresholds.get(name) for name in Thresholds.__dataclass_fields__}
-            return cls(parts[0], parts[1], Thresholds(**known))
+            rows = np.load(file, allow_pickle=False)[: (axes + 1) * dim].reshape(axes + 1, dim)
         except (ValueError, IndexError, TypeError) as error:
             raise ArtefactDamaged(f"{file}: not this bundle's film gate", type(error).__name__) from None
+        named = {name: thresholds.get(name) for name in Thresholds.__dataclass_fields__}
+        return cls(Gaussian(rows[0], rows[1:], rest), Thresholds(**named))
 
     def numbers(self) -> np.ndarray:
-        """What the file holds, float32: for layout and embedding in turn the mean, then the axes."""
-        parts = [array for part in (self.layout, self.embedding) for array in (part.mean, part.axes.reshape(-1))]
-        return np.concatenate(parts).astype("<f4")
+        """What the file holds, float32: the mean of the layout, then its axes."""
+        return np.concatenate([self.layout.mean, self.layout.axes.reshape(-1)]).astype("<f4")
 
-    def facts(self, layout: np.ndarray, vector: np.ndarray) -> list[Fact]:
-        """What the scores say against a film: its layout [GRID * GRID] and unit vector [dim]."""
+    def facts(self, layout: np.ndarray) -> list[Fact]:
+        """What the scores say against a film, by its layout [GRID * GRID]."""
         odd = self._odd(layout)
         most = self.thresholds.layout_warn
         if most is None or odd <= most:
-            return [*self._mirror_facts(layout, odd), *self._embedding_facts(vector)]
+            return list(self._mirror_facts(layout, odd))
         reject = self.thresholds.layout_reject
         weight = REJECT if reject is not None and odd > reject else WARN
-        if other := self._otherwise(layout, most):
-            return [Fact(weight, other)]
+        other = self._otherwise(layout, most)
         return [
-            Fact(weight, f"it does not look like the frontal chest films this bundle knows ({odd:.1f}, they stay below {most:.1f})"),
-            *self._embedding_facts(vector),
+            Fact(
+                weight, other or f"it does not look like the frontal chest films this bundle knows ({odd:.1f}, they stay below {most:.1f})"
+            )
         ]
 
     def _odd(self, layout: np.ndarray) -> float:
@@ -99,11 +95,6 @@ class FilmGate:
         most = self.thresholds.mirror_warn
         if most is not None and odd - self._odd(mirrored(layout)) > most:
             yield Fact(WARN, "left and right may be exchanged: the heart seems to lie on the other side")
-
-    def _embedding_facts(self, vector: np.ndarray) -> Iterator[Fact]:
-        most, strange = self.thresholds.embedding_warn, float(self.embedding.distance(vector[None])[0])
-        if most is not None and strange > most:
-            yield Fact(WARN, f"its embedding is unlike those of the films this bundle knows ({strange:.1f}, they stay below {most:.1f})")
 
     def _otherwise(self, layout: np.ndarray, most: float) -> str | None:
         """How an odd film would look ordinary: with its grey values inverted or turned; None where neither helps."""
@@ -141,9 +132,9 @@ class Admission:
             return film
         return replace(film, grey=255 - film.grey, notes=(*film.notes, "grey values taken the other way round (--invert)"))
 
-    def judge(self, film: DecodedFilm, pixels: np.ndarray, vector: np.ndarray) -> tuple[Verdict, bool]:
+    def judge(self, film: DecodedFilm, pixels: np.ndarray) -> tuple[Verdict, bool]:
         """The verdict, and whether the film is answered."""
-        found = judge_film(film, pixels, vector, self.gate)
+        found = judge_film(film, pixels, self.gate)
         if self.invert:
             wrong, right = (INVERTED.format(word) for word in ("with", "without"))
             found = replace(found, reasons=tuple(right if reason == wrong else reason for reason in found.reasons))
@@ -152,14 +143,14 @@ class Admission:
         return (replace(found, reasons=(*found.reasons, "answered all the same (--force)")), True) if self.force else (found, False)
 
 
-def judge_film(film: DecodedFilm, pixels: np.ndarray, vector: np.ndarray, gate: FilmGate | None) -> Verdict:
-    """The verdict on a film, from its tower input float32 [3, size, size] and its unit vector [dim].
+def judge_film(film: DecodedFilm, pixels: np.ndarray, gate: FilmGate | None) -> Verdict:
+    """The verdict on a film, from its tower input float32 [3, size, size].
 
     How it was decoded (``film.notes``) stands before the reasons and does not change the verdict.
     """
     facts = facts_of(film)
     if gate is not None:
-        facts += gate.facts(layout_of(pixels), vector)
+        facts += gate.facts(layout_of(pixels))
     weights = {fact.weight for fact in facts}
     passed = OK if gate is not None and gate.thresholds.layout_warn is not None else None
     verdict = next((weight for weight in (REJECT, WARN) if weight in weights), passed)

@@ -105,7 +105,7 @@ class Intake:
     def _seen(self, output: TowerOutput) -> EmbeddedFilm:
         decoded, vector, logit = output
         film = decoded.film
-        judged, answered = self._admission.judge(film, decoded.pixels, vector)
+        judged, answered = self._admission.judge(film, decoded.pixels)
         read = Input(film.kind, judged.verdict, judged.reasons, film.header.ids if self._show_ids and film.header else None)
         grey = film.grey if self._keep_films else None
         return EmbeddedFilm(decoded.name, read, answered, film.header, vector, logit, decoded.clock.laps, grey)

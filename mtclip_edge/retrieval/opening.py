@@ -91,5 +91,5 @@ def open_film_gate(bundle: Bundle) -> FilmGate | None:
     record = bundle.model.film_gate
     if record is None:
         return None
-    parts = [(part.dim, part.axes, part.rest) for part in (record.layout, record.embedding) if part]
-    return FilmGate.load(bundle.file(record.file), parts, record.thresholds)
+    shape = record.layout.dim, record.layout.axes, record.layout.rest
+    return FilmGate.load(bundle.file(record.file), shape, record.thresholds)

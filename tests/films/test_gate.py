@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,8 @@ from drawn import draw
 from PIL import Image
 
 from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.bundle.generations import commit
+from mtclip_edge.bundle.records import GaussianRecord
 from mtclip_edge.errors import SourceUnusable
 from mtclip_edge.export.fitted import film_gate as fitting
 from mtclip_edge.films.film import DecodedFilm, Header
@@ -255,13 +258,12 @@ def flat(dim: int) -> Gaussian:
 
 def test_verdicts_by_score_and_notes_in_front() -> None:
     pixels = np.stack([CHEST.astype(np.float32)] * 3)  # its layout's distance is 1, whichever way it is turned
-    vector = np.ones(4, np.float32) / 2  # distance 0.25
 
     def verdict(notes: tuple[str, ...] = (), header: Header | None = None, **thresholds: float):
-        gate = FilmGate(flat(64), flat(4), Thresholds(**thresholds))
-        return judge_film(DecodedFilm(CHEST, "dicom", notes, header), pixels, vector, gate)
+        gate = FilmGate(flat(64), Thresholds(**thresholds))
+        return judge_film(DecodedFilm(CHEST, "dicom", notes, header), pixels, gate)
 
-    assert verdict(layout_warn=1.1, layout_reject=1.2, embedding_warn=0.3, mirror_warn=0.1).verdict == "ok"
+    assert verdict(layout_warn=1.1, layout_reject=1.2, mirror_warn=0.1).verdict == "ok"
     assert verdict().verdict is None  # a gate without thresholds judges nothing
     noted = verdict(("the first of 2 windows",), layout_warn=1.1)
     assert (noted.verdict, noted.reasons) == ("ok", ("the first of 2 windows",))
@@ -270,10 +272,6 @@ def test_verdicts_by_score_and_notes_in_front() -> None:
     assert warned.reasons == ("a note", "it does not look like the frontal chest films this bundle knows (1.0, they stay below 0.9)")
     assert verdict(layout_warn=0.8, layout_reject=0.9).verdict == "reject"
     assert verdict(layout_warn=0.9).verdict == "warn"  # too few films for a threshold that rejects
-    strange = verdict(layout_warn=1.1, embedding_warn=0.2)
-    assert strange.verdict == "warn" and strange.reasons == (
-        "its embedding is unlike those of the films this bundle knows (0.2, they stay below 0.2)",
-    )
     both = verdict(header=Header(body_part="HAND", burned_in=True), layout_warn=1.1)
     assert both.verdict == "reject" and len(both.reasons) == 2
 
@@ -282,19 +280,16 @@ def test_what_fits_better_as_it_is_is_never_called_mirrored(random: np.random.Ge
     """All validation films far on one side: their threshold would be below zero."""
     side = np.where(np.arange(64) % 8 < 4, 1.0, -1.0)
     layouts = side + random.normal(0, 0.1, (300, 64))
-    vectors = random.normal(0, 1, (300, 8)).astype(np.float32)
-    gate = fitting.fit_gate(fitting.GateInputs(layouts[:150], vectors[:150]), fitting.GateInputs(layouts[150:], vectors[150:]))
+    gate = fitting.fit_gate(layouts[:150], layouts[150:])
     assert gate.thresholds.mirror_warn == 0 and gate.thresholds.layout_reject is None
 
 
 def test_a_mirrored_film_is_warned_of() -> None:
     mean = np.where(np.arange(64) % 8 < 4, 1.0, -1.0).astype(np.float32)
-    gate = FilmGate(Gaussian(mean, np.zeros((1, 64), np.float32), 1.0), flat(4), Thresholds(layout_warn=9.0, mirror_warn=2.0))
-    left, vector = -mean.astype(np.float64), np.zeros(4, np.float32)
-    assert [fact.reason for fact in gate.facts(left, vector)] == [
-        "left and right may be exchanged: the heart seems to lie on the other side"
-    ]
-    assert gate.facts(mirrored(left), vector) == []
+    gate = FilmGate(Gaussian(mean, np.zeros((1, 64), np.float32), 1.0), Thresholds(layout_warn=9.0, mirror_warn=2.0))
+    left = -mean.astype(np.float64)
+    assert [fact.reason for fact in gate.facts(left)] == ["left and right may be exchanged: the heart seems to lie on the other side"]
+    assert gate.facts(mirrored(left)) == []
 
 
 def test_a_gate_goes_with_its_bundle(mtclip, gated: Path, films: SimpleNamespace, odd: Path, tmp_path: Path) -> None:
@@ -312,7 +307,7 @@ def test_a_gate_goes_with_its_bundle(mtclip, gated: Path, films: SimpleNamespace
     assert fewer.model.film_gate.file == "film-gate-4.npy" and not (path / "film-gate-2.npy").exists()
     assert all(problem is None for _, problem in fewer.verify())
     thresholds = fewer.model.film_gate.thresholds
-    assert [name for name, value in thresholds.items() if value is None] == ["layout_reject", "embedding_warn", "mirror_warn"]
+    assert [name for name, value in thresholds.items() if value is None] == ["layout_reject", "mirror_warn"]
     with Retriever.open(path) as retriever:
         assert retriever.query(odd / "inverted.png").input.verdict == "warn"
     with pytest.raises(SourceUnusable, match="so few films"):
@@ -335,7 +330,7 @@ def test_an_export_fits_a_gate(tiny_run: Path, source: Path, tmp_path: Path, mon
     lines: list[str] = []
     bundle = pack.export(tiny_run, tmp_path / "b", precision=["fp32"], say=lines.append)
     told = next(line for line in lines if line.startswith("film gate"))
-    assert told.endswith("14 validation films; too few for layout reject, embedding warn, mirror warn")
+    assert told.endswith("14 validation films; too few for layout reject, mirror warn")
     reading = open_source(str(source))
     again = fitting.refit(bundle.path, reading.split("train"), reading.split("validation")).model.film_gate
     assert again.to_dict() == {**bundle.model.film_gate.to_dict(), "file": "film-gate-2.npy"}
@@ -362,13 +357,64 @@ def test_a_dicom_header_rejects_a_film_and_takes_it_out_of_its_study(mtclip, tin
 
 
 def test_distributions_are_of_training_films_and_thresholds_of_validation_films(random: np.random.Generator) -> None:
-    def looked(centre: float, rows: int) -> fitting.GateInputs:
-        return fitting.GateInputs(centre + random.normal(size=(rows, 64)), centre + random.normal(size=(rows, 16)))
-
-    train, near, far = looked(0.0, 400), looked(0.0, 250), looked(3.0, 250)
+    train, near, far = (centre + random.normal(size=(rows, 64)) for centre, rows in ((0.0, 400), (0.0, 250), (3.0, 250)))
     for validation in (near, far):
         gate = fitting.fit_gate(train, validation)
-        np.testing.assert_allclose(gate.layout.mean, train.layouts.mean(axis=0), atol=1e-9)
-        np.testing.assert_allclose(gate.embedding.mean, train.vectors.mean(axis=0), atol=1e-9)
-        assert gate.thresholds.layout_warn == fitting.threshold(gate.layout.distance(validation.layouts), fitting.LAYOUT_WARN)
-        assert gate.thresholds.embedding_warn == fitting.threshold(gate.embedding.distance(validation.vectors), fitting.EMBEDDING_WARN)
+        np.testing.assert_allclose(gate.layout.mean, train.mean(axis=0), atol=1e-6)
+        assert gate.thresholds.layout_warn == fitting.threshold(gate.layout.distance(validation), fitting.LAYOUT_WARN)
+
+
+def test_layouts_are_of_films_rendered_as_the_tower_learned_them(tmp_path: Path) -> None:
+    """A film with a narrow window: by voi two flat halves, by minmax all its values."""
+    from dicoms import cr, written
+
+    from mtclip_edge.inference.preprocessing import Preprocessing, tower_input
+
+    deep = np.tile(np.arange(0, 4000, 20, dtype=np.uint16), (200, 1))
+    (tmp_path / "film.dcm").write_bytes(written(cr(deep, 12, WindowCenter=2000, WindowWidth=10)))
+    by = {render: Preprocessing(64, (0.5,) * 3, (0.25,) * 3, render=render) for render in ("voi", "minmax")}
+    layouts = {render: fitting.layouts_of(how, [tmp_path / "film.dcm"]) for render, how in by.items()}
+    for render, how in by.items():
+        np.testing.assert_array_equal(layouts[render][0], layout_of(tower_input(tmp_path / "film.dcm", how)))
+    assert np.abs(layouts["voi"] - layouts["minmax"]).max() > 0.1
+    assert len(np.unique(layouts["voi"][0].round(3))) < len(np.unique(layouts["minmax"][0].round(3)))
+
+
+def test_the_gate_of_a_bundle_is_fitted_by_its_own_render(gated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``--render minmax`` trained on is what its gate must know."""
+    path = Path(shutil.copytree(gated, tmp_path / "bundle"))
+    bundle = Bundle.open(path)
+    shaped = replace(bundle.model.preprocessing, render="minmax")
+    commit(path, replace(bundle.manifest, model=replace(bundle.model, preprocessing=shaped)), set(bundle.manifest.files))
+    asked = []
+
+    def read(source: Path, name: str | None = None, render: str = "voi") -> DecodedFilm:
+        asked.append(render)
+        return DecodedFilm(np.random.default_rng(len(asked)).integers(0, 256, (64, 64), dtype=np.uint8), "dicom")
+
+    monkeypatch.setattr("mtclip_edge.inference.preprocessing.read_film", read)
+    study = Study("a", "a", tuple(StudyFilm(tmp_path / f"{i}.dcm", f"{i}.dcm") for i in range(120)))
+    fitting.refit(path, [study], [study])
+    assert set(asked) == {"minmax"} and len(asked) == 240
+
+
+def test_a_gate_of_before_is_read_without_its_embedding(gated: Path, odd: Path, tmp_path: Path) -> None:
+    """Bundles of 0.1.0 hold the numbers of an embedding behind those of the layout, and a threshold for it."""
+    path = Path(shutil.copytree(gated, tmp_path / "bundle"))
+    bundle = Bundle.open(path)
+    record = bundle.model.film_gate
+    assert record is not None
+    numbers = np.load(path / record.file)
+    with (path / record.file).open("wb") as file:
+        np.save(file, np.concatenate([numbers, np.ones(33 * 16, np.float32)]).astype("<f4"))
+    older = replace(record, embedding=GaussianRecord(16, 32, 1.0), thresholds={**record.thresholds, "embedding_warn": -1.0})
+    files = {name: entry for name, entry in bundle.manifest.files.items() if name != record.file}
+    commit(path, replace(bundle.manifest, model=replace(bundle.model, film_gate=older), files=files), set(bundle.manifest.files))
+    kept = Bundle.open(path).model.film_gate
+    assert kept is not None and kept.to_dict() == older.to_dict()  # carried on as it was
+    for name in ("a", "inverted"):
+        answers = []
+        for folder in (gated, path):
+            with Retriever.open(folder) as retriever:
+                answers.append(retriever.query(odd / f"{name}.png").input)
+        assert answers[0] == answers[1]
