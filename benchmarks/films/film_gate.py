@@ -8,6 +8,7 @@ counts films whose reason says what was done to them; the last two columns count
 
 import argparse
 import csv
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,10 @@ from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import view_of
 from mtclip_edge.workers import batches
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 Change = Callable[[np.ndarray], np.ndarray]
 CHANGED: dict[str, tuple[Change, str]] = {
     "inverted": (lambda grey: 255 - grey, "--invert"),
@@ -41,7 +46,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--most", type=int, default=10_000, help="films of a set")
     parser.add_argument("--per", type=int, default=40, help="pictures of each kind made by code")
-    options = parser.parse_args()
+    measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
     bundle = Bundle.open(options.bundle)
     how = Preprocessing.of(bundle.model.preprocessing)
     gate = open_film_gate(bundle)

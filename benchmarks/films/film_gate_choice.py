@@ -7,6 +7,7 @@ Prints a Markdown table: the share found at the alarms that it may give.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from mtclip_edge.films.read import read_film
 from mtclip_edge.inference.preprocessing import Preprocessing, model_input
 from mtclip_edge.sources.source import open_source
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 Change = Callable[[np.ndarray], np.ndarray]
 Greys = list[np.ndarray]
 
@@ -29,7 +34,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", required=True)
-    options = parser.parse_args()
+    measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
     bundle, source = Bundle.open(options.bundle), open_source(options.data)
     how = Preprocessing.of(bundle.model.preprocessing)
     train, held = ([read_film(p).grey for p in fitting.spread(fitting.films_in(source.split(split)))] for split in ("train", "validation"))

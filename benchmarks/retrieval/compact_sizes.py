@@ -11,6 +11,7 @@ as ratios to the first row.
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -37,6 +38,10 @@ from mtclip_edge.train.split_tensors import Table, prepared, tabulate
 from mtclip_edge.train.tower_features import film_features
 from mtclip_edge.train.training import shape_for
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 # The published sizes of the family are 224, 240 and 260.
 ROWS = ("0:224", "0:256", "1:240", "2:260")
 CPU = torch.device("cpu")
@@ -50,7 +55,10 @@ def main() -> None:
     wanted.add_argument("--latency", action="store_true")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", nargs="+", default=ROWS, metavar="LITE:PIXELS")
-    options = parser.parse_args()
+    measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
     if options.latency:
         latency(options.rows)
     else:

@@ -8,6 +8,7 @@ patient; verdicts by decision; how many films' best similarity lies in each tent
 """
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -30,6 +31,10 @@ from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.progress import silent
 from mtclip_edge.sources.source import open_source
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,7 +42,10 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--other", help="films of another kind: only their verdicts are counted")
-    options = parser.parse_args()
+    measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
     bundle = Bundle.open(options.bundle)
     cases, vectors, logits = embedded(bundle, options.data, options.split)
     found = trusted(bundle, vectors, logits, [study.patient_id for study in cases.studies])

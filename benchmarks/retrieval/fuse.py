@@ -6,6 +6,7 @@ Prints a Markdown table of every weight on both splits; what counts is the test 
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ from mtclip_edge.export.fitted.fusion_weight import WEIGHTS, judged, tune
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.evaluation.models import run_model
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 SHOWN = ("precision@1.macro", "precision@10.macro", "map@10", "ndcg@10")
 
 
@@ -22,7 +27,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", required=True)
-    options = parser.parse_args()
+    measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
     reading = open_source(options.data)
     train = reading.split("train")
     known = run_model(options.run, train)

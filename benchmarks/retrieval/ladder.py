@@ -27,6 +27,10 @@ from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.sources.source import open_sources
 from mtclip_edge.train.run import backbone_of, load_run
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -34,7 +38,10 @@ def main() -> None:
     parser.add_argument("--towers", default="image,text")
     parser.add_argument("--precision", default=",".join(PRECISIONS))
     parser.add_argument("--rounds", type=int, default=20)
-    options = parser.parse_args()
+    measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         bundle = export(options.run, scratch / "bundle", precision=["fp32"], say=_say)

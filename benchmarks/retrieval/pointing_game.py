@@ -37,6 +37,10 @@ from mtclip_edge.train.settings import TrainConfig
 from mtclip_edge.train.tower_features import report_features
 from mtclip_edge.train.training import train
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 LOSSES: dict[str, dict[str, Any]] = {"CLIP alone": {"bce": 0.0, "supcon": 0.0}, "BCE + SupCon + CLIP": {}}
 UNTRAINED = "untrained"
 TOLERANCE = 0.03  # of the film's side
@@ -102,7 +106,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
     parser.add_argument("--films", type=int, default=10_000, help="abnormal test films asked")
     parser.add_argument("--occlusion", action="store_true", help="by occlusion too: 275 passes a film")
-    options = parser.parse_args(words)
+    measured(parser, measure, words)
+
+
+def measure(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     print("| losses | map of | hit rate | energy inside | films, findings |\n|---|---|---|---|---|")
     cases: list[Case] = []

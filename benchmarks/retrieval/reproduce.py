@@ -9,6 +9,7 @@ used again.
 
 import argparse
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,10 @@ from mtclip_edge.train.evaluation.ablation import VARIANTS
 from mtclip_edge.train.evaluation.evaluate import EvaluationRequest, assess
 from mtclip_edge.train.settings import TrainConfig
 from mtclip_edge.train.training import train
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
 
 FIGURES = {
     "AUROC": "auroc",
@@ -41,7 +46,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
-    options = parser.parse_args(words)
+    measured(parser, measure, words)
+
+
+def measure(options: argparse.Namespace) -> None:
     config = TrainConfig(backbone=options.biomedclip, epochs=options.epochs)
     with ProgressBars() as bars:
         runs = []

@@ -17,6 +17,10 @@ from pathlib import Path
 
 from mtclip_edge.diagnostics.bench import COMMAND, FLOOR
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 PEER = """
 import json, sys
 import numpy as np, torch, open_clip
@@ -46,7 +50,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("film", type=Path)
     parser.add_argument("--runs", type=int, default=7)
-    options = parser.parse_args()
+    measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         commands = prepare(options, Path(scratch))
         check_same_answer(commands)

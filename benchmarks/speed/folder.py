@@ -7,6 +7,7 @@ The bundle's fp32 graph and the run's own weights; films a second, and ours over
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,10 @@ from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.train.run import backbone_of, load_run
 from mtclip_edge.workers import threads
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,7 +40,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--films", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
     torch.set_num_threads(threads())
     films = [path for path in sorted(options.folder.rglob("*")) if path.is_file() and looks_like_film(path)][: options.films]
     ways = {

@@ -5,8 +5,10 @@
 xxh3 and blake3 are compared where their packages are installed.
 """
 
+import argparse
 import hashlib
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,8 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
 
-def main() -> None:
+from record import measured
+
+
+def measure(_: argparse.Namespace) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from mtclip_edge.files import parts_sha256, sha256
@@ -58,6 +64,11 @@ def _stream(path: Path, digest, half: int | None = None) -> bytes:
             digest.update(buffer[:count])
             left -= count
     return digest.digest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    measured(parser, measure)
 
 
 if __name__ == "__main__":

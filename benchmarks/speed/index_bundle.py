@@ -19,6 +19,10 @@ from pathlib import Path
 import numpy as np
 from made_vectors import made, peak
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 
 def bundle(source: Path, film: Path, reports: int, rounds: int) -> None:
     from mtclip_edge.bundle.bundle import Bundle
@@ -121,8 +125,11 @@ def main() -> None:
     parser.add_argument("film", type=Path)
     parser.add_argument("--reports", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    return bundle(options.source, options.film, options.reports, options.rounds)
+    return measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
+    bundle(options.source, options.film, options.reports, options.rounds)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ from pathlib import Path
 import numpy as np
 from made_vectors import DIM, made, peak
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 K = 10
 M, EF_CONSTRUCTION = 16, 200
 THREADS = 2
@@ -218,8 +222,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=[], choices=list(ENGINES))
     parser.add_argument("--reports", type=int, default=10_000)
-    options = parser.parse_args()
-    return libraries(options.reports, options.only)
+    return measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
+    libraries(options.reports, options.only)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ torch eager / engine (min, median, max over rounds), and multiply-adds a second 
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,10 @@ from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.train.run import backbone_of, load_run
 from mtclip_edge.workers import threads
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 Engine = Callable[[np.ndarray], np.ndarray]
 
 
@@ -33,7 +38,10 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batches", default="1,8")
-    options = parser.parse_args()
+    measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
     torch.set_num_threads(threads())
     bundle, run = Bundle.open(options.bundle), load_run(options.run)
     graph = FilmGraph(backbone_of(run), run.space, bundle.model.dim).eval()

@@ -2,6 +2,10 @@
 
 import importlib.util
 import json
+import re
+import subprocess
+import sys
+from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,3 +98,27 @@ def test_occlusion_finds_the_window_that_matters() -> None:
     x, y = peak(values)
     assert 24 / 32 <= x <= 28 / 32 and 4 / 32 <= y <= 8 / 32
     assert values.shape == (28, 28) and abs(values[-5:, :5]).max() < 1e-6
+
+
+def test_what_a_benchmark_prints_is_kept_as_it_was_printed(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "libraries.json"
+    script = Path(__file__).parents[2] / "benchmarks" / "speed" / "index_libraries.py"
+    words = [sys.executable, str(script), "--reports", "500", "--only", "int8", "--json", str(file)]
+    printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert kept["figures"] == {"tables": [], "lines": [line.strip() for line in printed.splitlines()]}
+    assert kept["command"].startswith("python benchmarks/speed/index_libraries.py --reports 500 --only int8 --json ")
+    assert kept["options"] == {"reports": 500, "only": ["int8"]}
+    assert kept["versions"]["numpy"] and re.fullmatch(r"\d{4}-\d\d-\d\d", kept["date"])
+
+
+def test_tables_are_kept_by_their_headings() -> None:
+    text = "| a | b |\n|---|---|\n| 0.5 | 3 |\n| x ± y | -1.25 |\n\nchosen: 2\n| c |\n|---|\n| 7 |\n" + '{"d": 1}\n'
+    found = script("record").figures(text)
+    assert found["tables"] == [[{"a": 0.5, "b": 3}, {"a": "x ± y", "b": -1.25}], [{"c": 7}]]
+    assert found["lines"] == ["chosen: 2", {"d": 1}]
+
+
+def test_data_and_seeds_are_kept_with_the_figures(tmp_path: Path) -> None:
+    kept = script("record").about(Namespace(data="openi", seeds=3, out=Path("scratch"), json=tmp_path))
+    assert (kept["data"], kept["seed"], kept["options"]) == ("openi", 3, {"data": "openi", "seeds": 3, "out": "scratch"})
