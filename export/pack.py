@@ -160,10 +160,10 @@ def _climb(
     rows: list[Row] = []
     for tower in towers:
         paths = {p: out / names.graphs[tower, p] for p in PRECISIONS}
-        found = proof.climb(tower, precision, paths, reports)
-        packed = sorted((row.precision for row in found), key=CPU_ORDER[tower_kind(paths["fp32"])].index)
+        passed = proof.climb(tower, precision, paths, reports)
+        packed = sorted((row.precision for row in passed), key=CPU_ORDER[tower_kind(paths["fp32"])].index)
         graphs[tower] = {p: names.graphs[tower, p] for p in packed}
-        rows += found
+        rows += passed
     return graphs, rows
 
 
@@ -192,26 +192,26 @@ def _model_part(run: Run, backbone: Backbone, dim: int, out: Path, names: Names,
 def _held_out(films: FilmEncoder, dim: int, studies: Sequence[Study], validation: Sequence[Study]) -> tuple[Cases, FilmVectors]:
     """The run's validation films that can be read, against the reports that are packed: what is chosen for a query is chosen on them."""
     cases = Cases.of(validation, studies)
-    asked = embed_films(films, [film.path for film in cases.films], dim, silent)
-    return cases.only(asked.read), asked
+    embedded = embed_films(films, [film.path for film in cases.films], dim, silent)
+    return cases.only(embedded.read), embedded
 
 
-def _evidence(model: ModelPart, cases: Cases, asked: FilmVectors, out: Path, index: IndexRecord) -> EvidenceRecord:
+def _evidence(model: ModelPart, cases: Cases, embedded: FilmVectors, out: Path, index: IndexRecord) -> EvidenceRecord:
     """What a film's evidence is measured by: what the validation films got in the index just built."""
     reports = np.load(out / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports]
-    logits = asked.logits if model.abnormal_head else None
+    logits = embedded.logits if model.abnormal_head else None
     calibration = Calibration.of(model.calibration)
-    return measure(cases, asked.vectors, logits, reports, calibration, file_record(out / index.vectors).sha256)
+    return measure(cases, embedded.vectors, logits, reports, calibration, file_record(out / index.vectors).sha256)
 
 
-def _fusion(model: ModelPart, cases: Cases, asked: FilmVectors, out: Path, index: IndexRecord) -> FuseRecord | None:
+def _fusion(model: ModelPart, cases: Cases, embedded: FilmVectors, out: Path, index: IndexRecord) -> FuseRecord | None:
     """The weight of ``query --fuse auto``, chosen on the run's validation films against the index just built; None without any."""
-    if not len(asked.read):
+    if not len(embedded.read):
         return None
     vectors = np.load(out / index.vectors, mmap_mode="r", allow_pickle=False)
     with closing(ReportStore(out / index.store, model.model_id)) as store:
         owner = np.array([report for report, _ in store.films_of(range(index.reports))], np.int64)
-    return tune(cases, asked.vectors, vectors[: index.reports], vectors[index.reports :], owner).record()
+    return tune(cases, embedded.vectors, vectors[: index.reports], vectors[index.reports :], owner).record()
 
 
 def _film_gate(change: Change, model: ModelPart, proof: Proof, say: Say) -> FilmGateRecord | None:
@@ -253,12 +253,12 @@ def _reports(trained_on: Reading | MtclipError, source: str | None, say: Say) ->
     return trained_on.split("train")
 
 
-def _dim(run: Run, asked: int | None) -> int:
+def _dim(run: Run, wanted: int | None) -> int:
     """The width to export: the run's, or that of its first numbers. Errors: WrongOption."""
     whole = run.space.shape.dim
-    if asked is not None and not 2 <= asked <= whole:
-        raise WrongOption(f"--dim {asked}", f"expected 2 to {whole}, the run's width")
-    return asked or whole
+    if wanted is not None and not 2 <= wanted <= whole:
+        raise WrongOption(f"--dim {wanted}", f"expected 2 to {whole}, the run's width")
+    return wanted or whole
 
 
 def _check_precision(precision: Sequence[str] | None) -> None:

@@ -58,22 +58,22 @@ class Proof:
         self.gate.text_row("fp32", self.gate.ask_texts(texts)).require(limits)
         return films, texts
 
-    def climb(self, tower: str, asked: Sequence[str] | None, paths: Mapping[str, Path], reports: np.ndarray) -> list[Row]:
+    def climb(self, tower: str, wanted: Sequence[str] | None, paths: Mapping[str, Path], reports: np.ndarray) -> list[Row]:
         """The rows of the precisions of a tower that are packed; ``paths`` says where each is made, fp32 lies there already.
 
         Errors: ParityFailed where one that was asked for by name fails.
         """
-        found = []
-        for precision in asked or self._by_default(tower_kind(paths["fp32"])):
+        rows = []
+        for precision in wanted or self._by_default(tower_kind(paths["fp32"])):
             try:
                 row = self.rung(tower, precision, paths, reports)
-                found.append(row.require(limits_of(precision, self._budget)))
+                rows.append(row.require(limits_of(precision, self._budget)))
                 self._say(str(row))
             except ParityFailed as failure:
-                if asked or precision == "fp32":
+                if wanted or precision == "fp32":
                     raise
                 self._say(f"left out: {failure.what}" + (f" ({failure.detail})" if failure.detail else ""))
-        return found
+        return rows
 
     def rung(self, tower: str, precision: str, paths: Mapping[str, Path], reports: np.ndarray) -> Row:
         """Make one precision of a tower and compare it with torch; the row may fail. Errors: ParityFailed where it cannot be made."""
@@ -133,8 +133,8 @@ class Proof:
         return export_film_tower(graph, self._preprocessing.size, target)
 
 
-def _need_some(found: Sequence[object], what: str) -> None:
-    if not found:
+def _need_some(items: Sequence[object], what: str) -> None:
+    if not items:
         raise ParityFailed(f"int8: no {what} of the run's train split can be read to measure ranges on")
 
 

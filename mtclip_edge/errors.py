@@ -124,9 +124,9 @@ def not_among(what: str, value: str, choices: Iterable[str]) -> WrongOption:
     """A value that is none of the valid ones: lists them, and names the one that was probably meant."""
     from difflib import get_close_matches  # 2 ms, and only a mistake needs it
 
-    known = list(choices)
-    close = get_close_matches(value.lower(), known, 1, 0.5)
-    return WrongOption(f"{what} {value!r}", f"expected one of {', '.join(known)}", f"did you mean {close[0]}?" if close else None)
+    names = list(choices)
+    close = get_close_matches(value.lower(), names, 1, 0.5)
+    return WrongOption(f"{what} {value!r}", f"expected one of {', '.join(names)}", f"did you mean {close[0]}?" if close else None)
 
 
 def printable(text: str) -> str:

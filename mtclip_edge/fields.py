@@ -35,9 +35,9 @@ class Fields:
     def text_or_none(self, name: str, most: int = LONGEST) -> str | None:
         return self._of(name, None, lambda v: v is None or (isinstance(v, str) and len(v) <= most), "a text or null")
 
-    def one_of(self, name: str, known: Iterable[str], default: Any = _REQUIRED) -> str:
-        known = tuple(known)
-        return self._of(name, default, lambda v: isinstance(v, str) and v in known, f"one of {', '.join(known)}")
+    def one_of(self, name: str, choices: Iterable[str], default: Any = _REQUIRED) -> str:
+        choices = tuple(choices)
+        return self._of(name, default, lambda v: isinstance(v, str) and v in choices, f"one of {', '.join(choices)}")
 
     def file_name(self, name: str) -> str:
         """A plain name in the same directory: no path, no hidden file."""

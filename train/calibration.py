@@ -11,8 +11,8 @@ _RANGE = (-3.0, 3.0)  # logarithm of the temperature
 
 def fit_calibration(label: np.ndarray, logit: np.ndarray) -> Calibration | None:
     """Temperature and threshold for films with labels 0 or 1; None with fewer than 20 of either class."""
-    known = (label == 0) | (label == 1)
-    label, logit = label[known], np.asarray(logit, np.float64)[known]
+    labelled = (label == 0) | (label == 1)
+    label, logit = label[labelled], np.asarray(logit, np.float64)[labelled]
     if min((label == 0).sum(), (label == 1).sum()) < _LEAST:
         return None
     return Calibration(_temperature(label, logit), _threshold(logit[label == 0]), SPECIFICITY, len(label))

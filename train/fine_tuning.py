@@ -37,12 +37,12 @@ def load_pixels(paths: Sequence[Path], how: Preprocessing, progress: Progress) -
     films: list[np.ndarray] = []
     rows, problems = np.full(len(paths), -1, np.int64), []
     with ThreadPoolExecutor(2) as pool:
-        for i, found in enumerate(pool.map(lambda path: _squashed(path, how), paths)):
-            if isinstance(found, str):
-                problems.append(found)
+        for i, film in enumerate(pool.map(lambda path: _squashed(path, how), paths)):
+            if isinstance(film, str):
+                problems.append(film)
             else:
                 rows[i] = len(films)
-                films.append(found)
+                films.append(film)
             progress("films", i + 1, len(paths))
     grey = np.stack(films) if films else np.zeros((0, how.size, how.size), np.uint8)
     return Pixels(torch.from_numpy(grey), rows, tuple(problems))

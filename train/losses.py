@@ -27,8 +27,8 @@ def clip_loss(film: Tensor, text: Tensor, scale: Tensor, report: Tensor) -> Tens
 
 def supervised_contrastive_loss(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
     """Pull embeddings of one class together. ``label`` int64 [batch]: 0 normal, 1 abnormal, -1 unknown (left out)."""
-    known = label >= 0
-    embedding, label = embedding[known], label[known]
+    labelled = label >= 0
+    embedding, label = embedding[labelled], label[labelled]
     if len(label) < 2:
         return embedding.new_zeros(())
     itself = torch.eye(len(label), dtype=torch.bool, device=label.device)
@@ -41,10 +41,10 @@ def supervised_contrastive_loss(embedding: Tensor, label: Tensor, temperature: f
 
 def abnormal_loss(logit: Tensor, label: Tensor) -> Tensor:
     """Binary cross-entropy, abnormal = 1. ``label`` as above; unknown rows are left out."""
-    known = label >= 0
-    if not bool(known.any()):
+    labelled = label >= 0
+    if not bool(labelled.any()):
         return logit.new_zeros(())
-    return F.binary_cross_entropy_with_logits(logit[known], label[known].float())
+    return F.binary_cross_entropy_with_logits(logit[labelled], label[labelled].float())
 
 
 def _soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -126,12 +126,12 @@ def backbone_of(run: Run) -> Backbone:
 
     Errors: BackboneUnusable, ArtefactIncompatible (another backbone under the same name).
     """
-    about = run.record["backbone"]
-    backbone = load_backbone(about["spec"])
-    if backbone.identity != about["identity"]:
+    record = run.record["backbone"]
+    backbone = load_backbone(record["spec"])
+    if backbone.identity != record["identity"]:
         raise ArtefactIncompatible(
             f"{backbone.path}: not the backbone this run was trained on",
-            f"expected {about['identity'][:16]}…, found {backbone.identity[:16]}…",
+            f"expected {record['identity'][:16]}…, found {backbone.identity[:16]}…",
         )
     backbone = replace(backbone, preprocessing=run.preprocessing)
     if run.record["tower_sha256"] is None:

@@ -113,10 +113,10 @@ def _read(file: Path) -> dict[str, Any]:
         raise SourceUnusable(f"{file}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise SourceUnusable(f"{file}: not TOML ({error})") from None
-    known = [field.name for field in fields(TrainConfig)]
+    names = [field.name for field in fields(TrainConfig)]
     for name in content:
-        if name not in known:
-            close = get_close_matches(name, known, 1)
+        if name not in names:
+            close = get_close_matches(name, names, 1)
             raise WrongOption(f"{file}: unknown setting {name!r}", f"did you mean {close[0]}?" if close else None)
     return content
 

@@ -93,9 +93,9 @@ def train(
 def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) -> runs.Run:
     """The run that is there already, if it is the one asked for."""
     run = runs.load_run(out)
-    asked = {**config.to_dict(), "device": None, "sources": [absolute(spec) for spec in sources]}
+    wanted = {**config.to_dict(), "device": None, "sources": [absolute(spec) for spec in sources]}
     there = {**run.record["config"], "device": None, "sources": run.sources}
-    if different := [name for name in asked if asked[name] != there.get(name)]:
+    if different := [name for name in wanted if wanted[name] != there.get(name)]:
         raise RunUnusable(f"{out}: a finished run with another {different[0]}", hint="give another --out")
     say(f"{out}: already finished")
     return run

@@ -25,16 +25,16 @@ def measure(
     head was not trained; ``searched`` is the hash of the file that holds ``reports``.
     """
     scores, labels = _nearest(cases, vectors, reports)
-    found = np.isfinite(scores).any(axis=1)
-    temperature = fitted_temperature(scores[found])
-    best = Similarities.fit(scores[found, 0])
+    answered = np.isfinite(scores).any(axis=1)
+    temperature = fitted_temperature(scores[answered])
+    best = Similarities.fit(scores[answered, 0])
     vote = vote_of(scores, labels, temperature or TEMPERATURE)
     rule, why = None, _why_not(cases, logits, calibration)
     if logits is not None and calibration and not why:
         rare = np.array([best is not None and best.percentile(score) < RARE for score in scores[:, 0]])
         rule = fit(cases, calibration.probability(logits), vote, rare)
     return EvidenceRecord(
-        films=int(found.sum()),
+        films=int(answered.sum()),
         searched=searched,
         temperature=temperature,
         best_scores=best.best if best else None,
@@ -49,9 +49,9 @@ def fit(cases: Cases, probability: Array, vote: Array, rare: Array) -> TrustRule
 
     ``rare`` bool [films]: whether a film is less like any report than nearly all others.
     """
-    known = cases.labels >= 0
-    probability, vote, labels = probability[known], vote[known], cases.labels[known]
-    doubt = rare[known] | against(probability, vote, index_share(cases))
+    labelled = cases.labels >= 0
+    probability, vote, labels = probability[labelled], vote[labelled], cases.labels[labelled]
+    doubt = rare[labelled] | against(probability, vote, index_share(cases))
     wrong = ((probability >= 0.5) != (labels == 1)).astype(float)
     trust = trust_in(probability)
     rule = TrustRule(*thresholds(trust, wrong), {})
@@ -76,8 +76,8 @@ def thresholds(trust: Array, wrong: Array) -> tuple[float | None, float | None]:
 def index_share(cases: Cases) -> float:
     """The share of abnormal among the labelled distinct reports; half where none is."""
     labels = [report.label for report in cases.reports]
-    known = labels.count("normal") + labels.count("abnormal")
-    return labels.count("abnormal") / known if known else 0.5
+    labelled = labels.count("normal") + labels.count("abnormal")
+    return labels.count("abnormal") / labelled if labelled else 0.5
 
 
 def _nearest(cases: Cases, vectors: Array, reports: Array) -> tuple[Array, Array]:
@@ -88,9 +88,9 @@ def _nearest(cases: Cases, vectors: Array, reports: Array) -> tuple[Array, Array
     return scores, np.where(best >= 0, np.take_along_axis(cases.report_labels, best, axis=1), -1)
 
 
-def _measured(wrong: Array, asked: Array) -> Measured:
-    films = int(asked.sum())
-    return Measured(films, round(float(wrong[asked].mean()), 4) if films else None, round(films / len(wrong), 4))
+def _measured(wrong: Array, chosen: Array) -> Measured:
+    films = int(chosen.sum())
+    return Measured(films, round(float(wrong[chosen].mean()), 4) if films else None, round(films / len(wrong), 4))
 
 
 def _why_not(cases: Cases, logits: Array | None, calibration: Calibration | None) -> str:

@@ -49,9 +49,9 @@ def export_places(graph: FilmGraph, films: FilmEncoder, pictures: Sequence[np.nd
     example = torch.rand(EXAMPLE_BATCH, graph.halves.channels, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("rows", min=1, max=65536)},)
     export_graph(PlacesGraph(graph), (example,), [PLACE_FEATURES], [PLACE_EMBEDDING], shapes, target)
-    about = graph.halves.record(target.name)
-    _prove(films, Places.of(open_session(target, choose("cpu"))[0], about), pictures[:TRIED_ON], target.name)
-    return about
+    record = graph.halves.record(target.name)
+    _prove(films, Places.of(open_session(target, choose("cpu"))[0], record), pictures[:TRIED_ON], target.name)
+    return record
 
 
 def _prove(films: FilmEncoder, places: Places, pictures: Sequence[np.ndarray], name: str) -> None:

@@ -87,47 +87,47 @@ def _shortened(whole: Split, cut: Cut | None) -> Split | None:
     )
 
 
-def _same(found: Tensor, expected: Tensor) -> bool:
-    return torch.allclose(found, expected, rtol=0, atol=_SAME * float(expected.abs().max()))
+def _same(actual: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(actual, expected, rtol=0, atol=_SAME * float(expected.abs().max()))
 
 
 def _halves(tower: nn.Module) -> _Halves | None:
     trunk: Any = getattr(tower, "trunk", None)
     if hasattr(trunk, "forward_features") and hasattr(trunk, "forward_head"):
         head: Any = tower.head
-        return _Halves(trunk.forward_features, lambda found: head(trunk.forward_head(found)), lambda: cut_timm(trunk))
+        return _Halves(trunk.forward_features, lambda features: head(trunk.forward_head(features)), lambda: cut_timm(trunk))
     own: Any = tower
     if all(hasattr(own, name) for name in ("_embeds", "_global_pool", "final_ln_after_pool")) and own.attn_pool is None:
-        return _Halves(lambda pixels: _own_features(own, pixels), lambda found: _own_finish(own, found), lambda: cut_open_clip(own))
+        return _Halves(lambda pixels: _own_features(own, pixels), lambda features: _own_finish(own, features), lambda: cut_open_clip(own))
     return None
 
 
 def _own_features(tower: Any, pixels: Tensor) -> Tensor:
-    found = tower.transformer(tower._embeds(pixels))
-    return found if tower.final_ln_after_pool else tower.ln_post(found)
+    features = tower.transformer(tower._embeds(pixels))
+    return features if tower.final_ln_after_pool else tower.ln_post(features)
 
 
-def _own_finish(tower: Any, found: Tensor) -> Tensor:
-    pooled = tower._global_pool(found)[0]
+def _own_finish(tower: Any, features: Tensor) -> Tensor:
+    pooled = tower._global_pool(features)[0]
     pooled = tower.ln_post(pooled) if tower.final_ln_after_pool else pooled
     return pooled if tower.proj is None else pooled @ tower.proj
 
 
-def _shape(tower: nn.Module, found: Tensor) -> tuple[str, tuple[int, int], int] | None:
+def _shape(tower: nn.Module, features: Tensor) -> tuple[str, tuple[int, int], int] | None:
     """Layout, rows and columns of places, and tokens before them; None where they cannot be told."""
-    if found.ndim == 4:
-        return IMAGE, (found.shape[2], found.shape[3]), 0
+    if features.ndim == 4:
+        return IMAGE, (features.shape[2], features.shape[3]), 0
     owner: Any = getattr(getattr(tower, "trunk", None), "patch_embed", tower)
     grid = getattr(owner, "grid_size", None)
-    if found.ndim != 3 or grid is None or not 0 <= (before := found.shape[1] - grid[0] * grid[1]) <= 8:
+    if features.ndim != 3 or grid is None or not 0 <= (before := features.shape[1] - grid[0] * grid[1]) <= 8:
         return None
     return TOKENS, (int(grid[0]), int(grid[1])), before
 
 
-def _pooled(found: Tensor, layout: str, before: int, pooling: str) -> Tensor:
+def _pooled(features: Tensor, layout: str, before: int, pooling: str) -> Tensor:
     if layout == IMAGE:
-        return found.mean(dim=(2, 3))
-    return found[:, 0] if pooling == FIRST else found[:, before:].mean(dim=1)
+        return features.mean(dim=(2, 3))
+    return features[:, 0] if pooling == FIRST else features[:, before:].mean(dim=1)
 
 
 def _alone(features: Tensor, layout: str, before: int) -> Tensor:

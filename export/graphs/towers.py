@@ -45,8 +45,8 @@ class FilmGraph(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         if self.halves is None:
             return self._embedded(self.tower(pixels))
-        found = self.halves.features(pixels)
-        return *self._embedded(self.halves.finish(found)), found
+        features = self.halves.features(pixels)
+        return *self._embedded(self.halves.finish(features)), features
 
     def _embedded(self, features: Tensor) -> tuple[Tensor, Tensor]:
         embedding = self.space.embed_films(features)

@@ -88,15 +88,15 @@ class Gate:
         row = replace(row, max_logit=_worst(logit, answers.logits), decisions=self._decisions(logit, answers.logits))
         if not self.real:
             return row
-        found = self._figures(ModelOutput(answers.vectors, None, self.report_reference))
-        return self._judged(row, found, "film_to_report")
+        figures = self._figures(ModelOutput(answers.vectors, None, self.report_reference))
+        return self._judged(row, figures, "film_to_report")
 
     def text_row(self, precision: str, answers: Answers, reports: Array | None = None, how: str | None = None) -> Row:
         row = self._compare("text", precision, "validation reports and probes", self.text_reference, answers, reports, how)
         if not self.real:
             return row
-        found = self._figures(ModelOutput(self.film_reference[0], None, answers.vectors[: len(self.cases.reports)]))
-        return replace(self._judged(row, found, "report_to_film"), precision_at_10=None)
+        figures = self._figures(ModelOutput(self.film_reference[0], None, answers.vectors[: len(self.cases.reports)]))
+        return replace(self._judged(row, figures, "report_to_film"), precision_at_10=None)
 
     @cached_property
     def film_reference(self) -> tuple[Array, Array]:
@@ -137,8 +137,8 @@ class Gate:
         wanted = ("precision@10.macro", "recall@10.film_to_report", "recall@10.report_to_film")
         return judged.drawn([m for m in (*judged.precisions((10,)), *judged.recalls("all")) if m.figure.name in wanted])
 
-    def _judged(self, row: Row, found: Sequence[Bootstrapped], direction: str) -> Row:
-        lost = {figure.name: figure for figure in differences(self._reference_figures, found)}
+    def _judged(self, row: Row, figures: Sequence[Bootstrapped], direction: str) -> Row:
+        lost = {figure.name: figure for figure in differences(self._reference_figures, figures)}
         precision, recall = lost.get("precision@10.macro"), lost.get(f"recall@10.{direction}")
         note = "torch itself finds no more than chance here: P@10 and Recall@10 mean nothing and are not judged" if self.blind else None
         return replace(
@@ -149,10 +149,10 @@ class Gate:
             note=note,
         )
 
-    def _decisions(self, expected: Array, found: Array) -> float:
+    def _decisions(self, expected: Array, actual: Array) -> float:
         calibration = self.run.record["calibration"]
         threshold = calibration["threshold"] if calibration else 0.0
-        return float(((expected >= threshold) == (found >= threshold)).mean())
+        return float(((expected >= threshold) == (actual >= threshold)).mean())
 
     def _compare(
         self, tower: str, precision: str, inputs: str, expected: Array, answers: Answers, reports: Array | None, how: str | None
@@ -235,25 +235,25 @@ def _looked(expected: Array, vectors: Array, reports: Array) -> tuple[float, flo
     return worst_cosine(expected, vectors), overlap_at_10(expected, vectors, reports)
 
 
-def overlap_at_10(expected: Array, found: Array, reports: Array) -> float:
-    """Mean share of the ten of ``reports`` [n, dim] that ``found`` gets which ``expected`` [queries, dim] gets too.
+def overlap_at_10(expected: Array, actual: Array, reports: Array) -> float:
+    """Mean share of the ten of ``reports`` [n, dim] that ``actual`` gets which ``expected`` [queries, dim] gets too.
 
     A report whose expected score is within one printed digit of the tenth's is as good as that one.
     """
-    return float(_common(expected, found, reports).mean())
+    return float(_common(expected, actual, reports).mean())
 
 
-def worst_cosine(expected: Array, found: Array) -> float:
+def worst_cosine(expected: Array, actual: Array) -> float:
     """The cosine of the worst 1 % of rows."""
-    return float(np.percentile(_cosine(expected, found), 1))
+    return float(np.percentile(_cosine(expected, actual), 1))
 
 
-def _common(expected: Array, found: Array, reports: Array) -> Array:
+def _common(expected: Array, actual: Array, reports: Array) -> Array:
     """For each query the share of its ten that are among the expected ten, ties counting as equal, float64 [queries]."""
     k = min(10, max(1, len(reports) // 2))  # of a handful of reports every query finds the same ten
     scores = expected.astype(np.float64) @ reports.T.astype(np.float64)
     tenth = np.sort(scores, axis=1)[:, -k]
-    ten = np.argsort(-(found.astype(np.float64) @ reports.T.astype(np.float64)), axis=1, kind="stable")[:, :k]
+    ten = np.argsort(-(actual.astype(np.float64) @ reports.T.astype(np.float64)), axis=1, kind="stable")[:, :k]
     return (np.take_along_axis(scores, ten, axis=1) >= tenth[:, None] - TIE).mean(axis=1)
 
 

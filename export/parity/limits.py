@@ -38,7 +38,7 @@ def limits_of(precision: str, changed: Mapping[str, float] | None = None) -> Lim
 
 def parse_budget(words: Sequence[str], rungs: Sequence[str]) -> dict[str, float]:
     """``--budget NAME=VALUE`` or ``RUNG.NAME=VALUE``. Errors: WrongOption."""
-    found = {}
+    budget = {}
     for word in words:
         name, equals, value = word.partition("=")
         rung, _, figure = name.strip().rpartition(".")
@@ -49,10 +49,10 @@ def parse_budget(words: Sequence[str], rungs: Sequence[str]) -> dict[str, float]
         if rung and rung not in rungs:
             raise not_among("--budget precision", rung, rungs)
         try:
-            found[name.strip()] = float(value)
+            budget[name.strip()] = float(value)
         except ValueError:
             raise WrongOption(f"--budget {word!r}", f"expected a number, found {value!r}") from None
-    return found
+    return budget
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class Row:
             (self.max_abs, "<=", limits.max_abs, "max abs difference", ".1e"),
             (self.max_logit, "<=", limits.max_logit, "abnormal logit difference", ".1e"),
         ]
-        found = [_said(*check) for check in checks if _beyond(*check[:3])]
+        failed = [_said(*check) for check in checks if _beyond(*check[:3])]
         if tells and limits.recall is None and interval is not None and not interval[0] <= 0 <= interval[1]:
-            found.append(f"Recall@10 differs: {self.recall_at_10:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]")
-        return found
+            failed.append(f"Recall@10 differs: {self.recall_at_10:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]")
+        return failed
 
     def require(self, limits: Limits) -> "Row":
         """Errors: ParityFailed, naming each figure that failed."""

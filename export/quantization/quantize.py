@@ -165,8 +165,8 @@ def by_harm(source: Path, make: Callable[[Path, Sequence[str]], Path], output: s
     expected = _answers(source, output, feeds)
     harm = {}
     for layer in layers(source):
-        found = _answers(make(scratch / "one.onnx", [layer]), output, feeds)
-        harm[layer] = 1 - float((expected * found).sum(axis=1).mean())
+        answers = _answers(make(scratch / "one.onnx", [layer]), output, feeds)
+        harm[layer] = 1 - float((expected * answers).sum(axis=1).mean())
     return sorted(harm, key=lambda layer: -harm[layer])
 
 

@@ -32,10 +32,10 @@ def pairs(tower: nn.Module) -> list[Pair]:
 def smoothed(tower: nn.Module, pixels: Tensor, alpha: float = ALPHA) -> nn.Module:
     """A copy of a tower that gives the same outputs. ``pixels`` float32 [films, 3, size, size] show how large its activations are."""
     tower = copy.deepcopy(tower)
-    found = pairs(tower)
-    largest = _largest(tower, [pair.norm for pair in found], pixels)
+    layers = pairs(tower)
+    largest = _largest(tower, [pair.norm for pair in layers], pixels)
     with torch.no_grad():
-        for pair, activation in zip(found, largest, strict=True):
+        for pair, activation in zip(layers, largest, strict=True):
             weight = pair.weight.abs().amax(dim=0).clamp(min=1e-5)
             scale = (activation.clamp(min=1e-5) ** alpha / weight ** (1 - alpha)).clamp(min=1e-5)
             pair.norm.weight.div_(scale)
@@ -53,17 +53,17 @@ def _of_block(block: nn.Module) -> Iterator[Pair]:
         ("ln_1", "attn", "in_proj_weight"),
         ("ln_2", "mlp.c_fc", "weight"),
     ):
-        found, target = _part(block, norm), _part(block, layer)
+        source, target = _part(block, norm), _part(block, layer)
         matrix = getattr(target, weight, None) if target is not None else None
-        if isinstance(found, nn.LayerNorm) and found.weight is not None and isinstance(matrix, nn.Parameter) and matrix.ndim == 2:
-            yield Pair(found, matrix)
+        if isinstance(source, nn.LayerNorm) and source.weight is not None and isinstance(matrix, nn.Parameter) and matrix.ndim == 2:
+            yield Pair(source, matrix)
 
 
 def _part(module: nn.Module, path: str) -> nn.Module | None:
-    found: nn.Module | None = module
+    part: nn.Module | None = module
     for name in path.split("."):
-        found = getattr(found, name, None)
-    return found
+        part = getattr(part, name, None)
+    return part
 
 
 @torch.inference_mode()

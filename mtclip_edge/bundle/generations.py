@@ -95,8 +95,8 @@ def next_generation(path: Path) -> int:
     except NotABundle:
         return 1
     except ArtefactDamaged:  # replaced by an export: later than anything that lies there
-        found = [int(number) for name in path.iterdir() for number in re.findall(r"[-.](\d+)\.", name.name)]
-        return max(found, default=0) + 1
+        numbers = [int(number) for name in path.iterdir() for number in re.findall(r"[-.](\d+)\.", name.name)]
+        return max(numbers, default=0) + 1
 
 
 def name_in(generation: int, name: str) -> str:

@@ -112,13 +112,13 @@ class ModelPart:
 
 def _graphs(f: Fields) -> dict[str, Mapping[str, str] | None]:
     """The film tower is always there; every graph is a plain file name."""
-    found = {tower: f.texts_by_name(tower, 40) if f.given(tower) else None for tower in TOWERS}
-    if not found["image"]:
+    graphs = {tower: f.texts_by_name(tower, 40) if f.given(tower) else None for tower in TOWERS}
+    if not graphs["image"]:
         raise Mistyped("no graphs.image")
-    for tower, files in found.items():
+    for tower, files in graphs.items():
         if files is not None and not all(is_plain_name(name) for name in files.values()):
             raise Mistyped(f"graphs.{tower} is not file names by precision")
-    return dict(found)
+    return dict(graphs)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -157,10 +157,10 @@ class Manifest:
         files = f.named("files", FileRecord.read, 10_000)
         if wrong := next((name for name in files if not is_plain_name(name)), None):
             raise Mistyped(f"files: {wrong[:80]!r} is not a plain file name")
-        found = cls(model, site, f.integer("generation", 1), files, f.rest())
-        if missing := sorted(found.named - set(files)):
+        manifest = cls(model, site, f.integer("generation", 1), files, f.rest())
+        if missing := sorted(manifest.named - set(files)):
             raise Mistyped(f"no files.{missing[0]}")
-        return found
+        return manifest
 
     @property
     def named(self) -> set[str]:

@@ -311,9 +311,9 @@ class EvidenceRecord:
 
     @classmethod
     def read(cls, f: Fields) -> "EvidenceRecord":
-        known = f.integer("films"), f.sha256("searched"), f.number_or_none("temperature", 1e-9, 10)
+        measured = f.integer("films"), f.sha256("searched"), f.number_or_none("temperature", 1e-9, 10)
         best = f.numbers("best_scores", 101, -1.01, 1.01) if f.given("best_scores") else None
-        return cls(*known, best, f.text("best_scores_why"), f.inside_or_none("trust", TrustRecord.read), f.text("trust_why"))
+        return cls(*measured, best, f.text("best_scores_why"), f.inside_or_none("trust", TrustRecord.read), f.text("trust_why"))
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -100,10 +100,10 @@ def _providers() -> Iterator[Check]:
         try:
             session = ort.InferenceSession(_IDENTITY, providers=[provider])
             works = session.get_providers()[0] == provider
-            state, found = ("ok", "makes a session") if works else ("bad", f"listed, but the session runs on {session.get_providers()[0]}")
+            state, words = ("ok", "makes a session") if works else ("bad", f"listed, but the session runs on {session.get_providers()[0]}")
         except Exception as error:  # each provider has its own ways to fail
-            state, found = "bad", f"listed, but makes no session ({type(error).__name__})"
-        yield Check(provider, state, found)
+            state, words = "bad", f"listed, but makes no session ({type(error).__name__})"
+        yield Check(provider, state, words)
 
 
 def _hnswlib() -> Iterator[Check]:
@@ -117,8 +117,8 @@ def _hnswlib() -> Iterator[Check]:
 
 def _dicom() -> Iterator[Check]:
     lacking = missing_decoders()
-    found = f"pip install {' '.join(lacking)} to read all" if lacking else "all decoders are here"
-    yield Check("DICOM", "note" if lacking else "ok", found)
+    words = f"pip install {' '.join(lacking)} to read all" if lacking else "all decoders are here"
+    yield Check("DICOM", "note" if lacking else "ok", words)
 
 
 def _switches() -> Iterator[Check]:

@@ -63,19 +63,19 @@ def drawn(measure: Measure, films: Array, reports: Array) -> Bootstrapped:
 
 def interval(draws: Array) -> tuple[float | None, float | None]:
     """The 2.5th and 97.5th percentile of the draws that have a value."""
-    known = draws[np.isfinite(draws)]
-    return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if len(known) else (None, None)
+    finite = draws[np.isfinite(draws)]
+    return (float(np.quantile(finite, 0.025)), float(np.quantile(finite, 0.975))) if len(finite) else (None, None)
 
 
 def differences(a: Sequence[Bootstrapped], b: Sequence[Bootstrapped]) -> list[Figure]:
     """b minus a with paired intervals, for the figures that both have. Both must come from the same cases, draws and seed."""
     first = {(d.figure.name, d.figure.subset): d for d in a}
-    found = []
+    paired = []
     for drawn in b:
         other = first.get((drawn.figure.name, drawn.figure.subset))
         if other is None or drawn.figure.value is None or other.figure.value is None:
             continue
         low, high = interval(drawn.draws - other.draws)
         value = drawn.figure.value - other.figure.value
-        found.append(Figure(drawn.figure.name, drawn.figure.subset, value, low, high, studies=drawn.figure.studies))
-    return found
+        paired.append(Figure(drawn.figure.name, drawn.figure.subset, value, low, high, studies=drawn.figure.studies))
+    return paired

@@ -49,9 +49,9 @@ class Model:
         return Judged(self.cases, self.embedded).summary()
 
 
-def evaluate_model(model: Model, known: frozenset[str]) -> Result:
-    """All figures of a model; ``known`` are the ids of reports that stand verbatim in train."""
-    judged = Judged(model.cases, model.embedded, known)
+def evaluate_model(model: Model, seen_reports: frozenset[str]) -> Result:
+    """All figures of a model; ``seen_reports`` are the ids of reports that stand verbatim in train."""
+    judged = Judged(model.cases, model.embedded, seen_reports)
     curves = judged.decisions.curves() if judged.decisions else None
     return Result(model.name, model.kind, model.precision, model.notes, tuple(judged.draw()), curves)
 
@@ -122,8 +122,8 @@ def _search_note(bundle: Bundle, films: np.ndarray) -> str:
     if quick.choice.used == "exact":
         return f"exact search: {quick.choice.why}"
     with closing(ReportStore(bundle.file(bundle.index.store), bundle.model.model_id)) as store:
-        found = [[set(index.search_reports(film, 10, store.report_ids).rows) for index in (quick, exact)] for film in films]
-    overlap = np.mean([len(a & b) / len(b) for a, b in found])
+        both = [[set(index.search_reports(film, 10, store.report_ids).rows) for index in (quick, exact)] for film in films]
+    overlap = np.mean([len(a & b) / len(b) for a, b in both])
     return f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in its {bundle.index.reports} reports"
 
 

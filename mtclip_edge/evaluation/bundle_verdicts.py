@@ -26,16 +26,16 @@ def trusted(bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[st
     calibration = Calibration.of(bundle.model.calibration)
     if standards.rule is None or calibration is None:
         return None
-    about = bundle.index
-    index = Index(open_vectors(bundle, bundle.file(about.vectors)), about.reports, None, 0, SearchChoice("exact", "eval"))
-    with closing(ReportStore(bundle.file(about.store), bundle.model.model_id)) as store:
+    record = bundle.index
+    index = Index(open_vectors(bundle, bundle.file(record.vectors)), record.reports, None, 0, SearchChoice("exact", "eval"))
+    with closing(ReportStore(bundle.file(record.store), bundle.model.model_id)) as store:
         share = store.abnormal_share()
-        asked = [_asked(index, store, vector, patient) for vector, patient in zip(vectors, patients, strict=True)]
-    scores, labels = (np.array(column) for column in zip(*asked, strict=True))
+        nearest = [_asked(index, store, vector, patient) for vector, patient in zip(vectors, patients, strict=True)]
+    scores, labels = (np.array(column) for column in zip(*nearest, strict=True))
     probability = np.round(calibration.probability(logits), 4)  # as a query tells it
     vote = vote_of(scores, labels, standards.temperature)
-    known = standards.similarities
-    rare = np.array([known is not None and known.percentile(score) < RARE for score in scores[:, 0]])
+    similarities = standards.similarities
+    rare = np.array([similarities is not None and similarities.percentile(score) < RARE for score in scores[:, 0]])
     trust = trust_in(probability)
     return FilmVerdicts(trust, standards.rule.verdicts(trust, rare | against(probability, vote, share)))
 
@@ -44,7 +44,7 @@ def _asked(index: Index, store: ReportStore, vector: Array, patient: str) -> tup
     """Scores and labels of a film's ten nearest reports; minus infinity and -1 where there are fewer."""
     own = store.only_of(patient)
     only = np.setdiff1d(np.arange(index.reports), own, assume_unique=True) if len(own) else None
-    found = index.search_reports(vector, VOTERS, store.report_ids, only)
-    labels = store.labels(found.rows)
-    lacking = VOTERS - len(found.rows)
-    return [*found.scores, *[-np.inf] * lacking], [*(LABEL_CODES[labels[row]] for row in found.rows), *[-1] * lacking]
+    nearest = index.search_reports(vector, VOTERS, store.report_ids, only)
+    labels = store.labels(nearest.rows)
+    lacking = VOTERS - len(nearest.rows)
+    return [*nearest.scores, *[-np.inf] * lacking], [*(LABEL_CODES[labels[row]] for row in nearest.rows), *[-1] * lacking]

@@ -102,14 +102,14 @@ class Cases:
         A study of unknown label that names nothing has no set: its row or column is NaN.
         """
         names = tuple(sorted({name for s in self._everyone() for name in _findings(s)}))
-        asked = np.array([_row(names, [study]) for study in self.studies], float).reshape(len(self.films), len(names))
-        found = np.array([_row(names, report.studies) for report in self.reports], float).reshape(len(self.reports), len(names))
-        gain = _jaccard(asked, found)
+        of_films = np.array([_row(names, [study]) for study in self.studies], float).reshape(len(self.films), len(names))
+        of_reports = np.array([_row(names, report.studies) for report in self.reports], float).reshape(len(self.reports), len(names))
+        gain = _jaccard(of_films, of_reports)
         gain[[not _known([study]) for study in self.studies], :] = np.nan
         gain[:, [not _known(report.studies) for report in self.reports]] = np.nan
         for row, column, others in self._shared():
-            known = _known(others) and _known([self.studies[row]])
-            gain[row, column] = _jaccard(asked[[row]], np.array([_row(names, others)], float))[0, 0] if known else np.nan
+            comparable = _known(others) and _known([self.studies[row]])
+            gain[row, column] = _jaccard(of_films[[row]], np.array([_row(names, others)], float))[0, 0] if comparable else np.nan
         return gain
 
     def _everyone(self) -> Iterator[Study]:
@@ -130,7 +130,7 @@ class Cases:
         for column, report in enumerate(self.reports):
             for study in report.studies:
                 columns.setdefault(study.patient_id, {})[column] = None
-        return {patient: tuple(found) for patient, found in columns.items()}
+        return {patient: tuple(places) for patient, places in columns.items()}
 
 
 def _majority(studies: Sequence[Study]) -> str:
@@ -149,8 +149,8 @@ def _known(studies: Sequence[Study]) -> bool:
 
 
 def _row(names: Sequence[str], studies: Sequence[Study]) -> list[bool]:
-    found = frozenset().union(*(_findings(study) for study in studies))
-    return [name in found for name in names]
+    findings = frozenset().union(*(_findings(study) for study in studies))
+    return [name in findings for name in names]
 
 
 def _jaccard(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -77,13 +77,13 @@ class Judged:
     def summary(self) -> dict[str, Any]:
         """The few figures that choose an epoch and describe a run, without intervals; None for what cannot be computed."""
         one = np.ones((1, len(self.cases.films))), np.ones((1, len(self.cases.reports)))
-        found = {m.figure.name: drawn(m, *one).figure for m in (*self.head(), *self.precisions((10,)), *self.recalls("all"))}
-        rows = {name: {f"recall@{k}": _recall_row(found.get(f"recall@{k}.{name}")) for k in KS} for name in DIRECTIONS}
-        precision = {part: _value(found.get(f"precision@10.{part}")) for part in ("macro", "normal", "abnormal")}
+        figures = {m.figure.name: drawn(m, *one).figure for m in (*self.head(), *self.precisions((10,)), *self.recalls("all"))}
+        rows = {name: {f"recall@{k}": _recall_row(figures.get(f"recall@{k}.{name}")) for k in KS} for name in DIRECTIONS}
+        precision = {part: _value(figures.get(f"precision@10.{part}")) for part in ("macro", "normal", "abnormal")}
         return {
             "films": len(self.cases.films),
             "reports": len(self.cases.reports),
-            "auroc": _value(found.get("auroc")),
+            "auroc": _value(figures.get("auroc")),
             "precision@10": precision if any(value is not None for value in precision.values()) else None,
             **{name: row if row["recall@1"] else None for name, row in rows.items()},
         }
@@ -96,13 +96,13 @@ class Judged:
 
     def prefixes(self) -> list[Measure]:
         """Macro P@10 and Recall@10 of embeddings cut to their first numbers."""
-        found = []
+        measures = []
         for dim in self.embedded.prefixes:
             cut = Judged(self.cases, self.embedded.first(dim))
             every = (*cut.precisions((10,)), *cut.recalls("all"))
             wanted = [m for m in every if m.figure.name.startswith(("precision@10.macro", "recall@10"))]
-            found += [replace(m, figure=replace(m.figure, subset=f"first {dim}")) for m in wanted]
-        return found
+            measures += [replace(m, figure=replace(m.figure, subset=f"first {dim}")) for m in wanted]
+        return measures
 
     def head(self, view: str | None = None) -> list[Measure]:
         """The abnormal head. Calibration and operating point come from validation."""
@@ -117,22 +117,22 @@ class Judged:
                 Figure(name, f"view {view}" if view else "all", None, studies=self._studies(label >= 0), **more), lambda f, _: draw(f)
             )
 
-        found = [
+        measures = [
             of("auroc", lambda f: weighted_auroc(label, logit, f), chance=0.5, ceiling=1.0),
             of("auprc", lambda f: weighted_average_precision(label, logit, f), chance=share, ceiling=1.0),
         ]
         if view:
-            return found
-        found.append(of("ece", lambda f: weighted_calibration_error(label, sigmoid(logit), f)))
+            return measures
+        measures.append(of("ece", lambda f: weighted_calibration_error(label, sigmoid(logit), f)))
         if calibration := self.embedded.calibration:
             called = (logit >= calibration.threshold).astype(float)
             sick, well = np.where(label == 1, called, np.nan), np.where(label == 0, 1 - called, np.nan)
-            found += [
+            measures += [
                 of("ece.calibrated", lambda f: weighted_calibration_error(label, calibration.probability(logit), f)),
                 of("sensitivity", lambda f: weighted_mean(sick, f), ceiling=1.0),
                 of("specificity", lambda f: weighted_mean(well, f), ceiling=1.0),
             ]
-        return found
+        return measures
 
     @cached_property
     def decisions(self) -> Decisions | None:
@@ -144,34 +144,34 @@ class Judged:
         """Risk against coverage, and what each verdict is worth."""
         if (decisions := self.decisions) is None:
             return []
-        found = [self._mean(name, values) for name, values in decisions.means()]
-        found = [replace(m, figure=replace(m.figure, ceiling=0.0 if m.figure.name.startswith("risk") else None)) for m in found]
+        measures = [self._mean(name, values) for name, values in decisions.means()]
+        measures = [replace(m, figure=replace(m.figure, ceiling=0.0 if m.figure.name.startswith("risk") else None)) for m in measures]
         chance, ceiling = decisions.bounds()
         for name in decisions.orders:
             figure = Figure(f"aurc.{name}", "all", None, chance=chance, ceiling=ceiling, studies=self._studies(decisions.known))
-            found.append(Measure(figure, lambda f, _, order=name: decisions.area(order, f)))  # type: ignore[misc]
-        return found
+            measures.append(Measure(figure, lambda f, _, order=name: decisions.area(order, f)))  # type: ignore[misc]
+        return measures
 
     def precisions(self, ks: Sequence[int] = KS, view: str | None = None) -> list[Measure]:
         """Precision by class; chance is a random order, and a constant answer has a macro mean of 0.5 too."""
         if self._score is None:
             return []
         label, labels = self._asked(view), self.cases.report_labels
-        known = (labels >= 0).sum(axis=1)
-        share = np.divide((labels == 1).sum(axis=1), known, out=np.full(len(label), np.nan), where=known > 0)
-        found = []
+        labelled = (labels >= 0).sum(axis=1)
+        share = np.divide((labels == 1).sum(axis=1), labelled, out=np.full(len(label), np.nan), where=labelled > 0)
+        measures = []
         for k in ks:
             value = precision_at(self._score, label, labels, k)
             parts = {"normal": (0, 1 - share), "abnormal": (1, share)}
             by_class = {name: (np.where(label == code, value, np.nan), chance) for name, (code, chance) in parts.items()}
             for name, (values, chance) in by_class.items():
-                found.append(self._mean(f"precision@{k}.{name}", values, view, chance))
-            found.append(self._mean(f"precision@{k}.micro", value, view, np.where(label == 1, share, 1 - share)))
+                measures.append(self._mean(f"precision@{k}.{name}", values, view, chance))
+            measures.append(self._mean(f"precision@{k}.micro", value, view, np.where(label == 1, share, 1 - share)))
             normal, abnormal = by_class["normal"][0], by_class["abnormal"][0]
             figure = Figure(f"precision@{k}.macro", f"view {view}" if view else "all", None, chance=0.5, ceiling=1.0)
             figure = replace(figure, studies=self._studies(~np.isnan(value)))
-            found.append(Measure(figure, lambda f, _, a=normal, b=abnormal: (weighted_mean(a, f) + weighted_mean(b, f)) / 2))  # type: ignore[misc]
-        return found
+            measures.append(Measure(figure, lambda f, _, a=normal, b=abnormal: (weighted_mean(a, f) + weighted_mean(b, f)) / 2))  # type: ignore[misc]
+        return measures
 
     def gradings(self) -> list[Measure]:
         """mAP@10 by label, and nDCG@10 graded by the likeness of finding sets."""
@@ -179,15 +179,15 @@ class Judged:
             return []
         cases, labels = self.cases, self.cases.report_labels
         same = labels == cases.labels[:, None]
-        found = []
+        measures = []
         if (cases.labels >= 0).any():
             value = average_precision_at(self._score, same, 10, labels >= 0)
-            found.append(self._mean("map@10", np.where(cases.labels >= 0, value, np.nan)))
+            measures.append(self._mean("map@10", np.where(cases.labels >= 0, value, np.nan)))
         if cases.findings:
             gain, allowed = np.nan_to_num(cases.gains), cases.foreign & ~np.isnan(cases.gains)
             chance = _expected_ndcg(gain, allowed)
-            found.append(self._mean("ndcg@10", ndcg_at(self._score, gain, 10, allowed), chance=chance))
-        return found
+            measures.append(self._mean("ndcg@10", ndcg_at(self._score, gain, 10, allowed), chance=chance))
+        return measures
 
     def per_finding(self) -> list[Measure]:
         """For each finding: of the first ten reports for a film that has it, the share that names it.
@@ -196,18 +196,18 @@ class Judged:
         """
         if self._score is None:
             return []
-        found = []
+        measures = []
         for column, name in enumerate(self.cases.findings):
-            asked = self.cases.film_findings[:, column]
+            having = self.cases.film_findings[:, column]
             carriers, allowed = self.cases.carriers(name), self.cases.foreign
             count, there = (carriers & allowed).sum(axis=1), np.maximum(allowed.sum(axis=1), 1)
-            if not count[asked].any():
+            if not count[having].any():
                 continue
-            value = precision_at(self._score, np.where(asked, 1, -1), np.where(allowed, carriers, -1).astype(int), 10)
+            value = precision_at(self._score, np.where(having, 1, -1), np.where(allowed, carriers, -1).astype(int), 10)
             measure = self._mean(f"finding@10.{name}", value, None, count / there)
-            ceiling = float((np.minimum(count, 10) / np.minimum(there, 10))[asked].mean())
-            found.append(replace(measure, figure=replace(measure.figure, ceiling=ceiling)))
-        return found
+            ceiling = float((np.minimum(count, 10) / np.minimum(there, 10))[having].mean())
+            measures.append(replace(measure, figure=replace(measure.figure, ceiling=ceiling)))
+        return measures
 
     def recalls(self, subset: str) -> list[Measure]:
         """A film's own report among all, and a report's own films; twins are one entry and hits.
@@ -225,14 +225,14 @@ class Judged:
         forth[~_spread(asked_films, films, False)] = np.nan
         back[~_spread(asked_reports, reports, False)] = np.nan
         studies = self._studies(~np.isnan(forth)), int((~np.isnan(back)).sum())
-        found = []
+        measures = []
         for name, rank, positive, count in zip(DIRECTIONS, (forth, back), (own[asked_films], own.T[asked_reports]), studies, strict=True):
             for k in KS:
                 figure = Figure(
                     f"recall@{k}.{name}", subset, None, None, None, chance_recall_at(positive, k), ceiling_recall_at(positive, k), count
                 )
-                found.append(Measure(figure, _of(name, weighted_mean, _within(rank, k))))
-            found.append(
+                measures.append(Measure(figure, _of(name, weighted_mean, _within(rank, k))))
+            measures.append(
                 Measure(
                     Figure(f"median_rank.{name}", subset, None, chance=_median_chance(positive), ceiling=1.0, studies=count),
                     _of(name, weighted_median, rank),
@@ -240,8 +240,8 @@ class Judged:
             )
         gap = Figure("balance_gap@10", subset, None, chance=0.0, ceiling=0.0, studies=min(studies))
         a, b = _within(forth, 10), _within(back, 10)
-        found.append(Measure(gap, lambda f, r: weighted_mean(a, f) - weighted_mean(b, r)))
-        return found
+        measures.append(Measure(gap, lambda f, r: weighted_mean(a, f) - weighted_mean(b, r)))
+        return measures
 
     @cached_property
     def _score(self) -> Array | None:
@@ -272,12 +272,12 @@ class Judged:
         return np.ones(len(cases.films), bool), np.ones(len(cases.reports), bool)
 
     def _studies(self, films: Array) -> int:
-        return len({study.study_id for study, asked in zip(self.cases.studies, films, strict=True) if asked})
+        return len({study.study_id for study, counted in zip(self.cases.studies, films, strict=True) if counted})
 
     def _mean(self, name: str, values: Array, view: str | None = None, chance: Array | None = None) -> Measure:
-        asked = ~np.isnan(values)
-        expected = float(chance[asked].mean()) if chance is not None and asked.any() else None
-        figure = Figure(name, f"view {view}" if view else "all", None, chance=expected, ceiling=1.0, studies=self._studies(asked))
+        counted = ~np.isnan(values)
+        expected = float(chance[counted].mean()) if chance is not None and counted.any() else None
+        figure = Figure(name, f"view {view}" if view else "all", None, chance=expected, ceiling=1.0, studies=self._studies(counted))
         return Measure(figure, lambda f, _: weighted_mean(values, f))
 
     def _weights(self, draws: int, seed: int) -> tuple[Array, Array]:
@@ -305,8 +305,8 @@ def selection_score(result: dict[str, Any]) -> float | None:
         forth and forth["recall@10"]["value"],
         back and back["recall@10"]["value"],
     ]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    computed = [value for value in values if value is not None]
+    return sum(computed) / len(computed) if computed else None
 
 
 def _of(direction: str, statistic: Callable[[Array, Array], Array], values: Array) -> Callable[[Array, Array], Array]:

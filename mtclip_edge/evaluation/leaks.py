@@ -11,11 +11,11 @@ from ..studies import SPLITS, Study
 
 def between_splits(reading: Reading) -> list[str]:
     """What two splits of one source share, a line for each pair of splits; empty where nothing is."""
-    found = []
+    leaks = []
     for i, a in enumerate(SPLITS):
         for b in SPLITS[i + 1 :]:
-            found += _shared(reading.split(a), reading.split(b), f"the splits {a} and {b} of {reading.spec}")
-    return found
+            leaks += _shared(reading.split(a), reading.split(b), f"the splits {a} and {b} of {reading.spec}")
+    return leaks
 
 
 def with_training(evaluated: Sequence[Study], trained: Sequence[Study], run: str) -> list[str]:
@@ -26,22 +26,22 @@ def with_training(evaluated: Sequence[Study], trained: Sequence[Study], run: str
 def _shared(one: Sequence[Study], other: Sequence[Study], where: str) -> list[str]:
     patients = {(s.source, s.patient_id) for s in one} & {(s.source, s.patient_id) for s in other}
     films = _same_films(one, other)
-    found = []
+    leaks = []
     if patients:
-        found.append(f"{len(patients)} patients are in {where}, the first {min(patients)[1]}")
+        leaks.append(f"{len(patients)} patients are in {where}, the first {min(patients)[1]}")
     if films:
-        found.append(f"{len(films)} identical films are in {where}, the first {min(films)}")
-    return found
+        leaks.append(f"{len(films)} identical films are in {where}, the first {min(films)}")
+    return leaks
 
 
 def _same_films(one: Iterable[Study], other: Iterable[Study]) -> set[str]:
     """Names of the films of ``one`` whose bytes ``other`` has too. Only files of the same size are read."""
     a, b = _by_size(one), _by_size(other)
-    found: set[str] = set()
+    twins: set[str] = set()
     for size in a.keys() & b.keys():
         theirs = {_digest(path) for _, path in b[size]} - {None}
-        found |= {name for name, path in a[size] if _digest(path) in theirs}
-    return found
+        twins |= {name for name, path in a[size] if _digest(path) in theirs}
+    return twins
 
 
 def _by_size(studies: Iterable[Study]) -> dict[int, list[tuple[str, Path]]]:

@@ -44,8 +44,8 @@ def calibration_error(label: Array, probability: Array, bins: int = 10) -> float
 
 def weighted_calibration_error(label: Array, probability: Array, weight: Array, bins: int = 10) -> Array:
     """The same where a case counts ``weight`` times: float [draws, cases] to float [draws]."""
-    known = (label == 0) | (label == 1)
-    label, probability, weight = label[known], np.asarray(probability, np.float64)[known], weight[:, known]
+    labelled = (label == 0) | (label == 1)
+    label, probability, weight = label[labelled], np.asarray(probability, np.float64)[labelled], weight[:, labelled]
     place = np.minimum((probability * bins).astype(int), bins - 1)
     gap = weight * (label - probability)
     off = sum(np.abs(gap[:, place == bin].sum(axis=1)) for bin in range(bins))
@@ -54,15 +54,15 @@ def weighted_calibration_error(label: Array, probability: Array, weight: Array, 
 
 def weighted_mean(value: Array, weight: Array) -> Array:
     """Mean of float [cases] under float [draws, cases]: float [draws]. NaN values are left out."""
-    known = ~np.isnan(value)
-    return _ratio(weight[:, known] @ value[known], weight[:, known].sum(axis=1))
+    counted = ~np.isnan(value)
+    return _ratio(weight[:, counted] @ value[counted], weight[:, counted].sum(axis=1))
 
 
 def weighted_median(value: Array, weight: Array) -> Array:
     """Lower median of float [cases] under float [draws, cases]: float [draws]. NaN values are left out, infinite ones are not."""
-    known = ~np.isnan(value)
-    order = np.argsort(value[known], kind="stable")
-    value, weight = value[known][order], weight[:, known][:, order]
+    counted = ~np.isnan(value)
+    order = np.argsort(value[counted], kind="stable")
+    value, weight = value[counted][order], weight[:, counted][:, order]
     if not len(value):
         return np.full(len(weight), np.nan)
     reached = np.cumsum(weight, axis=1) >= weight.sum(axis=1, keepdims=True) / 2
@@ -90,8 +90,8 @@ def risk_coverage(trust: Array, wrong: Array) -> tuple[Array, Array]:
 
 def best_aurc(wrong: Array) -> float | None:
     """The AURC of a trust that knows which decisions are wrong: all of them come last."""
-    known = np.sort(wrong[~np.isnan(wrong)])
-    return float((np.cumsum(known) / np.arange(1, len(known) + 1)).mean()) if len(known) else None
+    decided = np.sort(wrong[~np.isnan(wrong)])
+    return float((np.cumsum(decided) / np.arange(1, len(decided) + 1)).mean()) if len(decided) else None
 
 
 def isotonic(value: Array, key: Array) -> Array:
@@ -111,8 +111,8 @@ def isotonic(value: Array, key: Array) -> Array:
 
 def _by_trust(trust: Array, wrong: Array, weight: Array) -> tuple[Array, Array, Array]:
     """Decisions and weights by falling trust, and where each group of equal trust ends."""
-    known = ~np.isnan(wrong)
-    trust, wrong, weight = np.asarray(trust, np.float64)[known], wrong[known], weight[:, known]
+    decided = ~np.isnan(wrong)
+    trust, wrong, weight = np.asarray(trust, np.float64)[decided], wrong[decided], weight[:, decided]
     order = np.argsort(-trust, kind="stable")
     trust, wrong, weight = trust[order], wrong[order], weight[:, order]
     return wrong, weight, np.flatnonzero(np.append(trust[1:] != trust[:-1], True)) if len(trust) else np.zeros(0, int)
@@ -125,8 +125,8 @@ def _curve(wrong: Array, weight: Array, ends: Array) -> Array:
 
 def _sorted_counts(label: Array, score: Array, weight: Array) -> tuple[Array, Array, Array]:
     """Weights of normal and of abnormal cases by rising score, float [draws, cases], and where each group of equal scores ends."""
-    known = (label == 0) | (label == 1)
-    label, score, weight = label[known], np.asarray(score, np.float64)[known], weight[:, known]
+    labelled = (label == 0) | (label == 1)
+    label, score, weight = label[labelled], np.asarray(score, np.float64)[labelled], weight[:, labelled]
     order = np.argsort(score, kind="stable")
     label, score, weight = label[order], score[order], weight[:, order]
     ends = np.flatnonzero(np.append(score[1:] != score[:-1], True)) if len(score) else np.zeros(0, int)
@@ -187,9 +187,9 @@ def precision_at(score: Array, query: Array, item: Array, k: int) -> Array:
     item = np.broadcast_to(item, score.shape)
     best = top_k(score, k, allowed=(item == 0) | (item == 1))
     hit = (np.take_along_axis(item, best, axis=1) == query[:, None]) & (best >= 0)
-    found = (best >= 0).sum(axis=1)
-    asked = (found > 0) & ((query == 0) | (query == 1))
-    return np.where(asked, hit.sum(axis=1) / np.maximum(found, 1), np.nan)
+    retrieved = (best >= 0).sum(axis=1)
+    counted = (retrieved > 0) & ((query == 0) | (query == 1))
+    return np.where(counted, hit.sum(axis=1) / np.maximum(retrieved, 1), np.nan)
 
 
 def average_precision_at(score: Array, relevant: Array, k: int, allowed: Array) -> Array:
@@ -210,6 +210,6 @@ def ndcg_at(score: Array, gain: Array, k: int, allowed: Array) -> Array:
     """
     best = top_k(score, k, allowed)
     discount = 1 / np.log2(np.arange(2, best.shape[1] + 2))
-    found = np.where(best >= 0, np.take_along_axis(gain, best, axis=1), 0.0) @ discount
+    gained = np.where(best >= 0, np.take_along_axis(gain, best, axis=1), 0.0) @ discount
     ideal = -np.sort(-np.where(allowed, gain, 0.0), axis=1)[:, : best.shape[1]] @ discount
-    return _ratio(found, ideal)
+    return _ratio(gained, ideal)

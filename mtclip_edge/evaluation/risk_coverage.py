@@ -37,8 +37,8 @@ class Decisions:
     @cached_property
     def orders(self) -> dict[str, Array]:
         """What films may be ranked by, float [films] each: how sure the head is, and a bundle's trust."""
-        found = {"head": np.abs(self.logit)}
-        return found | ({"trust": self.trusted.trust} if self.trusted else {})
+        trusts = {"head": np.abs(self.logit)}
+        return trusts | ({"trust": self.trusted.trust} if self.trusted else {})
 
     def means(self) -> Iterator[tuple[str, Array]]:
         """Figures that are means over films: their names and values float [films], NaN where a film is not asked."""
@@ -61,8 +61,8 @@ class Decisions:
 
     def curves(self) -> dict[str, list[float]]:
         """Coverage, and the risk of as many films by each order."""
-        found = {"coverage": [round(float(c), 2) for c in CURVE]}
+        columns = {"coverage": [round(float(c), 2) for c in CURVE]}
         for name, order in self.orders.items():
             coverage, risk = risk_coverage(order, self.wrong)
-            found[name] = [round(float(r), 4) for r in np.interp(CURVE, coverage, risk)]
-        return found
+            columns[name] = [round(float(r), 4) for r in np.interp(CURVE, coverage, risk)]
+        return columns

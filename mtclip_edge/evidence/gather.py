@@ -76,12 +76,12 @@ def with_percentiles(hits: Sequence[ReportHit], reference: ValidationReference, 
 
 
 def _similarity(around: Neighbours, reference: ValidationReference) -> SimilarityFacts:
-    known = reference.similarities
-    if known is None:
+    similarities = reference.similarities
+    if similarities is None:
         return SimilarityFacts(None, None, reference.similarities_why)
     if around.fused or not around.hits:
-        return SimilarityFacts(None, known.films, _FUSED if around.fused else "no report was found")
-    return SimilarityFacts(known.percentile(around.hits[0].score), known.films, "")
+        return SimilarityFacts(None, similarities.films, _FUSED if around.fused else "no report was found")
+    return SimilarityFacts(similarities.percentile(around.hits[0].score), similarities.films, "")
 
 
 def _judged(voters: Voters | None, reference: ValidationReference, abnormal: Abnormal | None, film: str | None) -> Judgement:

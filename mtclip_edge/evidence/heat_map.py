@@ -78,12 +78,12 @@ class Explained:
         return replace(self, file=str(path))
 
 
-def place_map(places: Places, found: np.ndarray, target: Target) -> np.ndarray:
+def place_map(places: Places, features: np.ndarray, target: Target) -> np.ndarray:
     """One pass's map, float32 [rows, columns], from the film graph's features of one film."""
-    each = places.each(found)
+    each = places.each(features)
     if places.pooling != AVERAGE or len(each) == 1:
         # The tower takes a token of its own, of which no place can be left out afterwards: each is asked by itself, beside their mean.
-        alone = target.of(places.alone(found))
+        alone = target.of(places.alone(features))
         return (alone - alone.mean()).reshape(places.grid).astype(np.float32)
     pooled, count = each.mean(axis=0), len(each)
     rest = (count * pooled - each) / (count - 1)

@@ -28,17 +28,17 @@ class Places:
     @classmethod
     def open(cls, bundle: Bundle) -> "Places":
         """Errors: MapMissing, ArtefactDamaged."""
-        about = bundle.model.explain
-        if not about:
+        record = bundle.model.explain
+        if not record:
             raise MapMissing(
                 f"{bundle.path}: this bundle has no graph for maps",
                 hint="export the run again",
             )
-        return cls.of(open_session(bundle.file(about.file), choose("cpu"))[0], about)
+        return cls.of(open_session(bundle.file(record.file), choose("cpu"))[0], record)
 
     @classmethod
-    def of(cls, session: Any, about: PlacesRecord) -> "Places":
-        return cls(session, about.grid, about.layout, about.before, about.pooling)
+    def of(cls, session: Any, record: PlacesRecord) -> "Places":
+        return cls(session, record.grid, record.layout, record.before, record.pooling)
 
     def embed(self, features: np.ndarray) -> np.ndarray:
         """Features float32 [rows, channels] to unit vectors float32 [rows, dim].
@@ -47,14 +47,14 @@ class Places:
         """
         return np.asarray(self.session.run([PLACE_EMBEDDING], {PLACE_FEATURES: np.ascontiguousarray(features, np.float32)})[0])
 
-    def each(self, found: np.ndarray) -> np.ndarray:
+    def each(self, features: np.ndarray) -> np.ndarray:
         """The film graph's features of one film, without its batch axis, by place: float32 [places, channels], row by row."""
-        return found.reshape(len(found), -1).T if self.layout == IMAGE else found[self.before :]
+        return features.reshape(len(features), -1).T if self.layout == IMAGE else features[self.before :]
 
-    def alone(self, found: np.ndarray) -> np.ndarray:
+    def alone(self, features: np.ndarray) -> np.ndarray:
         """What a film would be of which each place is all: unit vectors float32 [places, dim]."""
-        return self.embed(found)[self.before :] if self.pooling == FIRST else self.embed(self.each(found))
+        return self.embed(features)[self.before :] if self.pooling == FIRST else self.embed(self.each(features))
 
-    def whole(self, found: np.ndarray) -> np.ndarray:
+    def whole(self, features: np.ndarray) -> np.ndarray:
         """The film's own embedding, float32 [dim], from its features."""
-        return np.asarray(self.embed(found)[0] if self.pooling == FIRST else self.embed(self.each(found).mean(axis=0)[None])[0])
+        return np.asarray(self.embed(features)[0] if self.pooling == FIRST else self.embed(self.each(features).mean(axis=0)[None])[0])

@@ -45,13 +45,13 @@ class ValidationReference:
     @classmethod
     def of(cls, manifest: Manifest) -> "ValidationReference":
         """Those of a bundle. What was measured against reports that are not (all) there any more is not told: a wrong number is worse."""
-        known = manifest.model.evidence
-        if known is None:
+        record = manifest.model.evidence
+        if record is None:
             return cls(TEMPERATURE, None, _OLD, None, _OLD)
-        changed, best = known.searched != searched(manifest), known.best_scores
-        similarities = Similarities(known.films, best) if best and not changed else None
-        why = _CHANGED if best and changed else known.best_scores_why
-        return cls(known.temperature or TEMPERATURE, similarities, why, TrustRule.of(known.trust), known.trust_why)
+        changed, best = record.searched != searched(manifest), record.best_scores
+        similarities = Similarities(record.films, best) if best and not changed else None
+        why = _CHANGED if best and changed else record.best_scores_why
+        return cls(record.temperature or TEMPERATURE, similarities, why, TrustRule.of(record.trust), record.trust_why)
 
     def percentile(self, cosine: float) -> float | None:
         """Where a best report's cosine lies among those of validation films, in percent; None where nothing is known of them."""

@@ -127,8 +127,8 @@ def weights(scores: Array, temperature: float) -> Array:
 
 def abnormal_share(labels: Array, weight: Array) -> Array:
     """Weighted share of abnormal among the labelled, float [...]; labels int [..., k], 0 normal, 1 abnormal. NaN without any."""
-    known = (weight * ((labels == 0) | (labels == 1))).sum(axis=-1)
-    return np.divide((weight * (labels == 1)).sum(axis=-1), known, out=np.full(np.shape(known), np.nan), where=known > 0)
+    labelled = (weight * ((labels == 0) | (labels == 1))).sum(axis=-1)
+    return np.divide((weight * (labels == 1)).sum(axis=-1), labelled, out=np.full(np.shape(labelled), np.nan), where=labelled > 0)
 
 
 def vote_of(scores: Array, labels: Array, temperature: float) -> Array:

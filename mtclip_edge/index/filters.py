@@ -117,10 +117,10 @@ def allowed(rows: Rows, filters: Filters, terms: Path | None) -> FilteredRows:
         film_sql, film_values = f"{film_sql} AND study.label = ?", (*film_values, filters.label)
     films = _array(rows(film_sql, film_values))
     if filters.match is not None:
-        found = _matching(filters.match, terms)
-        reports = np.intersect1d(reports, found)
+        matching = _matching(filters.match, terms)
+        reports = np.intersect1d(reports, matching)
         of = "SELECT film.row FROM film JOIN study USING (study_id) WHERE report_row IN (SELECT value FROM json_each(?))"
-        films = np.intersect1d(films, _array(rows(of, (json.dumps(found.tolist()),))))
+        films = np.intersect1d(films, _array(rows(of, (json.dumps(matching.tolist()),))))
     return FilteredRows(reports, films)
 
 
@@ -149,12 +149,12 @@ def _check_known(rows: Rows, filters: Filters) -> None:
         wanted = getattr(filters, name)
         if wanted is None:
             continue
-        known = {value.lower(): value for (value,) in rows(query, ())}
-        if wanted.lower() not in known or (name == "source" and wanted not in known.values()):
+        values = {value.lower(): value for (value,) in rows(query, ())}
+        if wanted.lower() not in values or (name == "source" and wanted not in values.values()):
             from difflib import get_close_matches  # 2 ms, and only a mistake needs it
 
-            close = get_close_matches(wanted.lower(), known, 3, 0.5)
-            shown = [known[word] for word in close] or sorted(known.values())[:5]
+            close = get_close_matches(wanted.lower(), values, 3, 0.5)
+            shown = [values[word] for word in close] or sorted(values.values())[:5]
             raise WrongOption(f"--{name} {wanted!r}: no study of this bundle has it", f"among them are {', '.join(shown)}"[:200])
 
 

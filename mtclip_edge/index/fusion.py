@@ -32,22 +32,22 @@ class Fusion:
         return {"weight": self.weight, "why": self.why}
 
 
-def choose_fusion(asked: str, tuned: FuseRecord | None) -> Fusion:
+def choose_fusion(wanted: str, tuned: FuseRecord | None) -> Fusion:
     """From ``off``, ``auto`` or a number above 0 and at most 1. Errors: WrongOption."""
-    if asked == "off":
+    if wanted == "off":
         return Fusion(0.0, "not asked for")
-    if asked == "auto":
+    if wanted == "auto":
         return (
             Fusion(tuned.weight, tuned.why)
             if tuned
             else Fusion(0.0, "this bundle was exported without validation films to choose a weight by")
         )
     try:
-        weight = float(asked)
+        weight = float(wanted)
     except ValueError:
         weight = 0.0
     if not 0 < weight <= 1:
-        raise WrongOption(f"--fuse {asked}", "expected auto, off, or a number above 0 and at most 1")
+        raise WrongOption(f"--fuse {wanted}", "expected auto, off, or a number above 0 and at most 1")
     return Fusion(weight, "asked for")
 
 
@@ -56,12 +56,12 @@ def fused(report: Array, film: Array, weight: float) -> Array:
 
     ``film`` is the likeness of each report's most similar film, NaN where it has none: that one keeps its report score.
     """
-    known = ~np.isnan(film)
-    spread = film[known].std() if known.any() else 0.0
+    with_film = ~np.isnan(film)
+    spread = film[with_film].std() if with_film.any() else 0.0
     if spread < 1e-9:
         return report
-    scaled = report.mean() + report.std() * (film - film[known].mean()) / spread
-    return np.where(known, (1 - weight) * report + weight * scaled, report)
+    scaled = report.mean() + report.std() * (film - film[with_film].mean()) / spread
+    return np.where(with_film, (1 - weight) * report + weight * scaled, report)
 
 
 def most_similar(reports: Sequence[int], owner: Array, likeness: Array) -> Array:
@@ -73,5 +73,5 @@ def most_similar(reports: Sequence[int], owner: Array, likeness: Array) -> Array
     for row, value in zip(owner.tolist(), likeness.tolist(), strict=True):
         if row in best:
             best[row] = max(best[row], value)
-    found = np.array([best[row] for row in reports])
-    return np.where(np.isneginf(found), np.nan, found)
+    likest = np.array([best[row] for row in reports])
+    return np.where(np.isneginf(likest), np.nan, likest)

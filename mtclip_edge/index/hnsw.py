@@ -54,27 +54,27 @@ def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray, progress: 
 
 
 def grow_graph(
-    path: Path, old: Path, record: HnswRecord, vectors: np.ndarray, known: int, queries: np.ndarray, progress: Progress = silent
+    path: Path, old: Path, record: HnswRecord, vectors: np.ndarray, held: int, queries: np.ndarray, progress: Progress = silent
 ) -> HnswRecord | None:
-    """The saved graph of the first ``known`` vectors with the others added, measured again; built anew where that is not enough.
+    """The saved graph of the first ``held`` vectors with the others added, measured again; built anew where that is not enough.
 
     Errors: RuntimeError for a file that is not what it should be.
     """
     try:
-        graph = load_graph(old, vectors.shape[1], known, len(vectors) - known)
+        graph = load_graph(old, vectors.shape[1], held, len(vectors) - held)
     except ImportError:
         return None
     graph.set_ef(record.ef)
-    _insert(graph, vectors, known, progress)
+    _insert(graph, vectors, held, progress)
     ef, recall = _tuned(graph, vectors, queries, _nearest(vectors, queries), record.ef)
     if recall < TARGET_RECALL:
         return build_graph(path, vectors, queries, progress)
     return _saved(path, graph, record.m, ef, recall, len(queries))
 
 
-def _insert(graph: Any, vectors: np.ndarray, known: int, progress: Progress) -> None:
-    """The rows from ``known`` on; by one thread, so that the same vectors give the same file."""
-    for start in range(known, len(vectors), _BLOCK):
+def _insert(graph: Any, vectors: np.ndarray, held: int, progress: Progress) -> None:
+    """The rows from ``held`` on; by one thread, so that the same vectors give the same file."""
+    for start in range(held, len(vectors), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(vectors)))
         graph.add_items(vectors[rows[0] : rows[-1] + 1], rows, num_threads=1)
         progress("graph", int(rows[-1]) + 1, len(vectors))
@@ -102,8 +102,8 @@ def _recall(graph: Any, vectors: np.ndarray, queries: np.ndarray, tenth: np.ndar
     """Share of the exact first ten that the graph finds too; ties at the tenth place count as found."""
     k = min(10, len(vectors))
     graph.set_ef(max(ef, k))
-    found = graph.knn_query(queries, k, num_threads=1)[0].astype(np.int64)
-    scores = np.einsum("qd,qkd->qk", queries, vectors[found])
+    nearest = graph.knn_query(queries, k, num_threads=1)[0].astype(np.int64)
+    scores = np.einsum("qd,qkd->qk", queries, vectors[nearest])
     return float((scores >= tenth[:, None] - 1e-6).mean())
 
 

@@ -92,8 +92,8 @@ class Index:
             return _exact(reports, query, k, only), replace(self.choice, why=f"{self.choice.why}; {why}")
         if len(only) * self.vectors.shape[1] <= EXACT_NUMBERS:
             return _exact(reports, query, k, only, self._let_go), SearchChoice("exact", f"{why}: all of them are compared")
-        if (found := self._filtered(query, k, only)) is not None:
-            return found, replace(self.choice, why=f"{self.choice.why}; {why}")
+        if (passing := self._filtered(query, k, only)) is not None:
+            return passing, replace(self.choice, why=f"{self.choice.why}; {why}")
         return _exact(reports, query, k, only, self._let_go), SearchChoice(
             "exact", f"{why}, and too few of them are among the nearest of all"
         )
@@ -131,18 +131,18 @@ class Index:
 
     def _proposed(self, query: np.ndarray, k: int) -> np.ndarray:
         """The graph's candidates, a margin more than k for ties at the k-th place; all rows within reach if the ties go on."""
-        found = self._nearest(query, min(self.reports, k + 32))
-        if len(found) < self.reports and self._tied(query, found, k):
+        candidates = self._nearest(query, min(self.reports, k + 32))
+        if len(candidates) < self.reports and self._tied(query, candidates, k):
             return _exact(self.vectors[: self.reports], query, k, None, self._let_go)
-        return found
+        return candidates
 
     def _nearest(self, query: np.ndarray, wanted: int) -> np.ndarray:
         self.graph.set_ef(max(self.ef, wanted))
         return np.asarray(self.graph.knn_query(query, wanted, num_threads=1)[0][0].astype(np.int64))
 
-    def _tied(self, query: np.ndarray, found: np.ndarray, k: int) -> bool:
+    def _tied(self, query: np.ndarray, candidates: np.ndarray, k: int) -> bool:
         """Whether the last of the candidates may, once rounded, be as good as the k-th: then others that were not found may be too."""
-        scores = np.sort(self.vectors[found] @ query)
+        scores = np.sort(self.vectors[candidates] @ query)
         return bool(scores[0] >= scores[-k] - 2 * 10.0**-DECIMALS)
 
     def _let_go(self) -> None:

@@ -59,9 +59,9 @@ def _why_not(error: Exception) -> str:
 
 def open_vectors(bundle: Bundle, path: Path) -> np.ndarray:
     """A bundle's vectors from their checked file, mapped. Errors: ArtefactIncompatible."""
-    about = bundle.index
+    record = bundle.index
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    expected = (about.reports + about.films, bundle.model.dim)
+    expected = (record.reports + record.films, bundle.model.dim)
     if array.shape != expected or array.dtype != np.float32:
         raise ArtefactIncompatible(f"{path}: {array.dtype} {array.shape}", f"expected float32 {expected}")
     return np.asarray(array)

@@ -63,8 +63,8 @@ class ReportStore:
     def reports(self, rows: Sequence[int], where: Where = ALL) -> list[StoredReport]:
         """Reports in the order of ``rows``; of their studies those that pass a filter are counted and named."""
         query = "SELECT row, report_id, text, findings, impression, label FROM report WHERE row IN (SELECT value FROM json_each(?))"
-        found: dict[int, tuple[Any, ...]] = {values[0]: tuple(values) for values in self._of_rows(query, rows)}
-        return [StoredReport(*(*found[row], *self._studies(row, where))) for row in rows]
+        values_of: dict[int, tuple[Any, ...]] = {values[0]: tuple(values) for values in self._of_rows(query, rows)}
+        return [StoredReport(*(*values_of[row], *self._studies(row, where))) for row in rows]
 
     def labels(self, rows: Sequence[int]) -> dict[int, str]:
         """The label of some reports."""
@@ -113,8 +113,8 @@ class ReportStore:
             "SELECT film.row, film.study_id, film.name, film.view, study.label FROM film JOIN study USING (study_id)"
             " WHERE film.row IN (SELECT value FROM json_each(?))"
         )
-        found = {values[0]: StoredFilm(*values) for values in self._of_rows(query, rows)}
-        return [found[row] for row in rows]
+        film_of = {values[0]: StoredFilm(*values) for values in self._of_rows(query, rows)}
+        return [film_of[row] for row in rows]
 
     def films_of(self, reports: Sequence[int]) -> list[tuple[int, int]]:
         """Report row and film row of every film of some reports."""
@@ -227,8 +227,8 @@ class ReportStore:
     def _studies(self, row: int, where: Where) -> tuple[int, tuple[str, ...]]:
         """How many studies have a report, and the first ten."""
         query = f"SELECT study_id, count(*) OVER () FROM study WHERE report_row = ? AND {where.sql} ORDER BY study_id LIMIT ?"
-        found = self._rows(query, (row, *where.values, STUDY_IDS_SHOWN))
-        return (found[0][1] if found else 0), tuple(study_id for study_id, _ in found)
+        studies = self._rows(query, (row, *where.values, STUDY_IDS_SHOWN))
+        return (studies[0][1] if studies else 0), tuple(study_id for study_id, _ in studies)
 
     def _of_rows(self, query: str, rows: Sequence[int]) -> list[Any]:
         return self._rows(query, (json.dumps([int(row) for row in rows]),))  # one value, however many rows

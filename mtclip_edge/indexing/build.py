@@ -56,15 +56,15 @@ def build(change: Change, model_id: str, embedder: Embedder, studies: Sequence[S
         raise SourceUnusable("no study has a report, so there is nothing to retrieve")
     report_vectors = embedder.embed_texts([report.first.tower_text for report in reports])
     wanted = films_of(studies)
-    found = embedder.embed_films([film.path for film, _ in wanted])
-    films = [wanted[row] for row in found.read]
+    embedded = embedder.embed_films([film.path for film, _ in wanted])
+    films = [wanted[row] for row in embedded.read]
     ordered = [study for report in reports for study in report.studies]
     write_store(change.file("store"), model_id, ordered, films)
     write_terms(change.file("terms"), change.file("store"))
-    write_vectors(change.file("vectors"), report_vectors.shape[1], [report_vectors], [found.vectors])
-    hnsw = build_graph(change.file("graph"), report_vectors, recall_queries(report_vectors, found.vectors), change.progress)
+    write_vectors(change.file("vectors"), report_vectors.shape[1], [report_vectors], [embedded.vectors])
+    hnsw = build_graph(change.file("graph"), report_vectors, recall_queries(report_vectors, embedded.vectors), change.progress)
     built = record(change, len(reports), len(films), len(ordered), hnsw)
-    return Built(tuple(sorted(built.files)), built, found.problems)
+    return Built(tuple(sorted(built.files)), built, embedded.problems)
 
 
 def films_of(studies: Iterable[Study]) -> list[tuple[Film, Study]]:

@@ -22,8 +22,8 @@ def write_terms(path: Path, store: Path, old: Path | None = None) -> Path:
         with closing(open_store(store)) as source, new_database(file) as db:
             if not old:
                 db.execute(TERMS)
-            (known,) = db.execute("SELECT coalesce(max(rowid) + 1, 0) FROM terms").fetchone()
-            db.executemany("INSERT INTO terms(rowid, text) VALUES (?, ?)", source.execute(_TEXTS, (known,)))
+            (written,) = db.execute("SELECT coalesce(max(rowid) + 1, 0) FROM terms").fetchone()
+            db.executemany("INSERT INTO terms(rowid, text) VALUES (?, ?)", source.execute(_TEXTS, (written,)))
 
     return replace_with(path, write)
 

@@ -16,11 +16,11 @@ _FINDINGS_SHOWN = 12
 def statistics(path: Path) -> dict[str, Any]:
     """JSON of schema mtclip.stats/1. Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible."""
     bundle = Bundle.open(path)
-    about, dim = bundle.index, bundle.model.dim
-    with ReportStore(bundle.file(about.store), bundle.model.model_id) as store:
+    record, dim = bundle.index, bundle.model.dim
+    with ReportStore(bundle.file(record.store), bundle.model.model_id) as store:
         counts = store.statistics()
     one, many = (choose_index_search(bundle, None, queries) for queries in (1, None))
-    files = {name: bundle.manifest.files[name].size for name in sorted(about.files)}
+    files = {name: bundle.manifest.files[name].size for name in sorted(record.files)}
     return {
         "schema": SCHEMA,
         "path": str(path),
@@ -28,12 +28,12 @@ def statistics(path: Path) -> dict[str, Any]:
         "generation": bundle.generation,
         "dim": dim,
         **counts,
-        "twins": counts["with_report"] - about.reports,
+        "twins": counts["with_report"] - record.reports,
         "public": all(is_public(source) for source in counts["sources"]),
-        "hnsw": about.hnsw and about.hnsw.to_dict(),
+        "hnsw": record.hnsw and record.hnsw.to_dict(),
         "search": {
             "one_query": {"used": one.used, "why": one.why},
-            "many_queries": {"used": many.used, "why": many.why or _recall(about.hnsw)},
+            "many_queries": {"used": many.used, "why": many.why or _recall(record.hnsw)},
         },
         "files": files,
     }
@@ -43,25 +43,25 @@ def _recall(hnsw: HnswRecord | None) -> str:
     return f"recall@10 {hnsw.recall}" if hnsw else "no graph"
 
 
-def summary_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+def summary_lines(stats: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for a person."""
-    hnsw = found["hnsw"]
+    hnsw = stats["hnsw"]
     graph = f"M {hnsw['M']}, ef {hnsw['ef']}, recall@10 {hnsw['recall@10']} on {hnsw['queries']} queries" if hnsw else "none"
-    search = found["search"]
-    dates = found["dates"]
-    findings = dict(list(found["findings"].items())[:_FINDINGS_SHOWN])
+    search = stats["search"]
+    dates = stats["dates"]
+    findings = dict(list(stats["findings"].items())[:_FINDINGS_SHOWN])
     return [
-        ("bundle", f"{found['path']}, generation {found['generation']}"),
-        ("studies", f"{found['studies']} of {found['patients']} patients; {found['twins']} have a report that another has too"),
-        ("reports", f"{found['reports']} distinct: {_counted(found['labels'])}"),
-        ("films", f"{found['films']}: {_counted(found['views'])}" if found["films"] else "none"),
-        ("sources", _counted(found["sources"])),
+        ("bundle", f"{stats['path']}, generation {stats['generation']}"),
+        ("studies", f"{stats['studies']} of {stats['patients']} patients; {stats['twins']} have a report that another has too"),
+        ("reports", f"{stats['reports']} distinct: {_counted(stats['labels'])}"),
+        ("films", f"{stats['films']}: {_counted(stats['views'])}" if stats["films"] else "none"),
+        ("sources", _counted(stats["sources"])),
         ("dates", f"{dates['first']} to {dates['last']}, {dates['without']} studies without" if dates["first"] else "none"),
-        ("findings", _counted(findings) + (f" and {more} more" if (more := len(found["findings"]) - len(findings)) > 0 else "")),
+        ("findings", _counted(findings) + (f" and {more} more" if (more := len(stats["findings"]) - len(findings)) > 0 else "")),
         ("graph", graph),
         ("one query", f"{search['one_query']['used']}: {search['one_query']['why']}"),
         ("many", f"{search['many_queries']['used']}: {search['many_queries']['why']}"),
-        ("size", ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in found["files"].items())),
+        ("size", ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in stats["files"].items())),
     ]
 
 

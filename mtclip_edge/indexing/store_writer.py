@@ -67,18 +67,18 @@ def insert(db: sqlite3.Connection, studies: Iterable[Study], films: Iterable[tup
     for study in studies:
         assert study.label in LABELS, study.label
         if study.report_id:
-            found = db.execute("SELECT row, text FROM report WHERE report_id = ?", (study.report_id,)).fetchone()
-            if found is None:
-                found = (reports, study.text)
+            report = db.execute("SELECT row, text FROM report WHERE report_id = ?", (study.report_id,)).fetchone()
+            if report is None:
+                report = (reports, study.text)
                 values = (reports, study.report_id, study.text, study.findings, study.impression, "unknown", 0, 0, 0)
                 db.execute("INSERT INTO report VALUES (?,?,?,?,?,?,?,?,?)", values)
                 reports += 1
-            db.execute(f"UPDATE report SET {study.label} = {study.label} + 1 WHERE row = ?", found[:1])
-            touched.add(found[0])
-        _insert_study(db, study, found if study.report_id else None)
+            db.execute(f"UPDATE report SET {study.label} = {study.label} + 1 WHERE row = ?", report[:1])
+            touched.add(report[0])
+        _insert_study(db, study, report if study.report_id else None)
     db.executemany(f"UPDATE report SET label = {_LABEL} WHERE row = ?", [(row,) for row in touched])
-    (known,) = db.execute("SELECT count(*) FROM film").fetchone()
-    for row, (film, study) in enumerate(films, known):
+    (first,) = db.execute("SELECT count(*) FROM film").fetchone()
+    for row, (film, study) in enumerate(films, first):
         db.execute("INSERT INTO film VALUES (?,?,?,?)", (row, study.study_id, film.name, film.view))
 
 

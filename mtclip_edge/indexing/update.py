@@ -50,8 +50,8 @@ def merge(path: Path, other: Path, *, progress: Progress = silent, say: Say = si
     theirs = Bundle.open(other)
     with changing(path, progress) as (bundle, change):
         if theirs.model.model_id != bundle.model.model_id:
-            found, expected = theirs.model.model_id, bundle.model.model_id
-            raise ArtefactIncompatible(f"{other}: made with another model", f"expected {expected[:23]}…, found {found[:23]}…")
+            theirs_id, expected = theirs.model.model_id, bundle.model.model_id
+            raise ArtefactIncompatible(f"{other}: made with another model", f"expected {expected[:23]}…, found {theirs_id[:23]}…")
         old, source = IndexFiles.of(bundle), IndexFiles.of(theirs)
         new = _new(bundle, old, stored_studies(source.store), say)
         if not new:
@@ -127,15 +127,15 @@ def rebuild_index(path: Path, *, progress: Progress = silent, say: Say = silent)
     Errors: NotABundle, ArtefactDamaged, Refused (another writer).
     """
     with changing(path, progress) as (bundle, change):
-        about = bundle.index
-        store = extend_store(change.file("store"), bundle.file(about.store), (), ())
+        record_before = bundle.index
+        store = extend_store(change.file("store"), bundle.file(record_before.store), (), ())
         write_terms(change.file("terms"), store)
-        vectors = open_vectors(bundle, bundle.file(about.vectors))
-        reports, films = vectors[: about.reports], vectors[about.reports :]
+        vectors = open_vectors(bundle, bundle.file(record_before.vectors))
+        reports, films = vectors[: record_before.reports], vectors[record_before.reports :]
         write_vectors(change.file("vectors"), vectors.shape[1], [reports], [films])
         hnsw = build_graph(change.file("graph"), reports, recall_queries(reports, films), change.progress)
         say(_recall_line(hnsw))
-        return publish(bundle, change, record(change, about.reports, about.films, about.studies, hnsw))
+        return publish(bundle, change, record(change, record_before.reports, record_before.films, record_before.studies, hnsw))
 
 
 def _recall_line(hnsw: HnswRecord | None) -> str:
@@ -150,20 +150,20 @@ def _new(bundle: Bundle, old: IndexFiles, studies: Iterable[Study], say: Say) ->
     wanted = [study for study in studies if study.report_id]
     if len(wanted) < len(studies):
         say(f"{len(studies) - len(wanted)} studies without a report are left out: there is nothing to find of them")
-    known: dict[str, tuple[str | None, str]] = {}
+    held: dict[str, tuple[str | None, str]] = {}
     with ReportStore(old.store, bundle.model.model_id) as store:
         for start in range(0, len(wanted), _ASKED_AT_ONCE):
-            known |= store.known(study.study_id for study in wanted[start : start + _ASKED_AT_ONCE])
-    other = [s.study_id for s in wanted if s.study_id in known and known[s.study_id] != (s.report_id, s.patient_id)]
+            held |= store.known(study.study_id for study in wanted[start : start + _ASKED_AT_ONCE])
+    other = [s.study_id for s in wanted if s.study_id in held and held[s.study_id] != (s.report_id, s.patient_id)]
     if other:
         raise Refused(
             f"{bundle.path}: {len(other)} of these studies are there with another report or patient: {', '.join(other[:3])}",
             "nothing was added",
             f"mtclip index remove {bundle.path} --study {other[0]}",
         )
-    if known:
-        say(f"{len(known)} of {len(wanted)} studies are there already")
-    return sorted((s for s in wanted if s.study_id not in known), key=lambda s: (s.report_id or "", s.study_id))
+    if held:
+        say(f"{len(held)} of {len(wanted)} studies are there already")
+    return sorted((s for s in wanted if s.study_id not in held), key=lambda s: (s.report_id or "", s.study_id))
 
 
 Vectors = tuple[np.ndarray, np.ndarray, list[tuple[Film, Study]]]
@@ -178,8 +178,8 @@ def _extended(
 ) -> Bundle:
     """Publish the old state and, after it, new studies; ``vectors_of`` gives the vectors of the new reports and films."""
     with ReportStore(old.store, bundle.model.model_id) as store:
-        known = store.row_of({study.report_id for study in new if study.report_id})
-    first = {study.report_id: study for study in reversed(new) if study.report_id not in known}
+        row_of = store.row_of({study.report_id for study in new if study.report_id})
+    first = {study.report_id: study for study in reversed(new) if study.report_id not in row_of}
     reports, films, kept = vectors_of([first[key] for key in sorted(first, key=str)], films_of(new))
     extend_store(change.file("store"), old.store, new, kept)
     write_terms(change.file("terms"), change.file("store"), old.terms)
@@ -191,12 +191,12 @@ def _extended(
     return publish(bundle, change, record(change, count, len(table) - count, bundle.index.studies + len(new), hnsw))
 
 
-def _grown(bundle: Bundle, change: Change, reports: np.ndarray, known: int, films: np.ndarray) -> HnswRecord | None:
+def _grown(bundle: Bundle, change: Change, reports: np.ndarray, held: int, films: np.ndarray) -> HnswRecord | None:
     """The graph with the new reports in it; built anew where the old one is missing or damaged."""
     before, queries = bundle.index.hnsw, recall_queries(reports, films)
     if before:
         try:
-            return grow_graph(change.file("graph"), bundle.file(before.file), before, reports, known, queries, change.progress)
+            return grow_graph(change.file("graph"), bundle.file(before.file), before, reports, held, queries, change.progress)
         except (ArtefactDamaged, RuntimeError):
             pass
     return build_graph(change.file("graph"), reports, queries, change.progress)
@@ -204,10 +204,10 @@ def _grown(bundle: Bundle, change: Change, reports: np.ndarray, known: int, film
 
 def _embed(embedder: Embedder, reports: Sequence[Study], films: Sequence[tuple[Film, Study]], say: Say) -> Vectors:
     texts = embedder.embed_texts([study.tower_text for study in reports])
-    found = embedder.embed_films([film.path for film, _ in films])
-    for problem in found.problems:
+    embedded = embedder.embed_films([film.path for film, _ in films])
+    for problem in embedded.problems:
         say(f"left out: {problem}")
-    return texts, found.vectors, [films[row] for row in found.read]
+    return texts, embedded.vectors, [films[row] for row in embedded.read]
 
 
 def _copied(store: ReportStore, source: IndexFiles, reports: Sequence[Study], films: Sequence[tuple[Film, Study]]) -> Vectors:

@@ -50,9 +50,9 @@ class IndexFiles:
     @classmethod
     def of(cls, bundle: Bundle) -> "IndexFiles":
         """Errors: ArtefactDamaged, ArtefactIncompatible."""
-        about = bundle.index
-        terms = bundle.file(about.terms) if about.terms else None
-        return cls(bundle.file(about.store), terms, open_vectors(bundle, bundle.file(about.vectors)), about.reports)
+        record = bundle.index
+        terms = bundle.file(record.terms) if record.terms else None
+        return cls(bundle.file(record.store), terms, open_vectors(bundle, bundle.file(record.vectors)), record.reports)
 
     @property
     def report_vectors(self) -> np.ndarray:

@@ -40,8 +40,8 @@ class FilmEncoder:
     def encode(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """float32 [films, 3, size, size] to unit vectors float32 [films, dim] and abnormal logits float32 [films]."""
         parts = np.split(pixels, len(pixels)) if self.row_by_row else [pixels]
-        found = [self.session.run([FILM_EMBEDDING, ABNORMAL_LOGIT], {PIXELS: part}) for part in parts]
-        return np.concatenate([vectors for vectors, _ in found]), np.concatenate([logits for _, logits in found])
+        outputs = [self.session.run([FILM_EMBEDDING, ABNORMAL_LOGIT], {PIXELS: part}) for part in parts]
+        return np.concatenate([vectors for vectors, _ in outputs]), np.concatenate([logits for _, logits in outputs])
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """One film, float32 [3, size, size], to the tower's features by place, float32 in the layout of ``places.Places``."""
@@ -125,8 +125,8 @@ def open_text_encoder(bundle: Bundle, device: Device, requested: str = "auto") -
             hint="export the run without --no-text",
         )
     precision = choose_precision(packed, requested if requested in packed else "auto", device.used)
-    about = bundle.model.tokenizer
-    tokenizer = Tokenizer.of(bundle.file(about.file), about)
+    record = bundle.model.tokenizer
+    tokenizer = Tokenizer.of(bundle.file(record.file), record)
     return TextEncoder.load(bundle.graph("text", precision.name), tokenizer, device, precision.name), precision
 
 

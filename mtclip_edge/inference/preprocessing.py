@@ -43,8 +43,8 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS or self.geometry not in GEOMETRIES or self.render not in RENDERS:
-            asked = f"{self.interpolation}/{self.geometry}/{self.render}"
-            raise ArtefactIncompatible(f"preprocessing {asked} is not known to this version")
+            choice = f"{self.interpolation}/{self.geometry}/{self.render}"
+            raise ArtefactIncompatible(f"preprocessing {choice} is not known to this version")
         if self.size < 1 or (self.via and self.via < self.size) or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ArtefactIncompatible(f"preprocessing makes no sense: {self}")
 

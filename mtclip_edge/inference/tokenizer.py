@@ -32,9 +32,9 @@ class Tokenizer:
         return TokenizerRecord(file, self.context_length, self.pad_id, self.fixed_length)
 
     @classmethod
-    def of(cls, path: Path, about: TokenizerRecord) -> "Tokenizer":
+    def of(cls, path: Path, record: TokenizerRecord) -> "Tokenizer":
         """A bundle's tokenizer, by the manifest's entry."""
-        return cls.load(path, about.context_length, about.pad_id, about.fixed_length)
+        return cls.load(path, record.context_length, record.pad_id, record.fixed_length)
 
     @classmethod
     def load(cls, path: Path, context_length: int, pad_id: int, fixed_length: bool = False) -> "Tokenizer":

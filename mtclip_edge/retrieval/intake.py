@@ -62,10 +62,10 @@ class Intake:
 
     def read(self, film: str | FilmSource, name: str) -> DecodedFilm:
         """A film, rendered as it is asked for. Errors: FilmUnreadable."""
-        found = read_film(_source(film, name), name, self._render)
-        if found.kind == "dicom" and self._render != self._own:
-            found = replace(found, notes=(*found.notes, f"rendered by {self._render}; the bundle's own films are by {self._own}"))
-        return self._admission.turned(found)
+        decoded = read_film(_source(film, name), name, self._render)
+        if decoded.kind == "dicom" and self._render != self._own:
+            decoded = replace(decoded, notes=(*decoded.notes, f"rendered by {self._render}; the bundle's own films are by {self._own}"))
+        return self._admission.turned(decoded)
 
     def see(self, films: Iterable[Named]) -> Iterator[EmbeddedFilm | MtclipError]:
         """Films in order, each embedded and judged; an error stands where a film cannot be read.

@@ -62,28 +62,28 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
     Errors: ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, Refused, ExtraMissing.
     """
     started = time.perf_counter()
-    about, match = bundle.index, options.filters.match
+    record, match = bundle.index, options.filters.match
     fusion = choose_fusion(options.fuse, bundle.model.fuse)
     with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
         graph = pool.submit(bundle.graph, "image", likely_precision(bundle, options.precision, options.device))
-        store = pool.submit(bundle.file, about.store)
-        vectors = pool.submit(bundle.file, about.vectors)
+        store = pool.submit(bundle.file, record.store)
+        vectors = pool.submit(bundle.file, record.vectors)
         wanted = choose_index_search(bundle, options.exact, options.queries)
-        graph_read = about.hnsw and not options.exact and (wanted.used == "hnsw" or compares_all(bundle))
-        hnsw = pool.submit(bundle.file, about.hnsw.file) if graph_read and about.hnsw else None
-        terms = pool.submit(bundle.file, about.terms) if match is not None and about.terms else None
+        graph_read = record.hnsw and not options.exact and (wanted.used == "hnsw" or compares_all(bundle))
+        hnsw = pool.submit(bundle.file, record.hnsw.file) if graph_read and record.hnsw else None
+        terms = pool.submit(bundle.file, record.terms) if match is not None and record.terms else None
         gate = pool.submit(open_film_gate, bundle)
         chosen = choose(options.device)  # imports onnxruntime
         graph.result()
         pool.submit(read.ready)  # onnxruntime lets go of the interpreter while it prepares the graph
         searching = pool.submit(lambda: open_index(bundle, vectors.result(), hnsw, wanted))
         films, used = open_film_encoder(bundle, chosen, options.precision)
-        found = searching.result()
+        opened_index = searching.result()
         reports = ReportStore(store.result(), bundle.model.model_id)
         passing = reports.allowed(options.filters, terms.result() if terms else None) if options.filters else None
         admission = Admission(gate.result(), options.force, options.invert)
     load_ms = 1000 * (time.perf_counter() - started)
-    return Opened(bundle, options, films, used, reports, found, fusion, passing, admission, load_ms)
+    return Opened(bundle, options, films, used, reports, opened_index, fusion, passing, admission, load_ms)
 
 
 def open_film_gate(bundle: Bundle) -> FilmGate | None:

@@ -36,8 +36,8 @@ class Input:
     ids: Ids | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        found = {"kind": self.kind, "verdict": self.verdict, "reasons": list(self.reasons)}
-        return found if self.ids is None else {**found, "ids": asdict(self.ids)}
+        values = {"kind": self.kind, "verdict": self.verdict, "reasons": list(self.reasons)}
+        return values if self.ids is None else {**values, "ids": asdict(self.ids)}
 
 
 @dataclass(frozen=True)

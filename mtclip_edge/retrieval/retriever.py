@@ -272,8 +272,8 @@ class Retriever:
 
     def _text_encoder(self) -> tuple[TextEncoder, Precision]:
         if self._text is None:
-            asked = self.precision if self._precision.why == ASKED else "auto"
-            self._text = open_text_encoder(self.bundle, choose(self.device.used), asked)
+            precision = self.precision if self._precision.why == ASKED else "auto"
+            self._text = open_text_encoder(self.bundle, choose(self.device.used), precision)
         return self._text
 
 

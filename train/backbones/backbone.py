@@ -143,11 +143,11 @@ def _check_files(path: Path, card: dict[str, Any]) -> None:
     for name, expected in card.get("files", {}).items():
         if expected == card.get("weights_sha256") and (path / name).is_file():
             continue  # hashed where they are read
-        found = sha256(path / name) if (path / name).is_file() else "missing"
-        if found != expected:
+        digest = sha256(path / name) if (path / name).is_file() else "missing"
+        if digest != expected:
             raise BackboneUnusable(
                 f"{path}: {name} is damaged or changed",
-                f"expected SHA-256 {expected[:16]}…, found {found[:16]}",
+                f"expected SHA-256 {expected[:16]}…, found {digest[:16]}",
                 "pull it again, or delete backbone.json if the change is meant",
             )
 
@@ -166,8 +166,8 @@ def _check_golden(path: Path, card: dict[str, Any], parts: Parts) -> tuple[str, 
     if "golden" not in card:
         # The folder that compact is assembled in holds what its packages' hashes, and numbers in our code, say.
         return () if card else (f"{path.name}: no golden embeddings (mtclip pull stores them): its preprocessing is taken on trust",)
-    found = golden.embed(path, parts.film_tower, parts.text_tower, parts.preprocessing, parts.tokenizer)
-    golden.compare(path, found, card["golden"])
+    embedded = golden.embed(path, parts.film_tower, parts.text_tower, parts.preprocessing, parts.tokenizer)
+    golden.compare(path, embedded, card["golden"])
     return ()
 
 

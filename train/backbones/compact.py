@@ -124,7 +124,7 @@ def _package(name: str) -> Path:
 
 
 def _checked(path: Path, name: str) -> Path:
-    found = sha256(path) if path.is_file() else "missing"
-    if found != SHA256[name]:
-        raise BackboneUnusable(f"{path}: not the published weights", f"expected SHA-256 {SHA256[name][:16]}…, found {found[:16]}")
+    digest = sha256(path) if path.is_file() else "missing"
+    if digest != SHA256[name]:
+        raise BackboneUnusable(f"{path}: not the published weights", f"expected SHA-256 {SHA256[name][:16]}…, found {digest[:16]}")
     return path

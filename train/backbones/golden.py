@@ -40,14 +40,14 @@ def embed(
     return {"films": film_tower(torch.from_numpy(pixels)).numpy(), "texts": text_tower(torch.from_numpy(tokenizer(list(TEXTS)))).numpy()}
 
 
-def stored(found: dict[str, Any]) -> dict[str, Any]:
+def stored(outputs: dict[str, Any]) -> dict[str, Any]:
     """As ``backbone.json`` holds them: seven digits, which is what fp32 has."""
-    return {name: [[float(f"{value:.7g}") for value in row] for row in rows] for name, rows in found.items()}
+    return {name: [[float(f"{value:.7g}") for value in row] for row in rows] for name, rows in outputs.items()}
 
 
-def compare(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+def compare(path: Path, outputs: dict[str, Any], expected: dict[str, Any]) -> None:
     """Errors: BackboneUnusable, in one line that says which tower."""
-    for name, rows in found.items():
+    for name, rows in outputs.items():
         then = np.asarray(expected[name], np.float64)
         far = (
             float("inf") if then.shape != rows.shape else float((np.linalg.norm(rows - then, axis=1) / np.linalg.norm(then, axis=1)).max())

@@ -52,10 +52,10 @@ def look_up(model_id: str, revision: str | None = None) -> Repository:
     if not _ID.fullmatch(model_id):
         raise BackboneUnusable(f"{model_id}: not a model's name", "expected OWNER/NAME")
     with _asking(model_id):
-        found = HfApi(endpoint=_endpoint()).model_info(model_id, revision=revision, files_metadata=True, timeout=30)
+        remote_info = HfApi(endpoint=_endpoint()).model_info(model_id, revision=revision, files_metadata=True, timeout=30)
     # Only plain names: nothing of a listing may lead out of our folder.
-    files = {s.rfilename: _remote(s) for s in found.siblings or () if re.fullmatch(r"[\w.-]*\w[\w.-]*", s.rfilename)}
-    return Repository(model_id, str(found.sha), bool(getattr(found, "gated", False)), files)
+    files = {s.rfilename: _remote(s) for s in remote_info.siblings or () if re.fullmatch(r"[\w.-]*\w[\w.-]*", s.rfilename)}
+    return Repository(model_id, str(remote_info.sha), bool(getattr(remote_info, "gated", False)), files)
 
 
 def _remote(sibling: Any) -> Remote:

@@ -101,7 +101,7 @@ def _build(path: Path, kind: str, weights: Path) -> Any:
     model_class: Any = {"clip": CLIPModel, "siglip": SiglipModel}[kind]
     try:
         with quiet():
-            model, found = model_class.from_pretrained(
+            model, loading = model_class.from_pretrained(
                 None,
                 config=model_class.config_class.from_pretrained(path, local_files_only=True),
                 state_dict=load_file(weights),
@@ -112,7 +112,7 @@ def _build(path: Path, kind: str, weights: Path) -> Any:
     except (RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
         raise BackboneUnusable(f"{path}: transformers cannot build this model", " ".join(str(error).split())[:300]) from None
     # transformers would draw what is missing at random and only warn.
-    if wrong := [*found["missing_keys"], *(key for key, *_ in found.get("mismatched_keys", ()))]:
+    if wrong := [*loading["missing_keys"], *(key for key, *_ in loading.get("mismatched_keys", ()))]:
         raise BackboneUnusable(
             f"{path}: the weights are another model's", f"{len(wrong)} tensors are missing or of another shape, {min(wrong)} first"
         )

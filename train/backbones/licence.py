@@ -38,12 +38,12 @@ class Licence:
 
 def of_card(readme: Path, model_id: str = "", gated: bool = False) -> Licence:
     """The licence that a model card's front matter names. A card that cannot be read states nothing."""
-    about = _front_matter(readme)
-    name = about.get("license")
+    front_matter = _front_matter(readme)
+    name = front_matter.get("license")
     name = ", ".join(map(str, name)) if isinstance(name, list) else name
-    if name in (None, "other", "unknown") and (given := about.get("license_name")):
+    if name in (None, "other", "unknown") and (given := front_matter.get("license_name")):
         name = f"other ({given})"
-    terms = [TERMS.get(model_id), about.get("license_link"), "gated: its publisher's terms must be accepted" if gated else None]
+    terms = [TERMS.get(model_id), front_matter.get("license_link"), "gated: its publisher's terms must be accepted" if gated else None]
     return Licence(_short(name), _short("; ".join(str(term) for term in terms if term)))
 
 

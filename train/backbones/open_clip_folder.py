@@ -136,11 +136,11 @@ def _tokenizer_file(path: Path, config: dict[str, Any], model: Any) -> Path:
     """The folder's own tokenizer, cleaning as the model's own does; a tower of CLIP's own kind that names none means CLIP's."""
     file, text = path / "tokenizer.json", config["model_cfg"]["text_cfg"]
     named = text.get("hf_tokenizer_name")
-    asked = {**(text.get("tokenizer_kwargs") or {}), **({"tokenizer_mode": mode} if (mode := text.get("tokenizer_mode")) else {})}
+    keywords = {**(text.get("tokenizer_kwargs") or {}), **({"tokenizer_mode": mode} if (mode := text.get("tokenizer_mode")) else {})}
     # A BERT's normalizer has its own cleaning; CLIP's tokenizer.json, as we write it, too.
-    clean = asked.pop("clean", "whitespace" if named and _own_kind(model) else None)
-    if asked:
-        raise BackboneUnusable(f"{path / CONFIG}: a tokenizer with {', '.join(asked)} cannot be done here")
+    clean = keywords.pop("clean", "whitespace" if named and _own_kind(model) else None)
+    if keywords:
+        raise BackboneUnusable(f"{path / CONFIG}: a tokenizer with {', '.join(keywords)} cannot be done here")
     if not file.is_file():
         if not _own_kind(model) or named:
             raise BackboneUnusable(f"{path}: no tokenizer.json", hint="save the tower's tokenizer into that folder")

@@ -61,9 +61,9 @@ class Fetching:
 
     def take(self, repository: Repository, name: str) -> Path:
         """A file of a repository into the folder."""
-        found = fetch(repository, name, self.downloads, self.progress)
+        fetched = fetch(repository, name, self.downloads, self.progress)
         self.commits[repository.id] = repository.commit
-        return Path(shutil.copyfile(found, self.folder / name))
+        return Path(shutil.copyfile(fetched, self.folder / name))
 
     def take_any(self, repository: Repository, names: Iterable[str]) -> None:
         for name in names:
@@ -75,14 +75,14 @@ class Fetching:
         name = next((name for name in names if name in repository.files), None)
         if name is None:
             raise BackboneUnusable(f"{repository.id}: no weights", f"expected one of {', '.join(names)}")
-        found = fetch(repository, name, self.downloads, self.progress)
+        fetched = fetch(repository, name, self.downloads, self.progress)
         self.commits[repository.id] = repository.commit
-        self.published[name] = sha256(found)
+        self.published[name] = sha256(fetched)
         self.say(f"{name}: SHA-256 {self.published[name]}")
         if name.endswith(".safetensors"):
-            shutil.copyfile(found, self.folder / target)
+            shutil.copyfile(fetched, self.folder / target)
         else:
-            convert(found, self.folder / target)
+            convert(fetched, self.folder / target)
 
 
 def pull(name: str, out: Path, *, say: Say = silent, progress: Progress = silent) -> Path:
@@ -140,9 +140,9 @@ def resolve(name: str) -> Source:
     model, _, tag = wanted.partition(":")
     tags = open_clip.list_pretrained_tags_by_model(model)
     if not tags:
-        known = ", ".join(["compact", *NAMES])
+        names = ", ".join(["compact", *NAMES])
         raise BackboneUnusable(
-            f"backbone {name!r} is not known", f"expected {known}, an open_clip name or a hub id", "see: mtclip pull --help"
+            f"backbone {name!r} is not known", f"expected {names}, an open_clip name or a hub id", "see: mtclip pull --help"
         )
     if not tag and len(tags) > 1:
         raise BackboneUnusable(f"{model}: has several weights", f"expected {model}: and one of {', '.join(tags)}"[:300])
@@ -192,19 +192,19 @@ def _open_clip(source: Source, repository: Repository, fetching: Fetching) -> No
 
 def _open_clip_config(source: Source, repository: Repository, fetching: Fetching) -> dict[str, Any]:
     """The repository's, or the registry's, with every number of its preprocessing written out."""
-    known = source.registered
+    registered = source.registered
     if open_clip_folder.CONFIG in repository.files:
         fetching.take(repository, open_clip_folder.CONFIG)
         config = open_clip_folder.read_config(fetching.folder)
     else:
-        config = {"model_cfg": known["model_cfg"], "preprocess_cfg": {}}
+        config = {"model_cfg": registered["model_cfg"], "preprocess_cfg": {}}
     for name in ("mean", "std", "interpolation", "resize_mode"):
-        if known.get(name) is not None:
-            config["preprocess_cfg"].setdefault(name, known[name])
+        if registered.get(name) is not None:
+            config["preprocess_cfg"].setdefault(name, registered[name])
     shape = open_clip_folder.preprocessing(fetching.folder, config)
     for name, value in (("mean", list(shape.mean)), ("std", list(shape.std)), ("interpolation", shape.interpolation)):
         config["preprocess_cfg"].setdefault(name, value)
-    if known.get("quick_gelu"):  # weights trained with it give other embeddings without
+    if registered.get("quick_gelu"):  # weights trained with it give other embeddings without
         config["model_cfg"]["quick_gelu"] = True
     return config
 
@@ -240,9 +240,9 @@ def _finish(folder: Path, card: dict[str, Any]) -> None:
     """Load what was made, as a later run will; store what its towers give, and every file's hash. Errors: BackboneUnusable."""
     golden.draw(folder)
     backbone = load_backbone(str(folder))
-    found = golden.embed(folder, backbone.film_tower, backbone.text_tower, backbone.preprocessing, backbone.tokenizer)
+    outputs = golden.embed(folder, backbone.film_tower, backbone.text_tower, backbone.preprocessing, backbone.tokenizer)
     files = {file.name: sha256(file) for file in sorted(folder.iterdir())}
-    card |= {"weights_sha256": backbone.weights_sha256, "files": files, "golden": golden.stored(found)}
+    card |= {"weights_sha256": backbone.weights_sha256, "files": files, "golden": golden.stored(outputs)}
     _write(folder / CARD, card)
     for file in folder.iterdir():
         _settle(file)
@@ -263,6 +263,6 @@ def _summary(out: Path) -> list[str]:
     card = read_json(out / CARD)
     licence = Licence(card["licence"], card["terms"])
     size = sum(file.stat().st_size for file in out.iterdir())
-    found = [f"{out}: {card['name']}, {size / 1e6:.0f} MB in {len(card['files']) + 1} files, weights SHA-256 {card['weights_sha256']}"]
-    found.append(f"licence: {licence.name or 'not stated'}" + (f"; {licence.terms}" if licence.terms else ""))
-    return found + ([f"note: {licence.restriction}"] if licence.restriction else [])
+    lines = [f"{out}: {card['name']}, {size / 1e6:.0f} MB in {len(card['files']) + 1} files, weights SHA-256 {card['weights_sha256']}"]
+    lines.append(f"licence: {licence.name or 'not stated'}" + (f"; {licence.terms}" if licence.terms else ""))
+    return lines + ([f"note: {licence.restriction}"] if licence.restriction else [])

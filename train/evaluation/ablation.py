@@ -57,31 +57,31 @@ def ablate(
     backbone, (device, _) = load_backbone(config.backbone), choose_device(config.device)
     studies = reading.split("train"), reading.split("validation"), of_split(reading, split)
     tables = [tabulate(backbone, Cases.of(some), progress, device) for some in studies]
-    known = frozenset(study.report_id for study in studies[0] if study.report_id)
+    seen_reports = frozenset(study.report_id for study in studies[0] if study.report_id)
     results = []
     for name, weights in VARIANTS.items():
         drawn = []
         for seed in range(seeds):
-            drawn.append(_one(replace(config, seed=seed, **weights), backbone, tables, known))
+            drawn.append(_one(replace(config, seed=seed, **weights), backbone, tables, seen_reports))
             say(f"{name}, seed {seed}")
         results.append(_averaged(name, drawn))
     return document(results, tables[2].cases, data, split, leaks=leaks)
 
 
-def _one(config: TrainConfig, backbone: Backbone, tables: Sequence[Table], known: frozenset[str]) -> list[Bootstrapped]:
+def _one(config: TrainConfig, backbone: Backbone, tables: Sequence[Table], seen_reports: frozenset[str]) -> list[Bootstrapped]:
     """One training and its figures on the third table."""
     train, validation, test = tables
     fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train, validation, test.label.device).run(None, False, silent)
     calibration = fitted.finish()
     film, logit, report = embed(fitted.space, test)
     embedded = ModelOutput(film, logit if config.bce else None, report, calibration, prefixes=fitted.shape.prefixes)
-    return Judged(test.cases, embedded, known).draw()
+    return Judged(test.cases, embedded, seen_reports).draw()
 
 
 def _averaged(name: str, runs: Sequence[Sequence[Bootstrapped]]) -> Result:
     """The mean over seeds of every figure; for every draw, the mean over seeds drawn with it."""
     keyed = [{(d.figure.name, d.figure.subset): d for d in run} for run in runs]
-    found = []
+    means = []
     for key, first in keyed[0].items():
         same = [run[key] for run in keyed if key in run]
         values = [d.figure.value for d in same if d.figure.value is not None]
@@ -89,8 +89,8 @@ def _averaged(name: str, runs: Sequence[Sequence[Bootstrapped]]) -> Result:
         seeds = np.random.default_rng(SEED).integers(len(same), size=table.shape)
         draws = np.take_along_axis(table, seeds, axis=0).mean(axis=0)
         low, high = interval(draws)
-        found.append(Bootstrapped(replace(first.figure, value=statistics.fmean(values) if values else None, low=low, high=high), draws))
-    return Result(name, "ablation", None, _spread(keyed), tuple(found))
+        means.append(Bootstrapped(replace(first.figure, value=statistics.fmean(values) if values else None, low=low, high=high), draws))
+    return Result(name, "ablation", None, _spread(keyed), tuple(means))
 
 
 def _spread(keyed: Sequence[dict[tuple[str, str], Bootstrapped]]) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def _spread(keyed: Sequence[dict[tuple[str, str], Bootstrapped]]) -> tuple[str, 
     notes = [f"mean of {len(keyed)} seeds"]
     for name in _SPREAD:
         values = [run[name, "all"].figure.value for run in keyed if (name, "all") in run]
-        known = [value for value in values if value is not None]
-        if len(known) > 1:
-            notes.append(f"{name}: standard deviation over seeds {statistics.stdev(known):.4f}")
+        computed = [value for value in values if value is not None]
+        if len(computed) > 1:
+            notes.append(f"{name}: standard deviation over seeds {statistics.stdev(computed):.4f}")
     return tuple(notes)

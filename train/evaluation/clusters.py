@@ -36,10 +36,10 @@ def silhouette(vectors: np.ndarray, label: np.ndarray) -> float | None:
 
     ``vectors`` float [n, dim], ``label`` int [n]; unknown ones are left out. None without both classes and three vectors.
     """
-    known = (label == 0) | (label == 1)
-    if known.sum() < 3 or len(np.unique(label[known])) < 2:
+    labelled = (label == 0) | (label == 1)
+    if labelled.sum() < 3 or len(np.unique(label[labelled])) < 2:
         return None
-    return float(silhouette_score(np.asarray(vectors, np.float64)[known], label[known], metric="cosine"))
+    return float(silhouette_score(np.asarray(vectors, np.float64)[labelled], label[labelled], metric="cosine"))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

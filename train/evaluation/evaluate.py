@@ -57,13 +57,13 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
         raise LeakFound("; ".join(leaks[:2]), "every figure would be too good", "mend the splits, or add --allow-leaks to see them marked")
     searched, named = _searched(request, studies, say)
     models = _models(request, studies, searched, say, progress)
-    known = frozenset(study.report_id for study in reading.split("train") if study.report_id)
-    results = [evaluate_model(model, known if request.split != "train" else frozenset()) for model in models]
-    found = document(results, models[0].cases, request.data, request.split, named, leaks)
+    seen_reports = frozenset(study.report_id for study in reading.split("train") if study.report_id)
+    results = [evaluate_model(model, seen_reports if request.split != "train" else frozenset()) for model in models]
+    judged = document(results, models[0].cases, request.data, request.split, named, leaks)
     if out := request.out or _beside(request):
         shown = next((model for model in models if model.kind != "backbone"), models[0])
-        _write(out, found, shown, say=say)
-    return found
+        _write(out, judged, shown, say=say)
+    return judged
 
 
 def ablation(request: EvaluationRequest, seeds: int, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
@@ -78,15 +78,15 @@ def ablation(request: EvaluationRequest, seeds: int, *, say: Say = silent, progr
     from .ablation import ablate
 
     config = TrainConfig(backbone=request.backbones[0] if request.backbones else "compact", device=request.device)
-    found = ablate(request.data, config, split=request.split, seeds=seeds, allow_leaks=request.allow_leaks, say=say, progress=progress)
+    judged = ablate(request.data, config, split=request.split, seeds=seeds, allow_leaks=request.allow_leaks, say=say, progress=progress)
     if request.out:
-        _write(request.out, found, say=say)
-    return found
+        _write(request.out, judged, say=say)
+    return judged
 
 
 def find_leaks(reading: Reading, studies: Sequence[Study], artefacts: Sequence[Path]) -> list[str]:
     """Leaks between the source's splits, and between what is evaluated and what each run was trained on."""
-    found = between_splits(reading)
+    leaks = between_splits(reading)
     for path in artefacts:
         if _is_run(path):
             from ..run import load_run
@@ -95,14 +95,14 @@ def find_leaks(reading: Reading, studies: Sequence[Study], artefacts: Sequence[P
                 trained = open_sources(load_run(path).sources).split("train")
             except SourceUnusable:
                 continue  # sources that are gone cannot be compared
-            found += with_training(studies, trained, str(path))
-    return list(dict.fromkeys(found))
+            leaks += with_training(studies, trained, str(path))
+    return list(dict.fromkeys(leaks))
 
 
-def _write(out: Path, found: dict[str, Any], model: Model | None = None, *, say: Say) -> None:
+def _write(out: Path, judged: dict[str, Any], model: Model | None = None, *, say: Say) -> None:
     """``metrics.json`` and ``report.html`` into a folder of the user's own; pictures and examples are those of one model."""
     private_dir(out)
-    write_bytes(out / METRICS, (dumps(found, 1) + "\n").encode())
+    write_bytes(out / METRICS, (dumps(judged, 1) + "\n").encode())
     pictures: Sequence[Picture] = ()
     if model and find_spec("matplotlib") and find_spec("sklearn"):
         from .pictures import pictures_of
@@ -110,7 +110,7 @@ def _write(out: Path, found: dict[str, Any], model: Model | None = None, *, say:
         pictures = pictures_of(model, say)
     elif model:
         say("report.html is without pictures: matplotlib or scikit-learn is not installed")
-    write_bytes(out / PAGE, page(found, pictures, examples_of(model) if model else ()).encode())
+    write_bytes(out / PAGE, page(judged, pictures, examples_of(model) if model else ()).encode())
     say(f"{out}: {METRICS} and {PAGE}")
 
 

@@ -24,12 +24,12 @@ def examples_of(model: Model) -> list[Example]:
         return []
     best = top_k(model.embedded.film @ report.T, HITS, cases.foreign | cases.own_report)
     order = np.random.default_rng(0).permutation(len(cases.films))
-    found: dict[str, list[Example]] = {"right": [], "wrong": []}
+    picked: dict[str, list[Example]] = {"right": [], "wrong": []}
     for row in order:
         verdict, why = _verdict(model, int(row), int(best[row, 0]))
-        if verdict and len(found[verdict]) < EACH:
-            found[verdict].append(_example(model, int(row), best[row], verdict, why))
-    return [*found["right"], *found["wrong"]]
+        if verdict and len(picked[verdict]) < EACH:
+            picked[verdict].append(_example(model, int(row), best[row], verdict, why))
+    return [*picked["right"], *picked["wrong"]]
 
 
 def _verdict(model: Model, row: int, first: int) -> tuple[str | None, str]:

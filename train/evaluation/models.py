@@ -97,8 +97,8 @@ def _before(
         return table.film.cpu().numpy(), table.text.cpu().numpy()
     paths = [film.path for film in table.cases.films]
     as_trained = replace(original, preprocessing=backbone.preprocessing)
-    found = film_features(as_trained, paths, progress, device)
-    return found.vectors[found.rows], table.text.cpu().numpy()
+    features = film_features(as_trained, paths, progress, device)
+    return features.vectors[features.rows], table.text.cpu().numpy()
 
 
 def _zero_shot_logit(backbone: Backbone, film: np.ndarray) -> np.ndarray:

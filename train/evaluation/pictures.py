@@ -19,27 +19,27 @@ FREQUENT = 5  # findings with a colour of their own
 
 def pictures_of(model: Model, say: Say) -> list[Picture]:
     """Whatever can be drawn of a model."""
-    found = []
+    pictures = []
     say("drawing: t-SNE of films and reports")
     clouds, sentence = _clouds(model)
     if clouds:
-        found.append(Picture("Normal and abnormal, before and after training", clusters(clouds), sentence))
+        pictures.append(Picture("Normal and abnormal, before and after training", clusters(clouds), sentence))
     if model.history:
-        found.append(
+        pictures.append(
             Picture("Training", loss_curves(model.history), "Losses of train, figures of validation; the line marks the epoch kept.")
         )
     if model.embedded.logit is not None:
         calibration = model.embedded.calibration
         after = calibration.probability(model.embedded.logit) if calibration else None
         text = "Share of abnormal films at each probability; on the diagonal a probability means what it says."
-        found.append(
+        pictures.append(
             Picture("Reliability of the abnormal head", reliability(model.cases.labels, sigmoid(model.embedded.logit), after), text)
         )
     decisions = Judged(model.cases, model.embedded).decisions
     if decisions:
         text = "The most trusted films first; the dotted line is a random order."
-        found.append(Picture("Risk and coverage", risk_coverage(decisions.curves(), decisions.bounds()[0]), text))
-    return found
+        pictures.append(Picture("Risk and coverage", risk_coverage(decisions.curves(), decisions.bounds()[0]), text))
+    return pictures
 
 
 def _clouds(model: Model) -> tuple[dict[str, Cloud], str]:

@@ -129,24 +129,24 @@ def reliability(label: np.ndarray, before: np.ndarray, after: np.ndarray | None)
     ``label`` int [films], unknown ones are left out; ``before`` and ``after`` float [films], probabilities before and after temperature
     scaling. The legend gives the expected calibration error of each.
     """
-    known = (label == 0) | (label == 1)
+    labelled = (label == 0) | (label == 1)
     every = [("before", before, _GREY, "s"), ("after temperature scaling", after, _BLUE, "o")]
-    drawn = [(name, values[known], colour, marker) for name, values, colour, marker in every if values is not None]
+    drawn = [(name, values[labelled], colour, marker) for name, values, colour, marker in every if values is not None]
     with style.context(_LOOK):
         figure = Figure(figsize=(4.4, 5.2), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         top.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
         for place, (name, values, colour, marker) in enumerate(drawn):
-            error = calibration_error(label[known], values, BINS)
+            error = calibration_error(label[labelled], values, BINS)
             shown = name if error is None else f"{name} (ECE {error:.3f})"
-            x, y, count = _bins(label[known], values)
+            x, y, count = _bins(label[labelled], values)
             top.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.2, label=shown)
             width = 0.8 / BINS / len(drawn)
             bottom.bar((np.arange(BINS) + 0.1) / BINS + place * width, count, width, align="edge", color=colour)
         top.set(ylabel="share abnormal", ylim=(-0.02, 1.02))
         bottom.set(ylabel="films", xlabel="probability of abnormal", xlim=(0, 1))
         bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        if known.any():
+        if labelled.any():
             top.legend(loc="upper left")
         else:
             _say(top, "no film has a label")
@@ -200,25 +200,25 @@ def _scatter(axes: Axes, name: str, points: np.ndarray, key: np.ndarray, kinds: 
 
 def _handles(kinds: Sequence[Kind], keys: Sequence[np.ndarray]) -> list[Line2D]:
     """What the legend shows: every kind that any panel has, with its counts."""
-    found = []
+    handles = []
     for kind in kinds:
         counts = [int((key == kind.key).sum()) for key in keys]
         if any(counts):
             shown = counts[:1] if len(set(counts)) == 1 else counts
             name = f"{_name(kind.name)} ({' / '.join(map(str, shown))})"
-            found.append(Line2D([], [], color=kind.colour, marker=kind.marker, markersize=4, linestyle="", label=name))
-    return found
+            handles.append(Line2D([], [], color=kind.colour, marker=kind.marker, markersize=4, linestyle="", label=name))
+    return handles
 
 
 def _series(history: Sequence[Mapping[str, Any]], *path: str) -> np.ndarray:
     """A value of every line by its path, float [epochs], NaN where a part of it is None or missing."""
-    found = np.full(len(history), np.nan)
+    series = np.full(len(history), np.nan)
     for i, line in enumerate(history):
         value: Any = line
         for name in path:
             value = value.get(name) if value is not None else None
-        found[i] = np.nan if value is None else value
-    return found
+        series[i] = np.nan if value is None else value
+    return series
 
 
 def _best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
