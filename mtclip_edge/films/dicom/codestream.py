@@ -6,6 +6,7 @@ from dataclasses import dataclass
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # SOFn, and JPEG-LS' own
 _ALONE = {0x01, 0xD8, *range(0xD0, 0xD8)}  # markers without a length
 _END = b"\xff\xd9"  # EOI of JPEG and EOC of JPEG 2000
+_ADOBE = 14  # bytes of Adobe's marker where it says what the colours are; a shorter one says nothing
 _HEAD = 1 << 12  # bytes of a JPEG 2000 stream that hold its size and coding style
 _SLACK = 64  # bytes that some writers leave behind the end
 _BOXES = b"\x00\x00\x00\x0cjP  "
@@ -80,7 +81,9 @@ def colours_unsaid(data: bytes) -> bool:
             at += 1
         elif marker in _FRAMES:
             return bytes(data[at + 10 + 3 * component] for component in range(3)) not in (b"\1\2\3", b"RGB")
-        elif data[at + 4 : at + 9] in (b"JFIF\0", b"Adobe"):
+        elif data[at + 4 : at + 9] == b"JFIF\0" or (
+            data[at + 4 : at + 9] == b"Adobe" and struct.unpack_from(">H", data, at + 2)[0] >= _ADOBE
+        ):
             return False
         else:
             at += 2 if marker in _ALONE else 2 + struct.unpack_from(">H", data, at + 2)[0]

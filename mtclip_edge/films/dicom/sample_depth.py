@@ -68,10 +68,13 @@ def numbers(raw: np.ndarray, bits: int, signed: bool) -> np.ndarray:
 
 def _overshot(raw: np.ndarray, width: int, stated: Stated) -> np.ndarray | None:
     """A lossy stream's values cut to the bits stored; None where they go too far beyond to be its ringing."""
-    values = numbers(raw, width, stated.signed).astype(np.int32)
     low = -(1 << (stated.bits - 1)) if stated.signed else 0
     high, slack = low + (1 << stated.bits) - 1, (1 << stated.bits) // _SLACK
-    return np.clip(values, low, high) if low - slack <= values.min() and values.max() <= high + slack else None
+    for signed in (stated.signed, True):  # what rings below zero comes out of an unsigned stream as its largest numbers
+        values = numbers(raw, width, signed).astype(np.int32)
+        if low - slack <= values.min() and values.max() <= high + slack:
+            return np.clip(values, low, high)
+    return None
 
 
 def _bits_above(raw: np.ndarray, width: int, stated: Stated) -> bool:
