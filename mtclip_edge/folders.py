@@ -1,6 +1,7 @@
 """Where things of this user lie: ``MTCLIP_HOME`` or the platform's own folders. Nothing is created by asking."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -29,3 +30,17 @@ def user_path(word: str | Path) -> Path:
         return path.expanduser()
     except RuntimeError:
         return path
+
+
+def spellings(name: str) -> Iterator[str]:
+    """A file's name as a table or list has it, then as this system may: ``/`` for ``\\``, letters with their accents in one or apart."""
+    yield name
+    from unicodedata import is_normalized, normalize
+
+    slashed = name.replace("\\", "/")
+    if slashed == name and name.isascii():
+        return
+    yield slashed
+    for form in ("NFC", "NFD"):
+        if not is_normalized(form, slashed):
+            yield normalize(form, slashed)

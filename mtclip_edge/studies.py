@@ -46,7 +46,10 @@ class Film:
 
 @dataclass(frozen=True)
 class Study:
-    """One examination of one patient: 0..n films, 0..1 report (at least one of the two), a label; ``date`` is YYYY-MM-DD or empty."""
+    """One examination of one patient: 0..n films, 0..1 report (at least one of the two), a label; ``date`` is YYYY-MM-DD or empty.
+
+    ``registries`` are the sets within which a patient id is one person, where that is not the source alone.
+    """
 
     study_id: str
     patient_id: str
@@ -60,6 +63,7 @@ class Study:
     source: str = ""
     date: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    registries: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def text(self) -> str:

@@ -108,7 +108,7 @@ def in_force(file: Path | None) -> dict[str, dict[str, Any]]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SourceUnusable(f"{file}: cannot be read ({error.strerror})") from None
     except ValueError as error:

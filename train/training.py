@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtclip_edge.errors import Refused, RunUnusable, SourceUnusable
+from mtclip_edge.errors import LeakFound, Refused, RunUnusable, SourceUnusable
 from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evaluation.leaks import between_tables
 from mtclip_edge.files import private_dir
 from mtclip_edge.notice import NOTICE, __version__
 from mtclip_edge.progress import Progress, Say, silent
@@ -34,6 +35,7 @@ def train(
     out: Path,
     *,
     resume: bool = False,
+    allow_bad_rows: bool = False,
     origins: dict[str, str] | None = None,
     say: Say = silent,
     progress: Progress = silent,
@@ -43,9 +45,7 @@ def train(
     if resume and (out / runs.RUN).is_file():
         return _finished(out, config, sources, say)
     started = time.perf_counter()
-    reading = open_sources(sources)
-    for line in reading.summary_lines():
-        say(line)
+    reading = read_sources(sources, allow_bad_rows, say)
     backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
     for note in backbone.notes:
         say(note)
@@ -88,6 +88,17 @@ def train(
     runs.write_run(out, record, fitted.best, fitted.best_tower)
     say(f"{out}: best epoch {fitted.best_epoch} of {len(fitted.history)}")
     return runs.load_run(out)
+
+
+def read_sources(sources: Sequence[str], allow_bad_rows: bool = False, say: Say = silent) -> Reading:
+    """All sources as one. Errors: SourceUnusable, for too many bad rows too; LeakFound for a patient in two splits of several tables."""
+    reading = open_sources(sources)
+    for line in reading.summary_lines():
+        say(line)
+    reading.refuse_bad_rows(allow_bad_rows)
+    if len(sources) > 1 and (leaks := between_tables(reading)):
+        raise LeakFound("; ".join(leaks[:2]), "what is fitted on validation would be too good", "mend the splits of the tables")
+    return reading
 
 
 def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) -> runs.Run:

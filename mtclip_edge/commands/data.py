@@ -14,6 +14,7 @@ def inspect(
     films: options.MostFilms = 3000,
     show: options.Show = False,
     abnormal: options.Abnormal = None,
+    map: options.Map = None,
     format: options.Format = "table",
 ) -> None:
     """Count what a source holds and look for what would spoil a training or give a patient away. No text is printed."""
@@ -21,10 +22,10 @@ def inspect(
     from ..display.progress_bars import ProgressBars
     from ..files import write_bytes
     from ..sources.inspection.inspection import inspect
-    from ..sources.source import with_abnormal
+    from ..sources.source import with_abnormal, with_map
 
     with ProgressBars() as bars:
-        document, thumbnails = inspect(with_abnormal(source, abnormal), films=films, show=show, progress=bars)
+        document, thumbnails = inspect(with_map(with_abnormal(source, abnormal), map), films=films, show=show, progress=bars)
         if html:
             write_bytes(html, page(document, thumbnails).encode())
             bars.say(f"{html}: as private as the films it shows")
@@ -36,13 +37,14 @@ def export(
     source: options.Source,
     to: options.ManifestOut,
     abnormal: options.Abnormal = None,
+    map: options.Map = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write a source as a manifest, a row for each film; films stay where they are. Read back, it is the same studies."""
     from ..display.progress_bars import ProgressBars
     from ..sources.manifest_writer import export_manifest
-    from ..sources.source import with_abnormal
+    from ..sources.source import with_abnormal, with_map
 
     with ProgressBars() as bars:
-        for line in export_manifest(with_abnormal(source, abnormal), to, overwrite=overwrite, progress=bars):
+        for line in export_manifest(with_map(with_abnormal(source, abnormal), map), to, overwrite=overwrite, progress=bars):
             bars.say(line)

@@ -9,7 +9,7 @@ from ..errors import FilmUnreadable, MtclipError, NoFilms, WrongOption
 from ..films.file_types import HEAD, head_of, is_dicom, is_directory, is_zip
 from ..films.film import FilmSource
 from ..films.read import looks_like_film
-from ..folders import user_path
+from ..folders import spellings, user_path
 
 Named = tuple[str, FilmSource | MtclipError]  # the name to show; the path, the bytes, how to read them, or why there is no film
 
@@ -38,6 +38,7 @@ def _found(word: str, recursive: bool) -> list[Named]:
         return [(word, FilmUnreadable("'': an empty file name"))]
     path = user_path(word)
     try:
+        path = next((here for spelling in spellings(word) if (here := user_path(spelling)).exists()), path)
         if path.is_dir():
             return _folder(path, recursive)
         if not path.exists() and glob.has_magic(word):
@@ -89,15 +90,20 @@ def _folder(folder: Path, recursive: bool) -> list[Named]:
 
 def _listed(source: str) -> list[str]:
     try:
-        text = sys.stdin.read() if source == "-" else user_path(source).read_text(encoding="utf-8")
+        text = sys.stdin.read() if source == "-" else _decoded(user_path(source).read_bytes())
     except OSError as error:
         raise NoFilms(f"{source}: the list of files cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise NoFilms(f"{source}: the list of files is not UTF-8") from None
-    names = [line for line in text.splitlines() if line]
+    names = [line for line in text.removeprefix("\ufeff").splitlines() if line]
     if not names:
         raise NoFilms(f"{source}: the list of files is empty")
     return names
+
+
+def _decoded(data: bytes) -> str:
+    """UTF-8, or UTF-16 where a list begins with its mark, as a Windows shell writes it."""
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
 
 
 def without_dicom(films: Iterable[Named]) -> list[Named]:

@@ -1,6 +1,7 @@
 """``mtclip index``: the searchable part of a bundle, made, changed, counted and written as Parquet."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +20,33 @@ app = typer.Typer(help="The searchable part of a bundle: its reports, vectors an
 
 
 @app.command(epilog="Example: mtclip index build bundle manifest:reports.csv")
-def build(bundle: options.TextBundle, source: options.NewReports, split: options.Split = "all", device: options.Device = "auto") -> None:
+def build(
+    bundle: options.TextBundle,
+    source: options.NewReports,
+    split: options.Split = "all",
+    map: options.Map = None,
+    allow_bad_rows: options.AllowBadRows = False,
+    device: options.Device = "auto",
+) -> None:
     """Replace a bundle's reports by those of a source, embedded by the bundle's own text tower."""
     from ..indexing.build import rebuild
 
-    _embedded(rebuild, bundle, source, split, device)
+    _embedded(rebuild, bundle, Wanted(source, split, tuple(map or ()), allow_bad_rows), device)
 
 
 @app.command(epilog="Example: mtclip index add bundle manifest:march.csv")
-def add(bundle: options.TextBundle, source: options.MoreReports, split: options.Split = "all", device: options.Device = "auto") -> None:
+def add(
+    bundle: options.TextBundle,
+    source: options.MoreReports,
+    split: options.Split = "all",
+    map: options.Map = None,
+    allow_bad_rows: options.AllowBadRows = False,
+    device: options.Device = "auto",
+) -> None:
     """Add a source's reports and films. What is there already stays; a killed one goes on where it was when run again."""
     from ..indexing.update import add
 
-    _embedded(add, bundle, source, split, device)
+    _embedded(add, bundle, Wanted(source, split, tuple(map or ()), allow_bad_rows), device)
 
 
 @app.command(epilog="Example: mtclip index remove bundle --patient 4711")
@@ -95,22 +110,35 @@ def export(bundle: options.Bundle, to: options.ParquetOut) -> None:
         say(line)
 
 
-def _embedded(change: "Callable[..., Bundle]", bundle: Path, source: str, split: str, device: str) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """Which studies of which source are to be embedded, as the options of those names say."""
+
+    source: str
+    split: str
+    map: tuple[str, ...]
+    allow_bad_rows: bool
+
+
+def _embedded(change: "Callable[..., Bundle]", bundle: Path, wanted: Wanted, device: str) -> None:
     """A change that embeds the studies of a source."""
-    _change(bundle, lambda bars: change(bundle, _studies(source, split, bars), device=device, progress=bars, say=bars.say))
+    _change(bundle, lambda bars: change(bundle, _studies(wanted, bars), device=device, progress=bars, say=bars.say))
 
 
-def _studies(source: str, split: str, bars: "ProgressBars") -> "Sequence[Study]":
+def _studies(wanted: Wanted, bars: "ProgressBars") -> "Sequence[Study]":
     """The studies of a source; what could not be read is said, and that patients' texts will be in the bundle."""
     from ..sources.privacy import warning
-    from ..sources.source import open_source
+    from ..sources.source import open_source, with_map
     from ..studies import SPLITS
 
-    if split not in (*SPLITS, "all"):
-        raise not_among("split", split, (*SPLITS, "all"))
-    reading = open_source(source)
-    studies = reading.studies if split == "all" else reading.split(split)
-    for line in [*reading.summary_lines(), *warning(studies)]:
+    if wanted.split not in (*SPLITS, "all"):
+        raise not_among("split", wanted.split, (*SPLITS, "all"))
+    reading = open_source(with_map(wanted.source, wanted.map))
+    studies = reading.studies if wanted.split == "all" else reading.split(wanted.split)
+    for line in reading.summary_lines():
+        bars.say(line)
+    reading.refuse_bad_rows(wanted.allow_bad_rows)
+    for line in warning(studies):
         bars.say(line)
     return studies
 

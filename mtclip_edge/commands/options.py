@@ -21,6 +21,9 @@ Bundle = Annotated[Path, Argument(help="The bundle.")]
 BundleOrDemo = Annotated[Path, Argument(help="A bundle, or demo.")]
 Device = Annotated[str, Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")]
 Split = Annotated[str, Option(help="train, validation, test or all.")]
+_MAP = "A column or value by our name: StudyUID=study_id, label:sick=abnormal. May repeat."
+Map = Annotated[list[str] | None, Option(metavar="THEIRS=OURS", help=_MAP)]
+AllowBadRows = Annotated[bool, Option("--allow-bad-rows", help="Go on where more than 5 % of the rows are bad.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace a file that is there.")]
 
 # train

@@ -1,6 +1,7 @@
 """``mtclip train``: settings from options, variables and a file into one training."""
 
 from pathlib import Path
+from typing import Any
 
 from . import options
 
@@ -21,6 +22,8 @@ def train(
     clip: options.Clip = None,
     dim: options.Dim = None,
     abnormal: options.TrainAbnormal = None,
+    map: options.Map = None,
+    allow_bad_rows: options.AllowBadRows = False,
     resume: options.Resume = False,
     device: options.TrainDevice = None,
 ) -> None:
@@ -29,13 +32,14 @@ def train(
 
     need_torch()
     from ..display.progress_bars import ProgressBars
-    from ..sources.source import with_abnormal
+    from ..sources.source import with_abnormal, with_map
     from ..train import training
     from ..train.settings import resolve
 
     given = {"backbone": backbone, "epochs": epochs, "seed": seed, "lr": lr, "batch_size": batch_size, "bce": bce}
     given |= {"supcon": supcon, "clip": clip, "dim": dim, "device": device, "unfreeze": unfreeze, "size": size}
     settings, origins = resolve(given, config)
-    sources = [with_abnormal(source, abnormal) for source in data]
+    sources = [with_map(with_abnormal(source, abnormal), map) for source in data]
     with ProgressBars() as bars:
-        training.train(settings, sources, out, resume=resume, origins=origins, say=bars.say, progress=bars)
+        how: dict[str, Any] = {"resume": resume, "allow_bad_rows": allow_bad_rows, "origins": origins}
+        training.train(settings, sources, out, **how, say=bars.say, progress=bars)

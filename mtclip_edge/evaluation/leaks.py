@@ -23,12 +23,37 @@ def with_training(evaluated: Sequence[Study], trained: Sequence[Study], run: str
     return _shared(evaluated, trained, f"these studies and what {run} was trained on")
 
 
+def between_tables(reading: Reading) -> list[str]:
+    """Patients in two splits of several sources, which need no film to be read; a line for each pair of splits."""
+    lines = []
+    for i, a in enumerate(SPLITS):
+        for b in SPLITS[i + 1 :]:
+            if patients := shared_patients(reading.split(a), reading.split(b)):
+                lines.append(f"{len(patients)} patients are in the splits {a} and {b} of {reading.spec}, the first {min(patients)}")
+    return lines
+
+
+def shared_patients(one: Iterable[Study], other: Iterable[Study]) -> set[str]:
+    """Ids of the persons that both have: an id is one person within a source, a folder of tables, or a word of their column source."""
+    persons = {(registry, study.patient_id) for study in one for registry in _registries(study)}
+    return {study.patient_id for study in other if any((registry, study.patient_id) in persons for registry in _registries(study))}
+
+
+def same_numbers(one: Sequence[Study], other: Sequence[Study]) -> int:
+    """How many patient ids both have of what are different persons, since their sources are different."""
+    return len(({study.patient_id for study in one} & {study.patient_id for study in other}) - shared_patients(one, other))
+
+
+def _registries(study: Study) -> tuple[str, ...]:
+    return study.registries or (study.source,)
+
+
 def _shared(one: Sequence[Study], other: Sequence[Study], where: str) -> list[str]:
-    patients = {(s.source, s.patient_id) for s in one} & {(s.source, s.patient_id) for s in other}
+    patients = shared_patients(one, other)
     films = _same_films(one, other)
     leaks = []
     if patients:
-        leaks.append(f"{len(patients)} patients are in {where}, the first {min(patients)[1]}")
+        leaks.append(f"{len(patients)} patients are in {where}, the first {min(patients)}")
     if films:
         leaks.append(f"{len(films)} identical films are in {where}, the first {min(films)}")
     return leaks

@@ -164,6 +164,7 @@ class Tally:
     studies: int = 0
     films: int = 0
     reports: int = 0
+    rows: int = 0  # that were used: one for each film, or for a study without one
     labels: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(LABELS, 0)))
     skipped: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -180,6 +181,7 @@ class Tally:
             return
         self.studies += 1
         self.films += len(item.study.films)
+        self.rows += max(1, len(item.study.films))
         self.reports += has_words(item.study.text)
         self.labels[item.study.label] += 1
 

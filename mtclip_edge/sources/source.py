@@ -18,7 +18,7 @@ from .entries import Entry, Item, Layout, Problem, Tally
 
 # Each kind: its module, and the options it takes. An option with a path behind it is in PATHS.
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "manifest": ("manifest", ("abnormal",)),
+    "manifest": ("manifest", ("abnormal", "map")),
     "phantom": ("phantom", ()),
     "openi": ("openi", ("abnormal", "films", "views")),
     "kaggle-iu": ("kaggle_iu", ("abnormal",)),
@@ -32,6 +32,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 PATHS = ("films", "views", "reports")
 ABNORMAL = ("mesh", "acute")
+MOST_BAD = 0.05  # of the rows: more are a table read wrongly, not a few slips
 _OPTION = re.compile(r",([a-z]+)=([^,=]*)$")
 _KIND = re.compile(r"([a-z][a-z0-9-]+):(?![/\\]{2})(.+)", re.DOTALL)
 
@@ -68,6 +69,16 @@ class Reading:
 
     def summary(self) -> str:
         return self.tally.summary(self.spec)
+
+    def refuse_bad_rows(self, allow: bool) -> None:
+        """Before anything is made of a source. Errors: SourceUnusable where more than ``MOST_BAD`` of its rows are bad."""
+        rows = self.tally.rows + self.bad_rows
+        if not allow and self.bad_rows > MOST_BAD * rows:
+            raise SourceUnusable(
+                f"{self.spec}: {self.bad_rows} of {rows} rows are bad, more than {100 * MOST_BAD:.0f} %",
+                f"most of them: {self.tally.skipped.most_common(1)[0][0]}",
+                "mend them, name columns and values by --map, or add --allow-bad-rows",
+            )
 
     def summary_lines(self, most: int = 20) -> list[str]:
         """The summary, labels, notes, and the first bad rows by line."""
@@ -135,6 +146,17 @@ def with_abnormal(word: str, rule: str | None) -> str:
     return str(Spec(spec.kind, spec.rest, {**spec.options, "abnormal": rule}))
 
 
+def with_map(word: str, pairs: Sequence[str] | None) -> str:
+    """A source with the words of ``--map`` for its columns. Errors: WrongOption where it is no table of other people's columns."""
+    if not pairs:
+        return word
+    from .column_names import encoded
+
+    spec = parse_spec(word)
+    _check_option(spec.kind, "map", "")
+    return str(Spec(spec.kind, spec.rest, {**spec.options, "map": encoded(pairs)}))
+
+
 def absolute(word: str) -> str:
     """A source as it can be opened again from another folder, its kind named."""
     spec = parse_spec(word)
@@ -185,7 +207,8 @@ def _sum(tallies: Sequence[Tally]) -> Tally:
     skipped: Counter[str] = sum((tally.skipped for tally in tallies), Counter())
     passed_over: Counter[str] = sum((tally.passed_over for tally in tallies), Counter())
     studies, films, reports = (sum(getattr(tally, name) for tally in tallies) for name in ("studies", "films", "reports"))
-    return Tally(studies, films, reports, labels, skipped, passed_over, [problem for tally in tallies for problem in tally.problems])
+    rows = sum(tally.rows for tally in tallies)
+    return Tally(studies, films, reports, rows, labels, skipped, passed_over, [problem for tally in tallies for problem in tally.problems])
 
 
 def _refuse_shared_ids(readings: Sequence[Reading]) -> None:

@@ -51,6 +51,20 @@ def notes_of(path: Path) -> tuple[str, ...]:
     return (f"columns left out: {', '.join(f'{field.name} ({str(field.type)[:60]})' for field in left)}",) if left else ()
 
 
+def header_of(path: Path) -> list[str]:
+    """The names of a table's columns; none for JSON, whose rows may differ. Errors: as ``rows``."""
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith((".jsonl", ".ndjson", ".json")):
+        return []
+    if name.endswith(".parquet"):
+        pa, parquet = parquet_library()
+        with _parquet_file(path, pa, parquet) as file:
+            return list(file.schema_arrow.names)
+    with reading(path) as file:
+        header, delimiter, _ = _header(file, path)
+        return _names(header, delimiter)
+
+
 def csv_rows(path: Path, check: Any = None, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """Rows of a CSV or TAB-separated table; values without the space around them.
 
@@ -59,7 +73,7 @@ def csv_rows(path: Path, check: Any = None, columns: Sequence[str] | None = None
     csv.field_size_limit(MOST_LINE)  # a report may be longer than csv's 128 kB default
     with reading(path) as file:
         header, delimiter, before = _header(file, path)
-        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
+        names = _names(header, delimiter)
         if check:
             check(names)
         quotes = _Quotes(path, delimiter, columns or names, exact=columns is None)
@@ -76,6 +90,10 @@ def _header(file: TextIO, path: Path) -> tuple[str, str, int]:
     if not header.strip():
         raise SourceUnusable(f"{path}: empty, expected a table with a header line")
     return header, max(",\t;|", key=header.count), 1
+
+
+def _names(header: str, delimiter: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
 
 
 class _Quotes:

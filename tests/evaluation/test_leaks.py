@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mtclip_edge.evaluation.leaks import between_splits, with_training
-from mtclip_edge.sources.source import Reading
+from mtclip_edge.evaluation.leaks import between_splits, between_tables, same_numbers, with_training
+from mtclip_edge.sources.source import Reading, open_source, open_sources
 from mtclip_edge.studies import Film, Study
 
 
@@ -43,3 +43,28 @@ def test_a_film_that_is_missing_leaks_nothing(tmp_path: Path) -> None:
     a, b = study(tmp_path, "a", "test", b"1"), study(tmp_path, "b", "train", b"1")
     b.films[0].path.unlink()
     assert between_splits(Reading("x", (a, b))) == []
+
+
+def table(path: Path, split: str, *patients: str, source: str = "") -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{path.stem}-{patient},{patient},Report of {patient}.,{split}{source and f',{source}'}" for patient in patients]
+    path.write_text("\n".join([f"study_id,patient_id,report,split{source and ',source'}", *rows]) + "\n")
+    return str(path)
+
+
+def test_tables_of_one_folder_are_one_set(tmp_path: Path) -> None:
+    train, test = table(tmp_path / "train.csv", "train", "7", "8"), table(tmp_path / "test.csv", "test", "7", "9")
+    trained, evaluated = open_source(train).studies, open_source(test).studies
+    assert with_training(evaluated, trained, "run") == ["1 patients are in these studies and what run was trained on, the first 7"]
+    assert len(between_tables(open_sources([train, test]))) == 1
+    elsewhere = open_source(table(tmp_path / "b" / "test.csv", "test", "7", "9")).studies
+    assert with_training(elsewhere, trained, "run") == [] and same_numbers(elsewhere, trained) == 1
+    assert same_numbers(evaluated, trained) == 0
+
+
+def test_tables_of_one_word_for_their_source_are_one_set(tmp_path: Path) -> None:
+    train = open_source(table(tmp_path / "a" / "x.csv", "train", "7", source="north")).studies
+    test = open_source(table(tmp_path / "b" / "y.csv", "test", "7", source="north")).studies
+    other = open_source(table(tmp_path / "c" / "z.csv", "test", "7", source="south")).studies
+    assert len(with_training(test, train, "run")) == 1 and with_training(other, train, "run") == []
+    assert (same_numbers(test, train), same_numbers(other, train)) == (0, 1)

@@ -79,3 +79,8 @@ def test_training_the_tower_has_defaults_of_its_own_and_says_where_from(monkeypa
     monkeypatch.setenv("MTCLIP_BALANCED", "true")
     named, origins = resolve({}, None)
     assert (named.heads_first, named.balanced, origins["balanced"]) == (False, True, "MTCLIP_BALANCED")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfepochs = 3\n")
+    assert resolve({}, tmp_path / "a.toml")[0].epochs == 3

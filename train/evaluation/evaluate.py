@@ -15,7 +15,7 @@ from mtclip_edge.display.formats import dumps
 from mtclip_edge.errors import LeakFound, SourceUnusable, WrongOption
 from mtclip_edge.evaluation.bundle_models import Model, bundle_models, evaluate_model, of_split
 from mtclip_edge.evaluation.document import document
-from mtclip_edge.evaluation.leaks import between_splits, with_training
+from mtclip_edge.evaluation.leaks import between_splits, same_numbers, with_training
 from mtclip_edge.files import private_dir, write_bytes
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.source import Reading, open_source, open_sources
@@ -52,7 +52,7 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
     for line in reading.summary_lines():
         say(line)
     studies = of_split(reading, request.split)
-    leaks = find_leaks(reading, studies, request.artefacts)
+    leaks = find_leaks(reading, studies, request.artefacts, say)
     if leaks and not request.allow_leaks:
         raise LeakFound("; ".join(leaks[:2]), "every figure would be too good", "mend the splits, or add --allow-leaks to see them marked")
     searched, named = _searched(request, studies, say)
@@ -84,7 +84,7 @@ def ablation(request: EvaluationRequest, seeds: int, *, say: Say = silent, progr
     return judged
 
 
-def find_leaks(reading: Reading, studies: Sequence[Study], artefacts: Sequence[Path]) -> list[str]:
+def find_leaks(reading: Reading, studies: Sequence[Study], artefacts: Sequence[Path], say: Say = silent) -> list[str]:
     """Leaks between the source's splits, and between what is evaluated and what each run was trained on."""
     leaks = between_splits(reading)
     for path in artefacts:
@@ -96,6 +96,8 @@ def find_leaks(reading: Reading, studies: Sequence[Study], artefacts: Sequence[P
             except SourceUnusable:
                 continue  # sources that are gone cannot be compared
             leaks += with_training(studies, trained, str(path))
+            if same := same_numbers(studies, trained):
+                say(f"{same} patient ids are in a source of {path} too: its patients are taken for others")
     return list(dict.fromkeys(leaks))
 
 

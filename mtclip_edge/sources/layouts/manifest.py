@@ -3,7 +3,8 @@
 CSV, TAB-separated, JSON lines or Parquet. Columns: study_id, patient_id, image_path, view, findings, impression, report, label,
 finding_labels, split, date. Only ``study_id`` and one film or text column are required. Rows of one study are joined: their films add
 up, everything else must agree. Paths are relative to the manifest. Unknown columns are kept in ``Study.extra``. open_clip's names are
-understood: ``filepath`` is a film and, without a study_id, its study too; ``title`` is its report.
+understood: ``filepath`` is a film and, without a study_id, its study too; ``title`` is its report. ``Study ID`` and the like are read as
+what they spell, and ``map=…`` (``--map``) names the rest.
 """
 
 import json
@@ -15,9 +16,10 @@ from sys import intern
 
 from ...errors import SourceUnusable
 from ...films.archives import exists
-from ...folders import user_path
+from ...folders import spellings, user_path
 from ...studies import LABELS, SPLITS, Film, Study, date_of, split_of, view_of
 from .. import mesh_labels, tables
+from ..column_names import OPEN_CLIP, ColumnMap, check_mapped, meant_for, parse
 from ..entries import BadRow, Layout, Problem, Row, joined, usable
 from ..text_files import reading
 
@@ -28,7 +30,6 @@ COLUMNS = ("study_id", "patient_id", "image_path", "view", *TEXT_COLUMNS, "label
 NAMES = tuple(f"manifest.{end}" for end in ("csv", "tsv", "jsonl", "parquet", "csv.gz", "tsv.gz", "jsonl.gz"))
 _SPLIT_WORDS = {"val": "validation", "validate": "validation", "valid": "validation", "dev": "validation"}
 _NO_EXTRA: dict[str, str] = {}  # one for all: words and dictionaries that are the same are held once
-_OPEN_CLIP = {"filepath": "image_path", "title": "report"}
 _MESH_COLUMNS = ("mesh_major", "mesh")
 
 
@@ -42,12 +43,20 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
     # What a bundle will say of where a study came from: a name, not a path of this machine.
     name = f"manifest:{path.resolve().parent.name if path.name in NAMES else path.name}"
     rule = options.get("abnormal", "mesh")
-    return Layout(name, lambda: joined(lambda: _rows(path, name, rule)), tables.notes_of(path))
+    columns = parse(options.get("map", ""), COLUMNS)
+    notes = (*tables.notes_of(path), *_column_notes(path, columns))
+    return Layout(name, lambda: joined(lambda: _rows(path, name, rule, columns)), notes)
 
 
-def _rows(path: Path, name: str, rule: str) -> Iterator[Row | Problem]:
-    for place, raw in tables.rows(path, partial(_check_columns, path=path, rule=rule)):
-        row = _renamed(raw)
+def _rows(path: Path, name: str, rule: str, columns: ColumnMap) -> Iterator[Row | Problem]:
+    names: dict[tuple[str, ...], dict[str, str]] = {}  # by the columns of a row, which JSON lines may change
+    for place, raw in tables.rows(path, partial(_check_columns, path=path, rule=rule, columns=columns)):
+        theirs = tuple(raw)
+        if theirs not in names:
+            names[theirs] = columns.names(theirs, COLUMNS)
+        row = columns.renamed(raw, names[theirs])
+        if "filepath" in raw and "study_id" not in row:
+            row["study_id"] = row["image_path"]
         if problem := row.get(tables.MISFIT):
             yield Problem(place, problem, kind="another number of fields" if "fields" in problem else "")
         elif not row.get("study_id"):
@@ -56,25 +65,36 @@ def _rows(path: Path, name: str, rule: str) -> Iterator[Row | Problem]:
             yield Row(place, row["study_id"], partial(study_of, row, place, path.parent, name, rule))
 
 
-def _renamed(row: dict[str, str]) -> dict[str, str]:
-    for theirs, ours in _OPEN_CLIP.items():
-        if theirs in row and ours not in row:
-            row[ours] = row.pop(theirs)
-            if ours == "image_path":
-                row.setdefault("study_id", row[ours])
-    return row
-
-
-def _check_columns(names: Sequence[str], path: Path, rule: str) -> None:
-    known = {_OPEN_CLIP.get(name, name) for name in names}
-    if "study_id" not in names and "filepath" not in names:
-        raise SourceUnusable(f"{path}: no column study_id", f"found: {', '.join(names)[:200]}")
-    if not {"image_path", *TEXT_COLUMNS} & known:
-        raise SourceUnusable(f"{path}: neither a film nor a text column", "expected image_path, report, findings or impression")
+def _check_columns(names: Sequence[str], path: Path, rule: str, columns: ColumnMap) -> None:
     if repeated := {name for name in names if names.count(name) > 1}:
         raise SourceUnusable(f"{path}: column {sorted(repeated)[0]} appears twice")
-    if rule != "mesh" and not set(_MESH_COLUMNS) & known:
+    check_mapped(columns, names, str(path))
+    renamed = columns.names(names, COLUMNS)
+    held = {renamed.get(name, name) for name in names}
+    if "study_id" not in held and "filepath" not in names:
+        raise SourceUnusable(f"{path}: no column study_id", f"found: {', '.join(names)[:200]}", _did_you_mean("study_id", names))
+    if not {"image_path", *TEXT_COLUMNS} & held:
+        hint = _did_you_mean("report", names) or _did_you_mean("image_path", names)
+        raise SourceUnusable(f"{path}: neither a film nor a text column", "expected image_path, report, findings or impression", hint)
+    if rule != "mesh" and not set(_MESH_COLUMNS) & held:
         raise SourceUnusable(f"{path}: abnormal={rule} needs the MeSH terms", f"expected a column {' or '.join(_MESH_COLUMNS)}")
+
+
+def _did_you_mean(column: str, names: Sequence[str]) -> str | None:
+    meant = meant_for(column, names)
+    return f"did you mean --map '{meant}={column}'?" if meant else None
+
+
+def _column_notes(path: Path, columns: ColumnMap) -> Iterator[str]:
+    """Columns that were read by another name, and one that looks like the patient's and was not."""
+    names = tables.header_of(path)
+    renamed = {theirs: ours for theirs, ours in columns.names(names, COLUMNS).items() if theirs not in OPEN_CLIP}
+    if renamed:
+        yield "columns read: " + ", ".join(f"{theirs} as {ours}" for theirs, ours in renamed.items())
+    if names and "patient_id" not in {*names, *renamed.values()}:
+        told = _did_you_mean("patient_id", [name for name in names if name not in COLUMNS and name not in renamed])
+        if told:
+            yield f"no column patient_id: each study counts as a patient of its own; {told}"
 
 
 def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str, rule: str = "mesh") -> tuple[Study, tuple[Problem, ...]]:
@@ -95,6 +115,7 @@ def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str
         split=intern(split_word(row.get("split", ""))) or split_of(patient),
         source=row.get("origin") or source,
         extra=_extra(row),
+        registries=_registries(row, folder),
     )
     if rule != "mesh":
         terms = next((row[name] for name in _MESH_COLUMNS if row.get(name)), "")
@@ -107,13 +128,20 @@ def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str
     return usable(study, problems)
 
 
+def _registries(row: Mapping[str, str], folder: Path) -> tuple[str, ...]:
+    """Tables of one folder, or of one word in a column ``source``, are parts of one set: ``train.csv`` and ``test.csv``."""
+    named = row.get("origin") or row.get("source")
+    return (intern(f"folder {folder.resolve()}"), *((intern(f"source {named}"),) if named else ()))
+
+
 def _films(row: Mapping[str, str], place: int | str, folder: Path) -> tuple[tuple[Film, ...], tuple[Problem, ...]]:
     name = row.get("image_path", "")
     if not name:
         return (), ()
-    if not exists(path := folder / name):
+    here = next((spelling for spelling in spellings(name) if exists(folder / spelling)), None)
+    if here is None:
         return (), (Problem(place, f"film not found: {name}", "film"),)
-    return (Film(path, row.get("image_name") or name, view_of(row.get("view", ""))),), ()
+    return (Film(folder / here, row.get("image_name") or here, view_of(row.get("view", ""))),), ()
 
 
 def _extra(row: Mapping[str, str]) -> dict[str, str]:
