@@ -104,11 +104,9 @@ def export(
     _check_out(out, overwrite)
     trained_on = _sources(run)
     studies = _reports(trained_on, reports, say)
-    for line in warning(studies):
+    for line in [*warning(studies), *terms_of_use(run.record["backbone"])]:
         say(line)
     backbone = backbone_of(run)
-    for note in terms_of_use(run.record["backbone"]):
-        say(note)
     with locked(out), ExitStack() as cleanup:
         _check_out(out, overwrite)
         private_dir(out)

@@ -158,6 +158,17 @@ def test_every_command_is_a_function_of_its_own_name_in_its_own_module() -> None
             assert example.startswith(f"mtclip {name}") and made.callback.__wrapped__.__name__ == attribute
 
 
+def test_no_function_is_longer_than_sixty_lines() -> None:
+    files = [path for folder in ("mtclip_edge", "train", "export") for path in sources(folder)]
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length}"
+        for path in [*files, ROOT / "cli.py"]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and (length := (node.end_lineno or 0) - node.lineno + 1) > 60
+    ]
+    assert not long
+
+
 def test_telemetry_is_off_before_onnxruntime_is_loaded() -> None:
     code = "import os; os.environ.pop('ORT_DISABLE_TELEMETRY', None)\nimport mtclip_edge\nprint(os.environ['ORT_DISABLE_TELEMETRY'])"
     assert run_python(code).strip() == "1"
