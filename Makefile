@@ -1,13 +1,16 @@
 # Two verbs are enough to begin: `make test` and, for the rest, what stands below.
+# `make test PYTHON=python3.13` makes an environment of its own, .venv-3.13.
 PYTHON ?= python3
-VENV := .venv
+VERSION := $(if $(filter python3,$(PYTHON)),,-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
+VENV := .venv$(VERSION)
+LIGHT := .venv-light$(VERSION)
 BIN := $(VENV)/bin
 # Two workers, a thread each: what two cores do best. `make test WORKERS=0` runs in one process.
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 SOURCES := $(shell git ls-files cli.py "mtclip_edge/*" "train/*.py" "export/*.py")
 
-.PHONY: test demo soak lint mutants demo-bundle wheelhouse clean
+.PHONY: test fast demo soak lint mutants demo-bundle wheelhouse clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "making a fresh environment with everything; some minutes, torch is large"
@@ -18,6 +21,15 @@ $(VENV)/installed: pyproject.toml constraints.txt
 # Fresh environment with everything, then the style checks and the suite.
 test: $(VENV)/installed lint
 	$(PYTEST)
+
+# What needs no torch: an environment of a minute, and the tests that are quick there.
+fast: $(LIGHT)/installed
+	OMP_NUM_THREADS=1 $(LIGHT)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m 'not (slow or realdata or torch)'
+
+$(LIGHT)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,parquet,dev]'
+	touch $@
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
@@ -52,4 +64,4 @@ mutants: $(VENV)/installed
 	$(BIN)/python tests/mutants/run.py
 
 clean:
-	rm -rf $(VENV) .venv-demo wheelhouse build dist *.egg-info
+	rm -rf .venv .venv-* wheelhouse build dist *.egg-info

@@ -1,12 +1,14 @@
 """Shared fixtures: small drawn films with reports, a tiny backbone in BiomedCLIP's layout, and a run and a bundle made from them.
 
-No test may open a network connection. What is expensive is made once a session, by whichever worker comes first; MTCLIP_TEST_KEEP
-names a folder to keep it in.
+No test may open a network connection. What needs torch is marked so, by hand or for its fixtures; ``make fast`` leaves it out. What is
+expensive is made once a session, by whichever worker comes first; MTCLIP_TEST_KEEP names a folder to keep it in.
 """
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +22,28 @@ from made_once import once
 REAL_DATA = Path(os.environ.get("MTCLIP_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 _CONNECT = socket.socket.connect
 SOAK = os.environ.get("MTCLIP_SOAK") == "1"
+LIGHT = find_spec("torch") is None
+_MADE_BY_TORCH = {"tiny_backbone", "clip_backbone", "siglip_backbone", "hf_clip", "hf_siglip"}
+_NEEDS_TORCH = re.compile(
+    r"^(?:import|from) (?:torch|onnx|sklearn|scipy|matplotlib|safetensors|mtclip_edge\.(?:train|export))\b", re.MULTILINE
+)
+
+
+def pytest_report_header() -> str | None:
+    return "torch is not installed: modules of tests that import it are left out" if LIGHT else None
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Modules that import at once what is not installed; True leaves one out."""
+    heavy = LIGHT and collection_path.suffix == ".py" and _NEEDS_TORCH.search(collection_path.read_text(encoding="utf-8"))
+    return True if heavy else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        asked = {*getattr(item, "fixturenames", ()), *map(str, item.callspec.params.values() if hasattr(item, "callspec") else ())}
+        if _MADE_BY_TORCH & asked:
+            item.add_marker(pytest.mark.torch)
     if not REAL_DATA.is_dir():
         for item in items:
             if item.get_closest_marker("realdata"):

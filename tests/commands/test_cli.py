@@ -398,6 +398,7 @@ def test_closed_standard_output(tiny_bundle: Path, films: list[Path]) -> None:
     assert "internal error" not in found.stderr and "Traceback" not in found.stderr
 
 
+@pytest.mark.slow
 def test_the_demo_bundle_has_a_name_in_every_command(mtclip, monkeypatch: pytest.MonkeyPatch) -> None:
     assert mtclip("eval", "demo", "--data", "phantom:8@5", "--split", "all", "--format", "json").code == 0
     monkeypatch.setenv("MTCLIP_BUNDLE", "demo")

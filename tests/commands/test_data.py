@@ -272,6 +272,7 @@ def test_memory_does_not_grow_with_the_reports(tmp_path_factory: pytest.TempPath
     assert found["after"] - found["before"] < fixed + each * found["studies"] / 2**20
 
 
+@pytest.mark.torch
 def test_train_hands_the_rule_on_with_the_source(mtclip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mtclip_edge.train import training
 

@@ -178,6 +178,7 @@ def test_the_ablation_compares_each_combination_of_losses_with_clip_alone(
     assert (tmp_path / "o" / "report.html").is_file()
 
 
+@pytest.mark.torch
 def test_an_interval_of_the_ablation_holds_the_spread_over_trainings() -> None:
     """Two trainings that differ: an interval over patients alone would not know."""
     from mtclip_edge.evaluation.bootstrap import Bootstrapped, Figure

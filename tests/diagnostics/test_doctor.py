@@ -95,6 +95,7 @@ def test_verify_names_the_damaged_file(mtclip, bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "{", "[" * 100_000])
+@pytest.mark.torch
 def test_a_run_that_is_none(mtclip, tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     for words in (["info", tmp_path], ["export", tmp_path, "--out", tmp_path / "b"]):

@@ -144,7 +144,7 @@ def test_a_large_file_is_hashed_in_parts_to_its_last_byte(tmp_path: Path, monkey
     import hashlib
 
     from mtclip_edge import files
-    from mtclip_edge.bundle import bundle as module
+    from mtclip_edge.bundle import generations as module
 
     monkeypatch.setattr(files, "PART", 1000)
     monkeypatch.setattr(module, "PART", 1000)
@@ -154,7 +154,7 @@ def test_a_large_file_is_hashed_in_parts_to_its_last_byte(tmp_path: Path, monkey
         parts = [hashlib.sha256(data[start : start + 1000]).digest() for start in range(0, size, 1000)]
         assert files.parts_sha256(tmp_path / "f") == hashlib.sha256(b"".join(parts)).hexdigest()
         record = module.file_record(tmp_path / "f")
-        assert ("parts" in record) == (size > 1000) and record["size"] == size
-        assert record["sha256"] == (files.parts_sha256 if size > 1000 else files.sha256)(tmp_path / "f")
+        assert (record.parts is not None) == (size > 1000) and record.size == size
+        assert record.sha256 == (files.parts_sha256 if size > 1000 else files.sha256)(tmp_path / "f")
         (tmp_path / "f").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        assert module.file_record(tmp_path / "f")["sha256"] != record["sha256"]
+        assert module.file_record(tmp_path / "f").sha256 != record.sha256

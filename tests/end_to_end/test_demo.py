@@ -54,6 +54,7 @@ def test_it_has_no_text_tower_and_says_what_to_do(mtclip) -> None:
 
 
 @pytest.mark.parametrize("name", ["effusion", "nodule", "cardiomegaly", "normal"])
+@pytest.mark.torch
 def test_the_examples_are_answered_as_they_were_drawn(name: str) -> None:
     with Retriever.open(FOLDER) as retriever:
         answer = retriever.query(EXAMPLES / f"{name}.png", k=5)

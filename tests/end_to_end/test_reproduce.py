@@ -71,6 +71,7 @@ def test_the_pointing_game(tiny_backbone: Path, tmp_path: Path, capsys: pytest.C
     assert all(0 <= float(figure) <= 1 for row in rows for figure in row[2:4])
 
 
+@pytest.mark.torch
 def test_a_hit_is_a_peak_in_the_box() -> None:
     module, values = script("retrieval/pointing_game"), np.zeros((7, 7), np.float32)
     values[1, 5] = 1.0
@@ -84,6 +85,7 @@ def test_a_hit_is_a_peak_in_the_box() -> None:
     assert module.sentence(found) == "Small left upper zone nodule." and module.mirrored(found).side == "right"
 
 
+@pytest.mark.torch
 def test_occlusion_finds_the_window_that_matters() -> None:
     """An encoder that looks at one corner only: covering it takes the likeness away, anything else changes nothing."""
 

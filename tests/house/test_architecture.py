@@ -97,6 +97,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
+@pytest.mark.slow
 def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -106,6 +107,7 @@ def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
         assert archive.read(top_level).decode().split() == ["mtclip_edge"]
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_checkouts_files(wheel: Path) -> None:
     expected = {f"mtclip_edge/{p.relative_to(ROOT / 'mtclip_edge')}": p for p in sources("mtclip_edge")}
     expected |= {f"mtclip_edge/{p.relative_to(ROOT)}": p for folder in ("train", "export") for p in sources(folder)}

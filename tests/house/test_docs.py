@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
 def generator():
@@ -19,6 +19,7 @@ def generator():
     return module
 
 
+@pytest.mark.slow
 def test_the_help_in_the_docs_is_the_real_one() -> None:
     assert (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8") == generator().cli_markdown(), (
         "run python docs/generate.py cli"
@@ -53,9 +54,10 @@ def test_every_benchmark_has_its_row() -> None:
     assert rows == {str(path.relative_to(folder)) for path in folder.rglob("*.py")}
 
 
-def test_make_targets_named_in_the_readme_exist() -> None:
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_make_targets_that_are_named_exist(page: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for name in re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text()):
+    for name in re.findall(r"make ([a-z-]+)", (ROOT / page).read_text()):
         if name != "such":
             assert name in targets, name
 

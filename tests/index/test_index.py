@@ -218,6 +218,7 @@ def test_a_graphs_queries_do_not_gather_the_mapped_vectors(tmp_path: Path, mappe
 
 @linux
 @pytest.mark.parametrize("every", [1, 2, 20])
+@pytest.mark.slow
 def test_a_filter_beside_a_graph_holds_a_part_of_the_vectors_at_a_time(tmp_path: Path, mapped: np.ndarray, every: int, monkeypatch) -> None:
     monkeypatch.setattr(index, "_BLOCK", 100)
     most: list[int] = []

@@ -23,6 +23,7 @@ def test_a_uniform_film_is_its_normalised_grey() -> None:
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.torch
 def test_it_equals_torchvisions_transform(random: np.random.Generator, interpolation: str) -> None:
     from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize, ToTensor
 
@@ -73,6 +74,7 @@ def test_a_full_size_film_and_its_squashed_copy_look_alike(real_data: Path) -> N
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (200, 301), (224, 224), (97, 640), (1000, 777)])
+@pytest.mark.torch
 def test_the_crop_is_that_of_open_clip(random: np.random.Generator, shape: tuple[int, int]) -> None:
     """A backbone's own transform: shorter side scaled, centre cropped, as torchvision does it."""
     from open_clip import image_transform

@@ -427,7 +427,7 @@ def test_dicom_needs_a_bundle_that_was_named(mtclip, deep: np.ndarray, tmp_path:
     (tmp_path / "f.dcm").write_bytes(written(cr(deep, 12)))
     unasked = mtclip("query", tmp_path / "f.dcm", "--format", "ids")
     assert (unasked.code, unasked.out) == (1, "")
-    assert unasked.err.splitlines()[1] == f"{tmp_path / 'f.dcm'}: DICOM needs --bundle DIR, or --bundle demo for invented reports"
+    assert unasked.err.splitlines()[0] == f"{tmp_path / 'f.dcm'}: DICOM needs --bundle DIR, or --bundle demo for invented reports"
     assert mtclip("query", tmp_path / "f.dcm", "--bundle", "demo", "--format", "ids", "--force").code == 0
 
 
