@@ -7,7 +7,8 @@ import json
 import shlex
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from .errors import ExtraMissing
 from .notice import __version__
@@ -64,7 +65,7 @@ def _recorded() -> Path | None:
         url = urlsplit(str(record.get("url", "")))
     except (metadata.PackageNotFoundError, OSError, ValueError, AttributeError):
         return None
-    return Path(unquote(url.path)).resolve() if url.scheme == "file" else None
+    return Path(url2pathname(url.path)).resolve() if url.scheme == "file" else None
 
 
 def _quoted(word: str) -> str:
