@@ -2,62 +2,69 @@
 
 import glob
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import FilmUnreadable, MtclipError, NoFilms, WrongOption
-from ..films.file_types import HEAD, head_of, is_dicom, is_directory, is_zip
+from ..films.file_types import FILM_SUFFIXES, HEAD, head_of, is_dicom, is_directory, is_film, is_zip, kind_of
 from ..films.film import FilmSource
-from ..films.read import looks_like_film
 from ..folders import spellings, user_path
 
 Named = tuple[str, FilmSource | MtclipError]  # the name to show; the path, the bytes, how to read them, or why there is no film
+Passed = Counter[str]  # of files that are no film, by kind
 
 
-def expand(words: Sequence[str], *, files_from: str | None = None, recursive: bool = True) -> list[Named]:
+def expand(words: Sequence[str], *, files_from: str | None = None, recursive: bool = True, passed: Passed | None = None) -> list[Named]:
     """Films in the order given, those of a folder or pattern sorted. A plain path is kept even if it is missing: the query says so.
 
     A word that gives no film (an empty folder, a pattern without a match) stands for itself with its error, so that it does not stop
-    the others. Errors: NoFilms for an unreadable list; WrongOption where standard input is asked for twice.
+    the others. What lies in a folder or zip and is no film is counted in ``passed`` by its kind, so that films and these are all that is
+    there. Errors: NoFilms for an unreadable list; WrongOption where standard input is asked for twice.
     """
     if files_from == "-" and "-" in words:
         raise WrongOption("standard input cannot be an image and a list of files at once")
+    passed = Counter() if passed is None else passed
     listed = _listed(files_from) if files_from is not None else []
-    return [item for word in words for item in _one(word, recursive)] + [item for word in listed for item in _found(word, recursive)]
+    named = [film for word in words for film in _one(word, recursive, passed)]
+    return named + [film for word in listed for film in _films(word, recursive, passed)]
 
 
-def _one(word: str, recursive: bool) -> list[Named]:
-    if word != "-":
-        return _found(word, recursive)
-    data = sys.stdin.buffer.read()
-    return _zipped(data, "-") if is_zip(data[:4]) else [("-", data)]
+def _one(word: str, recursive: bool, passed: Passed) -> list[Named]:
+    return _of_bytes(sys.stdin.buffer.read(), "-", passed) if word == "-" else _films(word, recursive, passed)
 
 
-def _found(word: str, recursive: bool) -> list[Named]:
+def _of_bytes(data: bytes, word: str, passed: Passed) -> list[Named]:
+    return _zipped(data, word, passed) if is_zip(data[:4]) else [(word, data)]
+
+
+def _films(word: str, recursive: bool, passed: Passed) -> list[Named]:
     if not word:
         return [(word, FilmUnreadable("'': an empty file name"))]
     path = user_path(word)
     try:
         path = next((here for spelling in spellings(word) if (here := user_path(spelling)).exists()), path)
         if path.is_dir():
-            return _folder(path, recursive)
+            return _folder(path, recursive, passed)
         if not path.exists() and glob.has_magic(word):
-            return _matches(word, path, recursive)
+            return _matches(word, path, recursive, passed)
+        if path.is_fifo():  # <(cat film.png): it can be read once
+            return _of_bytes(path.read_bytes(), word, passed)
         if path.is_file():
-            return _file(path, word)
+            return _file(path, word, passed)
     except OSError as error:  # a name too long, a folder we may not enter
         return [(word, FilmUnreadable(f"{word}: cannot be read ({error.strerror})"))]
     return [(word, path)]
 
 
-def _file(path: Path, word: str) -> list[Named]:
+def _file(path: Path, word: str, passed: Passed) -> list[Named]:
     """A film, or the films in a zip or DICOMDIR."""
     try:
         head = head_of(path)
     except OSError:  # reading it as a film says why
         return [(word, path)]
     if is_zip(head):
-        return _zipped(path, word)
+        return _zipped(path, word, passed)
     if is_directory(head):
         from ..films.dicomdir import directory_films
 
@@ -65,27 +72,51 @@ def _file(path: Path, word: str) -> list[Named]:
     return [(word, path)]
 
 
-def _zipped(archive: Path | bytes, name: str) -> list[Named]:
+def _zipped(archive: Path | bytes, name: str, passed: Passed) -> list[Named]:
     from ..films.archives import zip_films
 
-    return zip_films(archive, name)
+    return zip_films(archive, name, passed)
 
 
-def _matches(word: str, pattern: Path, recursive: bool) -> list[Named]:
+def _matches(word: str, pattern: Path, recursive: bool, passed: Passed) -> list[Named]:
     names = sorted(glob.glob(str(pattern), recursive=recursive))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not names:
         return [(word, NoFilms(f"{word}: no file matches this pattern"))]
-    return [item for name in names for item in _found(name, recursive)]
+    return [film for name in names for film in _films(name, recursive, passed)]
 
 
-def _folder(folder: Path, recursive: bool) -> list[Named]:
-    """Films are told by their content, not by their suffix."""
+def _folder(folder: Path, recursive: bool, passed: Passed) -> list[Named]:
+    """Films are told by their content, not by their suffix; a zip is opened, an empty file that is called a film is an error."""
     walk = folder.rglob("*") if recursive else folder.glob("*")
-    paths = sorted(path for path in walk if path.is_file() and looks_like_film(path))
-    if not paths:
+    films = [film for path in sorted(path for path in walk if path.is_file()) for film in _lying(path, passed)]
+    if not films:
         hint = None if recursive else "add --recursive to look into subfolders"
         return [(str(folder), NoFilms(f"{folder}: no film in this folder", hint=hint))]
-    return [(str(path), path) for path in paths]
+    return films
+
+
+def _lying(path: Path, passed: Passed) -> list[Named]:
+    """A file of a folder: a film, those of a zip, or none."""
+    try:
+        head = head_of(path)
+    except OSError:  # reading it as a film says why
+        return [(str(path), path)]
+    if is_film(head):
+        return [(str(path), path)]
+    if not head and path.suffix.lower() in FILM_SUFFIXES:
+        return [(str(path), FilmUnreadable(f"{path}: empty file"))]
+    films = _zipped(path, str(path), passed) if is_zip(head) else []
+    if any(not isinstance(film, NoFilms) for _, film in films):
+        return films
+    passed[kind_of(head)] += 1
+    return []
+
+
+def passed_over(passed: Passed) -> str | None:
+    """A line on what was no film, by its kind; None where there was nothing else."""
+    if not passed:
+        return None
+    return f"{passed.total()} passed over: " + ", ".join(f"{count} {kind}" for kind, count in passed.most_common())
 
 
 def _listed(source: str) -> list[str]:

@@ -107,12 +107,13 @@ def _chosen_format(format: str | None, json_: bool) -> str:
 def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int:
     """Find the films, open the bundle as ``how`` says, answer. Gives the exit code."""
     from ..bundle.demo import resolve
-    from .film_arguments import expand, without_dicom
+    from .film_arguments import Passed, expand, passed_over, without_dicom
 
     path, unasked = resolve(bundle)
     if question.explain is not None:
         _check_explain(question.explain, question.names_films and question.by == "film")
-    films = expand(question.images, files_from=question.files_from, recursive=question.recursive)
+    passed: Passed = Passed()
+    films = expand(question.images, files_from=question.files_from, recursive=question.recursive, passed=passed)
     films = without_dicom(films) if unasked else films
     endless = question.watch is not None
     if question.save is not None:
@@ -124,7 +125,10 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
     with Retriever.open(path, **how) as retriever:
         if question.strict and retriever.patient_note:
             raise Refused(retriever.patient_note, hint="leave --strict out where a patient may be new")
-        return _written(question, retriever, films, demo_unasked=unasked)
+        code = _written(question, retriever, films, demo_unasked=unasked)
+    if line := passed_over(passed):
+        say(line)
+    return code
 
 
 def _written(question: Question, retriever: "Retriever", films: "list[Named]", demo_unasked: bool) -> int:

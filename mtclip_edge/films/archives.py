@@ -7,12 +7,13 @@ exclamation mark is a file.
 """
 
 import io
+from collections import Counter
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FilmUnreadable, MtclipError, NoFilms
-from .file_types import HEAD, is_film
+from .file_types import HEAD, is_film, kind_of
 from .film import FilmSource
 
 if TYPE_CHECKING:
@@ -127,8 +128,8 @@ def _tar_table(archive: Path, _size: int, _changed: int) -> dict[str, tuple[int,
     return table
 
 
-def zip_films(archive: Path | bytes, name: str) -> NamedFilms:
-    """The films in a zip, by content and sorted by name, each shown as ``study.zip!inner/name``. What is no film is passed over.
+def zip_films(archive: Path | bytes, name: str, passed: Counter[str] | None = None) -> NamedFilms:
+    """The films in a zip, by content and sorted by name, each shown as ``study.zip!inner/name``. What is no film is counted in ``passed``.
 
     A zip that cannot be read, or holds no film, stands for itself with its error.
     """
@@ -137,8 +138,11 @@ def zip_films(archive: Path | bytes, name: str) -> NamedFilms:
             members = sorted((m for m in opened.infolist() if not m.is_dir()), key=lambda m: m.filename)
             if problem := _too_much(members):
                 return [(name, FilmUnreadable(f"{name}: {problem}"))]
-            looked = (_member(archive, opened, member, name) for member in members)
+            others: Counter[str] = Counter()
+            looked = (_member(archive, opened, member, name, others) for member in members)
             films = [film for film in looked if film is not None]
+            if passed is not None and films:
+                passed.update(others)
     except _damaged() as error:
         return [(name, FilmUnreadable(f"{name}: the zip cannot be read ({_short(error)})"))]
     return films or [(name, NoFilms(f"{name}: no film in this zip"))]
@@ -170,8 +174,8 @@ def _too_much(members: "list[ZipInfo]") -> str:
     return f"{total / 1e9:.0f} GB expanded, more than {MOST_BYTES >> 30} GB" if total > MOST_BYTES else ""
 
 
-def _member(archive: Path | bytes, opened: "ZipFile", member: "ZipInfo", name: str) -> NamedFilm | None:
-    """A member that is a film, or may be one but cannot be looked at; None for what is no film."""
+def _member(archive: Path | bytes, opened: "ZipFile", member: "ZipInfo", name: str, others: Counter[str]) -> NamedFilm | None:
+    """A member that is a film, or may be one but cannot be looked at; None for what is no film, counted in ``others``."""
     shown = f"{name}!{member.filename}"
     if member.flag_bits & 1:
         return shown, FilmUnreadable(f"{shown}: encrypted")
@@ -179,8 +183,10 @@ def _member(archive: Path | bytes, opened: "ZipFile", member: "ZipInfo", name: s
         return shown, FilmUnreadable(f"{shown}: {member.file_size / 1e9:.1f} GB, more than {LARGEST >> 30} GB")
     try:
         with opened.open(member) as file:
-            if not is_film(file.read(HEAD)):
-                return None
+            head = file.read(HEAD)
+        if not is_film(head):
+            others[kind_of(head)] += 1
+            return None
     except _damaged() as error:
         return shown, FilmUnreadable(f"{shown}: cannot be unpacked ({_short(error)})")
     return shown, partial(_read_member, archive, member, shown)

@@ -1,6 +1,7 @@
 """A DICOMDIR becomes the films that it lists. What it names is looked up below its own folder only."""
 
 import io
+import re
 from pathlib import Path
 
 from ..errors import FilmUnreadable, NoFilms
@@ -47,9 +48,10 @@ def _whole(data: bytes) -> bool:
 
 def _referenced(folder: Path, parts: tuple[str, ...], name: str) -> NamedFilm | None:
     """The file of a record. A file ID's parts are names of folders below the DICOMDIR: nothing in it leads out of there."""
-    shown = str(folder.joinpath(*(part for part in parts if part)))
-    if any(part in ("", ".", "..") or set(part) & set("/\\:\0") for part in parts):
+    parts = tuple(name for part in parts for name in re.split(r"[/\\]", part) if name)  # some write a path as one name, some begin with \
+    if not parts or any(part in (".", "..") or set(part) & set(":\0") for part in parts):
         return name, FilmUnreadable(f"{name}: a listed file that is not below it")
+    shown = str(folder.joinpath(*parts))
     path = _below(folder, parts)
     if path is None:
         return shown, FilmUnreadable(f"{shown}: no such file, though {name} lists it")
@@ -57,9 +59,18 @@ def _referenced(folder: Path, parts: tuple[str, ...], name: str) -> NamedFilm | 
 
 
 def _below(folder: Path, parts: tuple[str, ...]) -> Path | None:
-    """The file with these names; a disc's names are often mounted in lower case."""
-    for spelled in (parts, tuple(part.lower() for part in parts), tuple(part.upper() for part in parts)):
-        path = folder.joinpath(*spelled)
-        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
-            return path
-    return None
+    """The file with these names, however a copy of the disc spells them: in other case, with ``.dcm`` or ``;1`` behind."""
+    path = folder
+    for number, part in enumerate(parts):
+        wanted = [_plain(part), *((f"{_plain(part)}.dcm",) if number == len(parts) - 1 else ())]
+        try:
+            there = {_plain(entry.name): entry for entry in sorted(path.iterdir(), reverse=True)}
+        except OSError:
+            return None
+        spelled = path / part
+        path = spelled if spelled.exists() else next((there[name] for name in wanted if name in there), spelled)
+    return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
+
+
+def _plain(name: str) -> str:
+    return name.split(";")[0].rstrip(".").casefold()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 HEAD = 1024  # bytes: enough for the SOP class in a DICOM file's meta header
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"RIFF")
+FILM_SUFFIXES = frozenset((".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"))  # of empty files only
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 DIRECTORY = b"1.2.840.10008.1.3.10"
 # SOP classes that hold no picture to query: presentation states, reports and key objects, encapsulated documents, waveforms, …
@@ -43,6 +44,17 @@ def is_directory(head: bytes) -> bool:
 def is_film(head: bytes) -> bool:
     """Something to query: a picture, or a DICOM file whose SOP class is not known to hold none."""
     return is_picture(head) or (is_dicom(head) and not _sop_class(head).startswith((DIRECTORY, *_NO_PICTURE)))
+
+
+def kind_of(head: bytes) -> str:
+    """What a file is that is no film, in a word or two."""
+    if not head:
+        return "empty"
+    if is_dicom(head):
+        return "DICOMDIR" if is_directory(head) else "DICOM without a picture"
+    if is_zip(head):
+        return "zip without a film"
+    return "text" if b"\0" not in head else "of another kind"
 
 
 def _sop_class(head: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import threading
 import zipfile
 from pathlib import Path
 
@@ -64,12 +66,12 @@ def test_a_zip_on_standard_input(mtclip, tiny_bundle: Path, deep: np.ndarray, tm
     assert json.loads(mtclip("query", "-", "--bundle", tiny_bundle, "--json").out)["image"] == "-!f"
 
 
-def test_a_zip_is_known_by_content_and_only_where_it_is_named(deep: np.ndarray, tmp_path: Path) -> None:
+def test_a_zip_is_known_by_content_where_it_is_named_and_in_a_folder(deep: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "disc").mkdir()
     zipped(tmp_path / "disc" / "study", {"f": written(cr(deep, 12))})
     (tmp_path / "disc" / "g").write_bytes(written(cr(deep, 12)))
     assert film_names(tmp_path / "disc" / "study", tmp_path) == ["disc/study!f"]
-    assert film_names(tmp_path / "disc", tmp_path) == ["disc/g"]
+    assert film_names(tmp_path / "disc", tmp_path) == ["disc/g", "disc/study!f"]
 
 
 def test_names_that_lead_elsewhere_lead_nowhere(deep: np.ndarray, tmp_path: Path) -> None:
@@ -204,13 +206,64 @@ def test_a_dicomdir_on_a_disc_in_lower_case_and_with_a_missing_file(deep: np.nda
     assert found[1] == f"{before[1]}: no such file, though DICOMDIR lists it"
 
 
-@pytest.mark.parametrize("parts", [["..", "OUT"], ["A/B"], ["", "ETC"], ["C:\\X"]])
+@pytest.mark.parametrize("parts", [["..", "OUT"], ["A/../../OUT"], ["", "..", "OUT"], ["C:\\X"], ["", ""]])
 def test_a_dicomdir_leads_nowhere_else(deep: np.ndarray, tmp_path: Path, parts: list[str]) -> None:
     path = disc(tmp_path / "disc", deep, films=1)
     (tmp_path / "OUT").write_bytes(written(cr(deep, 12)))
     assert dicomdir._referenced(path.parent, tuple(parts), "DICOMDIR") is not None
     ((name, problem),) = [dicomdir._referenced(path.parent, tuple(parts), "DICOMDIR")]  # type: ignore[misc]
     assert (name, str(problem)) == ("DICOMDIR", "DICOMDIR: a listed file that is not below it")
+
+
+@pytest.mark.parametrize("change", ["suffix", "lower", "mixed", "version", "slashes", "leading", "suffix and lower"])
+def test_a_dicomdir_of_a_disc_that_was_copied(deep: np.ndarray, tmp_path: Path, change: str) -> None:
+    """Copying puts ``.dcm`` behind names and changes their case; some writers put a whole path into one name, or begin with a backslash."""
+    path = disc(tmp_path / "disc", deep, films=2)
+    before = film_names(path, path.parent)
+    for name in before:
+        file = path.parent / name
+        renamed = {"version": file.name + ";1", "lower": file.name.lower(), "mixed": file.name.capitalize()}.get(change, file.name)
+        renamed = f"{renamed.lower() if 'lower' in change else renamed}.dcm" if "suffix" in change else renamed
+        file.rename(file.with_name(renamed))
+    if change in ("slashes", "leading"):
+        listed = [tuple(name.split("/")) for name in before]
+        parts = [("/".join(part),) if change == "slashes" else ("", *part) for part in listed]
+        found = [dicomdir._referenced(path.parent, part, "DICOMDIR") for part in parts]
+        assert [str(film[1]) for film in found if film] == [str(path.parent / name) for name in before]
+    names = film_names(path, path.parent)
+    assert len(names) == 2 and all((path.parent / name).is_file() for name in names)
+
+
+def test_a_folder_as_it_comes(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
+    """Answered, rejected, failed and passed over are all that was there, by kind."""
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.dcm").write_bytes(written(cr(deep, 12)))
+    (folder / "broken.dcm").write_bytes(written(cr(deep, 12))[:900])
+    (folder / "empty.dcm").write_bytes(b"")
+    (folder / "empty").write_bytes(b"")
+    (folder / "report.dcm").write_bytes(report(deep))
+    (folder / "notes.txt").write_text("no film")
+    (folder / "table.bin").write_bytes(bytes(100))
+    zipped(folder / "sub" / "study.zip", {"1": written(cr(deep, 12)), "2": picture((deep >> 4).astype(np.uint8), "PNG"), "r.txt": b"text"})
+    zipped(folder / "letter.docx", {"word/document.xml": b"<w/>"})
+    found = mtclip("query", folder, "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
+    assert len(found.out.splitlines()) == 3 and found.code == 5
+    lines = found.err.splitlines()
+    assert f"{folder}/empty.dcm: empty file" in lines
+    assert any(line.startswith("3 films answered, 2 could not be read") for line in lines)
+    assert lines[-1] == "6 passed over: 2 text, 1 empty, 1 zip without a film, 1 DICOM without a picture, 1 of another kind"
+
+
+def test_a_film_from_a_pipe(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
+    """A name that can be read once, as ``<(cat film.dcm)`` is."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(written(cr(deep, 12)),))
+    writer.start()
+    found = mtclip("query", pipe, "--bundle", tiny_bundle, "--json")
+    writer.join()
+    assert (found.code, json.loads(found.out)["image"]) == (0, str(pipe))
 
 
 def test_a_link_out_of_the_disc_is_not_followed(deep: np.ndarray, tmp_path: Path) -> None:
