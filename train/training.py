@@ -46,12 +46,10 @@ def train(
         return _finished(out, config, sources, say)
     started = time.perf_counter()
     reading = read_sources(sources, allow_bad_rows, say)
-    backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
-    for note in backbone.notes:
-        say(note)
+    splits = reading.split("train"), reading.split("validation")
+    backbone = _checked_backbone(config, splits, say)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
-    splits = reading.split("train"), reading.split("validation")
     unfinished = resume and (out / runs.CHECKPOINT).is_file()
     heads = None if unfinished else _heads(config, backbone, splits, device, say, progress)
     tower = (
@@ -99,6 +97,18 @@ def read_sources(sources: Sequence[str], allow_bad_rows: bool = False, say: Say 
     if len(sources) > 1 and (leaks := between_tables(reading)):
         raise LeakFound("; ".join(leaks[:2]), "what is fitted on validation would be too good", "mend the splits of the tables")
     return reading
+
+
+def _checked_backbone(config: TrainConfig, splits: Sequence[Sequence[Study]], say: Say) -> Backbone:
+    """The backbone as the settings want it. Errors: BackboneUnusable; Refused where it knows less than half of the reports' words."""
+    backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
+    texts = dict.fromkeys(study.tower_text for studies in splits for study in studies if study.report_id)
+    read = backbone.tokenizer.coverage(list(texts))
+    if config.clip:
+        read.refuse_unknown("the reports")
+    for note in (*backbone.notes, *read.lines()):
+        say(note)
+    return backbone
 
 
 def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) -> runs.Run:

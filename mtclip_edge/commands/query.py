@@ -163,7 +163,9 @@ def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked
         from ..display.page_writer import PageWriter
 
         out = PageWriter(out, question.save, retriever, films=not question.no_film)
-    notes = (LOUD if demo_unasked else None, retriever.search_note, retriever.fuse_note, retriever.filter_note, retriever.patient_note)
+    of_text = retriever.text_note(question.text) if question.text else None
+    of_filters = (retriever.filter_note, retriever.patient_note)
+    notes = (LOUD if demo_unasked else None, retriever.search_note, retriever.fuse_note, *of_filters, of_text)
     return SayFirst(filter(None, notes), out, say)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..sources.inspection.film_files import Thumbnail
+from ..text_coverage import MOST_UNKNOWN
 from .html import chip, picture, text, whole_page
 
 _STYLE = """
@@ -71,7 +72,11 @@ def _texts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "words", _quantiles(lengths["words"])
     for tower in lengths["towers"] if lengths["words"] else ():
         cut = f"{tower['cut']:,} reports cut ({100 * tower['share']:.1f} %)" if tower["cut"] else "none cut"
-        yield f"{tower['backbone']}, {tower['limit']} tokens", f"{cut}; {_quantiles(tower['tokens'])}; {tower['counted']}"
+        share = tower["unknown_words"] or 0
+        unknown = f"; {100 * share:.1f} % of the words unknown to its word list" if share else ""
+        alike = ", so that such texts are all alike to it" if share > MOST_UNKNOWN else ""
+        told = f"{cut}; {_quantiles(tower['tokens'])}; {tower['counted']}{unknown}{alike}"
+        yield f"{tower['backbone']}, {tower['limit']} tokens", told
 
 
 def _files(files: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -41,6 +41,7 @@ def rebuild(path: Path, studies: Sequence[Study], *, device: str = "auto", progr
     """
     with changing(path, progress) as (bundle, change):
         with resuming(bundle, device, progress) as embedder:
+            embedder.check_words(list(dict.fromkeys(study.tower_text for study in studies if study.report_id)), say)
             built = build(change, bundle.model.model_id, embedder, studies)
         for problem in built.problems:
             say(f"left out: {problem}")

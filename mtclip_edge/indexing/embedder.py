@@ -14,7 +14,7 @@ from ..inference.device import choose
 from ..inference.embed_films import FilmVectors, embed_films
 from ..inference.encoders import FilmEncoder, TextEncoder, open_exact_encoders
 from ..inference.vector_cache import VectorCache, file_keys, unread_twins
-from ..progress import Progress, silent
+from ..progress import Progress, Say, silent
 
 TEXT_BATCH = 64
 _HINT = "what is embedded is kept beside the bundle until it is added: make room there"
@@ -30,6 +30,13 @@ class Embedder:
     dim: int
     cache: VectorCache | None = None
     progress: Progress = silent
+
+    def check_words(self, texts: Sequence[str], say: Say) -> None:
+        """Say how much of some texts the text tower reads. Errors: Refused where it knows less than half of their words."""
+        read = self.texts.tokenizer.coverage(texts)
+        read.refuse_unknown("the reports")
+        for line in read.lines():
+            say(line)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors float32 [texts, dim]."""

@@ -203,7 +203,9 @@ def _grown(bundle: Bundle, change: Change, reports: np.ndarray, held: int, films
 
 
 def _embed(embedder: Embedder, reports: Sequence[Study], films: Sequence[tuple[Film, Study]], say: Say) -> Vectors:
-    texts = embedder.embed_texts([study.tower_text for study in reports])
+    words = [study.tower_text for study in reports]
+    embedder.check_words(words, say)
+    texts = embedder.embed_texts(words)
     embedded = embedder.embed_films([film.path for film, _ in films])
     for problem in embedded.problems:
         say(f"left out: {problem}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..bundle.records import TokenizerRecord
+from ..text_coverage import TextCoverage, coverage
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Tokenizer:
         model = Model.from_str(_without_fixed_lengths(path.read_text(encoding="utf-8")))
         model.enable_truncation(context_length)
         return cls(model, context_length, pad_id, fixed_length)
+
+    def coverage(self, texts: Sequence[str]) -> TextCoverage:
+        """How much of some texts the tower will read."""
+        return coverage(self.model, texts, self.context_length)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Texts as int64 [texts, length], truncated to the token limit and padded to the longest of them (or to the limit)."""

@@ -149,7 +149,7 @@ class Retriever:
             raise Closed(f"{self.bundle.path}: this retriever is closed", hint="open its bundle again with Retriever.open")
 
     def query_text(self, text: str, k: int = 5) -> QueryResult:
-        """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption."""
+        """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption, Refused (words unknown to it)."""
         _check_k(k)
         self._check_open()
         self._text_encoder()
@@ -251,6 +251,10 @@ class Retriever:
         count = len(set(excluded))
         return f"--exclude-patient: {unknown} of {count} {'has' if count == 1 else 'have'} no study in this bundle: nothing to leave out"
 
+    def text_note(self, text: str) -> str | None:
+        """One line where a text has words that the text tower does not know, or is longer than it reads. Errors: TextTowerMissing."""
+        return "; ".join(self._text_encoder()[0].tokenizer.coverage([text]).lines()) or None
+
     def close(self) -> None:
         """No query is answered any more; closing twice is nothing."""
         self._closed = True
@@ -268,6 +272,7 @@ class Retriever:
             raise WrongOption(f"a text of type {type(text).__name__}", "expected words, e.g. 'right pleural effusion'")
         if not text.strip():
             raise WrongOption("--text is empty", "expected some words, e.g. 'right pleural effusion'")
+        encoder.tokenizer.coverage([text]).refuse_unknown("--text")
         return encoder.encode([text])[0], precision
 
     def _text_encoder(self) -> tuple[TextEncoder, Precision]:

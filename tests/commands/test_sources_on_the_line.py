@@ -43,3 +43,22 @@ def test_a_list_of_films_as_windows_writes_it(mtclip, bundle: Path, tmp_path: Pa
     listed = put(tmp_path / "list.txt", words.encode(encoding))
     found = mtclip("query", "--files-from", listed, "--bundle", bundle, "--format", "ids", "--force", "-k", "1")
     assert found.code == 0 and len(found.out.splitlines()) == 2, found.err
+
+
+CHINESE = ["\u53f3\u4fa7\u80f8\u8154\u79ef\u6db2\u3002", "\u53cc\u80ba\u672a\u89c1\u5f02\u5e38\u3002"]  # an effusion; nothing abnormal
+
+
+def test_a_language_that_the_tower_does_not_know_is_refused(mtclip, bundle: Path, tmp_path: Path) -> None:
+    rows = "\n".join(f"z{number},{text}" for number, text in enumerate(CHINESE))
+    table = put(tmp_path / "chinese.csv", f"study_id,report\n{rows}\n")
+    before = sorted(path.name for path in bundle.iterdir())
+    for command in ("add", "build"):
+        found = mtclip("index", command, bundle, table)
+        assert found.code == 1 and "words are unknown to the text tower's word list" in found.err
+    assert sorted(path.name for path in bundle.iterdir()) == before
+    found = mtclip("query", "--text", CHINESE[0], "--bundle", bundle)
+    assert (found.code, found.out) == (1, "") and found.err.startswith("--text: 6 of 6 words are unknown")
+    told = mtclip("query", "--text", f"opacity in the left lung {CHINESE[0][:1]}", "--bundle", bundle, "--format", "ids")
+    assert told.code == 0 and "1 of 6 words (16.7%) are unknown to the text tower's word list\n" in told.err
+    inspected = mtclip("data", "inspect", table, "--format", "json")
+    assert inspected.code == 0

@@ -6,12 +6,14 @@ training has converted its vocabulary. A tower whose tokenizer is not on this ma
 
 import importlib.util
 from array import array
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...folders import data_dir
+from ...text_coverage import words_of
 
 TOWERS = (("clip", 77, "clip"), ("siglip", 64, "clip"), ("compact", 256, "compact"), ("biomedclip", 256, "compact"))  # limit; whose tokens
 _HOW = {"clip": "CLIP's byte pairs", "compact": "word pieces of all-MiniLM"}
@@ -25,6 +27,7 @@ class Lengths:
         self._words = array("i")
         self._models = {name: model for name, path in _files().items() if (model := _tokenizer(path)) is not None}
         self._tokens = {name: array("i") for name in self._models}
+        self._known = {name: Counter[str]() for name in self._models}
         self._waiting: list[str] = []
 
     def add(self, text: str) -> None:
@@ -36,7 +39,9 @@ class Lengths:
 
     def _count(self) -> None:
         for name, counts in self._tokens.items():
-            counts.extend(len(encoding.ids) for encoding in self._models[name].encode_batch(self._waiting))
+            encodings = self._models[name].encode_batch(self._waiting)
+            counts.extend(len(encoding.ids) for encoding in encodings)
+            self._known[name].update(dict(zip(("words", "unknown"), words_of(self._models[name], self._waiting, encodings), strict=True)))
         self._waiting = []
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,6 +57,7 @@ class Lengths:
             "cut": cut,
             "share": round(cut / len(tokens), 4) if len(tokens) else None,
             "tokens": _quantiles(self._tokens[whose]),
+            "unknown_words": round(self._known[whose]["unknown"] / words, 4) if (words := self._known[whose]["words"]) else None,
             "counted": _HOW[whose] + (", not its own" if backbone in ("siglip", "biomedclip") else ""),
         }
 

@@ -67,7 +67,7 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
     if reports is not None and not reports.is_file():
         raise SourceUnusable(f"{reports}: no such file")
     name = f"dicom:{folder.resolve().name}"
-    notes = (f"reports from {reports.name}" if reports else "no table of reports: films without reports",)
+    notes: tuple[str, ...] = (f"reports from {reports.name}" if reports else "no table of reports: films without reports",)
     if unread := [path.name for path in tables_in(folder) if path != reports]:
         notes = (*notes, f"not read: {', '.join(unread[:3])} beside the DICOM files; {unread[0]} by itself: manifest:{folder / unread[0]}")
     return Layout(name, lambda: _entries(folder, reports, name), (*notes, *(tables.notes_of(reports) if reports else ())))
