@@ -1,9 +1,9 @@
 """Writes a bundle's MODEL_CARD.md: what it is made of, what was measured, what it is not for."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from mtclip_edge.bundle.licence import licence_line, terms_of_use
+from mtclip_edge.bundle.records import MetricsRecord, RecallRecord
 from mtclip_edge.notice import DEMO, NOTICE
 from mtclip_edge.train.run import Run
 
@@ -23,16 +23,16 @@ def model_card(run: Run, purpose: str, rows: Sequence[Row]) -> str:
             "Made with mtclip-edge: an image and a text tower with projectors into one space, trained with binary cross-entropy "
             "(normal/abnormal), supervised contrastive and CLIP loss.",
             "",
-            f"- Backbone: {licence_line(record['backbone'])}",
-            *[f"- {note}" for note in terms_of_use(record["backbone"])],
-            f"- Shared space: {record['shape']['dim']} dimensions, residual projectors: {'yes' if record['shape']['residual'] else 'no'}",
-            f"- Input: {record['preprocessing']['size']} px, the whole film squashed to a square",
-            f"- Trained on {record['data']['films']['train']} films, chosen on {record['data']['films']['validation']}",
-            f"- Loss weights: BCE {record['config']['bce']}, SupCon {record['config']['supcon']}, CLIP {record['config']['clip']}",
+            f"- Backbone: {licence_line(record.backbone.record)}",
+            *[f"- {note}" for note in terms_of_use(record.backbone.record)],
+            f"- Shared space: {record.shape.dim} dimensions, residual projectors: {'yes' if record.shape.residual else 'no'}",
+            f"- Input: {record.preprocessing.size} px, the whole film squashed to a square",
+            f"- Trained on {record.data.films['train']} films, chosen on {record.data.films['validation']}",
+            f"- Loss weights: BCE {record.config.bce}, SupCon {record.config.supcon}, CLIP {record.config.clip}",
             "",
             "## Measured on the validation split",
             "",
-            *[f"- {name}: {value}" for name, value in _figures(record["validation"])],
+            *[f"- {name}: {value}" for name, value in _figures(record.validation)],
             "",
             "## The graphs against torch in fp32",
             "",
@@ -48,12 +48,16 @@ def model_card(run: Run, purpose: str, rows: Sequence[Row]) -> str:
     )
 
 
-def _figures(result: dict[str, Any]) -> list[tuple[str, str]]:
-    precision, forth, back = result["precision@10"], result["film_to_report"], result["report_to_film"]
+def _figures(metrics: MetricsRecord) -> list[tuple[str, str]]:
     values = [
-        ("AUROC", result["auroc"]),
-        ("macro P@10 (a constant answer has 0.500)", precision and precision["macro"]),
-        ("Recall@10 film to report", forth and forth["recall@10"]["value"]),
-        ("Recall@10 report to film", back and back["recall@10"]["value"]),
+        ("AUROC", metrics.auroc),
+        ("macro P@10 (a constant answer has 0.500)", metrics.precision and metrics.precision["macro"]),
+        ("Recall@10 film to report", _recall(metrics.film_to_report)),
+        ("Recall@10 report to film", _recall(metrics.report_to_film)),
     ]
     return [(name, "not computed" if value is None else f"{value:.3f}") for name, value in values]
+
+
+def _recall(figures: Mapping[str, RecallRecord | None] | None) -> float | None:
+    ten = figures and figures["recall@10"]
+    return ten.value if ten else None

@@ -1,8 +1,8 @@
-"""A finished run to a bundle: export both towers, prove them, embed the reports with the bundle's own text tower, publish."""
+"""Makes a bundle of a finished run: export both towers, prove them, embed the reports with the bundle's own text tower, publish."""
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256 as sha256_of
@@ -11,32 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from mtclip_edge.bundle.bundle import MANIFEST, Bundle
-from mtclip_edge.bundle.generations import Change, commit, file_record, foreign_files, forget, locked, name_in, next_generation
+from mtclip_edge.bundle.generations import Change, commit, foreign_files, forget, locked, name_in, next_generation
 from mtclip_edge.bundle.licence import terms_of_use
 from mtclip_edge.bundle.manifest import PURPOSES, TOWERS, Manifest, ModelPart, SitePart
-from mtclip_edge.bundle.records import (
-    BackboneRecord,
-    CalibrationRecord,
-    EvidenceRecord,
-    FilmGateRecord,
-    FuseRecord,
-    IndexRecord,
-    MetricsRecord,
-    PreprocessingRecord,
-)
+from mtclip_edge.bundle.records import IndexRecord
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
-from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evidence.calibration import Calibration
-from mtclip_edge.export.fitted.film_gate import films_in, layouts_of, spread, write_gate
-from mtclip_edge.export.fitted.fusion_weight import tune
-from mtclip_edge.export.fitted.verdicts import measure
-from mtclip_edge.fields import Fields
+from mtclip_edge.export.fitted.validation import fitted_on_validation
 from mtclip_edge.files import private_dir, replace_with, sha256, write_bytes
-from mtclip_edge.index.report_store import ReportStore
-from mtclip_edge.indexing.build import build
+from mtclip_edge.indexing.build import Built, build
 from mtclip_edge.indexing.embedder import Embedder
-from mtclip_edge.inference.embed_films import FilmVectors, embed_films
-from mtclip_edge.inference.encoders import FilmEncoder
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.notice import NOTICE, __version__
@@ -104,131 +87,125 @@ def export(
     _check_out(out, overwrite)
     trained_on = _sources(run)
     studies = _reports(trained_on, reports, say)
-    for line in [*warning(studies), *terms_of_use(run.record["backbone"])]:
+    for line in (*warning(studies), *terms_of_use(run.record.backbone.record)):
         say(line)
     backbone = backbone_of(run)
     with locked(out), ExitStack() as cleanup:
         _check_out(out, overwrite)
         private_dir(out)
-        names = Names.of(generation := next_generation(out))
-        written = names.all()
-        cleanup.callback(forget, out, written)
-        film_graph = _graphs(run, backbone, dim, out, names, say)
-        model = _model_part(run, backbone, dim, out, names, text, purpose)
-        shaped, tokenizer = Preprocessing.of(model.preprocessing), Tokenizer.of(out / names.tokenizer, model.tokenizer)
-        proof = Proof(run, backbone, dim, trained_on, shaped, tokenizer, budget or {}, say)
-        encoders = proof.reference(*(out / names.graphs[tower, "fp32"] for tower in TOWERS))
-        embedder = Embedder(*encoders, dim=dim, progress=progress)
-        built = build(change := Change(out, generation, written), model.model_id, embedder, studies)
-        held_out = _held_out(encoders[0], dim, studies, proof.validation)
-        fuse = _fusion(model, *held_out, out, built.record)
-        evidence = _evidence(model, *held_out, out, built.record)
-        film_gate = _film_gate(change, model, proof, say)
-        graphs, rows = _climb(proof, names, out, built.record, precision, TOWERS if text else TOWERS[:1])
-        explain = export_places(film_graph, encoders[0], proof.gate.films, out / names.explain, say)
-        fitted = replace(model, fuse=fuse, evidence=evidence, film_gate=film_gate)
-        model = replace(fitted, graphs=graphs, explain=explain, parity=tuple(row.record() for row in rows))
-        write_bytes(out / names.card, model_card(run, purpose, rows).encode())
-        for problem in built.problems:
-            say(f"left out: {problem}")
-        manifest = Manifest(model, SitePart(built.record), generation, {})
-        bundle = commit(out, manifest, {*manifest.named, names.card})
+        job = Job.begun(run, backbone, dim, out, text, purpose, say)
+        cleanup.callback(forget, out, job.change.written)
+        film_graph = _graphs(job)
+        model = _model_part(job)
+        proof = Proof(run, backbone, dim, trained_on, *_input_readers(job, model), budget or {}, say)
+        films, texts = proof.reference(*(job.graph(tower, "fp32") for tower in TOWERS))
+        built = build(job.change, model.model_id, Embedder(films, texts, dim=dim, progress=progress), studies)
+        model = fitted_on_validation(model, built.record, films, studies, proof.train, proof.validation, job.change, say)
+        model, rows = _climbed(job, model, built.record, proof, precision)
+        model = replace(model, explain=export_places(film_graph, films, proof.gate.films, out / job.names.explain, say))
+        bundle = _published(job, model, built, rows)
         cleanup.pop_all()
     say(f"{out}: {built.record.reports} distinct reports of {built.record.studies} studies")
     return bundle
 
 
-def _graphs(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, say: Say) -> FilmGraph:
+@dataclass(frozen=True)
+class Job:
+    """What one export is of, and the generation of ``out`` that it writes."""
+
+    run: Run
+    backbone: Backbone
+    dim: int
+    names: Names
+    change: Change
+    text: bool
+    purpose: str
+    say: Say
+
+    @classmethod
+    def begun(cls, run: Run, backbone: Backbone, dim: int, out: Path, text: bool, purpose: str, say: Say) -> "Job":
+        names = Names.of(generation := next_generation(out))
+        return cls(run, backbone, dim, names, Change(out, generation, names.all()), text, purpose, say)
+
+    @property
+    def out(self) -> Path:
+        return self.change.path
+
+    def graph(self, tower: str, precision: str) -> Path:
+        return self.out / self.names.graphs[tower, precision]
+
+
+def _graphs(job: Job) -> FilmGraph:
     """Export both towers in fp32, from which every other precision is made; copy the tokenizer."""
-    say("exporting the film tower")
-    film_graph = FilmGraph(backbone, run.space, dim)
-    export_film_tower(film_graph, run.preprocessing.size, out / names.graphs["image", "fp32"])
-    say("exporting the text tower")
-    export_text_tower(TextGraph(backbone, run.space, dim), backbone, out / names.graphs["text", "fp32"])
-    replace_with(out / names.tokenizer, lambda file: shutil.copyfile(backbone.tokenizer_file, file))
+    job.say("exporting the film tower")
+    film_graph = FilmGraph(job.backbone, job.run.space, job.dim)
+    export_film_tower(film_graph, job.run.preprocessing.size, job.graph("image", "fp32"))
+    job.say("exporting the text tower")
+    export_text_tower(TextGraph(job.backbone, job.run.space, job.dim), job.backbone, job.graph("text", "fp32"))
+    replace_with(job.out / job.names.tokenizer, lambda file: shutil.copyfile(job.backbone.tokenizer_file, file))
     return film_graph
 
 
-def _climb(
-    proof: Proof, names: Names, out: Path, index: IndexRecord, precision: Sequence[str] | None, towers: Sequence[str]
-) -> tuple[dict[str, dict[str, str] | None], list[Row]]:
-    """The files of each tower's precisions that are packed, the fastest on a CPU first, and the gate's row of each."""
-    reports = np.asarray(np.load(out / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports])
-    graphs: dict[str, dict[str, str] | None] = dict.fromkeys(TOWERS)
-    rows: list[Row] = []
-    for tower in towers:
-        paths = {p: out / names.graphs[tower, p] for p in PRECISIONS}
-        passed = proof.climb(tower, precision, paths, reports)
-        packed = sorted((row.precision for row in passed), key=CPU_ORDER[tower_kind(paths["fp32"])].index)
-        graphs[tower] = {p: names.graphs[tower, p] for p in packed}
-        rows += passed
-    return graphs, rows
-
-
-def _model_part(run: Run, backbone: Backbone, dim: int, out: Path, names: Names, text: bool, purpose: str) -> ModelPart:
+def _model_part(job: Job) -> ModelPart:
     """What is known before anything is fitted: graphs, parity and what validation films decide come later."""
-    calibration = run.record["calibration"]
+    record = job.run.record
     return ModelPart(
-        purpose=purpose,
+        purpose=job.purpose,
         notice=NOTICE,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         made_by={"mtclip_edge": __version__},
-        features=("films", "reports", *(("text",) if text else ())),
-        model_id=_model_id(run, backbone, dim, out, names),
-        backbone=BackboneRecord.read(Fields(run.record["backbone"])),
-        preprocessing=PreprocessingRecord.read(Fields(run.record["preprocessing"])),
-        dim=dim,
-        abnormal_head=run.record["config"]["bce"] > 0,
+        features=("films", "reports", *(("text",) if job.text else ())),
+        model_id=_model_id(job),
+        backbone=record.backbone.record,
+        preprocessing=record.preprocessing,
+        dim=job.dim,
+        abnormal_head=job.run.head_trained,
         graphs={},
-        tokenizer=backbone.tokenizer.record(names.tokenizer),
-        calibration=calibration and CalibrationRecord.read(Fields(calibration)),
-        prefixes=tuple(width for width in run.space.shape.prefixes if width < dim),
-        metrics=MetricsRecord.read(Fields(run.record["validation"])),
+        tokenizer=job.backbone.tokenizer.record(job.names.tokenizer),
+        calibration=record.calibration,
+        prefixes=tuple(width for width in job.run.space.shape.prefixes if width < job.dim),
+        metrics=record.validation,
     )
 
 
-def _held_out(films: FilmEncoder, dim: int, studies: Sequence[Study], validation: Sequence[Study]) -> tuple[Cases, FilmVectors]:
-    """The run's validation films that can be read, against the reports that are packed: what is chosen for a query is chosen on them."""
-    cases = Cases.of(validation, studies)
-    embedded = embed_films(films, [film.path for film in cases.films], dim, silent)
-    return cases.only(embedded.read), embedded
-
-
-def _evidence(model: ModelPart, cases: Cases, embedded: FilmVectors, out: Path, index: IndexRecord) -> EvidenceRecord:
-    """What a film's evidence is measured by: what the validation films got in the index just built."""
-    reports = np.load(out / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports]
-    logits = embedded.logits if model.abnormal_head else None
-    calibration = Calibration.of(model.calibration)
-    return measure(cases, embedded.vectors, logits, reports, calibration, file_record(out / index.vectors).sha256)
-
-
-def _fusion(model: ModelPart, cases: Cases, embedded: FilmVectors, out: Path, index: IndexRecord) -> FuseRecord | None:
-    """The weight of ``query --fuse auto``, chosen on the run's validation films against the index just built; None without any."""
-    if not len(embedded.read):
-        return None
-    vectors = np.load(out / index.vectors, mmap_mode="r", allow_pickle=False)
-    with closing(ReportStore(out / index.store, model.model_id)) as store:
-        owner = np.array([report for report, _ in store.films_of(range(index.reports))], np.int64)
-    return tune(cases, embedded.vectors, vectors[: index.reports], vectors[index.reports :], owner).record()
-
-
-def _film_gate(change: Change, model: ModelPart, proof: Proof, say: Say) -> FilmGateRecord | None:
-    """What judges films, fitted on films of the run's train split."""
-    how = Preprocessing.of(model.preprocessing)
-    train = layouts_of(how, spread(films_in(proof.train)))
-    return write_gate(change.file("film_gate"), train, layouts_of(how, films_in(proof.validation)), say)
-
-
-def _model_id(run: Run, backbone: Backbone, dim: int, out: Path, names: Names) -> str:
+def _model_id(job: Job) -> str:
     """What vectors belong to: weights of both towers and projectors, preprocessing, tokenizer. All precisions share it."""
     parts = [
-        backbone.identity,
-        run.record["weights_sha256"],
-        str(sorted(run.record["preprocessing"].items())),
-        sha256(out / names.tokenizer),
-        str(dim),
+        job.backbone.identity,
+        job.run.record.weights_sha256,
+        str(sorted(job.run.record.preprocessing.to_dict().items())),
+        sha256(job.out / job.names.tokenizer),
+        str(job.dim),
     ]
     return f"sha256:{sha256_of('|'.join(parts).encode()).hexdigest()}"
+
+
+def _input_readers(job: Job, model: ModelPart) -> tuple[Preprocessing, Tokenizer]:
+    """Preprocessing and tokenizer as they will be published, not the run's own."""
+    return Preprocessing.of(model.preprocessing), Tokenizer.of(job.out / job.names.tokenizer, model.tokenizer)
+
+
+def _climbed(job: Job, model: ModelPart, index: IndexRecord, proof: Proof, precision: Sequence[str] | None) -> tuple[ModelPart, list[Row]]:
+    """The model with the files of each tower's precisions that are packed, the fastest on a CPU first, and the gate's row of each."""
+    reports = np.asarray(np.load(job.out / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports])
+    graphs: dict[str, dict[str, str] | None] = dict.fromkeys(TOWERS)
+    rows: list[Row] = []
+    for tower in TOWERS if job.text else TOWERS[:1]:
+        paths = {p: job.graph(tower, p) for p in PRECISIONS}
+        passed = proof.climb(tower, precision, paths, reports)
+        packed = sorted((row.precision for row in passed), key=CPU_ORDER[tower_kind(paths["fp32"])].index)
+        graphs[tower] = {p: job.names.graphs[tower, p] for p in packed}
+        rows += passed
+    return replace(model, graphs=graphs, parity=tuple(row.record() for row in rows)), rows
+
+
+def _published(job: Job, model: ModelPart, built: Built, rows: Sequence[Row]) -> Bundle:
+    """Write the card and commit the generation."""
+    write_bytes(job.out / job.names.card, model_card(job.run, job.purpose, rows).encode())
+    for problem in built.problems:
+        job.say(f"left out: {problem}")
+    manifest = Manifest(model, SitePart(built.record), job.change.generation, {})
+    return commit(job.out, manifest, {*manifest.named, job.names.card})
 
 
 def _sources(run: Run) -> Reading | MtclipError:

@@ -109,6 +109,25 @@ class Fields:
 
         return dict(self._of(name, default, right, f"an object of at most {most} texts"))
 
+    def scalar(self, name: str) -> str | int | float | bool | None:
+        """A text, a number, true, false or null."""
+
+        def right(value: Any) -> bool:
+            return (
+                value is None
+                or isinstance(value, bool)
+                or _is_number(value, -1e300, 1e300)
+                or (isinstance(value, str) and len(value) <= LONGEST)
+            )
+
+        return self._of(name, _REQUIRED, right, "a text, a number, true, false or null")
+
+    def names(self, most: int = 1000) -> list[str]:
+        """The names of the fields, at most so many."""
+        if len(self._values) > most:
+            raise Mistyped(f"{self._where or 'the file'} has more than {most} fields")
+        return list(self._values)
+
     def has(self, name: str) -> bool:
         """Whether a field is there, null or not."""
         return name in self._values
@@ -152,7 +171,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and math.isfinite(value)
 
 
 def _are_numbers(value: Any, count: int, low: float, high: float) -> bool:

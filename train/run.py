@@ -1,4 +1,4 @@
-"""A run: the folder that ``train`` writes. JSON and safetensors only; every file is replaced whole, never edited.
+"""Reads and writes a run: the folder that ``train`` writes. JSON and safetensors only; every file is replaced whole, never edited.
 
 run.json       configuration as resolved, backbone, sources, splits, best epoch, validation figures: written last, so it means finished
 weights.safetensors     the best epoch's projectors, head and temperature
@@ -10,15 +10,17 @@ log.jsonl      a line for each epoch
 import errno
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mtclip_edge.bundle.run_record import RUN, RunRecord, read_run_record, write_run_record
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, RunUnusable
 from mtclip_edge.files import replace_with, sha256, write_bytes
 from mtclip_edge.inference.preprocessing import Preprocessing
@@ -26,9 +28,7 @@ from mtclip_edge.inference.preprocessing import Preprocessing
 from .backbones.backbone import Backbone, load_backbone
 from .projector import ProjectorShape, SharedSpace
 
-FORMAT = 1
-RUN, WEIGHTS, TOWER, CHECKPOINT, LOG = "run.json", "weights.safetensors", "tower.safetensors", "checkpoint.safetensors", "log.jsonl"
-_REQUIRED = {"format", "config", "backbone", "preprocessing", "shape", "data", "calibration", "weights_sha256", "tower_sha256"}
+WEIGHTS, TOWER, CHECKPOINT, LOG = "weights.safetensors", "tower.safetensors", "checkpoint.safetensors", "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -36,45 +36,53 @@ class Run:
     """A finished run as read back."""
 
     path: Path
-    record: Mapping[str, Any]
+    record: RunRecord
     space: SharedSpace
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return Preprocessing.from_dict(self.record["preprocessing"])
+        return Preprocessing.of(self.record.preprocessing)
 
     @property
     def sources(self) -> list[str]:
-        return list(self.record["data"]["sources"])
+        return list(self.record.data.sources)
+
+    @property
+    def head_trained(self) -> bool:
+        """Whether the abnormal head was; without its loss it gives numbers that mean nothing."""
+        return self.record.config.bce > 0
 
 
 def load_run(path: Path) -> Run:
     """Read a finished run. Errors: RunUnusable (missing, unfinished), ArtefactDamaged, ArtefactIncompatible."""
     record = _record(path)
-    for name, expected in ((WEIGHTS, record["weights_sha256"]), (TOWER, record["tower_sha256"])):
+    for name, expected in ((WEIGHTS, record.weights_sha256), (TOWER, record.tower_sha256)):
         if expected and (not (path / name).is_file() or sha256(path / name) != expected):
             raise ArtefactDamaged(f"{path / name}: not the weights that {RUN} names", hint="train again, or restore the folder from a copy")
-    space = SharedSpace(ProjectorShape(**record["shape"]), 1.0)
-    space.load_state_dict(load_tensors(path / WEIGHTS)[0])
-    return Run(path, record, space.eval().requires_grad_(False))
+    return Run(path, record, _space(path, ProjectorShape(**asdict(record.shape))))
 
 
-def _record(path: Path) -> dict[str, Any]:
+def _space(path: Path, shape: ProjectorShape) -> SharedSpace:
+    """Errors: ArtefactDamaged, before memory is taken for a shape that the weights do not have."""
+    tensors, _ = load_tensors(path / WEIGHTS)
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in SharedSpace(shape, 1.0).state_dict().items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != expected:
+        raise ArtefactDamaged(f"{path / WEIGHTS}: not of the shape that {RUN} says")
+    space = SharedSpace(shape, 1.0)
+    space.load_state_dict(tensors)
+    return space.eval().requires_grad_(False)
+
+
+def _record(path: Path) -> RunRecord:
     try:
-        record = json.loads((path / RUN).read_text(encoding="utf-8"))
+        return read_run_record(path)
     except (FileNotFoundError, NotADirectoryError):
         unfinished = (path / CHECKPOINT).is_file()
         raise RunUnusable(
             f"{path}: {'the run is not finished' if unfinished else 'not a run (no run.json)'}",
             hint=f"mtclip train --out {path} --resume …" if unfinished else "mtclip train --data SOURCE --out RUN makes one",
         ) from None
-    except (ValueError, RecursionError):
-        raise ArtefactDamaged(f"{path / RUN}: not JSON") from None
-    if not isinstance(record, dict) or not set(record) >= _REQUIRED:
-        raise ArtefactDamaged(f"{path / RUN}: not the record of a run")
-    if record["format"] > FORMAT:
-        raise ArtefactIncompatible(f"{path}: run format {record['format']}, this version reads {FORMAT}", hint="upgrade mtclip-edge")
-    return record
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
@@ -112,32 +120,35 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-def write_run(path: Path, record: Mapping[str, Any], best: Mapping[str, Tensor], tower: Mapping[str, Tensor]) -> None:
+def write_run(path: Path, record: RunRecord, best: Mapping[str, Tensor], tower: Mapping[str, Tensor]) -> None:
+    """Weights first and ``run.json`` last, so that a folder which has one is whole; the record gets their hashes."""
     save_tensors(path / WEIGHTS, best, {})
-    full = {**record, "weights_sha256": sha256(path / WEIGHTS), "tower_sha256": None}
     if tower:
         save_tensors(path / TOWER, tower, {})
-        full["tower_sha256"] = sha256(path / TOWER)
-    write_bytes(path / RUN, (json.dumps(full, indent=1) + "\n").encode())
+    of_tower = sha256(path / TOWER) if tower else None
+    write_run_record(path, replace(record, weights_sha256=sha256(path / WEIGHTS), tower_sha256=of_tower))
 
 
 def backbone_of(run: Run) -> Backbone:
     """The backbone a run was trained on, with the run's own film tower where it has one; its identity then is the run's too.
 
-    Errors: BackboneUnusable, ArtefactIncompatible (another backbone under the same name).
+    Errors: BackboneUnusable, ArtefactIncompatible (another backbone under the same name), ArtefactDamaged.
     """
-    record = run.record["backbone"]
-    backbone = load_backbone(record["spec"])
-    if backbone.identity != record["identity"]:
+    trained_on, tower_sha256 = run.record.backbone, run.record.tower_sha256
+    backbone = load_backbone(trained_on.spec)
+    if backbone.identity != trained_on.record.identity:
         raise ArtefactIncompatible(
             f"{backbone.path}: not the backbone this run was trained on",
-            f"expected {record['identity'][:16]}…, found {backbone.identity[:16]}…",
+            f"expected {trained_on.record.identity[:16]}…, found {backbone.identity[:16]}…",
         )
     backbone = replace(backbone, preprocessing=run.preprocessing)
-    if run.record["tower_sha256"] is None:
+    if tower_sha256 is None:
         return backbone
-    backbone.film_tower.load_state_dict(load_tensors(run.path / TOWER)[0])
-    return replace(backbone, identity=sha256_of(f"{backbone.identity}|{run.record['tower_sha256']}".encode()).hexdigest())
+    try:
+        backbone.film_tower.load_state_dict(load_tensors(run.path / TOWER)[0])
+    except RuntimeError:
+        raise ArtefactDamaged(f"{run.path / TOWER}: another tower's weights") from None
+    return replace(backbone, identity=sha256_of(f"{backbone.identity}|{tower_sha256}".encode()).hexdigest())
 
 
 def cpu_copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,14 +5,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtclip_edge.bundle.records import BackboneRecord, MetricsRecord
+from mtclip_edge.bundle.run_record import ConfigRecord, DataRecord, DeviceRecord, RunBackboneRecord, RunRecord, ShapeRecord
 from mtclip_edge.errors import LeakFound, Refused, RunUnusable, SourceUnusable
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.leaks import between_tables
+from mtclip_edge.evidence.calibration import Calibration
+from mtclip_edge.fields import Fields
 from mtclip_edge.files import private_dir
 from mtclip_edge.notice import NOTICE, __version__
 from mtclip_edge.progress import Progress, Say, silent
@@ -52,37 +55,16 @@ def train(
     say(f"device {device}: {why}")
     unfinished = resume and (out / runs.CHECKPOINT).is_file()
     heads = None if unfinished else _heads(config, backbone, splits, device, say, progress)
-    tower = (
-        FineTunedTower(backbone.film_tower, backbone.preprocessing, config.unfreeze, config.drop_path).to(device)
-        if config.trains_tower
-        else None
-    )
-    if tower and config.drop_path and not tower.skips:
-        say("this film tower has no place for stochastic depth: trained without")
+    tower = _tower(config, backbone, device, say)
     train_table, validation = (tabulate(backbone, Cases.of(studies), progress, device, tower) for studies in splits)
     _check_tables(config, train_table, validation, reading.spec, say)
     features_done = time.perf_counter()
     private_dir(out)
-    shape = shape_for(config, backbone)
-    fitted = Fit(config, shape, backbone.logit_scale, train_table, validation, device, tower, heads).run(out, resume, say)
-    calibration = fitted.finish()
-    record = {
-        "format": runs.FORMAT,
-        "notice": NOTICE,
-        "made_by": {"mtclip_edge": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "config": config.to_dict(),
-        "origins": origins or {},
-        "backbone": _backbone_record(backbone, config),
-        "preprocessing": backbone.preprocessing.to_dict(),
-        "shape": fitted.shape.to_dict(),
-        "data": _data_record(reading, sources, train_table, validation),
-        "device": {"used": str(device), "why": why},
-        "best_epoch": fitted.best_epoch,
-        "epochs_run": len(fitted.history),
-        "validation": fitted.history[fitted.best_epoch - 1]["validation"],
-        "calibration": calibration.to_dict() if calibration else None,
-        "seconds": {"features": features_done - started, "fit": time.perf_counter() - features_done},
-    }
+    fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train_table, validation, device, tower, heads)
+    calibration = fitted.run(out, resume, say).finish()
+    seconds = {"features": features_done - started, "fit": time.perf_counter() - features_done}
+    data = _data_record(reading, sources, train_table, validation)
+    record = _record(config, origins or {}, backbone, fitted, calibration, data, DeviceRecord(str(device), why), seconds)
     runs.write_run(out, record, fitted.best, fitted.best_tower)
     say(f"{out}: best epoch {fitted.best_epoch} of {len(fitted.history)}")
     return runs.load_run(out)
@@ -111,11 +93,21 @@ def _checked_backbone(config: TrainConfig, splits: Sequence[Sequence[Study]], sa
     return backbone
 
 
+def _tower(config: TrainConfig, backbone: Backbone, device: torch.device, say: Say) -> FineTunedTower | None:
+    """The film tower where it is trained too."""
+    if not config.trains_tower:
+        return None
+    tower = FineTunedTower(backbone.film_tower, backbone.preprocessing, config.unfreeze, config.drop_path).to(device)
+    if config.drop_path and not tower.skips:
+        say("this film tower has no place for stochastic depth: trained without")
+    return tower
+
+
 def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) -> runs.Run:
     """The run that is there already, if it is the one asked for."""
     run = runs.load_run(out)
     wanted = {**config.to_dict(), "device": None, "sources": [absolute(spec) for spec in sources]}
-    there = {**run.record["config"], "device": None, "sources": run.sources}
+    there = {**run.record.config.settings, "device": None, "sources": run.sources}
     if different := [name for name in wanted if wanted[name] != there.get(name)]:
         raise RunUnusable(f"{out}: a finished run with another {different[0]}", hint="give another --out")
     say(f"{out}: already finished")
@@ -163,22 +155,43 @@ def _check_tables(config: TrainConfig, train: Table, validation: Table, spec: st
         say("no film in the validation split: the last epoch is kept, and nothing was chosen by validation")
 
 
-def _backbone_record(backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
-    return {
-        "spec": config.backbone if config.backbone == "compact" else backbone.spec,
-        "name": backbone.name,
-        "identity": backbone.identity,
-        "weights_sha256": backbone.weights_sha256,
-        **Licence(backbone.licence, backbone.terms).to_dict(),
-        "aligned": backbone.aligned,
-    }
+def _record(
+    config: TrainConfig,
+    origins: dict[str, str],
+    backbone: Backbone,
+    fitted: Fit,
+    calibration: Calibration | None,
+    data: DataRecord,
+    device: DeviceRecord,
+    seconds: dict[str, float],
+) -> RunRecord:
+    """All that ``run.json`` says but the hashes of the weights, which are not written yet."""
+    licence = Licence(backbone.licence, backbone.terms)
+    named = BackboneRecord(backbone.name, backbone.identity, licence.name, licence.terms, licence.restriction, backbone.aligned)
+    spec = config.backbone if config.backbone == "compact" else backbone.spec
+    return RunRecord(
+        notice=NOTICE,
+        made_by={"mtclip_edge": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        config=ConfigRecord(config.bce, config.supcon, config.clip, config.seed, config.to_dict()),
+        origins=origins,
+        backbone=RunBackboneRecord(spec, named, backbone.weights_sha256),
+        preprocessing=backbone.preprocessing.record(),
+        shape=ShapeRecord(**fitted.shape.to_dict()),
+        data=data,
+        device=device,
+        best_epoch=fitted.best_epoch,
+        epochs_run=len(fitted.history),
+        validation=MetricsRecord.read(Fields(fitted.history[fitted.best_epoch - 1]["validation"])),
+        calibration=calibration.record() if calibration else None,
+        seconds=seconds,
+    )
 
 
-def _data_record(reading: Reading, sources: Sequence[str], train: Table, validation: Table) -> dict[str, Any]:
-    return {
-        "sources": [absolute(spec) for spec in sources],
-        "studies": {name: len(reading.split(name)) for name in ("train", "validation", "test")},
-        "films": {"train": len(train.label), "validation": len(validation.label)},
-        "bad_rows": reading.bad_rows,
-        "unreadable_films": len(train.problems) + len(validation.problems),
-    }
+def _data_record(reading: Reading, sources: Sequence[str], train: Table, validation: Table) -> DataRecord:
+    return DataRecord(
+        sources=tuple(absolute(spec) for spec in sources),
+        studies={name: len(reading.split(name)) for name in ("train", "validation", "test")},
+        films={"train": len(train.label), "validation": len(validation.label)},
+        bad_rows=reading.bad_rows,
+        unreadable_films=len(train.problems) + len(validation.problems),
+    )

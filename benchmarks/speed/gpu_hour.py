@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,11 @@ def until(deadline: float) -> Any:
 def measured(run: Path, data: str, device: str) -> dict[str, Any]:
     record, epochs = load_run(run).record, read_log(run)
     return {
-        "device": record["device"],
-        "torch": record["made_by"]["torch"],
+        "device": record.device and asdict(record.device),
+        "torch": record.made_by["torch"],
         "seconds_an_epoch": round(sum(line["seconds"] for line in epochs) / len(epochs), 2),
         "epochs": len(epochs),
-        "best_epoch": record["best_epoch"],
+        "best_epoch": record.best_epoch,
         "test": run_model(run, open_source(data).split("test"), device=device).summary(),
     }
 

@@ -150,8 +150,8 @@ class Gate:
         )
 
     def _decisions(self, expected: Array, actual: Array) -> float:
-        calibration = self.run.record["calibration"]
-        threshold = calibration["threshold"] if calibration else 0.0
+        calibration = self.run.record.calibration
+        threshold = calibration.threshold if calibration else 0.0
         return float(((expected >= threshold) == (actual >= threshold)).mean())
 
     def _compare(

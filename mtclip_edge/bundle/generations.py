@@ -117,7 +117,7 @@ class Change:
     """
 
     def __init__(self, path: Path, generation: int, written: list[str], progress: Progress = silent):
-        self.path, self.generation, self.progress, self._written = path, generation, progress, written
+        self.path, self.generation, self.progress, self.written = path, generation, progress, written
 
     def file(self, kind: str) -> Path:
         """The path of this generation's ``store``, ``terms``, ``vectors``, ``graph`` or ``film_gate``."""
@@ -128,8 +128,8 @@ class Change:
             "graph": f"index-{self.generation}.hnsw",
             "film_gate": f"film-gate-{self.generation}.npy",
         }[kind]
-        if name not in self._written:
-            self._written.append(name)
+        if name not in self.written:
+            self.written.append(name)
         return self.path / name
 
 

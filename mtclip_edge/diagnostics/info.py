@@ -1,26 +1,22 @@
 """``mtclip info``: what a bundle or a run is, from its own manifest, without loading a model."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import MANIFEST, Bundle
 from ..bundle.licence import licence_line, terms_of_use
-from ..errors import ArtefactDamaged, NotABundle
+from ..bundle.records import BackboneRecord
+from ..bundle.run_record import RUN, read_run_record
+from ..errors import NotABundle
+from ..fields import Fields
 
 SCHEMA = "mtclip.info/1"
 
 
 def describe(path: Path) -> dict[str, Any]:
     """A bundle or a run as JSON of schema mtclip.info/1. Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible."""
-    if (path / "run.json").is_file() and not (path / MANIFEST).exists():
-        try:
-            record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        except (ValueError, RecursionError):
-            raise ArtefactDamaged(f"{path / 'run.json'}: not JSON") from None
-        if not isinstance(record, dict) or not {"config", "data", "backbone", "validation", "best_epoch"} <= set(record):
-            raise ArtefactDamaged(f"{path / 'run.json'}: not the record of a run")
-        return {"schema": SCHEMA, "kind": "run", "path": str(path), **record}
+    if (path / RUN).is_file() and not (path / MANIFEST).exists():
+        return {"schema": SCHEMA, "kind": "run", "path": str(path), **read_run_record(path).to_dict()}
     try:
         bundle = Bundle.open(path)
     except NotABundle as error:
@@ -43,8 +39,7 @@ def _bundle_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("id", record["id"]),
         ("model", record["model_id"]),
         ("made", f"{record['created']} by mtclip-edge {record['made_by']['mtclip_edge']}, generation {record['generation']}"),
-        ("backbone", licence_line(record["backbone"])),
-        *[("use", note) for note in terms_of_use(record["backbone"])],
+        *_backbone_lines(record["backbone"]),
         ("input", _input(record["preprocessing"])),
         ("graphs", "; ".join(graphs)),
         ("reports", f"{index['reports']} distinct, of {index['studies']} studies; {index['films']} films; {record['dim']} dimensions"),
@@ -54,6 +49,11 @@ def _bundle_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
         *_figures(record["metrics"]),
         ("size", f"{record['bytes'] / 1e6:.1f} MB in {len(record['files'])} files"),
     ]
+
+
+def _backbone_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
+    backbone = BackboneRecord.read(Fields(values))
+    return [("backbone", licence_line(backbone)), *[("use", note) for note in terms_of_use(backbone)]]
 
 
 def _film_gate(gate: dict[str, Any] | None) -> str:
@@ -68,8 +68,7 @@ def _run_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
     config, data = record["config"], record["data"]
     return [
         ("run", record["path"]),
-        ("backbone", licence_line(record["backbone"])),
-        *[("use", note) for note in terms_of_use(record["backbone"])],
+        *_backbone_lines(record["backbone"]),
         ("tower", "fine-tuned" if record.get("tower_sha256") else "frozen"),
         ("sources", ", ".join(data["sources"])),
         ("films", f"{data['films']['train']} train, {data['films']['validation']} validation"),
@@ -99,7 +98,7 @@ def _figures(result: dict[str, Any]) -> list[tuple[str, str]]:
     values = [
         ("AUROC", result["auroc"]),
         ("macro P@10", precision and precision["macro"]),
-        ("Recall@10", forth and forth["recall@10"]["value"]),
+        ("Recall@10", forth and forth["recall@10"] and forth["recall@10"]["value"]),
     ]
     return [(f"{name} (validation)", "not computed" if value is None else f"{value:.3f}") for name, value in values]
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..bundle.records import PreprocessingRecord
 from ..errors import ArtefactIncompatible
+from ..fields import Fields
 from ..films.film import FilmSource
 from ..films.read import read_film
 
@@ -59,6 +60,10 @@ class Preprocessing:
             "via": self.via,
             **({"render": self.render} if self.render != RENDERS[0] else {}),
         }
+
+    def record(self) -> PreprocessingRecord:
+        """As a manifest or a run holds it."""
+        return PreprocessingRecord.read(Fields(self.to_dict()))
 
     @classmethod
     def of(cls, record: PreprocessingRecord) -> "Preprocessing":

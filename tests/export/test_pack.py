@@ -10,14 +10,17 @@ import torch
 from torch import nn
 
 from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.bundle.generations import Change
 from mtclip_edge.errors import ArtefactIncompatible, ParityFailed, Refused, RunUnusable, SourceUnusable, WrongOption
 from mtclip_edge.export import pack
 from mtclip_edge.export.graphs import towers
 from mtclip_edge.export.parity import limits
 from mtclip_edge.films.read import read_film
 from mtclip_edge.inference.preprocessing import model_input
+from mtclip_edge.progress import silent
 from mtclip_edge.retrieval.retriever import Retriever
-from mtclip_edge.train.run import backbone_of, load_run
+from mtclip_edge.train.backbones.backbone import Backbone
+from mtclip_edge.train.run import Run, backbone_of, load_run
 
 FP32 = ("fp32",)
 
@@ -256,7 +259,7 @@ def test_embeddings_are_cut_and_the_head_still_reads_them_whole(wide_run: Path, 
     backbone = backbone_of(run)
     assert (run.space.shape.dim, run.space.shape.prefixes) == (128, (64,))
     assert (cut.model.dim, cut.model.prefixes) == (64, ())
-    whole_id, cut_id = (pack._model_id(run, backbone, dim, cut.path, pack.Names.of(1)) for dim in (128, 64))
+    whole_id, cut_id = (pack._model_id(job_of(run, backbone, dim, cut.path)) for dim in (128, 64))
     assert cut.model.model_id == cut_id != whole_id
     pixels = torch.from_numpy(model_input(read_film(film).grey, run.preprocessing)[None])
     whole, logit, _ = (found[0].numpy() for found in towers.FilmGraph(backbone, run.space, 128)(pixels))
@@ -272,3 +275,7 @@ def test_a_width_it_does_not_have_is_refused(wide_run: Path, tmp_path: Path, dim
     with pytest.raises(WrongOption, match=f"--dim {dim}\nexpected 2 to 128"):
         pack.export(wide_run, tmp_path / "b", dim=dim, precision=FP32)
     assert not (tmp_path / "b").exists()
+
+
+def job_of(run: Run, backbone: Backbone, dim: int, path: Path) -> pack.Job:
+    return pack.Job(run, backbone, dim, pack.Names.of(1), Change(path, 1, []), True, "research", silent)

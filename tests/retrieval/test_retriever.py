@@ -28,7 +28,7 @@ def retriever(tiny_bundle: Path):
 def test_a_query_is_what_training_would_have_said(tiny_run: Path, tiny_bundle: Path, source: Path, retriever: Retriever) -> None:
     """Embedding, abnormal probability, hits and scores, from the film's file on, computed once more in torch."""
     run = load_run(tiny_run)
-    backbone = load_backbone(run.record["backbone"]["spec"])
+    backbone = load_backbone(run.record.backbone.spec)
     train = open_source(str(source)).split("train")
     from mtclip_edge.studies import distinct_reports
 

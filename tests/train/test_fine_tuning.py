@@ -164,7 +164,7 @@ def tuned(source: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFa
 
 def test_the_run_carries_its_tower_and_eval_uses_it(tuned: Path, source: Path, tiny_backbone: Path) -> None:
     run = load_run(tuned)
-    assert run.record["tower_sha256"]
+    assert run.record.tower_sha256
     from mtclip_edge.train.backbones.backbone import load_backbone
 
     ours, original = backbone_of(run), load_backbone(str(tiny_backbone))
@@ -173,7 +173,7 @@ def test_the_run_carries_its_tower_and_eval_uses_it(tuned: Path, source: Path, t
     assert not torch.equal(a, b)
     # the validation figures of training are those that the saved run gives
     found = run_model(tuned, open_source(str(source)).split("validation")).summary()
-    assert found["auroc"] == pytest.approx(run.record["validation"]["auroc"], abs=0.03)
+    assert found["auroc"] == pytest.approx(run.record.validation.auroc, abs=0.03)
 
 
 def test_the_bundle_has_the_tuned_tower(tuned: Path, source: Path, tmp_path: Path) -> None:

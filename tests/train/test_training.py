@@ -107,7 +107,7 @@ def test_test_labels_are_never_looked_at(source: Path, tiny_backbone: Path, tiny
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
-    config = TrainConfig(**load_run(tiny_run).record["config"])
+    config = TrainConfig(**load_run(tiny_run).record.config.settings)
     training.train(config, [str(tmp_path / "m.csv")], tmp_path / "run")
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (tiny_run / "weights.safetensors").read_bytes()
 
@@ -193,7 +193,7 @@ def test_resume_refuses_another_configuration(tmp_path: Path) -> None:
 
 
 def test_a_run_is_never_overwritten(source: Path, tiny_run: Path, tiny_backbone: Path) -> None:
-    config = TrainConfig(**load_run(tiny_run).record["config"])
+    config = TrainConfig(**load_run(tiny_run).record.config.settings)
     with pytest.raises(Refused, match="already holds a run"):
         training.train(config, [str(source)], tiny_run)
     said: list[str] = []
@@ -213,12 +213,12 @@ def test_an_unfinished_run_is_named_as_such(tmp_path: Path, source: Path, tiny_b
 
 def test_the_record_of_a_run(tiny_run: Path, source: Path) -> None:
     record = load_run(tiny_run).record
-    assert record["data"]["sources"] == [f"manifest:{source}"]
-    assert record["backbone"]["aligned"] and record["shape"]["residual"]
-    assert record["notice"].startswith("Research use only")
+    assert record.data.sources == (f"manifest:{source}",)
+    assert record.backbone.record.aligned and record.shape.residual
+    assert record.notice.startswith("Research use only")
     log = [json.loads(line) for line in (tiny_run / "log.jsonl").read_text().splitlines()]
-    assert len(log) == record["epochs_run"]
-    assert log[record["best_epoch"] - 1]["validation"] == record["validation"]
+    assert len(log) == record.epochs_run
+    assert log[record.best_epoch - 1]["validation"] == record.validation.to_dict()
 
 
 def test_damaged_and_newer_runs(tiny_run: Path, tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_the_averaged_weights_are_kept_and_survive_an_interruption(tmp_path: Pat
 
 def test_calibration_is_fitted_on_validation_and_stored(tiny_run: Path) -> None:
     record = load_run(tiny_run).record
-    assert record["calibration"] is None or record["calibration"]["films"] <= record["data"]["films"]["validation"]
+    assert record.calibration is None or record.calibration.films <= record.data.films["validation"]
     done = training.Fit(TrainConfig(epochs=3, batch_size=64, lr=5e-3), SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(
         None, False, lambda _: None
     )

@@ -44,13 +44,13 @@ def run_model(
     film, logit, report = embed(run.space.to(used), table)
     embedded = ModelOutput(
         film,
-        logit if run.record["config"]["bce"] else None,  # without that loss the head was never trained
+        logit if run.head_trained else None,
         report if len(report) else None,
-        Calibration.of(run.record["calibration"]),
+        Calibration.of(run.record.calibration),
         prefixes=run.space.shape.prefixes,
     )
     notes = (f"fp32 on {used} ({why})",)
-    before = _before(backbone, table, load_backbone(run.record["backbone"]["spec"]) if run.record["tower_sha256"] else None, used, progress)
+    before = _before(backbone, table, load_backbone(run.record.backbone.spec) if run.record.tower_sha256 else None, used, progress)
     return Model(str(path), "run", table.cases, embedded, None, notes, before, tuple(read_log(path)))
 
 
