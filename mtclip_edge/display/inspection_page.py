@@ -39,8 +39,17 @@ def _counts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "views", _counted(document["views"]) or "none"
     yield "reports", f"{document['reports']:,}, {document['distinct_reports']:,} distinct"
     yield "labels", ", ".join(f"{count:,} {name} ({_share(count, document['studies'])})" for name, count in document["labels"].items())
+    yield from _labels_and_text(document["labels_and_text"])
     if document["finding_labels"]:
         yield "findings", _counted(dict(list(document["finding_labels"].items())[:12]))
+
+
+def _labels_and_text(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the reports' own words say of the labels."""
+    shares = [f"{100 * share:.0f} % of the {label}" for label, share in counts["affirming"].items() if share is not None]
+    if shares:
+        swapped = ": the labels look swapped" if counts["look_swapped"] else ""
+        yield "labels against texts", f"{', '.join(shares)} reports affirm a finding{swapped}"
 
 
 def _splits(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from ...studies import LABELS, MARKS, SPLITS, VIEWS, Study, folded, has_words, t
 from ..entries import Entry, Tally
 from ..source import Stream, stream_source
 from .film_files import Sizes, Thumbnail, check_films, unchecked
+from .labels_and_text import LabelsAndText
 from .near_twins import HASHES, SIMILAR, groups, signature
 from .phi import suspicions
 from .text_lengths import Lengths
@@ -127,6 +128,7 @@ class _Texts:
         self._empty = Counter(dict.fromkeys(("text", "findings", "impression"), 0))
         self._marks = Counter(dict.fromkeys(("reports", "marks"), 0))
         self._lengths = Lengths()
+        self._labels_and_text = LabelsAndText()
         self._suspicions: dict[str, dict[str, Any]] = {}
 
     def add(self, entry: Entry) -> None:
@@ -141,6 +143,7 @@ class _Texts:
         marks = len(MARKS.findall(study.text))
         self._marks.update(marks=marks, reports=bool(marks))
         self._lengths.add(tower_text(study.text))
+        self._labels_and_text.add(study.label, study.text)
         number = hash(key)
         self._keys.append(number)
         self._label.append(LABELS.index(study.label))
@@ -168,6 +171,7 @@ class _Texts:
             "empty": dict(self._empty),
             "marks": dict(self._marks),
             "lengths": self._lengths.to_dict(),
+            "labels_and_text": self._labels_and_text.to_dict(),
             "possible_phi": self._suspicions,
         }
 
