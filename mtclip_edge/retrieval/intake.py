@@ -1,7 +1,7 @@
 """Films in, what a retriever sees of them out: read and resized by threads, embedded a batch ahead, judged."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..workers import ahead, batches
 from .results import Clock, Input
 
 BATCH = 8
+Reader = Callable[[FilmSource, str, str], DecodedFilm]  # a film, the name it is shown under, how it is rendered
 Named = tuple[str, str | FilmSource | MtclipError]  # a film with the name it is shown under, or an error in its place
 
 
@@ -50,11 +51,14 @@ TowerOutput = tuple[Decoded, np.ndarray, float]  # a film, its unit vector float
 class Intake:
     """How one retriever takes films. ``show_ids``: whose film it was is said; ``keep_films``: its pixels stay with what is seen."""
 
-    def __init__(self, encoder: FilmEncoder, admission: Admission, render: str | None, show_ids: bool, keep_films: bool):
+    def __init__(
+        self, encoder: FilmEncoder, admission: Admission, render: str | None, show_ids: bool, keep_films: bool, read: Reader = read_film
+    ):
         self._encoder, self._admission = encoder, admission
         self._own = encoder.preprocessing.render
         self._render = render or self._own
         self._show_ids, self._keep_films = show_ids, keep_films
+        self._read_film = read
 
     @property
     def force(self) -> bool:
@@ -62,7 +66,7 @@ class Intake:
 
     def read(self, film: str | FilmSource, name: str) -> DecodedFilm:
         """A film, rendered as it is asked for. Errors: FilmUnreadable."""
-        decoded = read_film(_source(film, name), name, self._render)
+        decoded = self._read_film(_source(film, name), name, self._render)
         if decoded.kind == "dicom" and self._render != self._own:
             decoded = replace(decoded, notes=(*decoded.notes, f"rendered by {self._render}; the bundle's own films are by {self._own}"))
         return self._admission.turned(decoded)

@@ -34,18 +34,21 @@ from .results import Clock, QueryResult
 
 if TYPE_CHECKING:
     from ..evidence.heat_map import Explained, Target
+    from ..films.worker import DecodeWorkers
 
 
 class Retriever:
     """An open bundle. Use ``Retriever.open``; close it, or use it as a context manager."""
 
-    def __init__(self, opened: Opened, *, render: str | None, show_ids: bool, evidence: bool, keep_films: bool):
+    def __init__(self, opened: Opened, *, render: str | None, show_ids: bool, evidence: bool, keep_films: bool, isolated: bool):
         self.bundle, self.device, self.fusion = opened.bundle, opened.films.device, opened.fusion
         self.filters, self._passing = opened.options.filters, opened.passing
         self._precision = opened.precision
         self._films, self._store, self._index = opened.films, opened.store, opened.index
         self._text: tuple[TextEncoder, Precision] | None = None
-        self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films)
+        self._workers = _decode_workers() if isolated else None
+        reader = {"read": self._workers.read} if self._workers else {}
+        self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films, **reader)
         self._answers = Answerer(opened, evidence)
         self._closed = False
         self._reopen: Callable[[], Retriever] | None = None
@@ -67,6 +70,7 @@ class Retriever:
         keep_films: bool = False,
         force: bool = False,
         invert: bool = False,
+        isolated: bool = False,
     ) -> "Retriever":
         """Open a bundle for queries; ``"demo"`` is the one in the package. Every file read is hashed first.
 
@@ -77,6 +81,7 @@ class Retriever:
         film it was.
         ``evidence``: gather what an answer rests on; ``keep_films``: keep each film's pixels with its answer.
         ``force`` answers films that are rejected all the same; ``invert`` takes every film's grey values the other way round.
+        ``isolated``: films are read in a process of their own, which a hostile file may bring down without harm (``films.worker``).
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, ExtraMissing.
         """
@@ -86,7 +91,13 @@ class Retriever:
             raise WrongOption(f"filters of type {type(filters).__name__}", "expected Filters(…)")
         options = OpenOptions(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
         path = resolve(Path(bundle))[0] if bundle == WORD else user_path(bundle)
-        shown: dict[str, Any] = {"render": render, "show_ids": show_ids, "evidence": evidence, "keep_films": keep_films}
+        shown: dict[str, Any] = {
+            "render": render,
+            "show_ids": show_ids,
+            "evidence": evidence,
+            "keep_films": keep_films,
+            "isolated": isolated,
+        }
         retriever = cls(_opened(path, options), **shown)
         retriever._reopen = partial(cls.open, path.absolute(), **shown, **vars(options))
         return retriever
@@ -259,6 +270,8 @@ class Retriever:
         """No query is answered any more; closing twice is nothing."""
         self._closed = True
         self._store.close()
+        if self._workers:
+            self._workers.close()
 
     def __enter__(self) -> "Retriever":
         return self
@@ -310,3 +323,9 @@ def _pair(named: Named) -> Named:
 
 def _name(film: str | FilmSource) -> str:
     return str(film) if isinstance(film, str | PathLike) else "-"
+
+
+def _decode_workers() -> "DecodeWorkers":
+    from ..films.worker import DecodeWorkers  # a plain query reads its films itself
+
+    return DecodeWorkers()

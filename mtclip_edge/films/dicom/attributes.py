@@ -52,9 +52,14 @@ def header(dataset: "Dataset", frames: int, syntax_name: str) -> Header:
         frames=frames,
         burned_in=burned,
         transfer_syntax=syntax_name,
-        study=hashlib.blake2b(study.encode(errors="replace"), key=_SALT, digest_size=8).hexdigest() if study else "",
+        study=study_key(study),
         ids=_ids(dataset, study),
     )
+
+
+def study_key(uid: str) -> str:
+    """An opaque key of a study within this process; empty without a UID."""
+    return hashlib.blake2b(uid.encode(errors="replace"), key=_SALT, digest_size=8).hexdigest() if uid else ""
 
 
 def _ids(dataset: "Dataset", study: str) -> Ids:
