@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .errors import Refused
 
 MOST_UNKNOWN = 0.5  # of the words: above, texts differ by their length alone
@@ -53,15 +55,15 @@ class TextCoverage:
 
 def coverage(model: Any, texts: Sequence[str], limit: int) -> TextCoverage:
     """Of texts, by a ``tokenizers.Tokenizer``, whether it cuts them itself or not."""
-    counts = [0, 0, 0, 0, 0]
+    counts = np.zeros(5, np.int64)
     for start in range(0, len(texts), _BATCH):
         part = texts[start : start + _BATCH]
         encodings = model.encode_batch(list(part))
         tokens = [len(e.ids) + sum(piece.special_tokens_mask.count(0) for piece in e.overflowing) for e in encodings]
         cut = [count - limit for count in tokens if count > limit]
-        found = (*words_of(model, part, encodings), sum(tokens), len(cut), sum(cut))
-        counts = [a + b for a, b in zip(counts, found, strict=True)]
-    return TextCoverage(len(texts), *counts, limit)
+        counts += (*words_of(model, part, encodings), sum(tokens), len(cut), sum(cut))
+    words, unknown, all_tokens, cut_texts, cut_tokens = counts.tolist()
+    return TextCoverage(len(texts), words, unknown, all_tokens, cut_texts, cut_tokens, limit)
 
 
 def words_of(model: Any, texts: Sequence[str], encodings: Sequence[Any]) -> tuple[int, int]:

@@ -165,6 +165,7 @@ class Tally:
     films: int = 0
     reports: int = 0
     rows: int = 0  # that were used: one for each film, or for a study without one
+    unusable: int = 0  # bad rows that lost more than their date
     labels: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(LABELS, 0)))
     skipped: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -176,6 +177,7 @@ class Tally:
             return
         if isinstance(item, Problem):
             self.skipped[item.why] += 1
+            self.unusable += item.lost != "date"
             if len(self.problems) < MOST_PROBLEMS:
                 self.problems.append(item)
             return

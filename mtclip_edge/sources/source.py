@@ -71,12 +71,14 @@ class Reading:
         return self.tally.summary(self.spec)
 
     def refuse_bad_rows(self, allow: bool) -> None:
-        """Before anything is made of a source. Errors: SourceUnusable where more than ``MOST_BAD`` of its rows are bad."""
-        rows = self.tally.rows + self.bad_rows
-        if not allow and self.bad_rows > MOST_BAD * rows:
+        """Before anything is made of a source; a lost date spoils no row. Errors: SourceUnusable where more than ``MOST_BAD`` of its rows are bad."""
+        bad = self.tally.unusable
+        rows = self.tally.rows + bad
+        if not allow and bad > MOST_BAD * rows:
+            reasons = Counter({why: count for why, count in self.tally.skipped.items() if not why.endswith("(date left out)")})
             raise SourceUnusable(
-                f"{self.spec}: {self.bad_rows} of {rows} rows are bad, more than {100 * MOST_BAD:.0f} %",
-                f"most of them: {self.tally.skipped.most_common(1)[0][0]}",
+                f"{self.spec}: {bad} of {rows} rows are bad, more than {100 * MOST_BAD:.0f} %",
+                f"most of them: {reasons.most_common(1)[0][0]}",
                 "mend them, name columns and values by --map, or add --allow-bad-rows",
             )
 
@@ -207,8 +209,9 @@ def _sum(tallies: Sequence[Tally]) -> Tally:
     skipped: Counter[str] = sum((tally.skipped for tally in tallies), Counter())
     passed_over: Counter[str] = sum((tally.passed_over for tally in tallies), Counter())
     studies, films, reports = (sum(getattr(tally, name) for tally in tallies) for name in ("studies", "films", "reports"))
-    rows = sum(tally.rows for tally in tallies)
-    return Tally(studies, films, reports, rows, labels, skipped, passed_over, [problem for tally in tallies for problem in tally.problems])
+    rows, unusable = sum(tally.rows for tally in tallies), sum(tally.unusable for tally in tallies)
+    problems = [problem for tally in tallies for problem in tally.problems]
+    return Tally(studies, films, reports, rows, unusable, labels, skipped, passed_over, problems)
 
 
 def _refuse_shared_ids(readings: Sequence[Reading]) -> None:

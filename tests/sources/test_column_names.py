@@ -101,3 +101,9 @@ def test_too_many_bad_rows_are_refused(tmp_path: Path) -> None:
     reading.refuse_bad_rows(allow=True)
     few = open_source(table(tmp_path, "study_id,report,label\n" + "\n".join(rows[1:])))
     few.refuse_bad_rows(allow=False)  # 1 of 20 is five percent, not more
+
+
+def test_a_lost_date_spoils_no_row(tmp_path: Path) -> None:
+    reading = open_source(table(tmp_path, "study_id,report,date\n" + "\n".join(f"{i},Report {i}.,spring" for i in range(9))))
+    assert reading.bad_rows == 9
+    reading.refuse_bad_rows(allow=False)

@@ -131,7 +131,8 @@ def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str
 def _registries(row: Mapping[str, str], folder: Path) -> tuple[str, ...]:
     """Tables of one folder, or of one word in a column ``source``, are parts of one set: ``train.csv`` and ``test.csv``."""
     named = row.get("origin") or row.get("source")
-    return (intern(f"folder {folder.resolve()}"), *((intern(f"source {named}"),) if named else ()))
+    folder_key = intern(f"folder {folder.resolve()}")
+    return (folder_key, intern(named)) if named else (folder_key,)
 
 
 def _films(row: Mapping[str, str], place: int | str, folder: Path) -> tuple[tuple[Film, ...], tuple[Problem, ...]]:
@@ -146,14 +147,17 @@ def _films(row: Mapping[str, str], place: int | str, folder: Path) -> tuple[tupl
 
 def _extra(row: Mapping[str, str]) -> dict[str, str]:
     """What is in columns of no meaning here, and in the JSON of ``extra``."""
-    found = {name: value for name, value in row.items() if name not in COLUMNS}
+    extra = {name: value for name, value in row.items() if name not in COLUMNS}
     if word := row.get("extra", ""):
         try:
             held = json.loads(word)
         except (ValueError, RecursionError):
             held = None
-        found |= tables.words_of(held) if isinstance(held, dict) else {"extra": word}
-    return found or _NO_EXTRA
+        if isinstance(held, dict):  # as data export wrote them: a comparison may well be "None"
+            extra |= {name: value if isinstance(value, str) else tables.word_of(value) for name, value in held.items()}
+        else:
+            extra["extra"] = word
+    return extra or _NO_EXTRA
 
 
 def label_of(word: str, place: int | str) -> tuple[str, tuple[Problem, ...]]:
