@@ -71,7 +71,7 @@ class Reading:
         return self.tally.summary(self.spec)
 
     def refuse_bad_rows(self, allow: bool) -> None:
-        """Before anything is made of a source; a lost date spoils no row. Errors: SourceUnusable where more than ``MOST_BAD`` of its rows are bad."""
+        """Before anything is made of it; a lost date spoils no row. Errors: SourceUnusable: more than ``MOST_BAD`` of its rows are bad."""
         bad = self.tally.unusable
         rows = self.tally.rows + bad
         if not allow and bad > MOST_BAD * rows:
