@@ -221,3 +221,9 @@ def mtclip(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def deep(random: np.random.Generator) -> np.ndarray:
+    """Twelve bits, smooth with some noise."""
+    return (np.add.outer(np.arange(40), np.arange(36)) * 50 + random.integers(0, 40, (40, 36))).astype(np.uint16)

@@ -4,8 +4,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-
-from tests.support.layouts import png, put
+from layouts import png, put
 
 
 @pytest.fixture

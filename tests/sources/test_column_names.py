@@ -4,10 +4,10 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from layouts import png, put
 
 from mtclip_edge.errors import SourceUnusable, WrongOption
 from mtclip_edge.sources.source import absolute, open_source, with_map
-from tests.support.layouts import png, put
 
 
 def table(folder: Path, text: str) -> str:

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
+import layouts
 import pytest
+from layouts import dicom, png, put, shard
 
 from mtclip_edge.errors import SourceUnusable
 from mtclip_edge.sources.layouts.padchest import TABLE
 from mtclip_edge.sources.source import open_source
-from tests.sources.test_sources import dicom
-from tests.support import layouts
-from tests.support.layouts import png, put, shard
 
 PIXELS = {"Rows": 10, "Columns": 12}
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import layouts
 import pytest
 
 from mtclip_edge.sources.report_sections import Sections, sections_of
 from mtclip_edge.sources.source import open_source
-from tests.support import layouts
 
 
 @pytest.mark.parametrize(

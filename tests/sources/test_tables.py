@@ -6,12 +6,12 @@ import gzip
 import json
 from pathlib import Path
 
+import layouts
 import pytest
 
 from mtclip_edge.errors import SourceUnusable
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.sources.tables import plain_word, rows
-from tests.support import layouts
 
 HEADER = "study_id,patient_id,image_path,report,label"
 

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+from mtclip_edge.errors import FilmUnreadable
+from mtclip_edge.films.read import read_film
 
 IMPLICIT, EXPLICIT, DEFLATED, BIG = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 RLE, BASELINE, EXTENDED, LOSSLESS, SV1 = (f"1.2.840.10008.1.2.{end}" for end in ("5", "4.50", "4.51", "4.57", "4.70"))
@@ -113,3 +117,16 @@ def _by_gdcm(data: bytes, syntax: str) -> bytes:
         writer.SetImage(change.GetOutput())
         assert writer.Write()
         return Path(target).read_bytes()
+
+
+def grey(data: bytes, render: str = "voi") -> np.ndarray:
+    return read_film(data, "x", render).grey
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(FilmUnreadable) as caught:
+        read_film(data, "x")
+    message = str(caught.value)
+    assert message.startswith("x: ")
+    assert "\n" not in message
+    return message

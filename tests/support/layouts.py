@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mtclip_edge.sources.source import open_source
+from mtclip_edge.studies import Study
+
 
 def png(value: int = 90, size: tuple[int, int] = (12, 10)) -> bytes:
     buffer = io.BytesIO()
@@ -275,3 +278,41 @@ def open_i(uid: int, findings: str, impression: str, mesh: Sequence[str], images
         mesh="".join(f"<major>{term}</major>" for term in mesh),
         images="".join(f'<parentImage id="{name}"><figureId>F1</figureId></parentImage>' for name in images),
     )
+
+
+def by_id(word: str | Path) -> dict[str, Study]:
+    return {study.study_id: study for study in open_source(str(word)).studies}
+
+
+def packed(folder: Path, files: dict[str, str], kind: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    if kind == "folder":
+        for name, text in files.items():
+            put(folder / "ecgen-radiology" / name, text)
+        return folder
+    if kind == "zip":
+        with zipfile.ZipFile(folder / "reports.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, text in files.items():
+                archive.writestr(f"ecgen-radiology/{name}", text)
+        return folder / "reports.zip"
+    with tarfile.open(folder / "NLMCXR_reports.tgz", "w:gz") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(f"ecgen-radiology/{name}")
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return folder / "NLMCXR_reports.tgz"
+
+
+def dicom(path: Path, **tags: str | int) -> None:
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = str(tags.pop("private", "1.2.840.10008.5.1.4.1.1.1"))
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = str(tags.pop("uid"))
+    for name, value in tags.items():
+        setattr(data, name, value)
+    data.save_as(path, enforce_file_format=True)

@@ -1,10 +1,8 @@
-"""Films inside a zip or a DICOMDIR, and folders as a disc of a hospital has them."""
+"""A disc's DICOMDIR, folders of films without suffix, pipes: what a word stands for, and nothing outside of it."""
 
-import io
 import json
 import os
 import threading
-import zipfile
 from pathlib import Path
 
 import dicoms
@@ -15,144 +13,9 @@ from fuzzing import picture
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
+from zips import film_names, report, zipped
 
-from mtclip_edge.commands.film_arguments import expand
-from mtclip_edge.errors import MtclipError
-from mtclip_edge.films import archives, dicomdir
-from mtclip_edge.films.read import read_film
-
-
-@pytest.fixture
-def deep(random: np.random.Generator) -> np.ndarray:
-    return random.integers(0, 4096, (40, 36), dtype=np.uint16)
-
-
-def zipped(path: Path, members: dict[str, bytes], **how: int) -> Path:
-    with zipfile.ZipFile(path, "w", **how) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path
-
-
-def film_names(word: Path, base: Path) -> list[str]:
-    """What a word stands for, films by name, errors by message; without the folder they are all in."""
-    return [(str(film) if isinstance(film, MtclipError) else name).replace(f"{base}/", "") for name, film in expand([str(word)])]
-
-
-def report(deep: np.ndarray) -> bytes:
-    dataset = cr(deep, 12)
-    del dataset.PixelData, dataset.Rows, dataset.Columns
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.33"
-    buffer = io.BytesIO()
-    dataset.save_as(buffer)
-    return buffer.getvalue()
-
-
-def test_a_zip_of_a_study(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
-    members = {"DICOM/IM2": written(cr(deep, 12), dicoms.JPEG_LS), "DICOM/IM1": written(cr(deep, 12)), "DICOM/SR": report(deep)}
-    members |= {"a.png": picture((deep >> 4).astype(np.uint8), "PNG"), "readme.txt": b"not a film", "empty": b""}
-    path = zipped(tmp_path / "study.zip", members, compression=zipfile.ZIP_DEFLATED)
-    assert film_names(path, tmp_path) == ["study.zip!DICOM/IM1", "study.zip!DICOM/IM2", "study.zip!a.png"]
-    found = mtclip("query", path, "--bundle", tiny_bundle)
-    answers = [json.loads(line) for line in found.out.splitlines()]
-    assert (found.code, [a["image"] for a in answers]) == (0, [f"{path}!DICOM/IM1", f"{path}!DICOM/IM2", f"{path}!a.png"])
-    assert answers[0]["hits"] == answers[1]["hits"] and answers[0]["input"]["kind"] == "dicom"
-    assert mtclip("query", path, "--format", "ids", "-k", "1").err.count("DICOM needs --bundle DIR") == 2
-
-
-def test_a_zip_on_standard_input(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path, monkeypatch) -> None:
-    data = zipped(tmp_path / "z", {"f": written(cr(deep, 12))}).read_bytes()
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
-    assert json.loads(mtclip("query", "-", "--bundle", tiny_bundle, "--json").out)["image"] == "-!f"
-
-
-def test_a_zip_is_known_by_content_where_it_is_named_and_in_a_folder(deep: np.ndarray, tmp_path: Path) -> None:
-    (tmp_path / "disc").mkdir()
-    zipped(tmp_path / "disc" / "study", {"f": written(cr(deep, 12))})
-    (tmp_path / "disc" / "g").write_bytes(written(cr(deep, 12)))
-    assert film_names(tmp_path / "disc" / "study", tmp_path) == ["disc/study!f"]
-    assert film_names(tmp_path / "disc", tmp_path) == ["disc/g", "disc/study!f"]
-
-
-def test_names_that_lead_elsewhere_lead_nowhere(deep: np.ndarray, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    data = written(cr(deep, 12))
-    path = zipped(tmp_path / "in" / "z.zip", {"../up": data, "/etc/abs": data, "a\nb": data})
-    found = expand([str(path)])
-    assert [name.removeprefix(f"{path}!") for name, _ in found] == ["../up", "/etc/abs", "a\nb"]
-    for name, film in found:
-        assert not isinstance(film, MtclipError) and read_film(film, name).kind == "dicom"
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["in", "z.zip"]
-
-
-@pytest.mark.parametrize(
-    ("limit", "value", "message"),
-    [
-        ("MOST_MEMBERS", 2, "z.zip: 3 members, more than 2"),
-        ("MOST_BYTES", 5000, "z.zip: 0 GB expanded, more than 0 GB"),
-    ],
-)
-def test_a_zip_beyond_bounds_is_not_opened(deep: np.ndarray, tmp_path: Path, monkeypatch, limit: str, value: int, message: str) -> None:
-    path = zipped(tmp_path / "z.zip", {name: written(cr(deep, 12)) for name in "abc"})
-    monkeypatch.setattr(archives, limit, value)
-    assert film_names(path, tmp_path) == [message]
-
-
-def test_a_member_that_expands_beyond_bounds(deep: np.ndarray, tmp_path: Path, monkeypatch) -> None:
-    bomb = written(cr(deep, 12)) + bytes(1 << 20)
-    path = zipped(tmp_path / "z.zip", {"bomb": bomb, "f": written(cr(deep, 12))}, compression=zipfile.ZIP_DEFLATED)
-    monkeypatch.setattr(archives, "LARGEST", 1 << 19)
-    assert film_names(path, tmp_path) == ["z.zip!bomb: 0.0 GB, more than 0 GB", "z.zip!f"]
-
-
-def test_a_member_never_expands_beyond_what_the_zip_says(deep: np.ndarray, tmp_path: Path) -> None:
-    """A directory that claims less than is there: the reader stops at the claim and its checksum does not fit."""
-    path = zipped(tmp_path / "z.zip", {"f": written(cr(deep, 12)) + bytes(1 << 20)}, compression=zipfile.ZIP_DEFLATED)
-    data = path.read_bytes()
-    (size,) = np.frombuffer(data[22:26], "<u4")
-    path.write_bytes(data.replace(int(size).to_bytes(4, "little"), (5000).to_bytes(4, "little")))
-    ((name, film),) = expand([str(path)])
-    if not isinstance(film, MtclipError):
-        with pytest.raises(MtclipError, match=r"z\.zip!f: cannot be unpacked \(damaged\)"):
-            read_film(film, name)
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"PK\x03\x04" + bytes(100), "z.zip: the zip cannot be read (damaged)"),
-        (b"PK\x05\x06" + bytes(18), "z.zip: no film in this zip"),
-    ],
-)
-def test_zips_that_give_nothing(tmp_path: Path, data: bytes, message: str) -> None:
-    (tmp_path / "z.zip").write_bytes(data)
-    assert film_names(tmp_path / "z.zip", tmp_path) == [message]
-
-
-def test_an_encrypted_member_is_named(deep: np.ndarray, tmp_path: Path) -> None:
-    path = zipped(tmp_path / "z.zip", {"f": written(cr(deep, 12))})
-    data = bytearray(path.read_bytes())
-    data[6] |= 1
-    data[data.rindex(b"PK\x01\x02") + 8] |= 1
-    path.write_bytes(bytes(data))
-    assert film_names(path, tmp_path) == ["z.zip!f: encrypted"]
-
-
-@pytest.mark.slow
-def test_random_damage_to_a_zip_never_escapes(deep: np.ndarray, tmp_path: Path, random: np.random.Generator, soak: bool) -> None:
-    good = zipped(tmp_path / "z.zip", {n: written(cr(deep, 12)) for n in "ab"}, compression=zipfile.ZIP_DEFLATED).read_bytes()
-    directory = good.rindex(b"PK\x01\x02") - 60
-    for _ in range(2000 if soak else 100):
-        data = bytearray(good)
-        for position in random.integers(directory if random.random() < 0.7 else 0, len(data), 3):
-            data[position] = int(random.integers(0, 256))
-        for name, film in archives.zip_films(bytes(data), "z"):
-            try:
-                if not isinstance(film, MtclipError):
-                    read_film(film, name)
-            except MtclipError as error:
-                assert len(str(error).splitlines()) == 1
-
+from mtclip_edge.films import dicomdir
 
 # DICOMDIR
 

@@ -1,0 +1,100 @@
+"""``query --by study``: the mean of a study's frontal films, and of no other."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicoms import cr, written
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from mtclip_edge.films.read import read_film
+from mtclip_edge.retrieval.intake import EmbeddedFilm
+from mtclip_edge.retrieval.results import Input
+from mtclip_edge.retrieval.retriever import Retriever
+from mtclip_edge.retrieval.study_mean import not_counted
+from mtclip_edge.sources.source import open_source
+
+# By study
+
+
+def test_a_study_is_the_mean_of_its_frontal_films(mtclip, tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
+    paths = [study.films[0].path for study in open_source(str(source)).split("test") if study.films][:4]
+    uid = generate_uid()
+    views = ("PA", "AP", "LL")
+    for number, (path, view) in enumerate(zip(paths, views, strict=False)):
+        film = cr(np.asarray(Image.open(path)), StudyInstanceUID=uid, ViewPosition=view, WindowCenter=128, WindowWidth=256)
+        (tmp_path / f"{number}").write_bytes(written(film))
+    (tmp_path / "picture.png").write_bytes(paths[3].read_bytes())
+    found = mtclip("query", tmp_path, "--by", "study", "--bundle", tiny_bundle)
+    study, alone = (json.loads(line) for line in found.out.splitlines())
+    assert found.err == "2 studies of 4 films answered, 0 could not be\n"
+    assert (study["query"]["type"], study["image"]) == ("study", str(tmp_path / "0"))
+    assert [(f["image"], f["counted"], f["reason"]) for f in study["films"]] == [
+        (str(tmp_path / "0"), True, None),
+        (str(tmp_path / "1"), True, None),
+        (str(tmp_path / "2"), False, "view position LL: not frontal"),
+    ]
+    assert [f["image"] for f in alone["films"]] == [str(tmp_path / "picture.png")]
+    with Retriever.open(tiny_bundle) as retriever:
+        vectors, logits = retriever._films.encode_films([np.asarray(Image.open(path)) for path in paths[:2]])
+        mean = vectors.mean(axis=0) / np.linalg.norm(vectors.mean(axis=0))
+        expected = retriever._answers.search.shown(retriever._answers.search.reports(mean, 5).first(5))
+        assert [hit["report_id"] for hit in study["hits"]] == [hit.report_id for hit in expected]
+        np.testing.assert_allclose([hit["score"] for hit in study["hits"]], [hit.score for hit in expected], atol=1e-4)
+        assert study["abnormal"]["probability"] == pytest.approx(1 / (1 + np.exp(-logits.mean())), abs=1e-4)
+        assert alone["hits"] == [hit.to_dict() for hit in retriever.query(paths[3]).hits]
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ("LAO", "LAO"),
+        ("OBLIQUE", "OBLIQUE"),
+        ("LATERAL DECUB", "DECUB"),
+        ("LLAT", "LLAT"),
+        ("XTABLE LATERAL", "LATERAL"),
+        ("L", "L"),
+        ("RPO DOE", "RPO"),
+        ("AP AXIAL", "AXIAL"),
+        ("AP PORTABLE", None),
+        ("PA", None),
+        ("ERECT", None),
+        ("", None),
+    ],
+)
+def test_a_study_counts_no_film_that_is_not_frontal(deep: np.ndarray, view: str, said: str | None) -> None:
+    """What the gate calls oblique or lateral takes no part in the mean of a study, and only a word known here is repeated."""
+    header = read_film(written(cr(deep, 12, ViewPosition=view))).header
+    film = EmbeddedFilm("f", Input("dicom", "ok", ()), True, header, np.ones(4, np.float32), 0.0, {})
+    assert not_counted(film) == (said and f"view position {said}: not frontal")
+
+
+@pytest.mark.parametrize(("code", "word"), [("399135007", "LAO"), ("R-102C1", "OBLIQUE"), ("399067008", "LATERAL"), ("R-40888", None)])
+def test_a_view_code_counts_as_its_word(deep: np.ndarray, code: str, word: str | None) -> None:
+    view = Dataset()
+    view.CodeValue = code
+    header = read_film(written(cr(deep, 12, ViewPosition=None, ViewCodeSequence=[view]))).header
+    assert header is not None
+    assert header.projection == ({"LAO": "other", "OBLIQUE": "other", "LATERAL": "lateral"}[word] if word else "PA")
+
+
+def test_a_study_of_laterals_is_an_error_and_wrong_uses(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "l").write_bytes(written(cr(deep, 12, ViewPosition="LATERAL")))
+    found = mtclip("query", tmp_path / "l", "--by", "study", "--bundle", tiny_bundle)
+    assert (found.code, found.err.count("\n")) == (6, 1) and json.loads(found.out)["input"]["verdict"] == "reject"
+    forced = mtclip("query", tmp_path / "l", "--by", "study", "--bundle", tiny_bundle, "--force")
+    assert (forced.code, forced.out) == (1, "")
+    assert forced.err == f"{tmp_path / 'l'}: no frontal film in its study of 1\nview position LATERAL: not frontal\n"
+    text = mtclip("query", "--text", "x", "--by", "study", "--bundle", tiny_bundle)
+    assert (text.code, text.err.splitlines()[0]) == (2, "--by study")
+    assert mtclip("query", "x", "--by", "patient", "--bundle", tiny_bundle).err == "by 'patient'\nexpected one of film, study\n"
+
+
+def test_the_table_names_the_study(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
+    for name, view in (("a", "PA"), ("b", "RL")):
+        (tmp_path / name).write_bytes(written(cr(deep, 12, StudyInstanceUID="1.2.3.4", ViewPosition=view)))
+    out = mtclip("query", tmp_path, "--by", "study", "--bundle", tiny_bundle, "--format", "table").out
+    assert "study of 2 films, without b (view position RL: not frontal)" in out
