@@ -127,7 +127,7 @@ def test_a_nan_never_passes(gate: Gate, tiny_bundle: Path, reports: np.ndarray) 
 def test_texts_have_their_own_row(gate: Gate, tiny_bundle: Path, reports: np.ndarray) -> None:
     bundle = Bundle.open(tiny_bundle)
     about = bundle.model.tokenizer
-    encoder = TextEncoder.load(bundle.graph("text", "fp32"), Tokenizer.of(bundle.file(about["file"]), about), choose("cpu"))
+    encoder = TextEncoder.load(bundle.graph("text", "fp32"), Tokenizer.of(bundle.file(about.file), about), choose("cpu"))
     answers = gate.ask_texts(encoder)
     assert gate.text_row("fp32", answers, reports).failures(limits_of("fp32")) == []
     turned = Answers(-answers.vectors, answers.others)
