@@ -86,8 +86,10 @@ def _text_key(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _table(paths: Sequence[Path], keys: dict[Path, bytes], known: dict[bytes, np.ndarray], width: int, problems: list[str]) -> FilmFeatures:
-    row_of = {key: row for row, key in enumerate(known)}
-    vectors = np.stack(list(known.values())) if known else np.zeros((0, width), np.float32)
+def _table(
+    paths: Sequence[Path], keys: dict[Path, bytes], vector_of: dict[bytes, np.ndarray], width: int, problems: list[str]
+) -> FilmFeatures:
+    row_of = {key: row for row, key in enumerate(vector_of)}
+    vectors = np.stack(list(vector_of.values())) if vector_of else np.zeros((0, width), np.float32)
     rows = np.array([row_of.get(keys.get(path, b""), -1) for path in paths], np.int64)
     return FilmFeatures(vectors, rows, tuple(problems))

@@ -56,13 +56,13 @@ def split(tower: nn.Module, size: int) -> Split | None:
         return None
     pixels = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        found, expected = halves.features(pixels), tower(pixels)
-        shape = _shape(tower, found)
+        actual, expected = halves.features(pixels), tower(pixels)
+        shape = _shape(tower, actual)
         if shape is None:
             return None
         layout, grid, before = shape
         for pooling in (AVERAGE, FIRST) if before else (AVERAGE,):
-            pooled = _pooled(found, layout, before, pooling)
+            pooled = _pooled(actual, layout, before, pooling)
 
             def each(features: Tensor) -> Tensor:
                 return halves.finish(_alone(features, layout, before))

@@ -92,8 +92,8 @@ def _check(length: int, archive: Path, name: str) -> None:
 
 
 def _zip(archive: Path) -> "ZipFile":
-    about = archive.stat()
-    return _opened_zip(archive, about.st_size, about.st_mtime_ns)
+    state = archive.stat()
+    return _opened_zip(archive, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(_OPEN_ARCHIVES)
@@ -107,8 +107,8 @@ def _opened_zip(archive: Path, _size: int, _changed: int) -> "ZipFile":
 
 
 def _tar(archive: Path) -> dict[str, tuple[int, int]]:
-    about = archive.stat()
-    return _tar_table(archive, about.st_size, about.st_mtime_ns)
+    state = archive.stat()
+    return _tar_table(archive, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(_OPEN_ARCHIVES)

@@ -134,13 +134,13 @@ class Admission:
 
     def judge(self, film: DecodedFilm, pixels: np.ndarray) -> tuple[Verdict, bool]:
         """The verdict, and whether the film is answered."""
-        found = judge_film(film, pixels, self.gate)
+        verdict = judge_film(film, pixels, self.gate)
         if self.invert:
             wrong, right = (INVERTED.format(word) for word in ("with", "without"))
-            found = replace(found, reasons=tuple(right if reason == wrong else reason for reason in found.reasons))
-        if found.verdict != REJECT:
-            return found, True
-        return (replace(found, reasons=(*found.reasons, "answered all the same (--force)")), True) if self.force else (found, False)
+            verdict = replace(verdict, reasons=tuple(right if reason == wrong else reason for reason in verdict.reasons))
+        if verdict.verdict != REJECT:
+            return verdict, True
+        return (replace(verdict, reasons=(*verdict.reasons, "answered all the same (--force)")), True) if self.force else (verdict, False)
 
 
 def judge_film(film: DecodedFilm, pixels: np.ndarray, gate: FilmGate | None) -> Verdict:

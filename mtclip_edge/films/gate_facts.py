@@ -75,8 +75,8 @@ def elsewhere(body_part: str) -> str | None:
     words = re.findall(r"[A-Z]+", body_part)
     if is_chest(body_part):
         return None
-    found = next((match[0] for word in words if (match := _ELSEWHERE.match(word))), None)
-    return _SPELLED.get(found, found) if found else None
+    part = next((match[0] for word in words if (match := _ELSEWHERE.match(word))), None)
+    return _SPELLED.get(part, part) if part else None
 
 
 def is_chest(words: str) -> bool:

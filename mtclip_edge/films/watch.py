@@ -35,7 +35,7 @@ def _arrivals(folder: Path, recursive: bool, given: dict[Path, State], wait: Cal
 
 
 def _look(folder: Path, recursive: bool) -> dict[Path, State]:
-    found: dict[Path, State] = {}
+    states: dict[Path, State] = {}
     open_folders = [folder]
     while open_folders:
         here = open_folders.pop()
@@ -45,10 +45,10 @@ def _look(folder: Path, recursive: bool) -> dict[Path, State]:
                     if entry.is_dir(follow_symlinks=False):
                         open_folders += [Path(entry.path)] if recursive else []
                     elif entry.is_file():
-                        about = entry.stat()
-                        found[Path(entry.path)] = (about.st_size, about.st_mtime_ns)
+                        status = entry.stat()
+                        states[Path(entry.path)] = (status.st_size, status.st_mtime_ns)
         except OSError as error:
             if here == folder:
                 raise NoFilms(f"{folder}: cannot be watched ({error.strerror})") from None
             # a file or subfolder that went away while we looked is simply not there
-    return found
+    return states

@@ -30,8 +30,8 @@ NORMAL, DEVICES = "No Finding", "Support Devices"
 
 def label_of(positive: Iterable[str]) -> str:
     """The label of a study by the names of its positive observations."""
-    found = set(positive)
-    normal, abnormal = NORMAL in found, bool(found - {NORMAL, DEVICES})
+    observations = set(positive)
+    normal, abnormal = NORMAL in observations, bool(observations - {NORMAL, DEVICES})
     return "unknown" if normal == abnormal else "normal" if normal else "abnormal"
 
 

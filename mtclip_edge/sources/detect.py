@@ -20,13 +20,13 @@ def detect(path: Path) -> tuple[str, str]:
     if named := next((name for name in NAMES if (path / name).is_file() and _is_manifest(path / name)), None):
         beside = "; DICOM files beside it are read only where it names them" if _has_dicom(path) else ""
         return "manifest", "" if named == NAMES[0] and not beside else f"read as manifest: it holds {named}{beside}"
-    found = dict(_folder(path))
-    if len(found) > 1:
-        listed = "; ".join(f"{kind} ({evidence})" for kind, evidence in found.items())
-        raise SourceUnusable(f"{path}: several layouts", listed, f"name one, e.g. {next(iter(found))}:{path}")
-    if not found:
+    kinds = dict(_folder(path))
+    if len(kinds) > 1:
+        listed = "; ".join(f"{kind} ({evidence})" for kind, evidence in kinds.items())
+        raise SourceUnusable(f"{path}: several layouts", listed, f"name one, e.g. {next(iter(kinds))}:{path}")
+    if not kinds:
         return "manifest", ""  # which says that there is no manifest
-    kind, evidence = next(iter(found.items()))
+    kind, evidence = next(iter(kinds.items()))
     return kind, f"read as {kind}: it holds {evidence}"
 
 

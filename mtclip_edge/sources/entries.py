@@ -137,16 +137,16 @@ def _add(begun: dict[str, Entry], row: Row, number: int) -> Iterator[Problem]:
     yield from problems
 
 
-def _join(known: Study, new: Study, problems: tuple[Problem, ...]) -> Study:
+def _join(study: Study, new: Study, problems: tuple[Problem, ...]) -> Study:
     for name in _SHARED:
-        if getattr(known, name) != getattr(new, name):
+        if getattr(study, name) != getattr(new, name):
             raise BadRow(f"study {new.study_id} again, with another {name}", f"study again, with another {name}")
-    if not new.films or new.films[0].path in {film.path for film in known.films}:
+    if not new.films or new.films[0].path in {film.path for film in study.films}:
         film_problem = next((p for p in problems if p.lost == "film"), None)
         if film_problem:
             raise BadRow(film_problem.reason, film_problem.kind)
         raise BadRow(f"study {new.study_id} again, with no new film", "study again, with no new film")
-    return replace(known, films=(*known.films, *new.films))
+    return replace(study, films=(*study.films, *new.films))
 
 
 def usable(study: Study, problems: tuple[Problem, ...]) -> tuple[Study, tuple[Problem, ...]]:

@@ -86,22 +86,22 @@ class _Text:
                 return
 
     def skip(self, mark: str) -> bool:
-        found = self.next_is(mark)
-        self._at += found
-        return found
+        there = self.next_is(mark)
+        self._at += there
+        return there
 
     def expect(self, mark: str) -> None:
         if not self.skip(mark):
-            found = self._text[self._at :].strip()[:1] or "its end"
-            raise SourceUnusable(f"{self._path}: not {self._shape}", f"expected {mark}, found {found}")
+            next_mark = self._text[self._at :].strip()[:1] or "its end"
+            raise SourceUnusable(f"{self._path}: not {self._shape}", f"expected {mark}, found {next_mark}")
 
     def value(self) -> Any:
         """The object or word that begins here; more of the file is read until it is whole."""
         self._skip_space()
         while True:
             try:
-                found, self._at = _DECODER.raw_decode(self._text, self._at)
-                return found
+                value, self._at = _DECODER.raw_decode(self._text, self._at)
+                return value
             except RecursionError:
                 raise SourceUnusable(f"{self._path}: JSON nested too deep") from None
             except ValueError as error:

@@ -124,11 +124,11 @@ def parse_spec(word: str) -> Spec:
 def _options(word: str) -> tuple[dict[str, str], str]:
     """Options at the end of a source, first to last, and what stands before them; a comma that begins none of ours is the path's own."""
     known = {name for _, names in KINDS.values() for name in names}
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     while (match := _OPTION.search(word)) and match[1] in known:
-        found[match[1]] = match[2]
+        options[match[1]] = match[2]
         word = word[: match.start()]
-    return dict(reversed(found.items())), word
+    return dict(reversed(options.items())), word
 
 
 def _check_option(kind: str, name: str, value: str) -> None:
@@ -179,14 +179,14 @@ def stream_source(word: str) -> Stream:
 def open_source(word: str) -> Reading:
     """Read one source whole. Errors: SourceUnusable when nothing in it can be used."""
     stream, tally = stream_source(word), Tally()
-    found: list[Entry] = []
+    entries: list[Entry] = []
     for item in stream:
         tally.add(item)
         if isinstance(item, Entry):
-            found.append(item)
+            entries.append(item)
     tally.refuse_empty(word)
-    found.sort(key=lambda entry: entry.number)
-    return Reading(word, tuple(entry.study for entry in found), tuple(tally.problems), stream.notes, tally)
+    entries.sort(key=lambda entry: entry.number)
+    return Reading(word, tuple(entry.study for entry in entries), tuple(tally.problems), stream.notes, tally)
 
 
 def open_sources(specs: Sequence[str]) -> Reading:

@@ -120,22 +120,22 @@ def _models(
     request: EvaluationRequest, studies: Sequence[Study], searched: Sequence[Study] | None, say: Say, progress: Progress
 ) -> list[Model]:
     """Every model in order: baselines first, since all others are compared with the first."""
-    found: list[Model] = []
+    judged: list[Model] = []
     for spec in request.backbones:
         need_torch()
         from .models import backbone_models
 
-        found += backbone_models(spec, studies, searched, device=request.device, say=say, progress=progress)
+        judged += backbone_models(spec, studies, searched, device=request.device, say=say, progress=progress)
     for path in request.artefacts:
         if _is_run(path):
             need_torch()
             from .models import run_model
 
-            found.append(run_model(path, studies, searched, device=request.device, say=say, progress=progress))
+            judged.append(run_model(path, studies, searched, device=request.device, say=say, progress=progress))
         else:
             models = bundle_models(resolve(path)[0], studies, searched, device=request.device, say=say, progress=progress)
-            found += [replace(model, name=str(path)) for model in models]
-    return found
+            judged += [replace(model, name=str(path)) for model in models]
+    return judged
 
 
 def _searched(request: EvaluationRequest, studies: Sequence[Study], say: Say) -> tuple[Sequence[Study] | None, str | None]:

@@ -64,8 +64,8 @@ def study_key(uid: str) -> str:
 
 def _ids(dataset: "Dataset", study: str) -> Ids:
     who = ("PatientID", "PatientName", "AccessionNumber", "StudyDate")
-    found = [str(safe(lambda field=field: dataset.get(field)) or "").strip() for field in who]  # type: ignore[misc]
-    return Ids(found[0], found[1], found[2], found[3], study)
+    words = [str(safe(lambda field=field: dataset.get(field)) or "").strip() for field in who]  # type: ignore[misc]
+    return Ids(words[0], words[1], words[2], words[3], study)
 
 
 def _view_code(dataset: "Dataset") -> str:

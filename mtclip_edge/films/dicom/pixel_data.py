@@ -107,14 +107,14 @@ def _by_pydicom(dataset: "Dataset", layout: Layout, name: str, plugin: str) -> n
 
     how = {"raw": layout.samples == 1, "decoding_plugin": plugin, "correct_unused_bits": False}
     try:
-        found = get_decoder(layout.syntax).as_array(dataset, index=0, **how)[0]  # type: ignore[arg-type]
+        values = get_decoder(layout.syntax).as_array(dataset, index=0, **how)[0]  # type: ignore[arg-type]
     except MemoryError:
         raise
     except Exception:  # whatever pydicom raises on damaged data; its words may quote them
         raise _damaged(name, f"its {layout.syntax_name} data cannot be decoded") from None
-    if found.shape[:2] != (layout.rows, layout.columns):
+    if values.shape[:2] != (layout.rows, layout.columns):
         raise _damaged(name, "its pixel data are of another size than its header says")
-    return found
+    return values
 
 
 def _frame(dataset: "Dataset", layout: Layout, name: str) -> bytes:
@@ -137,8 +137,8 @@ def _checked(stream: Codestream | None, layout: Layout, name: str) -> Codestream
     if stream is None:
         raise _damaged(name, f"its pixel data are no {layout.syntax_name} stream")
     if (stream.rows, stream.columns) != (layout.rows, layout.columns):
-        found = f"{stream.columns} x {stream.rows}"
-        raise _damaged(name, f"its stream is {found} pixels, its header says {layout.columns} x {layout.rows}")
+        size = f"{stream.columns} x {stream.rows}"
+        raise _damaged(name, f"its stream is {size} pixels, its header says {layout.columns} x {layout.rows}")
     if stream.samples not in (1, 3) or stream.tiles > MOST_TILES or not 2 <= stream.precision <= 16:
         raise _damaged(name, f"its stream has {stream.samples} samples of {stream.precision} bits in {stream.tiles} tiles")
     if not stream.complete:

@@ -50,18 +50,18 @@ def check_films(stream: Stream, sizes: "Sizes", count: int, most: int, progress:
     chosen = np.arange(count) if most >= count else np.array(sorted(random.Random(0).sample(range(count), most)), int)  # noqa: S311
     shown = set(random.Random(1).sample(chosen.tolist(), min(THUMBNAILS, len(chosen))))  # noqa: S311
     repeated = sizes.repeated()
-    found = _Found()
+    looked_at = _Found()
     wanted, done = iter(chosen.tolist()), 0
     following = next(wanted, -1)
     for number, (film, study) in enumerate(_films(stream)):
         decode = number == following
         same_size = bool(number < len(repeated) and repeated[number])
         if decode or same_size:
-            _look(found, film, study, decode, same_size, number in shown)
+            _look(looked_at, film, study, decode, same_size, number in shown)
         if decode:
             following, done = next(wanted, -1), done + 1
             progress("films", done, len(chosen))
-    return _document(found, count, len(chosen)), found.thumbnails
+    return _document(looked_at, count, len(chosen)), looked_at.thumbnails
 
 
 def _films(stream: Stream) -> Iterator[tuple[Film, Study]]:
@@ -84,8 +84,8 @@ class Sizes:
     def repeated(self) -> np.ndarray:
         """Whether another film has as many bytes, bool [films]: only those can be identical."""
         sizes = np.frombuffer(self._values or array("q"), np.int64)
-        found, counts = np.unique(sizes, return_counts=True)
-        return np.isin(sizes, found[counts > 1]) & (sizes > 0)
+        pairs, counts = np.unique(sizes, return_counts=True)
+        return np.isin(sizes, pairs[counts > 1]) & (sizes > 0)
 
 
 def unchecked(count: int) -> dict[str, Any]:
@@ -94,28 +94,28 @@ def unchecked(count: int) -> dict[str, Any]:
     return {"films": count, "decoded": 0, "why": why, "unreadable": None, "identical": None, "width": None, "height": None}
 
 
-def _look(found: _Found, film: Film, study: Study, decode: bool, digest: bool, show: bool) -> None:
+def _look(looked_at: _Found, film: Film, study: Study, decode: bool, digest: bool, show: bool) -> None:
     try:
         data = archives.read_bytes(film.path)
         if digest:
-            found.digests.append(int.from_bytes(hashlib.sha256(data).digest()[:8], "little", signed=True))
-            found.splits.append(SPLITS.index(study.split))
+            looked_at.digests.append(int.from_bytes(hashlib.sha256(data).digest()[:8], "little", signed=True))
+            looked_at.splits.append(SPLITS.index(study.split))
         if decode:
             grey = read_film(data, film.name).grey
-            found.widths.append(grey.shape[1])
-            found.heights.append(grey.shape[0])
+            looked_at.widths.append(grey.shape[1])
+            looked_at.heights.append(grey.shape[0])
             if show:
-                found.thumbnails.append(Thumbnail(film.name, study.label, film.view, thumbnail(grey, SIDE)))
+                looked_at.thumbnails.append(Thumbnail(film.name, study.label, film.view, thumbnail(grey, SIDE)))
     except (OSError, FilmUnreadable) as error:
         reason = str(error.strerror) if isinstance(error, OSError) else str(error).removeprefix(f"{film.name}: ")
-        found.unreadable[reason.split("(")[0].strip()] += 1
-        if len(found.first) < FIRST:
-            found.first.append(f"{film.name}: {reason}")
+        looked_at.unreadable[reason.split("(")[0].strip()] += 1
+        if len(looked_at.first) < FIRST:
+            looked_at.first.append(f"{film.name}: {reason}")
 
 
-def _document(found: _Found, count: int, looked: int) -> dict[str, Any]:
-    digests = np.frombuffer(found.digests or array("q"), np.int64)
-    splits = np.frombuffer(found.splits or array("b"), np.int8)
+def _document(looked_at: _Found, count: int, looked: int) -> dict[str, Any]:
+    digests = np.frombuffer(looked_at.digests or array("q"), np.int64)
+    splits = np.frombuffer(looked_at.splits or array("b"), np.int8)
     values, back, sizes = np.unique(digests, return_inverse=True, return_counts=True)
     pairs = np.unique(np.stack([back, splits], axis=1), axis=0) if len(digests) else np.zeros((0, 2), int)
     across = int((np.bincount(pairs[:, 0], minlength=len(values)) > 1).sum()) if len(pairs) else 0
@@ -123,14 +123,18 @@ def _document(found: _Found, count: int, looked: int) -> dict[str, Any]:
         "films": count,
         "decoded": looked,
         "why": "all of them" if looked == count else f"drawn by seed 0 of {count}",
-        "unreadable": {"films": found.unreadable.total(), "reasons": dict(found.unreadable.most_common()), "first": found.first},
+        "unreadable": {
+            "films": looked_at.unreadable.total(),
+            "reasons": dict(looked_at.unreadable.most_common()),
+            "first": looked_at.first,
+        },
         "identical": {
             "groups": int((sizes > 1).sum()),
             "films": int(sizes[sizes > 1].sum()),
             "groups_in_two_splits": across,
         },
-        "width": _spread(found.widths),
-        "height": _spread(found.heights),
+        "width": _spread(looked_at.widths),
+        "height": _spread(looked_at.heights),
     }
 
 

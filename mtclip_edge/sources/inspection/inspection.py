@@ -152,17 +152,17 @@ class _Texts:
             self._signatures.extend(signature(key).tolist())
 
     def _suspect(self, place: int | str, name: str, text: str) -> None:
-        for found in suspicions(text):
-            known = self._suspicions.setdefault(found.kind, {"count": 0, "where": []})
-            known["count"] += 1
-            if len(known["where"]) < MOST_PLACES:
+        for suspicion in suspicions(text):
+            entry = self._suspicions.setdefault(suspicion.kind, {"count": 0, "where": []})
+            entry["count"] += 1
+            if len(entry["where"]) < MOST_PLACES:
                 where = {
                     "place": f"line {place}" if isinstance(place, int) else place,
                     "field": name,
-                    "start": found.start,
-                    "end": found.end,
+                    "start": suspicion.start,
+                    "end": suspicion.end,
                 }
-                known["where"].append({**where, "text": text[found.start : found.end]} if self._show else where)
+                entry["where"].append({**where, "text": text[suspicion.start : suspicion.end]} if self._show else where)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -189,8 +189,8 @@ class _Texts:
 
     def _near(self) -> dict[str, Any]:
         table = np.frombuffer(self._signatures or array("H"), np.uint16).reshape(-1, HASHES)
-        found = groups(table)
-        sizes = np.unique(found, return_counts=True)[1]
+        clusters = groups(table)
+        sizes = np.unique(clusters, return_counts=True)[1]
         return {"reports": int(sizes[sizes > 1].sum()), "groups": int((sizes > 1).sum()), "similarity": SIMILAR}
 
 

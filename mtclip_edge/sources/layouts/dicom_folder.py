@@ -110,11 +110,11 @@ def _headers(folder: Path, held: dict[str, _Held]) -> Iterator[Problem | PassedO
             continue
         uid = _word(header, "StudyInstanceUID") or _word(header, "SOPInstanceUID") or name
         patient = _word(header, "PatientID") or f"unnamed-{hashlib.sha256(uid.encode()).hexdigest()[:16]}"
-        known = held.setdefault(uid, _Held(patient, _word(header, "AccessionNumber"), _word(header, "StudyDate")))
-        if known.patient != patient:
+        study = held.setdefault(uid, _Held(patient, _word(header, "AccessionNumber"), _word(header, "StudyDate")))
+        if study.patient != patient:
             yield Problem(name, "another PatientID than the study's first file", "film")
             continue
-        known.films.append((name, view_of(_word(header, "ViewPosition"))))
+        study.films.append((name, view_of(_word(header, "ViewPosition"))))
 
 
 def _another_kind(header: Any) -> str | None:
@@ -180,10 +180,10 @@ def _uid_of(row: Mapping[str, str], held: Mapping[str, _Held], uid_of: Mapping[s
         raise BadRow("neither an accession number nor a study UID")
     if not uid and accessions.get(accession, 0) > 1:
         raise BadRow("an accession number of several studies: name the study UID")
-    found = uid or uid_of.get(accession, "")
-    if found not in held:
+    study_uid = uid or uid_of.get(accession, "")
+    if study_uid not in held:
         raise BadRow("a report of no study here, or of one that has its report already")
-    return found
+    return study_uid
 
 
 def _with_report(study: Study, row: Mapping[str, str], place: int | str) -> tuple[Study, tuple[Problem, ...]]:

@@ -194,5 +194,5 @@ def _is_manifest(path: Path) -> bool:
 
 
 def _nearby(path: Path) -> str | None:
-    found = sorted(p.name for p in path.parent.glob("*.csv"))[:3] if path.parent.is_dir() else []
-    return f"in that folder: {', '.join(found)}" if found else None
+    tables_there = sorted(p.name for p in path.parent.glob("*.csv"))[:3] if path.parent.is_dir() else []
+    return f"in that folder: {', '.join(tables_there)}" if tables_there else None

@@ -40,10 +40,10 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
     films = _table(folder, "metadata") or _first(folder, "cxr-record-list.csv.gz", "cxr-record-list.csv")
     if films is None:
         raise SourceUnusable(f"{folder}: no table of films", "expected mimic-cxr-2.0.0-metadata.csv.gz or cxr-record-list.csv.gz")
-    asked = options.get("labels")
-    if asked is not None and asked not in LABELLERS:
-        raise WrongOption(f"labels={asked}", f"expected one of {', '.join(LABELLERS)}")
-    labels = next((t for name in ((asked,) if asked else LABELLERS) if (t := _table(folder, name))), None)
+    labeller = options.get("labels")
+    if labeller is not None and labeller not in LABELLERS:
+        raise WrongOption(f"labels={labeller}", f"expected one of {', '.join(LABELLERS)}")
+    labels = next((t for name in ((labeller,) if labeller else LABELLERS) if (t := _table(folder, name))), None)
     split = _table(folder, "split")
     where, open_reports = _reports(user_path(options["reports"]) if "reports" in options else folder)
     notes = (
@@ -58,8 +58,8 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
 
 def _table(folder: Path, kind: str) -> Path | None:
     """The table of the newest version that is there."""
-    found = [path for end in (".csv.gz", ".csv") for path in folder.glob(f"mimic-cxr-2.*-{kind}{end}")]
-    return max(found, key=lambda path: path.name) if found else None
+    paths = [path for end in (".csv.gz", ".csv") for path in folder.glob(f"mimic-cxr-2.*-{kind}{end}")]
+    return max(paths, key=lambda path: path.name) if paths else None
 
 
 def _first(folder: Path, *names: str) -> Path | None:

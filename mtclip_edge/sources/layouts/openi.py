@@ -54,8 +54,8 @@ def documents_of(path: Path) -> tuple[str, Documents]:
     if path.is_file():
         return path.name, (lambda: _from_zip(path)) if path.suffix.lower() == ".zip" else (lambda: _from_tar(path))
     for folder in (path / "ecgen-radiology", path):
-        if folder.is_dir() and (found := sorted(folder.glob("*.xml"), key=_number)):
-            return f"{len(found)} files in {folder.name}", lambda: _from_files(found)
+        if folder.is_dir() and (paths := sorted(folder.glob("*.xml"), key=_number)):
+            return f"{len(paths)} files in {folder.name}", lambda: _from_files(paths)
     archives = sorted(p for p in path.iterdir() if p.name.lower().endswith(ARCHIVES) and holds_reports(p))
     if not archives:
         raise SourceUnusable(f"{path}: no XML report of Open-I", "expected a folder, a zip or a tgz of them, e.g. ecgen-radiology.zip")

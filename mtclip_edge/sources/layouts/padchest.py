@@ -76,8 +76,8 @@ def _study(row: Mapping[str, str], place: int | str, folder: Path, source: str) 
 
 def labels_of(word: str) -> tuple[str, ...]:
     """The labels of a field such as ``['normal', 'unchanged']``, each once; nothing of it is evaluated."""
-    found = ((single or double).strip().replace("|", " ") for single, double in _QUOTED.findall(word))
-    return tuple(dict.fromkeys(label for label in found if label))
+    words = ((single or double).strip().replace("|", " ") for single, double in _QUOTED.findall(word))
+    return tuple(dict.fromkeys(label for label in words if label))
 
 
 def label_of(labels: tuple[str, ...]) -> str:

@@ -48,8 +48,8 @@ def shards_of(pattern: str) -> list[Path]:
     path = user_path(pattern)
     if path.is_dir():
         return sorted(path.glob("*.tar"))
-    found = [name for word in _expanded(str(path)) for name in sorted(glob.glob(word))]  # noqa: PTH207 - Path.glob takes no absolute pattern
-    return [Path(name) for name in dict.fromkeys(found)]
+    shards = [name for word in _expanded(str(path)) for name in sorted(glob.glob(word))]  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return [Path(name) for name in dict.fromkeys(shards)]
 
 
 def _expanded(pattern: str) -> list[str]:

@@ -134,5 +134,5 @@ def _form(random: np.random.Generator, forms: Sequence[str], finding: Finding, h
 
 def _pick(random: np.random.Generator, forms: Sequence[str], held_out: bool) -> str:
     """One form: of all but the last for training, the last one half of the time for the test split."""
-    known = int(random.integers(0, len(forms) - 1))
-    return forms[-1] if held_out and random.random() < 0.5 else forms[known]
+    form = int(random.integers(0, len(forms) - 1))
+    return forms[-1] if held_out and random.random() < 0.5 else forms[form]
