@@ -1,4 +1,6 @@
-"""The command line: the commands by name, each imported when it is used, and errors turned into lines and exit codes."""
+"""The command line: the commands by name, each imported when it is used, and errors turned into lines and
+exit codes.
+"""
 
 import importlib
 import os
@@ -12,7 +14,8 @@ from mtclip_edge.errors import MtclipError
 from mtclip_edge.progress import say
 
 INTERRUPTED = 130
-# A command, or an app of several, by its place in ``commands/``, and an example; in the order that ``mtclip --help`` shows.
+# A command, or an app of several, by its place in ``commands/``, and an example; in the order that ``mtclip
+# --help`` shows.
 COMMANDS = {
     "query": ("query.query", "mtclip query film.png --bundle BUNDLE -k 3"),
     "train": ("train.train", "mtclip train --data openi/manifest.csv --out run"),
@@ -57,7 +60,10 @@ def _loaded(name: str) -> Any:
 app = typer.Typer(
     cls=LazyCommands,
     name="mtclip",
-    help="Chest X-ray films to similar prior reports, offline. Research use only; retrieved reports are not a diagnosis.",
+    help=(
+        "Chest X-ray films to similar prior reports, offline. Research use only; retrieved reports are not "
+        "a diagnosis."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -72,7 +78,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-_Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+_Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+]
 
 
 @app.callback()
@@ -130,7 +138,9 @@ def _stop_writing() -> None:
 
 
 def _unexpected(error: Exception) -> int:
-    """A usage error is its message and where to read on, a full disk one line; of anything else no local value and no text is shown."""
+    """A usage error is its message and where to read on, a full disk one line; of anything else no local
+    value and no text is shown.
+    """
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         context = getattr(error, "ctx", None)
         say(error.format_message().replace("\n", " "))

@@ -1,9 +1,10 @@
-"""The house in numbers: modules a folder, lines, longest function, floors of rooms, circles of files; of several checkouts side by side.
+"""The house in numbers: modules a folder, lines, longest function, floors of rooms, circles of files; of
+several checkouts side by side.
 
     python benchmarks/house.py . ../before
 
-A room is a folder of the package (or, where all lies in one folder, that folder). A floor is how many rooms lie below one. Lazy and
-type-only imports count; tests and benchmarks do not.
+A room is a folder of the package (or, where all lies in one folder, that folder). A floor is how many rooms
+lie below one. Lazy and type-only imports count; tests and benchmarks do not.
 """
 
 import argparse
@@ -36,7 +37,9 @@ def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            base = (
+                ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            )
             module = ".".join(part for part in (base, node.module) if part)
             for alias in node.names:
                 yield from (target for target in (f"{module}.{alias.name}", module) if target in known)
@@ -46,7 +49,9 @@ def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
 
 def graph_of(modules: Mapping[str, Path]) -> Graph:
     """Who imports whom; the package's own face is left out: it hands names on."""
-    arrows = {name: set(imports(name, path, modules)) - {name, "mtclip_edge"} for name, path in modules.items()}
+    arrows = {
+        name: set(imports(name, path, modules)) - {name, "mtclip_edge"} for name, path in modules.items()
+    }
     return {name: targets for name, targets in arrows.items() if name != "mtclip_edge"}
 
 
@@ -108,7 +113,12 @@ def functions(modules: Mapping[str, Path]) -> list[tuple[int, str]]:
     """Lines of every function, signature and docstring included, the longest first."""
     trees = ((name, ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for name, path in modules.items())
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    lengths = [((n.end_lineno or 0) - n.lineno + 1, f"{name}.{n.name}") for name, nodes in trees for n in nodes if isinstance(n, kinds)]
+    lengths = [
+        ((n.end_lineno or 0) - n.lineno + 1, f"{name}.{n.name}")
+        for name, nodes in trees
+        for n in nodes
+        if isinstance(n, kinds)
+    ]
     return sorted(lengths, reverse=True)
 
 
@@ -151,6 +161,8 @@ def measure(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkouts", type=Path, nargs="+")
     measured(parser, measure)

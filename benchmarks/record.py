@@ -1,7 +1,8 @@
 """What a benchmark prints, kept as a file beside the page that shows it: ``--json docs/results/NAME.json``.
 
-A script calls ``measured(parser, measure)``. What ``measure(options)`` prints goes to the terminal as ever, and into the file as
-``figures``: each Markdown table as rows by their headings, each line of JSON as it is, every other line as text.
+A script calls ``measured(parser, measure)``. What ``measure(options)`` prints goes to the terminal as ever,
+and into the file as ``figures``: each Markdown table as rows by their headings, each line of JSON as it is,
+every other line as text.
 """
 
 import argparse
@@ -23,9 +24,15 @@ SCHEMA = "mtclip.benchmark/1"
 PACKAGES = ("mtclip-edge", "numpy", "onnxruntime", "torch", "hnswlib")
 
 
-def measured(parser: argparse.ArgumentParser, measure: Callable[[argparse.Namespace], None], words: Sequence[str] | None = None) -> None:
+def measured(
+    parser: argparse.ArgumentParser,
+    measure: Callable[[argparse.Namespace], None],
+    words: Sequence[str] | None = None,
+) -> None:
     """Parse, measure, and write what was printed where ``--json`` wants it."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep command, data, seed, date and figures there")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="keep command, data, seed, date and figures there"
+    )
     options = parser.parse_args(words)
     if options.json is None:
         measure(options)
@@ -34,7 +41,12 @@ def measured(parser: argparse.ArgumentParser, measure: Callable[[argparse.Namesp
     with redirect_stdout(said):
         measure(options)
     script, given = Path(sys.argv[0]), sys.argv[1:] if words is None else words
-    document = {"schema": SCHEMA, "command": _command(script, given), **about(options), "figures": figures(said.getvalue())}
+    document = {
+        "schema": SCHEMA,
+        "command": _command(script, given),
+        **about(options),
+        "figures": figures(said.getvalue()),
+    }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -47,13 +59,19 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
         "seed": values.get("seed", values.get("seeds")),
         "date": datetime.now(UTC).date().isoformat(),
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
 
 
 def figures(text: str) -> dict[str, list[Any]]:
-    """``tables``: lists of rows by heading; ``lines``: what stood between them, lines of JSON as what they say."""
+    """``tables``: lists of rows by heading; ``lines``: what stood between them, lines of JSON as what
+    they say.
+    """
     tables: list[list[dict[str, Any]]] = []
     lines: list[Any] = []
     headings: list[str] | None = None
@@ -87,7 +105,9 @@ class _Both(io.StringIO):
 def _command(script: Path, words: Sequence[str]) -> str:
     where = script.resolve()
     here = Path(__file__).parents[1]
-    return shlex.join(["python", str(where.relative_to(here)) if where.is_relative_to(here) else script.name, *words])
+    return shlex.join(
+        ["python", str(where.relative_to(here)) if where.is_relative_to(here) else script.name, *words]
+    )
 
 
 def _cells(line: str) -> list[str]:

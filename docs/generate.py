@@ -1,4 +1,5 @@
-"""Make the generated parts of docs/: the command line's help (reference/), the README's picture (start/), a sheet of phantoms (concepts/).
+"""Make the generated parts of docs/: the command line's help (reference/), the README's picture (start/), a
+sheet of phantoms (concepts/).
 
 python docs/generate.py [cli] [picture] [phantoms]
 """
@@ -33,9 +34,21 @@ COMMANDS = (
 
 def cli_markdown() -> str:
     """Every command's --help, as a plain terminal of 100 columns shows it."""
-    parts = ["# Command line", "", "Generated from `--help` by `python docs/generate.py cli`; a test keeps it true.", ""]
+    parts = [
+        "# Command line",
+        "",
+        "Generated from `--help` by `python docs/generate.py cli`; a test keeps it true.",
+        "",
+    ]
     for command in COMMANDS:
-        parts += [f"## `mtclip {command}`" if command else "## `mtclip`", "", "```", _help(command), "```", ""]
+        parts += [
+            f"## `mtclip {command}`" if command else "## `mtclip`",
+            "",
+            "```",
+            _help(command),
+            "```",
+            "",
+        ]
     return "\n".join(parts)
 
 
@@ -43,7 +56,9 @@ def _help(command: str) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MTCLIP_", "FORCE_COLOR"))}
     environment |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
     words = [sys.executable, "-m", "mtclip_edge", *command.split(), "--help"]
-    text = subprocess.run(words, check=True, capture_output=True, text=True, env=environment, encoding="utf-8").stdout  # noqa: S603
+    text = subprocess.run(  # noqa: S603
+        words, check=True, capture_output=True, text=True, env=environment, encoding="utf-8"
+    ).stdout
     return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
 
 
@@ -58,11 +73,15 @@ def picture() -> None:
     console = Console(record=True, width=88, file=io.StringIO(), force_terminal=True, highlight=False)
     with Retriever.open(FOLDER) as retriever:
         writer = TableWriter(console)
-        writer.add(retriever.query(HERE.parent / "examples" / "effusion.png", k=3, name="examples/effusion.png"))
+        writer.add(
+            retriever.query(HERE.parent / "examples" / "effusion.png", k=3, name="examples/effusion.png")
+        )
         writer.close()
     svg = console.export_svg(title="mtclip query examples/effusion.png -k 3", unique_id="mtclip")
     # No fonts from a network: the viewer's own monospace serves.
-    (HERE / "start" / "query.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
+    (HERE / "start" / "query.svg").write_text(
+        re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8"
+    )
 
 
 def phantoms() -> None:

@@ -1,1 +1,4 @@
-"""Run to ONNX to proven to bundle. Needs the ``train`` and ``export`` extras; the runtime never imports it."""
+"""Run to ONNX to proven to bundle.
+
+Needs the ``train`` and ``export`` extras; the runtime never imports it.
+"""

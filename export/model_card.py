@@ -20,15 +20,22 @@ def model_card(run: Run, purpose: str, rows: Sequence[Row]) -> str:
             f"**{NOTICE}**",
             "",
             *(demo if purpose == "demo" else []),
-            "Made with mtclip-edge: an image and a text tower with projectors into one space, trained with binary cross-entropy "
+            "Made with mtclip-edge: an image and a text tower with projectors into one space, trained with "
+            "binary cross-entropy "
             "(normal/abnormal), supervised contrastive and CLIP loss.",
             "",
             f"- Backbone: {licence_line(record.backbone.record)}",
             *[f"- {note}" for note in terms_of_use(record.backbone.record)],
-            f"- Shared space: {record.shape.dim} dimensions, residual projectors: {'yes' if record.shape.residual else 'no'}",
+            (
+                f"- Shared space: {record.shape.dim} dimensions, residual projectors: "
+                f"{'yes' if record.shape.residual else 'no'}"
+            ),
             f"- Input: {record.preprocessing.size} px, the whole film squashed to a square",
             f"- Trained on {record.data.films['train']} films, chosen on {record.data.films['validation']}",
-            f"- Loss weights: BCE {record.config.bce}, SupCon {record.config.supcon}, CLIP {record.config.clip}",
+            (
+                f"- Loss weights: BCE {record.config.bce}, SupCon {record.config.supcon}, CLIP "
+                f"{record.config.clip}"
+            ),
             "",
             "## Measured on the validation split",
             "",
@@ -40,8 +47,10 @@ def model_card(run: Run, purpose: str, rows: Sequence[Row]) -> str:
             "",
             "## Limits",
             "",
-            "The retrieved texts are reports of other patients. A similar film is not the same disease; a finding that no packed report "
-            "names cannot be found. Films of other machines, views or patients than those trained on may be far off. Not for "
+            "The retrieved texts are reports of other patients. A similar film is not the same disease; a "
+            "finding that no packed report "
+            "names cannot be found. Films of other machines, views or patients than those trained on may be "
+            "far off. Not for "
             "clinical decisions.",
             "",
         ]

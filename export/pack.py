@@ -1,4 +1,6 @@
-"""Makes a bundle of a finished run: export both towers, prove them, embed the reports with the bundle's own text tower, publish."""
+"""Makes a bundle of a finished run: export both towers, prove them, embed the reports with the bundle's
+own text tower, publish.
+"""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from mtclip_edge.bundle.bundle import MANIFEST, Bundle
-from mtclip_edge.bundle.generations import Change, commit, foreign_files, forget, locked, name_in, next_generation
+from mtclip_edge.bundle.generations import (
+    Change,
+    commit,
+    foreign_files,
+    forget,
+    locked,
+    name_in,
+    next_generation,
+)
 from mtclip_edge.bundle.licence import terms_of_use
 from mtclip_edge.bundle.manifest import PURPOSES, TOWERS, Manifest, ModelPart, SitePart
 from mtclip_edge.bundle.records import IndexRecord
@@ -52,8 +62,15 @@ class Names:
 
     @classmethod
     def of(cls, generation: int) -> "Names":
-        graphs = {(tower, p): name_in(generation, f"{tower}.{p}.onnx") for tower in TOWERS for p in PRECISIONS}
-        return cls(graphs, name_in(generation, "tokenizer.json"), name_in(generation, "MODEL_CARD.md"), name_in(generation, EXPLAIN))
+        graphs = {
+            (tower, p): name_in(generation, f"{tower}.{p}.onnx") for tower in TOWERS for p in PRECISIONS
+        }
+        return cls(
+            graphs,
+            name_in(generation, "tokenizer.json"),
+            name_in(generation, "MODEL_CARD.md"),
+            name_in(generation, EXPLAIN),
+        )
 
     def all(self) -> list[str]:
         return [*self.graphs.values(), self.tokenizer, self.card, self.explain]
@@ -73,12 +90,15 @@ def export(
     say: Say = silent,
     progress: Progress = silent,
 ) -> Bundle:
-    """Write a bundle; ``dim`` keeps the first numbers of each embedding only, ``budget`` changes the gate's limits (``limits_of``).
+    """Write a bundle; ``dim`` keeps the first numbers of each embedding only, ``budget`` changes the gate's
+    limits (``limits_of``).
 
-    Every graph must pass the gate. Of the precisions named none may fail, or nothing is published. Without names, fp32 is packed and
-    what is fastest on a CPU; that is left out, with a line, where it fails. On any error what was written is removed.
+    Every graph must pass the gate. Of the precisions named none may fail, or nothing is published. Without
+    names, fp32 is packed and what is fastest on a CPU; that is left out, with a line, where it fails. On any
+    error what was written is removed.
 
-    Errors: WrongOption, RunUnusable, BackboneUnusable, SourceUnusable, ParityFailed, Refused, ArtefactIncompatible.
+    Errors: WrongOption, RunUnusable, BackboneUnusable, SourceUnusable, ParityFailed, Refused,
+    ArtefactIncompatible.
     """
     _check_precision(precision)
     assert purpose in PURPOSES, purpose
@@ -100,9 +120,13 @@ def export(
         proof = Proof(run, backbone, dim, trained_on, *_input_readers(job, model), budget or {}, say)
         films, texts = proof.reference(*(job.graph(tower, "fp32") for tower in TOWERS))
         built = build(job.change, model.model_id, Embedder(films, texts, dim=dim, progress=progress), studies)
-        model = fitted_on_validation(model, built.record, films, studies, proof.train, proof.validation, job.change, say)
+        model = fitted_on_validation(
+            model, built.record, films, studies, proof.train, proof.validation, job.change, say
+        )
         model, rows = _climbed(job, model, built.record, proof, precision)
-        model = replace(model, explain=export_places(film_graph, films, proof.gate.films, out / job.names.explain, say))
+        model = replace(
+            model, explain=export_places(film_graph, films, proof.gate.films, out / job.names.explain, say)
+        )
         bundle = _published(job, model, built, rows)
         cleanup.pop_all()
     say(f"{out}: {built.record.reports} distinct reports of {built.record.studies} studies")
@@ -123,7 +147,9 @@ class Job:
     say: Say
 
     @classmethod
-    def begun(cls, run: Run, backbone: Backbone, dim: int, out: Path, text: bool, purpose: str, say: Say) -> "Job":
+    def begun(
+        cls, run: Run, backbone: Backbone, dim: int, out: Path, text: bool, purpose: str, say: Say
+    ) -> "Job":
         names = Names.of(generation := next_generation(out))
         return cls(run, backbone, dim, names, Change(out, generation, names.all()), text, purpose, say)
 
@@ -141,8 +167,12 @@ def _graphs(job: Job) -> FilmGraph:
     film_graph = FilmGraph(job.backbone, job.run.space, job.dim)
     export_film_tower(film_graph, job.run.preprocessing.size, job.graph("image", "fp32"))
     job.say("exporting the text tower")
-    export_text_tower(TextGraph(job.backbone, job.run.space, job.dim), job.backbone, job.graph("text", "fp32"))
-    replace_with(job.out / job.names.tokenizer, lambda file: shutil.copyfile(job.backbone.tokenizer_file, file))
+    export_text_tower(
+        TextGraph(job.backbone, job.run.space, job.dim), job.backbone, job.graph("text", "fp32")
+    )
+    replace_with(
+        job.out / job.names.tokenizer, lambda file: shutil.copyfile(job.backbone.tokenizer_file, file)
+    )
     return film_graph
 
 
@@ -169,7 +199,10 @@ def _model_part(job: Job) -> ModelPart:
 
 
 def _model_id(job: Job) -> str:
-    """What vectors belong to: weights of both towers and projectors, preprocessing, tokenizer. All precisions share it."""
+    """What vectors belong to: weights of both towers and projectors, preprocessing, tokenizer.
+
+    All precisions share it.
+    """
     parts = [
         job.backbone.identity,
         job.run.record.weights_sha256,
@@ -185,8 +218,12 @@ def _input_readers(job: Job, model: ModelPart) -> tuple[Preprocessing, Tokenizer
     return Preprocessing.of(model.preprocessing), Tokenizer.of(job.out / job.names.tokenizer, model.tokenizer)
 
 
-def _climbed(job: Job, model: ModelPart, index: IndexRecord, proof: Proof, precision: Sequence[str] | None) -> tuple[ModelPart, list[Row]]:
-    """The model with the files of each tower's precisions that are packed, the fastest on a CPU first, and the gate's row of each."""
+def _climbed(
+    job: Job, model: ModelPart, index: IndexRecord, proof: Proof, precision: Sequence[str] | None
+) -> tuple[ModelPart, list[Row]]:
+    """The model with the files of each tower's precisions that are packed, the fastest on a CPU first,
+    and the gate's row of each.
+    """
     reports = np.asarray(np.load(job.out / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports])
     graphs: dict[str, dict[str, str] | None] = dict.fromkeys(TOWERS)
     rows: list[Row] = []
@@ -224,7 +261,9 @@ def _reports(trained_on: Reading | MtclipError, source: str | None, say: Say) ->
             say(line)
         return list(reading.studies)
     if isinstance(trained_on, MtclipError):
-        raise SourceUnusable(trained_on.what, "the run's own reports cannot be read", "name others with --reports SOURCE")
+        raise SourceUnusable(
+            trained_on.what, "the run's own reports cannot be read", "name others with --reports SOURCE"
+        )
     return trained_on.split("train")
 
 
@@ -246,6 +285,10 @@ def _check_out(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise Refused(f"{out}: is a file", hint="give a new directory as --out")
     if foreign := foreign_files(out):
-        raise Refused(f"{out}: holds files that are not a bundle's ({foreign[0]})", hint="give a new directory as --out")
+        raise Refused(
+            f"{out}: holds files that are not a bundle's ({foreign[0]})", hint="give a new directory as --out"
+        )
     if (out / MANIFEST).exists() and not overwrite:
-        raise Refused(f"{out}: already holds a bundle", hint="add --overwrite to replace it, or give another --out")
+        raise Refused(
+            f"{out}: already holds a bundle", hint="add --overwrite to replace it, or give another --out"
+        )

@@ -1,4 +1,6 @@
-"""Proves the graphs of one export: gate and ladder with the run's held-out cases, calibration inputs and limits."""
+"""Proves the graphs of one export: gate and ladder with the run's held-out cases, calibration inputs and
+limits.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +32,10 @@ CALIBRATED_ON = 128  # films, and reports, of the train split
 
 
 class Proof:
-    """Proves the graphs of one export. ``preprocessing`` and ``tokenizer`` are those that will be published, not the run's own."""
+    """Proves the graphs of one export.
+
+    ``preprocessing`` and ``tokenizer`` are those that will be published, not the run's own.
+    """
 
     def __init__(
         self,
@@ -46,11 +51,16 @@ class Proof:
         self._run, self._backbone, self._dim, self._budget, self._say = run, backbone, dim, budget, say
         self._preprocessing, self._tokenizer = preprocessing, tokenizer
         self.train: Sequence[Study] = [] if isinstance(trained_on, MtclipError) else trained_on.split("train")
-        self.validation: Sequence[Study] = [] if isinstance(trained_on, MtclipError) else trained_on.split("validation")
+        self.validation: Sequence[Study] = (
+            [] if isinstance(trained_on, MtclipError) else trained_on.split("validation")
+        )
         self.gate = Gate(run, backbone, dim, self.validation)
 
     def reference(self, film_graph: Path, text_graph: Path) -> tuple[FilmEncoder, TextEncoder]:
-        """The encoders of both fp32 graphs, which passed what can be asked before there is an index. Errors: ParityFailed."""
+        """The encoders of both fp32 graphs, which passed what can be asked before there is an index.
+
+        Errors: ParityFailed.
+        """
         limits = limits_of("fp32", self._budget)
         films = FilmEncoder.load(film_graph, self._preprocessing, device_for("fp32"))
         texts = TextEncoder.load(text_graph, self._tokenizer, device_for("fp32"))
@@ -58,8 +68,11 @@ class Proof:
         self.gate.text_row("fp32", self.gate.ask_texts(texts)).require(limits)
         return films, texts
 
-    def climb(self, tower: str, wanted: Sequence[str] | None, paths: Mapping[str, Path], reports: np.ndarray) -> list[Row]:
-        """The rows of the precisions of a tower that are packed; ``paths`` says where each is made, fp32 lies there already.
+    def climb(
+        self, tower: str, wanted: Sequence[str] | None, paths: Mapping[str, Path], reports: np.ndarray
+    ) -> list[Row]:
+        """The rows of the precisions of a tower that are packed; ``paths`` says where each is made, fp32 lies
+        there already.
 
         Errors: ParityFailed where one that was asked for by name fails.
         """
@@ -76,13 +89,22 @@ class Proof:
         return rows
 
     def rung(self, tower: str, precision: str, paths: Mapping[str, Path], reports: np.ndarray) -> Row:
-        """Make one precision of a tower and compare it with torch; the row may fail. Errors: ParityFailed where it cannot be made."""
+        """Make one precision of a tower and compare it with torch; the row may fail.
+
+        Errors: ParityFailed where it cannot be made.
+        """
         tested = self._under_test(tower, reports)
         if precision == "fp32":
             return tested.compare("fp32", tested.ask(paths["fp32"], "fp32"), None)
         self._need_films(precision)
-        material = Material(paths["fp32"], self.text_feeds) if tower == "text" else Material(paths["fp32"], self.film_feeds, self._smooth)
-        return climb(tested, material, precision, paths[precision], limits_of(precision, self._budget), self._say)
+        material = (
+            Material(paths["fp32"], self.text_feeds)
+            if tower == "text"
+            else Material(paths["fp32"], self.film_feeds, self._smooth)
+        )
+        return climb(
+            tested, material, precision, paths[precision], limits_of(precision, self._budget), self._say
+        )
 
     def _under_test(self, tower: str, reports: np.ndarray) -> FilmUnderTest | TextUnderTest:
         if tower == "text":
@@ -118,13 +140,18 @@ class Proof:
 
         One length, and no padding, which would widen the ranges.
         """
-        rows = [self._tokenizer([text]) for text in _spread([r.first.tower_text for r in distinct_reports(self.train)])]
+        rows = [
+            self._tokenizer([text])
+            for text in _spread([r.first.tower_text for r in distinct_reports(self.train)])
+        ]
         _need_some(rows, "report")
         length = int(np.median([row.shape[1] for row in rows]))
         return [{TOKEN_IDS: row[:, :length]} for row in rows if row.shape[1] >= length]
 
     def _smooth(self, target: Path) -> Path | None:
-        """The film tower with its activations evened out, as a graph; None for towers in which that is not exact."""
+        """The film tower with its activations evened out, as a graph; None for towers in which that is
+        not exact.
+        """
         if not pairs(self._backbone.film_tower):
             return None
         pixels = np.concatenate([feed[PIXELS] for feed in self.film_feeds()[:32]])
@@ -140,4 +167,7 @@ def _need_some(items: Sequence[object], what: str) -> None:
 
 def _spread(items: Sequence[Item]) -> list[Item]:
     """At most CALIBRATED_ON of the items, at even distances."""
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(CALIBRATED_ON, len(items))).astype(int))]
+    return [
+        items[i]
+        for i in np.unique(np.linspace(0, len(items) - 1, min(CALIBRATED_ON, len(items))).astype(int))
+    ]

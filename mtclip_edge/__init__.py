@@ -8,14 +8,15 @@
 
 Research use only; retrieved prior reports are not a diagnosis.
 
-The rooms, each above those before it; the first lines of a room's ``__init__`` say what goes in and what comes out:
+The rooms, each above those before it; the first lines of a room's ``__init__`` say what goes in and what
+comes out:
 
-    films       a file to grey pixels            bundle      one hashed directory
-    sources     folders and tables to studies    inference   grey values or text to vectors
-    index       which reports are nearest        indexing    build, add, remove, merge
-    evidence    what an answer rests on          retrieval   a film in, ranked evidence out: start here
-    evaluation  figures with intervals           display     what a person or a program sees
-    diagnostics doctor, bench, info              train, export, commands: studies to a bundle, and the command line
+    films       a file to grey pixels            bundle      one hashed directory sources     folders and
+    tables to studies    inference   grey values or text to vectors index       which reports are nearest
+    indexing    build, add, remove, merge evidence    what an answer rests on          retrieval   a film in,
+    ranked evidence out: start here evaluation  figures with intervals           display     what a person or
+    a program sees diagnostics doctor, bench, info              train, export, commands: studies to a bundle,
+    and the command line
 """
 
 import importlib
@@ -29,7 +30,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # So does huggingface_hub, which `mtclip pull` uses: who runs it and under what.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-# Where each public name lives. They are imported when first used, so that `mtclip --help` loads neither numpy nor onnxruntime.
+# Where each public name lives. They are imported when first used, so that `mtclip --help` loads neither numpy
+# nor onnxruntime.
 _HOMES = {
     "Agreement": "evidence.evidence",
     "Bundle": "bundle.bundle",

@@ -22,9 +22,10 @@ MtclipError                    1  something asked for could not be done
 ├── ArtefactIncompatible       3  a newer format, or vectors of another model
 └── DeviceUnavailable          4  the device asked for cannot run here
 
-Exit code 5 (part of a batch failed or was rejected), 6 (every film was rejected) and 130 (interrupted) belong to a command as a whole and
-are set in commands/query_loop.py and cli.py: a rejected film is no error but an answer, with reasons and without hits.
-A message is at most three plain lines: what and which file; expected and found; the next command.
+Exit code 5 (part of a batch failed or was rejected), 6 (every film was rejected) and 130 (interrupted) belong
+to a command as a whole and are set in commands/query_loop.py and cli.py: a rejected film is no error but an
+answer, with reasons and without hits. A message is at most three plain lines: what and which file; expected
+and found; the next command.
 """
 
 from collections.abc import Iterable
@@ -126,9 +127,15 @@ def not_among(what: str, value: str, choices: Iterable[str]) -> WrongOption:
 
     names = list(choices)
     close = get_close_matches(value.lower(), names, 1, 0.5)
-    return WrongOption(f"{what} {value!r}", f"expected one of {', '.join(names)}", f"did you mean {close[0]}?" if close else None)
+    return WrongOption(
+        f"{what} {value!r}",
+        f"expected one of {', '.join(names)}",
+        f"did you mean {close[0]}?" if close else None,
+    )
 
 
 def printable(text: str) -> str:
-    """Text on one line: what a terminal would not print (a file name may hold newlines and control characters) as its escape."""
+    """Text on one line: what a terminal would not print (a file name may hold newlines and control
+    characters) as its escape.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,7 +1,8 @@
-"""Reading one JSON object from outside field by field: each value by its type and bounds, so that none of them surprises later.
+"""Reading one JSON object from outside field by field: each value by its type and bounds, so that none of
+them surprises later.
 
-A file that anybody could have written is read once, here, into frozen dataclasses. What is not as it must be raises ``Mistyped`` with
-the field's whole name; the reader of the file turns that into its own error.
+A file that anybody could have written is read once, here, into frozen dataclasses. What is not as it must be
+raises ``Mistyped`` with the field's whole name; the reader of the file turns that into its own error.
 """
 
 import math
@@ -18,11 +19,16 @@ LONGEST = 20_000  # letters of one text
 
 
 class Mistyped(ValueError):
-    """A field that is missing, of another type, or out of bounds; its text says which and what was expected."""
+    """A field that is missing, of another type, or out of bounds; its text says which and what was
+    expected.
+    """
 
 
 class Fields:
-    """The fields of one JSON object. ``default`` of a reading is for a field that is missing; without it, it must be there."""
+    """The fields of one JSON object.
+
+    ``default`` of a reading is for a field that is missing; without it, it must be there.
+    """
 
     def __init__(self, value: Any, where: str = ""):
         if not isinstance(value, dict):
@@ -30,14 +36,23 @@ class Fields:
         self._values, self._where, self._read = value, where, set[str]()
 
     def text(self, name: str, default: Any = _REQUIRED, most: int = LONGEST) -> str:
-        return self._of(name, default, lambda v: isinstance(v, str) and len(v) <= most, f"a text of at most {most} letters")
+        return self._of(
+            name,
+            default,
+            lambda v: isinstance(v, str) and len(v) <= most,
+            f"a text of at most {most} letters",
+        )
 
     def text_or_none(self, name: str, most: int = LONGEST) -> str | None:
-        return self._of(name, None, lambda v: v is None or (isinstance(v, str) and len(v) <= most), "a text or null")
+        return self._of(
+            name, None, lambda v: v is None or (isinstance(v, str) and len(v) <= most), "a text or null"
+        )
 
     def one_of(self, name: str, choices: Iterable[str], default: Any = _REQUIRED) -> str:
         choices = tuple(choices)
-        return self._of(name, default, lambda v: isinstance(v, str) and v in choices, f"one of {', '.join(choices)}")
+        return self._of(
+            name, default, lambda v: isinstance(v, str) and v in choices, f"one of {', '.join(choices)}"
+        )
 
     def file_name(self, name: str) -> str:
         """A plain name in the same directory: no path, no hidden file."""
@@ -45,26 +60,53 @@ class Fields:
 
     def sha256(self, name: str) -> str:
         """Of 64 hexadecimal digits."""
-        return self._of(name, _REQUIRED, lambda v: isinstance(v, str) and bool(_SHA256.fullmatch(v)), "a SHA-256")
+        return self._of(
+            name, _REQUIRED, lambda v: isinstance(v, str) and bool(_SHA256.fullmatch(v)), "a SHA-256"
+        )
 
     def integer(self, name: str, low: int = 0, high: int = LARGEST, default: Any = _REQUIRED) -> int:
-        return self._of(name, default, lambda v: _is_integer(v) and low <= v <= high, f"a whole number from {low} to {high}")
+        return self._of(
+            name,
+            default,
+            lambda v: _is_integer(v) and low <= v <= high,
+            f"a whole number from {low} to {high}",
+        )
 
     def number(self, name: str, low: float = -1e12, high: float = 1e12, default: Any = _REQUIRED) -> float:
-        return self._of(name, default, lambda v: _is_number(v, low, high), f"a number from {low:g} to {high:g}")
+        return self._of(
+            name, default, lambda v: _is_number(v, low, high), f"a number from {low:g} to {high:g}"
+        )
 
     def number_or_none(self, name: str, low: float = -1e12, high: float = 1e12) -> float | None:
-        return self._of(name, None, lambda v: v is None or _is_number(v, low, high), f"null or a number from {low:g} to {high:g}")
+        return self._of(
+            name,
+            None,
+            lambda v: v is None or _is_number(v, low, high),
+            f"null or a number from {low:g} to {high:g}",
+        )
 
     def numbers(self, name: str, count: int, low: float = -1e12, high: float = 1e12) -> tuple[float, ...]:
         """A list of exactly so many numbers."""
-        return tuple(self._of(name, _REQUIRED, lambda v: _are_numbers(v, count, low, high), f"{count} numbers from {low:g} to {high:g}"))
+        return tuple(
+            self._of(
+                name,
+                _REQUIRED,
+                lambda v: _are_numbers(v, count, low, high),
+                f"{count} numbers from {low:g} to {high:g}",
+            )
+        )
 
-    def integers(self, name: str, most: int, low: int = 0, high: int = LARGEST, default: Any = _REQUIRED) -> tuple[int, ...]:
+    def integers(
+        self, name: str, most: int, low: int = 0, high: int = LARGEST, default: Any = _REQUIRED
+    ) -> tuple[int, ...]:
         """A list of at most so many whole numbers."""
 
         def right(value: Any) -> bool:
-            return isinstance(value, list) and len(value) <= most and all(_is_integer(v) and low <= v <= high for v in value)
+            return (
+                isinstance(value, list)
+                and len(value) <= most
+                and all(_is_integer(v) and low <= v <= high for v in value)
+            )
 
         return tuple(self._of(name, default, right, f"at most {most} whole numbers from {low} to {high}"))
 
@@ -72,7 +114,11 @@ class Fields:
         """A list of at most so many texts."""
 
         def right(value: Any) -> bool:
-            return isinstance(value, list) and len(value) <= most and all(isinstance(v, str) and len(v) <= LONGEST for v in value)
+            return (
+                isinstance(value, list)
+                and len(value) <= most
+                and all(isinstance(v, str) and len(v) <= LONGEST for v in value)
+            )
 
         return tuple(self._of(name, default, right, f"at most {most} texts"))
 
@@ -91,21 +137,31 @@ class Fields:
         value = self._take(name, None)
         return None if value is None else read(Fields(value, self._named(name)))
 
-    def objects(self, name: str, read: "Callable[[Fields], T]", most: int = 1000, default: Any = _REQUIRED) -> tuple[T, ...]:
+    def objects(
+        self, name: str, read: "Callable[[Fields], T]", most: int = 1000, default: Any = _REQUIRED
+    ) -> tuple[T, ...]:
         """A list of at most so many objects."""
-        value = self._of(name, default, lambda v: isinstance(v, list) and len(v) <= most, f"a list of at most {most}")
+        value = self._of(
+            name, default, lambda v: isinstance(v, list) and len(v) <= most, f"a list of at most {most}"
+        )
         return tuple(read(Fields(each, f"{self._named(name)}[{place}]")) for place, each in enumerate(value))
 
     def named(self, name: str, read: "Callable[[Fields], T]", most: int = 1000) -> dict[str, T]:
         """An object of objects by name, at most so many."""
-        value = self._of(name, _REQUIRED, lambda v: isinstance(v, dict) and len(v) <= most, f"an object of at most {most}")
+        value = self._of(
+            name, _REQUIRED, lambda v: isinstance(v, dict) and len(v) <= most, f"an object of at most {most}"
+        )
         return {key: read(Fields(each, f"{self._named(name)}.{key[:80]}")) for key, each in value.items()}
 
     def texts_by_name(self, name: str, most: int = 1000, default: Any = _REQUIRED) -> dict[str, str]:
         """An object of texts."""
 
         def right(value: Any) -> bool:
-            return isinstance(value, dict) and len(value) <= most and all(isinstance(v, str) and len(v) <= LONGEST for v in value.values())
+            return (
+                isinstance(value, dict)
+                and len(value) <= most
+                and all(isinstance(v, str) and len(v) <= LONGEST for v in value.values())
+            )
 
         return dict(self._of(name, default, right, f"an object of at most {most} texts"))
 
@@ -171,8 +227,15 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and math.isfinite(value)
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and low <= value <= high
+        and math.isfinite(value)
+    )
 
 
 def _are_numbers(value: Any, count: int, low: float, high: float) -> bool:
-    return isinstance(value, list) and len(value) == count and all(_is_number(each, low, high) for each in value)
+    return (
+        isinstance(value, list) and len(value) == count and all(_is_number(each, low, high) for each in value)
+    )

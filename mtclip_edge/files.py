@@ -1,4 +1,5 @@
-"""Writes that survive a crash: temporary file, fsync, rename. Everything an owner's patients are in is 0600/0700.
+"""Writes that survive a crash: temporary file, fsync, rename. Everything an owner's patients are in is
+0600/0700.
 
 It does not lock: see bundle.py. It does not know what the files mean.
 """
@@ -14,7 +15,9 @@ PART = 32 << 20  # a larger file is hashed in parts of this size
 
 
 def private_dir(path: Path) -> Path:
-    """Create ``path``, and the parents it lacks, readable by their owner only; an existing directory keeps its mode."""
+    """Create ``path``, and the parents it lacks, readable by their owner only; an existing directory
+    keeps its mode.
+    """
     for folder in (*reversed(path.parents), path):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -24,7 +27,8 @@ def private_dir(path: Path) -> Path:
 def replace_with(path: Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file beside ``path``, make it durable, then rename it over ``path``.
 
-    A crash or a full disk leaves the old file as it was; the temporary file is removed where that is possible.
+    A crash or a full disk leaves the old file as it was; the temporary file is removed where that is
+    possible.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -53,7 +57,10 @@ def sha256(path: Path) -> str:
 
 
 def parts_sha256(path: Path) -> str:
-    """Hex SHA-256 of the SHA-256 digests of a file's parts, each ``PART`` bytes, hashed on all cores. Errors: OSError."""
+    """Hex SHA-256 of the SHA-256 digests of a file's parts, each ``PART`` bytes, hashed on all cores.
+
+    Errors: OSError.
+    """
     starts = range(0, path.stat().st_size, PART)
     with ThreadPoolExecutor() as pool:
         return hashlib.sha256(b"".join(pool.map(lambda start: _part(path, start), starts))).hexdigest()

@@ -1,4 +1,7 @@
-"""Where things of this user lie: ``MTCLIP_HOME`` or the platform's own folders. Nothing is created by asking."""
+"""Where things of this user lie: ``MTCLIP_HOME`` or the platform's own folders.
+
+Nothing is created by asking.
+"""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +27,9 @@ def cache_dir() -> Path:
 
 
 def user_path(word: str | Path) -> Path:
-    """A path as a person wrote it, with ``~`` for a home folder; a name whose home is not known stays as it is."""
+    """A path as a person wrote it, with ``~`` for a home folder; a name whose home is not known stays as
+    it is.
+    """
     path = Path(word)
     try:
         return path.expanduser()
@@ -33,7 +38,9 @@ def user_path(word: str | Path) -> Path:
 
 
 def spellings(name: str) -> Iterator[str]:
-    """A file's name as a table or list has it, then as this system may: ``/`` for ``\\``, letters with their accents in one or apart."""
+    """A file's name as a table or list has it, then as this system may: ``/`` for ``\\``, letters with
+    their accents in one or apart.
+    """
     yield name
     from unicodedata import is_normalized, normalize
 

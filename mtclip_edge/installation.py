@@ -1,6 +1,7 @@
 """What to type here to add an optional part to this installation, or to get a newer one.
 
-The commands name a checkout or a wheel, never the package by its name alone: it is in no registry, and a stranger could take the name.
+The commands name a checkout or a wheel, never the package by its name alone: it is in no registry, and a
+stranger could take the name.
 """
 
 import json
@@ -15,9 +16,29 @@ from .notice import __version__
 
 PACKAGE = "mtclip-edge"
 _BROUGHT_BY = {  # by extra, the names that are imported; "" is the plain installation
-    "": ("numpy", "PIL", "tokenizers", "rich", "platformdirs", "filelock", "pydicom", "gdcm", "jpeg_ls", "openjpeg"),
+    "": (
+        "numpy",
+        "PIL",
+        "tokenizers",
+        "rich",
+        "platformdirs",
+        "filelock",
+        "pydicom",
+        "gdcm",
+        "jpeg_ls",
+        "openjpeg",
+    ),
     "train": (
-        *("torch", "torchvision", "open_clip", "timm", "transformers", "huggingface_hub", "yaml", "safetensors"),
+        *(
+            "torch",
+            "torchvision",
+            "open_clip",
+            "timm",
+            "transformers",
+            "huggingface_hub",
+            "yaml",
+            "safetensors",
+        ),
         *("matplotlib", "sklearn"),
     ),
     "export": ("onnx", "onnxscript"),
@@ -32,10 +53,15 @@ def install_command(*extras: str) -> str:
 
 
 def missing_module(name: str) -> ExtraMissing | None:
-    """What to say where a module cannot be imported that one of our extras or the plain installation brings; None for any other."""
+    """What to say where a module cannot be imported that one of our extras or the plain installation
+    brings; None for any other.
+    """
     for extra, modules in _BROUGHT_BY.items():
         if name in modules:
-            return ExtraMissing(f"{name} is not installed: this command needs it", hint=install_command(*filter(None, [extra])))
+            return ExtraMissing(
+                f"{name} is not installed: this command needs it",
+                hint=install_command(*filter(None, [extra])),
+            )
     return None
 
 
@@ -47,7 +73,9 @@ def upgrade_hint() -> str:
 
 
 def _origin() -> str:
-    """The checkout that this code lies in or was installed from (``.`` for the working folder), or its wheel, or that wheel's name."""
+    """The checkout that this code lies in or was installed from (``.`` for the working folder), or its
+    wheel, or that wheel's name.
+    """
     for place in (Path(__file__).resolve().parents[1], _recorded()):
         if place is None:
             continue

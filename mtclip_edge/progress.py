@@ -1,4 +1,7 @@
-"""How a long piece of work tells what it does: lines for the log, and counts for a progress bar. By default it is silent."""
+"""How a long piece of work tells what it does: lines for the log, and counts for a progress bar.
+
+By default it is silent.
+"""
 
 import sys
 from collections.abc import Callable

@@ -1,7 +1,8 @@
 """Studies, films and distinct reports: what every source yields and everything else consumes.
 
-A label is never guessed: what is neither normal nor abnormal is unknown. Texts are kept verbatim; ``tower_text`` is what a text
-tower gets (without de-identification marks), ``folded`` is what decides whether two reports are the same.
+A label is never guessed: what is neither normal nor abnormal is unknown. Texts are kept verbatim;
+``tower_text`` is what a text tower gets (without de-identification marks), ``folded`` is what decides whether
+two reports are the same.
 """
 
 import hashlib
@@ -21,15 +22,38 @@ VIEWS = ("PA", "AP", "frontal", "lateral", "other", "unknown")
 MARKS = re.compile(r"\bX{3,}\b|_{2,}")  # Open-I writes XXXX, MIMIC-CXR writes ___
 _WORD = re.compile(r"[^\W_]+")
 _NOT_WORD = re.compile(r"[\W_]+")
-# What each word of a view position means, the gravest meaning first: "LATERAL DECUBITUS" is no lateral, "XTABLE LATERAL" is one.
-# Header words (PS3.3 C.8.7.5.1.1, and what is seen in its place), tables of the data sets, DICOM's codes spelt out. Kept on the ground
-# floor because sources and films both read them.
+# What each word of a view position means, the gravest meaning first: "LATERAL DECUBITUS" is no lateral,
+# "XTABLE LATERAL" is one. Header words (PS3.3 C.8.7.5.1.1, and what is seen in its place), tables of the data
+# sets, DICOM's codes spelt out. Kept on the ground floor because sources and films both read them.
 _SLANTED = frozenset(
-    {"OBLIQUE", "OBL", "LAO", "RAO", "LPO", "RPO", "LLO", "RLO", "DECUBITUS", "DECUB", "DECUBITO", "LLD", "RLD", "LORDOTIC", "AXIAL"}
+    {
+        "OBLIQUE",
+        "OBL",
+        "LAO",
+        "RAO",
+        "LPO",
+        "RPO",
+        "LLO",
+        "RLO",
+        "DECUBITUS",
+        "DECUB",
+        "DECUBITO",
+        "LLD",
+        "RLD",
+        "LORDOTIC",
+        "AXIAL",
+    }
     | {"TANGENTIAL", "SWIMMERS", "OBLICUA"}
 )
 _LATERAL = frozenset({"LATERAL", "LAT", "LL", "RL", "LLAT", "RLAT"})
-_FRONTAL = {"PA": "PA", "POSTERO": "PA", "POSTEROANTERIOR": "PA", "AP": "AP", "ANTERO": "AP", "ANTEROPOSTERIOR": "AP"} | {
+_FRONTAL = {
+    "PA": "PA",
+    "POSTERO": "PA",
+    "POSTEROANTERIOR": "PA",
+    "AP": "AP",
+    "ANTERO": "AP",
+    "ANTEROPOSTERIOR": "AP",
+} | {
     "FRONTAL": "frontal",
     "FRONT": "frontal",
 }
@@ -37,7 +61,10 @@ _FRONTAL = {"PA": "PA", "POSTERO": "PA", "POSTEROANTERIOR": "PA", "AP": "AP", "A
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """One image file of a study. ``name`` is its path as the source spells it, ``path`` where it lies on this machine."""
+    """One image file of a study.
+
+    ``name`` is its path as the source spells it, ``path`` where it lies on this machine.
+    """
 
     path: Path
     name: str
@@ -46,7 +73,8 @@ class Film:
 
 @dataclass(frozen=True)
 class Study:
-    """One examination of one patient: 0..n films, 0..1 report (at least one of the two), a label; ``date`` is YYYY-MM-DD or empty.
+    """One examination of one patient: 0..n films, 0..1 report (at least one of the two), a label; ``date`` is
+    YYYY-MM-DD or empty.
 
     ``registries`` are the sets within which a patient id is one person, where that is not the source alone.
     """
@@ -77,7 +105,10 @@ class Study:
 
     @cached_property
     def report_id(self) -> str | None:
-        """The distinct report this study's text belongs to; None without text. 16 hex digits of SHA-256 of the folded text."""
+        """The distinct report this study's text belongs to; None without text.
+
+        16 hex digits of SHA-256 of the folded text.
+        """
         key = folded(self.text)
         return hashlib.sha256(key.encode()).hexdigest()[:16] if key else None
 
@@ -91,7 +122,9 @@ class DistinctReport:
 
     @property
     def first(self) -> Study:
-        """The study whose wording stands for all (the smallest study id, so that it does not depend on the order read)."""
+        """The study whose wording stands for all (the smallest study id, so that it does not depend on
+        the order read).
+        """
         return self.studies[0]
 
     @cached_property
@@ -111,12 +144,17 @@ def majority(normal: int, abnormal: int) -> str:
 
 
 def distinct_reports(studies: Iterable[Study]) -> list[DistinctReport]:
-    """Collapse twins; entries are ordered by report id, their studies by study id. Studies without text are left out."""
+    """Collapse twins; entries are ordered by report id, their studies by study id.
+
+    Studies without text are left out.
+    """
     groups: dict[str, list[Study]] = defaultdict(list)
     for study in studies:
         if study.report_id:
             groups[study.report_id].append(study)
-    return [DistinctReport(key, tuple(sorted(groups[key], key=lambda s: s.study_id))) for key in sorted(groups)]
+    return [
+        DistinctReport(key, tuple(sorted(groups[key], key=lambda s: s.study_id))) for key in sorted(groups)
+    ]
 
 
 def tower_text(text: str) -> str:
@@ -135,18 +173,24 @@ def has_words(text: str) -> bool:
 
 
 def split_of(patient_id: str) -> str:
-    """The split of a patient where the source names none: a fixed hash, so that it is the same on every machine, 70/10/20."""
+    """The split of a patient where the source names none: a fixed hash, so that it is the same on every
+    machine, 70/10/20.
+    """
     bucket = int(hashlib.sha256(f"mtclip-split:{patient_id}".encode()).hexdigest(), 16) % 100
     return "train" if bucket < 70 else "validation" if bucket < 80 else "test"
 
 
 def view_of(word: str) -> str:
     """The view a source's word means; a word we do not know is ``other``, an empty one ``unknown``."""
-    return named_view(word)[0] or ("other" if word.strip(" _-") and word.strip().upper() != "UNKNOWN" else "unknown")
+    return named_view(word)[0] or (
+        "other" if word.strip(" _-") and word.strip().upper() != "UNKNOWN" else "unknown"
+    )
 
 
 def named_view(words: str) -> tuple[str, str]:
-    """The view (one of ``VIEWS``) that a header's or table's words name, and the word that says so; both empty where none is known."""
+    """The view (one of ``VIEWS``) that a header's or table's words name, and the word that says so; both
+    empty where none is known.
+    """
     named = frozenset(re.findall(r"[A-Z]+", words.upper()))
     if slanted := named & _SLANTED:
         return "other", min(slanted)
@@ -156,7 +200,10 @@ def named_view(words: str) -> tuple[str, str]:
 
 
 def date_of(word: str) -> str:
-    """``2024-03-05``, ``20240305`` or ``2024-03-05 10:12`` as ``2024-03-05``; empty stays empty. Errors: ValueError."""
+    """``2024-03-05``, ``20240305`` or ``2024-03-05 10:12`` as ``2024-03-05``; empty stays empty.
+
+    Errors: ValueError.
+    """
     word = word.strip()
     if re.fullmatch(r"\d{8}", word):
         word = f"{word[:4]}-{word[4:6]}-{word[6:]}"

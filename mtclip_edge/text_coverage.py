@@ -1,7 +1,9 @@
-"""Counts how much of some texts a tokenizer reads: words that its list does not hold, and what is longer than a tower reads.
+"""Counts how much of some texts a tokenizer reads: words that its list does not hold, and what is longer than
+a tower reads.
 
-A word all of whose letters are unknown is one token, whatever it says: in a language that the list does not hold, an effusion and a
-normal film are the same text. Kept on the ground floor because training, indexing, queries and the inspection of a source all ask.
+A word all of whose letters are unknown is one token, whatever it says: in a language that the list does not
+hold, an effusion and a normal film are the same text. Kept on the ground floor because training, indexing,
+queries and the inspection of a source all ask.
 """
 
 from collections.abc import Sequence
@@ -37,9 +39,15 @@ class TextCoverage:
         """What is to be told: nothing where every word is known and every text is read to its end."""
         told = []
         if self.unknown:
-            told.append(f"{self.unknown} of {self.words} words ({self.unknown_share:.1%}) are unknown to the text tower's word list")
+            told.append(
+                f"{self.unknown} of {self.words} words ({self.unknown_share:.1%}) are unknown to the text "
+                "tower's word list"
+            )
         if self.cut_texts:
-            cut, whole = f"{self.cut_texts} of {self.texts} texts", f"{self.cut_tokens / self.tokens:.1%} of all tokens are cut"
+            cut, whole = (
+                f"{self.cut_texts} of {self.texts} texts",
+                f"{self.cut_tokens / self.tokens:.1%} of all tokens are cut",
+            )
             told.append(f"{cut} are longer than the {self.limit} tokens that the text tower reads: {whole}")
         return told
 
@@ -59,7 +67,9 @@ def coverage(model: Any, texts: Sequence[str], limit: int) -> TextCoverage:
     for start in range(0, len(texts), _BATCH):
         part = texts[start : start + _BATCH]
         encodings = model.encode_batch(list(part))
-        tokens = [len(e.ids) + sum(piece.special_tokens_mask.count(0) for piece in e.overflowing) for e in encodings]
+        tokens = [
+            len(e.ids) + sum(piece.special_tokens_mask.count(0) for piece in e.overflowing) for e in encodings
+        ]
         cut = [count - limit for count in tokens if count > limit]
         counts += (*words_of(model, part, encodings), sum(tokens), len(cut), sum(cut))
     words, unknown, all_tokens, cut_texts, cut_tokens = counts.tolist()

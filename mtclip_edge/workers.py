@@ -1,4 +1,6 @@
-"""How many processors there are, and work done ahead on them: threads decode the next films while the tower works on these."""
+"""How many processors there are, and work done ahead on them: threads decode the next films while the
+tower works on these.
+"""
 
 import os
 from collections import deque
@@ -13,15 +15,17 @@ MOST_WORKERS = 4  # more gains nothing: the tower is what all wait for
 
 
 def threads() -> int:
-    """The processors this process may use (an affinity or a container's limit counts, unlike os.cpu_count)."""
+    """The processors this process may use (an affinity or a container's limit counts, unlike
+    os.cpu_count).
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def batches(items: Iterable[Item], work: Callable[[Item], Done], size: int) -> Iterator[list[Done]]:
     """``work`` of each item, in order, in lists of ``size``; the last may be shorter.
 
-    Two lists are in work at most while the caller has a third, so memory is bounded however many items there are. What ``work``
-    raises is raised here, at its place in the order.
+    Two lists are in work at most while the caller has a third, so memory is bounded however many items there
+    are. What ``work`` raises is raised here, at its place in the order.
     """
     source = iter(items)
     first = list(islice(source, 1))
@@ -46,7 +50,9 @@ def batches(items: Iterable[Item], work: Callable[[Item], Done], size: int) -> I
 
 
 def ahead(items: Iterable[Item], work: Callable[[Item], Done]) -> Iterator[Done]:
-    """``work`` of each item, in order, by a thread that has the next one in work while the caller looks at this one."""
+    """``work`` of each item, in order, by a thread that has the next one in work while the caller looks
+    at this one.
+    """
     source = iter(items)
     first = list(islice(source, 1))
     second = list(islice(source, 1))

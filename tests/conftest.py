@@ -15,7 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backbone_layouts import make_biomedclip_layout, make_clip_layout, make_hugging_face_layout, make_siglip_layout
+from backbone_layouts import (
+    make_biomedclip_layout,
+    make_clip_layout,
+    make_hugging_face_layout,
+    make_siglip_layout,
+)
 from drawn import write_manifest
 from made_once import once
 
@@ -25,7 +30,8 @@ SOAK = os.environ.get("MTCLIP_SOAK") == "1"
 LIGHT = find_spec("torch") is None
 _MADE_BY_TORCH = {"tiny_backbone", "clip_backbone", "siglip_backbone", "hf_clip", "hf_siglip"}
 _NEEDS_TORCH = re.compile(
-    r"^(?:import|from) (?:torch|onnx|sklearn|scipy|matplotlib|safetensors|mtclip_edge\.(?:train|export))\b", re.MULTILINE
+    r"^(?:import|from) (?:torch|onnx|sklearn|scipy|matplotlib|safetensors|mtclip_edge\.(?:train|export))\b",
+    re.MULTILINE,
 )
 
 
@@ -35,19 +41,28 @@ def pytest_report_header() -> str | None:
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Modules that import at once what is not installed; True leaves one out."""
-    heavy = LIGHT and collection_path.suffix == ".py" and _NEEDS_TORCH.search(collection_path.read_text(encoding="utf-8"))
+    heavy = (
+        LIGHT
+        and collection_path.suffix == ".py"
+        and _NEEDS_TORCH.search(collection_path.read_text(encoding="utf-8"))
+    )
     return True if heavy else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        asked = {*getattr(item, "fixturenames", ()), *map(str, item.callspec.params.values() if hasattr(item, "callspec") else ())}
+        asked = {
+            *getattr(item, "fixturenames", ()),
+            *map(str, item.callspec.params.values() if hasattr(item, "callspec") else ()),
+        }
         if _MADE_BY_TORCH & asked:
             item.add_marker(pytest.mark.torch)
     if not REAL_DATA.is_dir():
         for item in items:
             if item.get_closest_marker("realdata"):
-                item.add_marker(pytest.mark.skip(reason=f"no real films at {REAL_DATA} (set MTCLIP_TEST_DATA)"))
+                item.add_marker(
+                    pytest.mark.skip(reason=f"no real films at {REAL_DATA} (set MTCLIP_TEST_DATA)")
+                )
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +125,9 @@ def keep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where what the session's tests share is made: one folder for all workers."""
     wanted = os.environ.get("MTCLIP_TEST_KEEP")
     base = tmp_path_factory.getbasetemp()
-    folder = Path(wanted) if wanted else (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+    folder = (
+        Path(wanted) if wanted else (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -153,7 +170,9 @@ def tiny_run(source: Path, tiny_backbone: Path, keep: Path) -> Path:
     from mtclip_edge.train.settings import TrainConfig
     from mtclip_edge.train.training import train
 
-    config = TrainConfig(backbone=str(tiny_backbone), epochs=30, batch_size=32, lr=3e-3, dropout=0.1, patience=30)
+    config = TrainConfig(
+        backbone=str(tiny_backbone), epochs=30, batch_size=32, lr=3e-3, dropout=0.1, patience=30
+    )
     return once(keep / "run", lambda folder: train(config, [str(source)], folder))
 
 
@@ -180,8 +199,14 @@ def known_graphs(known_text: None, tiny_bundle: Path, monkeypatch: pytest.Monkey
     from mtclip_edge.export import pack
     from mtclip_edge.export.graphs import place_graph
 
-    monkeypatch.setattr(pack, "export_film_tower", lambda graph, size, target: shutil.copy(tiny_bundle / "image.fp32.onnx", target))
-    monkeypatch.setattr(place_graph, "export_graph", lambda *rest: shutil.copy(tiny_bundle / "explain.onnx", rest[-1]))
+    monkeypatch.setattr(
+        pack,
+        "export_film_tower",
+        lambda graph, size, target: shutil.copy(tiny_bundle / "image.fp32.onnx", target),
+    )
+    monkeypatch.setattr(
+        place_graph, "export_graph", lambda *rest: shutil.copy(tiny_bundle / "explain.onnx", rest[-1])
+    )
 
 
 @pytest.fixture
@@ -191,7 +216,11 @@ def known_text(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     from mtclip_edge.export import pack
 
-    monkeypatch.setattr(pack, "export_text_tower", lambda graph, backbone, target: shutil.copy(tiny_bundle / "text.fp32.onnx", target))
+    monkeypatch.setattr(
+        pack,
+        "export_text_tower",
+        lambda graph, backbone, target: shutil.copy(tiny_bundle / "text.fp32.onnx", target),
+    )
 
 
 @pytest.fixture
@@ -226,4 +255,6 @@ def random() -> np.random.Generator:
 @pytest.fixture
 def deep(random: np.random.Generator) -> np.ndarray:
     """Twelve bits, smooth with some noise."""
-    return (np.add.outer(np.arange(40), np.arange(36)) * 50 + random.integers(0, 40, (40, 36))).astype(np.uint16)
+    return (np.add.outer(np.arange(40), np.arange(36)) * 50 + random.integers(0, 40, (40, 36))).astype(
+        np.uint16
+    )

@@ -25,7 +25,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         distribution = type("Distribution", (), {"read_text": lambda self, name: record})()
         monkeypatch.setattr(installation.metadata, "distribution", lambda name: distribution)
 
-    monkeypatch.setattr(installation, "__file__", str(tmp_path / "site-packages" / "mtclip_edge" / "installation.py"))
+    monkeypatch.setattr(
+        installation, "__file__", str(tmp_path / "site-packages" / "mtclip_edge" / "installation.py")
+    )
     return recorded
 
 
@@ -37,7 +39,9 @@ def test_in_a_checkout_it_is_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert installation.install_command("parquet") == f"pip install '{ROOT}[parquet]'"
 
 
-def test_of_a_copy_it_is_the_checkout_or_wheel_that_pip_recorded(installed, tmp_path: Path, monkeypatch) -> None:
+def test_of_a_copy_it_is_the_checkout_or_wheel_that_pip_recorded(
+    installed, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     installed(ROOT.as_uri())
     assert installation.install_command("view") == f"pip install '{ROOT}[view]'"
@@ -49,10 +53,16 @@ def test_of_a_copy_it_is_the_checkout_or_wheel_that_pip_recorded(installed, tmp_
     assert installation.upgrade_hint() == f"install a newer wheel of mtclip-edge than {__version__}"
 
 
-@pytest.mark.parametrize("url", [None, "https://example.org/mtclip-edge", "file:///gone/mtclip_edge-1-py3-none-any.whl", "file:///gone"])
+@pytest.mark.parametrize(
+    "url",
+    [None, "https://example.org/mtclip-edge", "file:///gone/mtclip_edge-1-py3-none-any.whl", "file:///gone"],
+)
 def test_where_nothing_is_known_it_is_the_name_of_the_wheel(installed, url: str | None) -> None:
     installed(url)
-    assert installation.install_command("cpu") == f"pip install 'mtclip_edge-{__version__}-py3-none-any.whl[cpu]'"
+    assert (
+        installation.install_command("cpu")
+        == f"pip install 'mtclip_edge-{__version__}-py3-none-any.whl[cpu]'"
+    )
 
 
 def test_what_is_not_installed_at_all_is_no_error(installed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,25 +95,38 @@ def test_every_extra_of_the_project_is_known_by_what_it_imports() -> None:
     for extra, modules in installation._BROUGHT_BY.items():
         wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
         packages = [re.split(r"[><=;]", line)[0].lower().replace("_", "-") for line in wanted]
-        known = {names.get(package, package) for package in packages} - {"typer"}  # without which nothing is said at all
+        known = {names.get(package, package) for package in packages} - {
+            "typer"
+        }  # without which nothing is said at all
         assert known - {"onnxruntime"} == set(modules) - {"onnxruntime"}, extra
 
 
-def test_a_module_that_is_missing_half_way_is_named_too(mtclip, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_is_missing_half_way_is_named_too(
+    mtclip, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ModuleNotFoundError("No module named 'sklearn.manifold'", name="sklearn.manifold")
 
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("mtclip_edge.train.evaluation.evaluate.assess", broken)
     found = mtclip("eval", tiny_run, "--data", "phantom:8@5", "--split", "all")
-    assert (found.code, found.err) == (1, "sklearn is not installed: this command needs it\npip install '.[train]'\n")
+    assert (found.code, found.err) == (
+        1,
+        "sklearn is not installed: this command needs it\npip install '.[train]'\n",
+    )
     assert installation.missing_module("numpy").hint == "pip install ."
     assert installation.missing_module("ours") is None
 
 
 def test_no_text_of_ours_names_the_package_in_a_registry() -> None:
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     for name in files:
-        if name.endswith((".py", ".md", ".sh", ".ps1", ".toml")) and not name.startswith("tests/") and (ROOT / name).is_file():
+        if (
+            name.endswith((".py", ".md", ".sh", ".ps1", ".toml"))
+            and not name.startswith("tests/")
+            and (ROOT / name).is_file()
+        ):
             text = (ROOT / name).read_text(encoding="utf-8")
             assert not re.search(r"pip install [^\n]*mtclip-edge", text), name

@@ -36,7 +36,11 @@ def test_a_report_of_marks_alone_is_no_report() -> None:
 
 
 def test_twins_are_one_entry_with_counts_and_majority() -> None:
-    twins = [study("b", "Lungs clear.", "normal"), study("a", "lungs  CLEAR", "abnormal"), study("c", "Lungs clear", "normal")]
+    twins = [
+        study("b", "Lungs clear.", "normal"),
+        study("a", "lungs  CLEAR", "abnormal"),
+        study("c", "Lungs clear", "normal"),
+    ]
     (entry,) = distinct_reports([*twins, study("d", "XXXX")])
     assert [s.study_id for s in entry.studies] == ["a", "b", "c"]
     assert entry.first.text == "lungs  CLEAR"
@@ -50,7 +54,8 @@ def test_distinct_reports_do_not_depend_on_the_order_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("normal", "abnormal", "label"), [(2, 1, "normal"), (1, 2, "abnormal"), (1, 1, "unknown"), (0, 0, "unknown"), (1, 0, "normal")]
+    ("normal", "abnormal", "label"),
+    [(2, 1, "normal"), (1, 2, "abnormal"), (1, 1, "unknown"), (0, 0, "unknown"), (1, 0, "normal")],
 )
 def test_a_tie_is_unknown(normal: int, abnormal: int, label: str) -> None:
     assert majority(normal, abnormal) == label
@@ -58,8 +63,17 @@ def test_a_tie_is_unknown(normal: int, abnormal: int, label: str) -> None:
 
 def test_the_split_is_the_published_hash() -> None:
     # sha256("mtclip-split:" + id) as an integer mod 100, computed apart from this code
-    assert [split_of(patient) for patient in ("1", "2", "3", "4", "5", "10")] == ["train", "train", "train", "train", "test", "train"]
-    shares = [sum(split_of(str(i)) == name for i in range(5000)) / 5000 for name in ("train", "validation", "test")]
+    assert [split_of(patient) for patient in ("1", "2", "3", "4", "5", "10")] == [
+        "train",
+        "train",
+        "train",
+        "train",
+        "test",
+        "train",
+    ]
+    shares = [
+        sum(split_of(str(i)) == name for i in range(5000)) / 5000 for name in ("train", "validation", "test")
+    ]
     assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.02)
 
 

@@ -19,7 +19,9 @@ def model(request: pytest.FixtureRequest) -> Tokenizer:
     words = ["[UNK]", "[CLS]", "[SEP]", "left", "right", "ple", "##ural", "effusion", "."]
     made = Tokenizer(WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     made.normalizer, made.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
-    made.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    made.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
     if request.param:
         made.enable_truncation(request.param)
     return made
@@ -42,7 +44,9 @@ def test_unknown_words_are_counted_and_refused_above_a_half(model: Tokenizer) ->
 def test_what_is_cut_is_told(model: Tokenizer) -> None:
     read = coverage(model, ["left " * 14, "right"], 8)  # 14 words and two ends, of which 8 are read
     assert (read.words, read.tokens, read.cut_texts, read.cut_tokens) == (15, 19, 1, 8)
-    assert read.lines() == ["1 of 2 texts are longer than the 8 tokens that the text tower reads: 42.1% of all tokens are cut"]
+    assert read.lines() == [
+        "1 of 2 texts are longer than the 8 tokens that the text tower reads: 42.1% of all tokens are cut"
+    ]
 
 
 def test_nothing_is_nothing(model: Tokenizer) -> None:

@@ -1,4 +1,7 @@
-"""Fits the temperature and the threshold of the abnormal head, on validation films and never on test. Needs no torch."""
+"""Fits the temperature and the threshold of the abnormal head, on validation films and never on test.
+
+Needs no torch.
+"""
 
 import numpy as np
 
@@ -19,7 +22,9 @@ def fit_calibration(label: np.ndarray, logit: np.ndarray) -> Calibration | None:
 
 
 def _temperature(label: np.ndarray, logit: np.ndarray) -> float:
-    """The temperature of least cross-entropy, which is convex in its inverse: golden-section search on its logarithm."""
+    """The temperature of least cross-entropy, which is convex in its inverse: golden-section search on
+    its logarithm.
+    """
     sign = 1.0 - 2.0 * label
 
     def loss(log: float) -> float:
@@ -37,5 +42,6 @@ def _threshold(normal: np.ndarray) -> float:
     """The least logit above which at most a tenth of the normal films lie."""
     ordered = np.sort(normal)
     below = int(np.ceil(SPECIFICITY * len(ordered) - 1e-9))
-    # In float32, which logits are: a threshold between two float32 numbers would be rounded onto the lower one.
+    # In float32, which logits are: a threshold between two float32 numbers would be rounded onto the lower
+    # one.
     return float(np.nextafter(np.float32(ordered[below - 1]), np.float32(np.inf)))

@@ -1,7 +1,8 @@
 """Fine-tunes the film tower: squashed films in memory, augmented batch by batch.
 
-Augmentations are those a film can really have: a small rotation, scale and shift, another exposure. No horizontal flip: the heart has
-a side. BatchNorm keeps the statistics it came with, so that a film's features do not depend on its batch.
+Augmentations are those a film can really have: a small rotation, scale and shift, another exposure. No
+horizontal flip: the heart has a side. BatchNorm keeps the statistics it came with, so that a film's features
+do not depend on its batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,9 @@ _EVALUATION_BATCH = 64
 
 @dataclass(frozen=True)
 class Pixels:
-    """Squashed films uint8 [films, size, size]; ``rows[i]`` is the film of the i-th path, -1 where it could not be read."""
+    """Squashed films uint8 [films, size, size]; ``rows[i]`` is the film of the i-th path, -1 where it
+    could not be read.
+    """
 
     grey: Tensor
     rows: np.ndarray
@@ -82,7 +85,11 @@ class FineTunedTower(nn.Module):
 
     def _mixed(self, device: torch.device) -> bool:
         """Training on a card that computes bfloat16 itself; features are always taken in fp32."""
-        return self.training and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return (
+            self.training
+            and device.type == "cuda"
+            and torch.cuda.is_bf16_supported(including_emulation=False)
+        )
 
     @torch.inference_mode()
     def features(self, grey: Tensor) -> Tensor:
@@ -93,14 +100,19 @@ class FineTunedTower(nn.Module):
 
 
 def unfrozen(tower: nn.Module, blocks: str) -> None:
-    """Let the last blocks of a tower, and all after them, take gradients. Errors: WrongOption (fewer blocks than asked for)."""
+    """Let the last blocks of a tower, and all after them, take gradients.
+
+    Errors: WrongOption (fewer blocks than asked for).
+    """
     if blocks == "all":
         tower.requires_grad_(True)
         return
     tower.requires_grad_(False)
     names = [name for name in _block_names(tower) if name]
     if int(blocks) > len(names):
-        raise WrongOption(f"unfreeze = {blocks}: this film tower has {len(names)} blocks", "give that many at most, or all")
+        raise WrongOption(
+            f"unfreeze = {blocks}: this film tower has {len(names)} blocks", "give that many at most, or all"
+        )
     reached = False
     for name, parameter in tower.named_parameters():
         reached |= name.startswith(names[-int(blocks)] + ".")
@@ -109,9 +121,13 @@ def unfrozen(tower: nn.Module, blocks: str) -> None:
 
 
 def _block_names(tower: nn.Module) -> list[str]:
-    """Names of the blocks in order: of a ViT its transformer layers, of a CNN the units its stages are made of."""
+    """Names of the blocks in order: of a ViT its transformer layers, of a CNN the units its stages are
+    made of.
+    """
     for name, module in tower.named_modules():
-        if name.split(".")[-1] in ("blocks", "resblocks", "stages", "layers") and isinstance(module, nn.Sequential | nn.ModuleList):
+        if name.split(".")[-1] in ("blocks", "resblocks", "stages", "layers") and isinstance(
+            module, nn.Sequential | nn.ModuleList
+        ):
             inner = [(f"{name}.{i}", child) for i, child in module.named_children()]
             if all(isinstance(child, nn.Sequential) for _, child in inner):
                 return [f"{outer}.{i}" for outer, child in inner for i, _ in child.named_children()]
@@ -120,13 +136,19 @@ def _block_names(tower: nn.Module) -> list[str]:
 
 
 def skipping(tower: nn.Module, rate: float) -> bool:
-    """Stochastic depth (Huang et al. 2016), rising to ``rate`` at the last block; False where a tower has no place for it.
+    """Stochastic depth (Huang et al. 2016), rising to ``rate`` at the last block; False where a tower has no
+    place for it.
 
     timm's towers have one in each block, open_clip's own have none.
     """
     from timm.layers import DropPath
 
-    places = [(m, name) for m in tower.modules() for name in ("drop_path", "drop_path1", "drop_path2") if hasattr(m, name)]
+    places = [
+        (m, name)
+        for m in tower.modules()
+        for name in ("drop_path", "drop_path1", "drop_path2")
+        if hasattr(m, name)
+    ]
     for number, (module, name) in enumerate(places, 1):
         setattr(module, name, DropPath(rate * number / len(places)))
     return bool(places)
@@ -143,9 +165,10 @@ class Passes:
 def forward_in_parts(tower: FineTunedTower, films: Tensor, size: int) -> Passes:
     """A batch through the tower in the memory of ``size`` films, with the gradient of the whole batch.
 
-    A contrastive loss is not the sum of its parts, so gradients of small batches cannot be added up. A batch larger than ``size``
-    goes through twice instead (Gao et al. 2021, gradient caching): once for the features, then, with the loss's gradient in them at
-    hand, part by part for the weights', each part with the random numbers of its first pass.
+    A contrastive loss is not the sum of its parts, so gradients of small batches cannot be added up. A batch
+    larger than ``size`` goes through twice instead (Gao et al. 2021, gradient caching): once for the
+    features, then, with the loss's gradient in them at hand, part by part for the weights', each part with
+    the random numbers of its first pass.
     """
     device = tower.mean.device
     if len(films) <= size:
@@ -190,7 +213,9 @@ def augmented(light: Tensor) -> Tensor:
     angle, scale = uniform(ROTATION), 1 + uniform(SCALE)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     matrix = torch.stack([cos, -sin, uniform(SHIFT), sin, cos, uniform(SHIFT)], dim=1).view(batch, 2, 3)
-    moved = F.grid_sample(light, F.affine_grid(matrix, list(light.shape), align_corners=False), align_corners=False)
+    moved = F.grid_sample(
+        light, F.affine_grid(matrix, list(light.shape), align_corners=False), align_corners=False
+    )
     contrast, brightness, gamma = 1 + uniform(CONTRAST), uniform(BRIGHTNESS), torch.exp(uniform(GAMMA))
     curved = moved.clamp(1e-6, 1) ** gamma[:, None, None, None]
     return (curved * contrast[:, None, None, None] + brightness[:, None, None, None]).clamp(0, 1)

@@ -1,7 +1,9 @@
-"""Trains epoch by epoch with three losses at once: projectors on cached tower outputs, or with the film tower on films.
+"""Trains epoch by epoch with three losses at once: projectors on cached tower outputs, or with the film tower
+on films.
 
-Every random choice is drawn from the seed and the epoch's number, so a run that was killed continues to exactly the weights of an
-unbroken one (one machine, one thread): the checkpoint of the last finished epoch is all it needs.
+Every random choice is drawn from the seed and the epoch's number, so a run that was killed continues to
+exactly the weights of an unbroken one (one machine, one thread): the checkpoint of the last finished epoch is
+all it needs.
 """
 
 import json
@@ -46,9 +48,17 @@ class Fit:
         tower: FineTunedTower | None = None,
         start: dict[str, Tensor] | None = None,
     ):
-        """``start``: projectors to begin with, as ``best`` of another fit gives them; else they are drawn from the seed."""
+        """``start``: projectors to begin with, as ``best`` of another fit gives them; else they are drawn
+        from the seed.
+        """
         torch.manual_seed(config.seed)
-        self.config, self.shape, self.train_table, self.validation, self.tower = config, shape, train, validation, tower
+        self.config, self.shape, self.train_table, self.validation, self.tower = (
+            config,
+            shape,
+            train,
+            validation,
+            tower,
+        )
         self.space = SharedSpace(shape, logit_scale).to(device)
         if start:
             self.space.load_state_dict(start)
@@ -69,7 +79,10 @@ class Fit:
         if out and resume and (out / runs.CHECKPOINT).is_file():
             self._restore(out / runs.CHECKPOINT)
             say(f"{out}: resumed after epoch {len(self.history)}")
-        while len(self.history) < self.config.epochs and len(self.history) - self.best_epoch < self.config.patience:
+        while (
+            len(self.history) < self.config.epochs
+            and len(self.history) - self.best_epoch < self.config.patience
+        ):
             self._epoch(len(self.history))
             if out:
                 self._save(out)
@@ -92,7 +105,9 @@ class Fit:
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
         if not all(math.isfinite(value) for value in sums.values()):
-            raise RunUnusable(f"training diverged in epoch {epoch + 1}: a loss is not finite", hint="try a smaller --lr")
+            raise RunUnusable(
+                f"training diverged in epoch {epoch + 1}: a loss is not finite", hint="try a smaller --lr"
+            )
         self._note(epoch + 1, sums, started)
 
     def _step(self, rows: Tensor) -> dict[str, Tensor]:
@@ -118,7 +133,9 @@ class Fit:
         has_text = report >= 0
         text = film.new_zeros(film.shape)
         if bool(has_text.any()):
-            text = text.index_copy(0, has_text.nonzero().squeeze(1), space.embed_texts(table.text[report[has_text]]))
+            text = text.index_copy(
+                0, has_text.nonzero().squeeze(1), space.embed_texts(table.text[report[has_text]])
+            )
         losses = {}
         if config.clip:
             losses["clip"] = clip_loss(film, text, space.scale, report)
@@ -128,13 +145,20 @@ class Fit:
         if config.bce:
             losses["bce"] = abnormal_loss(space.abnormal_logit(film), label)
         weights = {"clip": config.clip, "supcon": config.supcon, "bce": config.bce}
-        return {**losses, "loss": sum((weights[name] * value for name, value in losses.items()), film.new_zeros(()))}
+        return {
+            **losses,
+            "loss": sum((weights[name] * value for name, value in losses.items()), film.new_zeros(())),
+        }
 
     def _set_rate(self, step: int) -> None:
         """Linear warm-up, then a cosine to zero."""
         total = self.config.epochs * self.steps_per_epoch
         warmup = max(1, round(self.config.warmup * total))
-        factor = (step + 1) / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+        factor = (
+            (step + 1) / warmup
+            if step < warmup
+            else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+        )
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
 
@@ -149,10 +173,13 @@ class Fit:
             self.best_score, self.best_epoch, self.best = score, epoch, runs.cpu_copy(space.state_dict())
             self.best_tower = runs.cpu_copy(tower.tower.state_dict()) if tower else {}
         seconds = time.perf_counter() - started
-        self.history.append({"epoch": epoch, "train": losses, "validation": result, "selection": score, "seconds": seconds})
+        self.history.append(
+            {"epoch": epoch, "train": losses, "validation": result, "selection": score, "seconds": seconds}
+        )
 
     def finish(self) -> Calibration | None:
-        """Turn the best epoch's space to its principal axes, by train, and fit the head's calibration, by validation.
+        """Turn the best epoch's space to its principal axes, by train, and fit the head's calibration, by
+        validation.
 
         None without a head or with too few films to calibrate it.
         """
@@ -203,12 +230,20 @@ class Fit:
         for name, value in _below(tensors, "optimiser/").items():
             index, key = name.split("/")
             state.setdefault(int(index), {})[key] = value
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self.history, self.best_epoch, self.best_score = metadata["history"], metadata["best_epoch"], metadata["best_score"]
+        self.optimiser.load_state_dict(
+            {"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]}
+        )
+        self.history, self.best_epoch, self.best_score = (
+            metadata["history"],
+            metadata["best_epoch"],
+            metadata["best_score"],
+        )
 
     @cached_property
     def fingerprint(self) -> str:
-        """What a checkpoint belongs to: configuration (but the device), shapes, and every row trained and validated on."""
+        """What a checkpoint belongs to: configuration (but the device), shapes, and every row trained and
+        validated on.
+        """
         config = {k: v for k, v in self.config.to_dict().items() if k not in ("device", "backbone")}
         if config["render"] == "voi":  # checkpoints of before it could be chosen stay good
             del config["render"]
@@ -224,7 +259,11 @@ def embed(space: SharedSpace, table: Table) -> tuple[np.ndarray, np.ndarray, np.
     """Film embeddings, abnormal logits and report embeddings of a table, in ``eval`` mode."""
     space.eval()
     film = space.embed_films(table.film)
-    return film.cpu().numpy(), space.abnormal_logit(film).cpu().numpy(), space.embed_texts(table.text).cpu().numpy()
+    return (
+        film.cpu().numpy(),
+        space.abnormal_logit(film).cpu().numpy(),
+        space.embed_texts(table.text).cpu().numpy(),
+    )
 
 
 def evaluate_table(space: SharedSpace, table: Table, config: TrainConfig) -> dict[str, Any]:
@@ -256,7 +295,10 @@ def _groups(module: nn.Module, rate: float, weight_decay: float) -> list[dict[st
     """Weight decay on matrices only; biases, norms and the temperature are left free."""
     trained = [p for p in module.parameters() if p.requires_grad]
     matrices, others = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
-    return [{"params": matrices, "lr": rate, "weight_decay": weight_decay}, {"params": others, "lr": rate, "weight_decay": 0.0}]
+    return [
+        {"params": matrices, "lr": rate, "weight_decay": weight_decay},
+        {"params": others, "lr": rate, "weight_decay": 0.0},
+    ]
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -272,5 +314,7 @@ class Trained(nn.Module):
 
 
 def _average(trained: Trained, decay: float) -> AveragedModel | None:
-    """An exponential moving average of all weights (decay per step), which is what is judged and kept; None without one."""
+    """An exponential moving average of all weights (decay per step), which is what is judged and kept;
+    None without one.
+    """
     return AveragedModel(trained, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None

@@ -1,7 +1,9 @@
-"""Computes the three losses. Embeddings are unit vectors, float32 [batch, dim]; a row that a loss cannot use is masked, not guessed.
+"""Computes the three losses. Embeddings are unit vectors, float32 [batch, dim]; a row that a loss cannot use
+is masked, not guessed.
 
-Sources: CLIP, Radford et al. 2021 (section 2.3), with every twin of a report as a positive; supervised contrastive, Khosla et al.
-2020 (equation 2, the sum outside the logarithm); binary cross-entropy over normal and abnormal.
+Sources: CLIP, Radford et al. 2021 (section 2.3), with every twin of a report as a positive; supervised
+contrastive, Khosla et al. 2020 (equation 2, the sum outside the logarithm); binary cross-entropy over normal
+and abnormal.
 """
 
 import torch
@@ -12,8 +14,8 @@ from torch import Tensor
 def clip_loss(film: Tensor, text: Tensor, scale: Tensor, report: Tensor) -> Tensor:
     """Symmetric contrastive loss between films and their reports.
 
-    ``scale`` is the inverse temperature; ``report`` int64 [batch] numbers the distinct reports, -1 for a row without text. All films
-    of one distinct report are positives of all its rows: a twin is not a negative.
+    ``scale`` is the inverse temperature; ``report`` int64 [batch] numbers the distinct reports, -1 for a row
+    without text. All films of one distinct report are positives of all its rows: a twin is not a negative.
     """
     has_text = report >= 0
     if int(has_text.sum()) < 2:
@@ -26,7 +28,10 @@ def clip_loss(film: Tensor, text: Tensor, scale: Tensor, report: Tensor) -> Tens
 
 
 def supervised_contrastive_loss(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
-    """Pull embeddings of one class together. ``label`` int64 [batch]: 0 normal, 1 abnormal, -1 unknown (left out)."""
+    """Pull embeddings of one class together.
+
+    ``label`` int64 [batch]: 0 normal, 1 abnormal, -1 unknown (left out).
+    """
     labelled = label >= 0
     embedding, label = embedding[labelled], label[labelled]
     if len(label) < 2:
@@ -36,7 +41,11 @@ def supervised_contrastive_loss(embedding: Tensor, label: Tensor, temperature: f
     positive = (label[:, None] == label[None, :]) & ~itself
     log_probability = F.log_softmax(logits, dim=1).masked_fill(~positive, 0.0)
     count = positive.sum(dim=1)
-    return -(log_probability.sum(dim=1)[count > 0] / count[count > 0]).mean() if bool((count > 0).any()) else embedding.new_zeros(())
+    return (
+        -(log_probability.sum(dim=1)[count > 0] / count[count > 0]).mean()
+        if bool((count > 0).any())
+        else embedding.new_zeros(())
+    )
 
 
 def abnormal_loss(logit: Tensor, label: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Holds the trainable part: one MLP for each tower into the shared space, and the abnormal head.
 
-Where the backbone's towers share a space and the width is kept, a projector is residual and its last layer starts at zero: step 0 is
-the backbone itself. Where they do not, it is a plain two-layer MLP.
+Where the backbone's towers share a space and the width is kept, a projector is residual and its last layer
+starts at zero: step 0 is the backbone itself. Where they do not, it is a plain two-layer MLP.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ProjectorShape:
-    """Widths of the two towers, the hidden layer and the shared space, and whether the projectors are residual."""
+    """Widths of the two towers, the hidden layer and the shared space, and whether the projectors are
+    residual.
+    """
 
     film_width: int
     text_width: int
@@ -54,7 +56,8 @@ class Projector(nn.Module):
 class SharedSpace(nn.Module):
     """Both projectors, the abnormal head and the CLIP loss's learnable temperature.
 
-    ``axes`` float32 [dim, dim] turns all embeddings alike, which changes no cosine; the identity while training.
+    ``axes`` float32 [dim, dim] turns all embeddings alike, which changes no cosine; the identity while
+    training.
     """
 
     axes: Tensor
@@ -77,18 +80,25 @@ class SharedSpace(nn.Module):
         return F.normalize(self.text(features), dim=-1) @ self.axes
 
     def abnormal_logit(self, embedding: Tensor) -> Tensor:
-        """Unit film embeddings to logits [films]. Scaled to unit variance, so that the head learns at the projectors' rate."""
+        """Unit film embeddings to logits [films].
+
+        Scaled to unit variance, so that the head learns at the projectors' rate.
+        """
         return self.abnormal(embedding * self.shape.dim**0.5).squeeze(-1)
 
     def turn(self, embedding: Tensor) -> None:
-        """Turn the space so that its first numbers tell most of some embeddings, float32 [rows, dim], and the last ones least.
+        """Turn the space so that its first numbers tell most of some embeddings, float32 [rows, dim], and the
+        last ones least.
 
-        The axes are the eigenvectors of their second moments (no centring: it is cosines that count). An embedding cut to its first N
-        numbers then loses as little as any N directions can; whole, it is as it was, and so is the head.
+        The axes are the eigenvectors of their second moments (no centring: it is cosines that count). An
+        embedding cut to its first N numbers then loses as little as any N directions can; whole, it is as it
+        was, and so is the head.
         """
         _, vectors = torch.linalg.eigh(embedding.double().T @ embedding.double())
         axes = vectors.flip(dims=[1])
-        axes = (axes * axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()).float()  # one sign on every machine
+        axes = (
+            axes * axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
+        ).float()  # one sign on every machine
         with torch.no_grad():
             self.axes.copy_(self.axes @ axes)
             self.abnormal.weight.copy_(self.abnormal.weight @ axes)

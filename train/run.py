@@ -1,10 +1,10 @@
-"""Reads and writes a run: the folder that ``train`` writes. JSON and safetensors only; every file is replaced whole, never edited.
+"""Reads and writes a run: the folder that ``train`` writes. JSON and safetensors only; every file is replaced
+whole, never edited.
 
-run.json       configuration as resolved, backbone, sources, splits, best epoch, validation figures: written last, so it means finished
-weights.safetensors     the best epoch's projectors, head and temperature
-tower.safetensors       the best epoch's film tower, where it was trained too
-checkpoint.safetensors  the last finished epoch with optimiser state, for --resume
-log.jsonl      a line for each epoch
+run.json       configuration as resolved, backbone, sources, splits, best epoch, validation figures: written
+last, so it means finished weights.safetensors     the best epoch's projectors, head and temperature
+tower.safetensors       the best epoch's film tower, where it was trained too checkpoint.safetensors  the last
+finished epoch with optimiser state, for --resume log.jsonl      a line for each epoch
 """
 
 import errno
@@ -28,7 +28,12 @@ from mtclip_edge.inference.preprocessing import Preprocessing
 from .backbones.backbone import Backbone, load_backbone
 from .projector import ProjectorShape, SharedSpace
 
-WEIGHTS, TOWER, CHECKPOINT, LOG = "weights.safetensors", "tower.safetensors", "checkpoint.safetensors", "log.jsonl"
+WEIGHTS, TOWER, CHECKPOINT, LOG = (
+    "weights.safetensors",
+    "tower.safetensors",
+    "checkpoint.safetensors",
+    "log.jsonl",
+)
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,17 @@ class Run:
 
 
 def load_run(path: Path) -> Run:
-    """Read a finished run. Errors: RunUnusable (missing, unfinished), ArtefactDamaged, ArtefactIncompatible."""
+    """Read a finished run.
+
+    Errors: RunUnusable (missing, unfinished), ArtefactDamaged, ArtefactIncompatible.
+    """
     record = _record(path)
     for name, expected in ((WEIGHTS, record.weights_sha256), (TOWER, record.tower_sha256)):
         if expected and (not (path / name).is_file() or sha256(path / name) != expected):
-            raise ArtefactDamaged(f"{path / name}: not the weights that {RUN} names", hint="train again, or restore the folder from a copy")
+            raise ArtefactDamaged(
+                f"{path / name}: not the weights that {RUN} names",
+                hint="train again, or restore the folder from a copy",
+            )
     return Run(path, record, _space(path, ProjectorShape(**asdict(record.shape))))
 
 
@@ -81,7 +92,9 @@ def _record(path: Path) -> RunRecord:
         unfinished = (path / CHECKPOINT).is_file()
         raise RunUnusable(
             f"{path}: {'the run is not finished' if unfinished else 'not a run (no run.json)'}",
-            hint=f"mtclip train --out {path} --resume …" if unfinished else "mtclip train --data SOURCE --out RUN makes one",
+            hint=f"mtclip train --out {path} --resume …"
+            if unfinished
+            else "mtclip train --data SOURCE --out RUN makes one",
         ) from None
 
 
@@ -121,7 +134,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def write_run(path: Path, record: RunRecord, best: Mapping[str, Tensor], tower: Mapping[str, Tensor]) -> None:
-    """Weights first and ``run.json`` last, so that a folder which has one is whole; the record gets their hashes."""
+    """Weights first and ``run.json`` last, so that a folder which has one is whole; the record gets their
+    hashes.
+    """
     save_tensors(path / WEIGHTS, best, {})
     if tower:
         save_tensors(path / TOWER, tower, {})
@@ -130,7 +145,8 @@ def write_run(path: Path, record: RunRecord, best: Mapping[str, Tensor], tower: 
 
 
 def backbone_of(run: Run) -> Backbone:
-    """The backbone a run was trained on, with the run's own film tower where it has one; its identity then is the run's too.
+    """The backbone a run was trained on, with the run's own film tower where it has one; its identity then is
+    the run's too.
 
     Errors: BackboneUnusable, ArtefactIncompatible (another backbone under the same name), ArtefactDamaged.
     """

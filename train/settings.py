@@ -1,4 +1,6 @@
-"""Resolves everything that a run can be told, once: option, then MTCLIP_* variable, then configuration file, then default."""
+"""Resolves everything that a run can be told, once: option, then MTCLIP_* variable, then configuration
+file, then default.
+"""
 
 import math
 import os
@@ -18,12 +20,16 @@ TUNED: dict[str, Any] = {"epochs": 12, "lr": 3e-4, "batch_size": 64, "ema": 0.98
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Defaults were chosen on the validation split of Open-I with the compact backbone; docs/results/results.md has the figures."""
+    """Defaults were chosen on the validation split of Open-I with the compact backbone;
+    docs/results/results.md has the figures.
+    """
 
     backbone: str = "compact"
     unfreeze: str = "0"  # the film tower's last N blocks, or "all" of it, are trained too
     size: int | None = None  # pixels of the film tower's input; None: the backbone's
-    via: int = 256  # pixels: larger films are squashed to it first, as public training copies are; 0: never, nor where size is larger
+    # pixels: larger films are squashed to it first, as public training copies are; 0: never, nor where size
+    # is larger
+    via: int = 256
     render: str = "voi"  # how a DICOM film's stored values become grey: voi, percentile or minmax
     epochs: int = 40
     seed: int = 0
@@ -40,24 +46,40 @@ class TrainConfig:
     weight_decay: float = 0.05
     warmup: float = 0.05  # share of all steps
     balanced: bool = False  # as many normal as abnormal films in each batch
-    drop_path: float = 0.0  # where the tower is trained: share of films for which its last block is skipped, fewer before it
-    ema: float = 0.0  # decay, per step, of the moving average of all weights that is kept instead of the last ones; 0: none
+    drop_path: float = (
+        0.0  # where the tower is trained: share of films for which its last block is skipped, fewer before it
+    )
+    # decay, per step, of the moving average of all weights that is kept instead of the last ones; 0: none
+    ema: float = 0.0
     micro_batch: int = 64  # films in the tower at a time, where it is trained: memory, not the result
-    heads_first: bool = True  # where the tower is trained: the projectors alone before, so that chance does not pull at the tower
+    # where the tower is trained: the projectors alone before, so that chance does not pull at the tower
+    heads_first: bool = True
     patience: int = 12  # epochs without a better validation figure before training stops
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        _require(self.unfreeze == "all" or self.unfreeze.isdecimal(), "unfreeze", self.unfreeze, "0, a number of blocks, or all")
+        _require(
+            self.unfreeze == "all" or self.unfreeze.isdecimal(),
+            "unfreeze",
+            self.unfreeze,
+            "0, a number of blocks, or all",
+        )
         for name in ("epochs", "batch_size", "micro_batch", "hidden", "patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("bce", "supcon", "clip", "weight_decay"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _require(self.bce + self.supcon + self.clip > 0, "bce, supcon, clip", 0, "at least one loss with a weight above 0")
+        _require(
+            self.bce + self.supcon + self.clip > 0,
+            "bce, supcon, clip",
+            0,
+            "at least one loss with a weight above 0",
+        )
         for name in ("lr", "tower_lr"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(self.via >= 0, "via", self.via, "0 or more")
-        _require(self.render in ("voi", "percentile", "minmax"), "render", self.render, "voi, percentile or minmax")
+        _require(
+            self.render in ("voi", "percentile", "minmax"), "render", self.render, "voi, percentile or minmax"
+        )
         _require(self.size is None or self.size >= 32, "size", self.size, "at least 32")
         _require(self.supcon_temperature > 0, "supcon_temperature", self.supcon_temperature, "above 0")
         _require(0 <= self.drop_path < 1, "drop_path", self.drop_path, "0 or more and below 1")
@@ -65,7 +87,9 @@ class TrainConfig:
         _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 or more and below 1")
         for field in fields(self):
             value = getattr(self, field.name)
-            _require(not isinstance(value, float) or math.isfinite(value), field.name, value, "a finite number")
+            _require(
+                not isinstance(value, float) or math.isfinite(value), field.name, value, "a finite number"
+            )
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more and below 1")
         _require(self.dim is None or self.dim >= 2, "dim", self.dim, "at least 2")
 
@@ -80,7 +104,8 @@ class TrainConfig:
 def resolve(options: Mapping[str, Any], file: Path | None) -> tuple[TrainConfig, dict[str, str]]:
     """The configuration, and for each value where it came from: option, variable, file or default.
 
-    ``options`` holds what the command line gave, None where it gave nothing. Errors: WrongOption, SourceUnusable (the file).
+    ``options`` holds what the command line gave, None where it gave nothing. Errors: WrongOption,
+    SourceUnusable (the file).
     """
     from_file = _read(file) if file else {}
     values: dict[str, Any] = {}
@@ -97,7 +122,10 @@ def resolve(options: Mapping[str, Any], file: Path | None) -> tuple[TrainConfig,
             origins[field.name] = "default"
     given = {name: _as_declared(name, value) for name, value in values.items()}
     tuned = TUNED if given.get("unfreeze", "0") != "0" else {}
-    return TrainConfig(**{**tuned, **given}), {**origins, **{name: "default with unfreeze" for name in tuned if name not in given}}
+    return TrainConfig(**{**tuned, **given}), {
+        **origins,
+        **{name: "default with unfreeze" for name in tuned if name not in given},
+    }
 
 
 def in_force(file: Path | None) -> dict[str, dict[str, Any]]:
@@ -117,13 +145,17 @@ def _read(file: Path) -> dict[str, Any]:
     for name in content:
         if name not in names:
             close = get_close_matches(name, names, 1)
-            raise WrongOption(f"{file}: unknown setting {name!r}", f"did you mean {close[0]}?" if close else None)
+            raise WrongOption(
+                f"{file}: unknown setting {name!r}", f"did you mean {close[0]}?" if close else None
+            )
     return content
 
 
 def _as_declared(name: str, value: Any) -> Any:
     """A value of the declared type; TOML and variables may give 1 for 1.0, never a word for a number."""
-    kinds = [kind for kind in get_args(get_type_hints(TrainConfig)[name]) if kind is not NoneType] or [get_type_hints(TrainConfig)[name]]
+    kinds = [kind for kind in get_args(get_type_hints(TrainConfig)[name]) if kind is not NoneType] or [
+        get_type_hints(TrainConfig)[name]
+    ]
     kind = kinds[0]
     if kind is str and type(value) is int:  # unfreeze = 0
         value = str(value)

@@ -1,4 +1,6 @@
-"""Turns one split of the studies into tensors, orders its rows for an epoch, and chooses the device they are trained on."""
+"""Turns one split of the studies into tensors, orders its rows for an epoch, and chooses the device they
+are trained on.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -20,8 +22,9 @@ from .tower_features import film_features, report_features
 class Table:
     """One split as tensors: a row for each film that could be read.
 
-    ``film`` float32 [rows, width], or squashed films uint8 [rows, size, size] where the tower is trained; ``text`` float32
-    [reports, width]; ``report`` int64 [rows] into ``text``, -1 without text; ``label`` int64 [rows], 0 normal, 1 abnormal, -1 unknown.
+    ``film`` float32 [rows, width], or squashed films uint8 [rows, size, size] where the tower is trained;
+    ``text`` float32 [reports, width]; ``report`` int64 [rows] into ``text``, -1 without text; ``label`` int64
+    [rows], 0 normal, 1 abnormal, -1 unknown.
     """
 
     cases: Cases
@@ -33,14 +36,20 @@ class Table:
 
 
 def prepared(backbone: Backbone, size: int | None, via: int, render: str = "voi") -> Backbone:
-    """The backbone with films of another size (a CNN takes any; None: its own), which larger films reach by way of ``via`` pixels.
+    """The backbone with films of another size (a CNN takes any; None: its own), which larger films reach by
+    way of ``via`` pixels.
 
     ``render``: how DICOM films become grey before.
     """
     if size is not None:
         _try(backbone, size)
     size = size or backbone.preprocessing.size
-    return replace(backbone, preprocessing=replace(backbone.preprocessing, size=size, via=via if via >= size else 0, render=render))
+    return replace(
+        backbone,
+        preprocessing=replace(
+            backbone.preprocessing, size=size, via=via if via >= size else 0, render=render
+        ),
+    )
 
 
 def _try(backbone: Backbone, size: int) -> None:
@@ -48,15 +57,27 @@ def _try(backbone: Backbone, size: int) -> None:
         with torch.inference_mode():
             backbone.film_tower(torch.zeros(1, 3, size, size))
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise BackboneUnusable(f"{backbone.name}: its film tower takes no films of {size} pixels", str(error)[:200]) from None
+        raise BackboneUnusable(
+            f"{backbone.name}: its film tower takes no films of {size} pixels", str(error)[:200]
+        ) from None
 
 
-def tabulate(backbone: Backbone, cases: Cases, progress: Progress, device: torch.device, tower: FineTunedTower | None = None) -> Table:
+def tabulate(
+    backbone: Backbone,
+    cases: Cases,
+    progress: Progress,
+    device: torch.device,
+    tower: FineTunedTower | None = None,
+) -> Table:
     """Tower outputs of all films and reports of the cases; with a tower to train, the films themselves."""
     paths = [film.path for film in cases.films]
     if tower is None:
         features = film_features(backbone, paths, progress, device)
-        films, rows, problems = torch.from_numpy(features.vectors).to(device), features.rows, features.problems
+        films, rows, problems = (
+            torch.from_numpy(features.vectors).to(device),
+            features.rows,
+            features.problems,
+        )
     else:
         pixels = load_pixels(paths, backbone.preprocessing, progress)
         films, rows, problems = pixels.grey, pixels.rows, pixels.problems
@@ -66,7 +87,9 @@ def tabulate(backbone: Backbone, cases: Cases, progress: Progress, device: torch
         cases=cases,
         film=films[torch.from_numpy(rows[rows >= 0])],
         text=torch.from_numpy(report_features(backbone, cases.texts, progress, device)).to(device),
-        report=torch.tensor([column.get(s.report_id or "", -1) for s in cases.studies], dtype=torch.int64, device=device),
+        report=torch.tensor(
+            [column.get(s.report_id or "", -1) for s in cases.studies], dtype=torch.int64, device=device
+        ),
         label=torch.tensor([LABEL_CODES[s.label] for s in cases.studies], dtype=torch.int64, device=device),
         problems=problems,
     )
@@ -77,24 +100,35 @@ def choose_device(requested: str) -> tuple[torch.device, str]:
     if requested not in ("auto", "cpu", "cuda"):
         raise not_among("device", requested, ("auto", "cpu", "cuda"))
     if requested == "cuda" and not torch.cuda.is_available():
-        raise DeviceUnavailable("device cuda was asked for, and torch finds no CUDA device", hint="use --device cpu")
+        raise DeviceUnavailable(
+            "device cuda was asked for, and torch finds no CUDA device", hint="use --device cpu"
+        )
     if requested == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu"), "asked for" if requested == "cpu" else "torch finds no CUDA device"
-    return torch.device("cuda"), "asked for" if requested == "cuda" else f"torch finds {torch.cuda.get_device_name()}"
+    return torch.device(
+        "cuda"
+    ), "asked for" if requested == "cuda" else f"torch finds {torch.cuda.get_device_name()}"
 
 
 def epoch_order(label: Tensor, balanced: bool) -> Tensor:
     """Row numbers of one epoch, int64 [rows], drawn from torch's generator. ``label`` as in the losses.
 
-    Balanced: as many normal as abnormal rows, spread evenly, so that every batch holds both classes in like numbers; the epoch keeps its
-    length, the smaller class is repeated and of the larger a part is left out, another one each time. Unknown rows keep their share.
+    Balanced: as many normal as abnormal rows, spread evenly, so that every batch holds both classes in like
+    numbers; the epoch keeps its length, the smaller class is repeated and of the larger a part is left out,
+    another one each time. Unknown rows keep their share.
     """
     normal, abnormal, unknown = ((label.cpu() == code).nonzero().squeeze(1) for code in (0, 1, -1))
     if not balanced or not len(normal) or not len(abnormal):
         return torch.randperm(len(label))
     half = (len(normal) + len(abnormal)) // 2
-    parts = [_drawn(normal, half), _drawn(abnormal, len(normal) + len(abnormal) - half), _drawn(unknown, len(unknown))]
-    place = torch.cat([(torch.arange(len(part)) + torch.rand(len(part))) / max(1, len(part)) for part in parts])
+    parts = [
+        _drawn(normal, half),
+        _drawn(abnormal, len(normal) + len(abnormal) - half),
+        _drawn(unknown, len(unknown)),
+    ]
+    place = torch.cat(
+        [(torch.arange(len(part)) + torch.rand(len(part))) / max(1, len(part)) for part in parts]
+    )
     return torch.cat(parts)[place.argsort()]
 
 

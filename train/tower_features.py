@@ -1,6 +1,8 @@
-"""Computes tower outputs once and keeps them: films by the hash of their bytes, texts by the hash of what the tower reads.
+"""Computes tower outputs once and keeps them: films by the hash of their bytes, texts by the hash of what the
+tower reads.
 
-One cache for each backbone and preprocessing: an interrupted pass resumes where it was, a film whose bytes changed is computed again.
+One cache for each backbone and preprocessing: an interrupted pass resumes where it was, a film whose bytes
+changed is computed again.
 """
 
 import hashlib
@@ -22,13 +24,17 @@ from mtclip_edge.progress import Progress, silent
 from .backbones.backbone import Backbone, text_features
 
 BATCH = 32
-CPU_FILMS = 8  # a CPU's cache holds the activations of so many; channels last besides: 2.5 times as many films a second as 32 the usual way
+# a CPU's cache holds the activations of so many; channels last besides: 2.5 times as many films a second as
+# 32 the usual way
+CPU_FILMS = 8
 _HINT = "make room, delete the folder cache/features, or set MTCLIP_HOME to a folder of yours"
 
 
 @dataclass(frozen=True)
 class FilmFeatures:
-    """``rows[i]`` is the row of ``vectors`` (float32 [read, width]) for the i-th path asked for, -1 where it could not be read."""
+    """``rows[i]`` is the row of ``vectors`` (float32 [read, width]) for the i-th path asked for, -1 where
+    it could not be read.
+    """
 
     vectors: np.ndarray
     rows: np.ndarray
@@ -36,7 +42,11 @@ class FilmFeatures:
 
 
 def _cache(backbone: Backbone, width: int) -> VectorCache:
-    return VectorCache(cache_dir() / "features" / f"{cache_key(backbone.identity, backbone.preprocessing)}.sqlite", width, _HINT)
+    return VectorCache(
+        cache_dir() / "features" / f"{cache_key(backbone.identity, backbone.preprocessing)}.sqlite",
+        width,
+        _HINT,
+    )
 
 
 def cache_key(identity: str, preprocessing: Preprocessing) -> str:
@@ -46,8 +56,13 @@ def cache_key(identity: str, preprocessing: Preprocessing) -> str:
 
 
 @torch.inference_mode()
-def film_features(backbone: Backbone, paths: Sequence[Path], progress: Progress, device: torch.device) -> FilmFeatures:
-    """Film tower outputs before any projector. A film that cannot be read is named in ``problems`` and left out."""
+def film_features(
+    backbone: Backbone, paths: Sequence[Path], progress: Progress, device: torch.device
+) -> FilmFeatures:
+    """Film tower outputs before any projector.
+
+    A film that cannot be read is named in ``problems`` and left out.
+    """
     keys, problems = file_keys(paths)
     tower, size = backbone.film_tower.to(device), CPU_FILMS if device.type == "cpu" else BATCH
 
@@ -69,7 +84,9 @@ def film_features(backbone: Backbone, paths: Sequence[Path], progress: Progress,
 
 
 @torch.inference_mode()
-def report_features(backbone: Backbone, texts: Sequence[str], progress: Progress, device: torch.device) -> np.ndarray:
+def report_features(
+    backbone: Backbone, texts: Sequence[str], progress: Progress, device: torch.device
+) -> np.ndarray:
     """Text tower outputs before any projector, float32 [texts, width]."""
     tower = backbone.text_tower.to(device)
 
@@ -78,8 +95,14 @@ def report_features(backbone: Backbone, texts: Sequence[str], progress: Progress
 
     by_length = sorted(texts, key=len)  # like lengths together: less padding to compute
     with closing(_cache(backbone, backbone.text_width)) as cache:
-        vectors = cache.cached({_text_key(text): text for text in by_length}, compute, BATCH, progress, "reports")
-    return np.stack([vectors[_text_key(text)] for text in texts]) if texts else np.zeros((0, backbone.text_width), np.float32)
+        vectors = cache.cached(
+            {_text_key(text): text for text in by_length}, compute, BATCH, progress, "reports"
+        )
+    return (
+        np.stack([vectors[_text_key(text)] for text in texts])
+        if texts
+        else np.zeros((0, backbone.text_width), np.float32)
+    )
 
 
 def _text_key(text: str) -> bytes:
@@ -87,7 +110,11 @@ def _text_key(text: str) -> bytes:
 
 
 def _table(
-    paths: Sequence[Path], keys: dict[Path, bytes], vector_of: dict[bytes, np.ndarray], width: int, problems: list[str]
+    paths: Sequence[Path],
+    keys: dict[Path, bytes],
+    vector_of: dict[bytes, np.ndarray],
+    width: int,
+    problems: list[str],
 ) -> FilmFeatures:
     row_of = {key: row for row, key in enumerate(vector_of)}
     vectors = np.stack(list(vector_of.values())) if vector_of else np.zeros((0, width), np.float32)

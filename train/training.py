@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from mtclip_edge.bundle.records import BackboneRecord, MetricsRecord
-from mtclip_edge.bundle.run_record import ConfigRecord, DataRecord, DeviceRecord, RunBackboneRecord, RunRecord, ShapeRecord
+from mtclip_edge.bundle.run_record import (
+    ConfigRecord,
+    DataRecord,
+    DeviceRecord,
+    RunBackboneRecord,
+    RunRecord,
+    ShapeRecord,
+)
 from mtclip_edge.errors import LeakFound, Refused, RunUnusable, SourceUnusable
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.leaks import between_tables
@@ -43,7 +50,10 @@ def train(
     say: Say = silent,
     progress: Progress = silent,
 ) -> runs.Run:
-    """Fit projectors and write a run to ``out``. Errors: SourceUnusable, BackboneUnusable, RunUnusable, Refused, WrongOption."""
+    """Fit projectors and write a run to ``out``.
+
+    Errors: SourceUnusable, BackboneUnusable, RunUnusable, Refused, WrongOption.
+    """
     _check_out(out, resume)
     if resume and (out / runs.RUN).is_file():
         return _finished(out, config, sources, say)
@@ -56,33 +66,57 @@ def train(
     unfinished = resume and (out / runs.CHECKPOINT).is_file()
     heads = None if unfinished else _heads(config, backbone, splits, device, say, progress)
     tower = _tower(config, backbone, device, say)
-    train_table, validation = (tabulate(backbone, Cases.of(studies), progress, device, tower) for studies in splits)
+    train_table, validation = (
+        tabulate(backbone, Cases.of(studies), progress, device, tower) for studies in splits
+    )
     _check_tables(config, train_table, validation, reading.spec, say)
     features_done = time.perf_counter()
     private_dir(out)
-    fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train_table, validation, device, tower, heads)
+    fitted = Fit(
+        config,
+        shape_for(config, backbone),
+        backbone.logit_scale,
+        train_table,
+        validation,
+        device,
+        tower,
+        heads,
+    )
     calibration = fitted.run(out, resume, say).finish()
     seconds = {"features": features_done - started, "fit": time.perf_counter() - features_done}
     data = _data_record(reading, sources, train_table, validation)
-    record = _record(config, origins or {}, backbone, fitted, calibration, data, DeviceRecord(str(device), why), seconds)
+    record = _record(
+        config, origins or {}, backbone, fitted, calibration, data, DeviceRecord(str(device), why), seconds
+    )
     runs.write_run(out, record, fitted.best, fitted.best_tower)
     say(f"{out}: best epoch {fitted.best_epoch} of {len(fitted.history)}")
     return runs.load_run(out)
 
 
 def read_sources(sources: Sequence[str], allow_bad_rows: bool = False, say: Say = silent) -> Reading:
-    """All sources as one. Errors: SourceUnusable, for too many bad rows too; LeakFound for a patient in two splits of several tables."""
+    """All sources as one.
+
+    Errors: SourceUnusable, for too many bad rows too; LeakFound for a patient in two splits of several
+    tables.
+    """
     reading = open_sources(sources)
     for line in reading.summary_lines():
         say(line)
     reading.refuse_bad_rows(allow_bad_rows)
     if len(sources) > 1 and (leaks := between_tables(reading)):
-        raise LeakFound("; ".join(leaks[:2]), "what is fitted on validation would be too good", "mend the splits of the tables")
+        raise LeakFound(
+            "; ".join(leaks[:2]),
+            "what is fitted on validation would be too good",
+            "mend the splits of the tables",
+        )
     return reading
 
 
 def _checked_backbone(config: TrainConfig, splits: Sequence[Sequence[Study]], say: Say) -> Backbone:
-    """The backbone as the settings want it. Errors: BackboneUnusable; Refused where it knows less than half of the reports' words."""
+    """The backbone as the settings want it.
+
+    Errors: BackboneUnusable; Refused where it knows less than half of the reports' words.
+    """
     backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
     texts = dict.fromkeys(study.tower_text for studies in splits for study in studies if study.report_id)
     read = backbone.tokenizer.coverage(list(texts))
@@ -97,7 +131,9 @@ def _tower(config: TrainConfig, backbone: Backbone, device: torch.device, say: S
     """The film tower where it is trained too."""
     if not config.trains_tower:
         return None
-    tower = FineTunedTower(backbone.film_tower, backbone.preprocessing, config.unfreeze, config.drop_path).to(device)
+    tower = FineTunedTower(backbone.film_tower, backbone.preprocessing, config.unfreeze, config.drop_path).to(
+        device
+    )
     if config.drop_path and not tower.skips:
         say("this film tower has no place for stochastic depth: trained without")
     return tower
@@ -118,20 +154,32 @@ def shape_for(config: TrainConfig, backbone: Backbone) -> ProjectorShape:
     """Residual projectors need towers that share a space, and its width."""
     dim = config.dim or (backbone.film_width if backbone.aligned else 256)
     residual = backbone.aligned and dim == backbone.film_width
-    return ProjectorShape(backbone.film_width, backbone.text_width, config.hidden, dim, residual, config.dropout)
+    return ProjectorShape(
+        backbone.film_width, backbone.text_width, config.hidden, dim, residual, config.dropout
+    )
 
 
 def _heads(
-    config: TrainConfig, backbone: Backbone, splits: Sequence[Sequence[Study]], device: torch.device, say: Say, progress: Progress
+    config: TrainConfig,
+    backbone: Backbone,
+    splits: Sequence[Sequence[Study]],
+    device: torch.device,
+    say: Say,
+    progress: Progress,
 ) -> dict[str, Tensor] | None:
-    """Projectors fitted on the tower as it came, to start from (Kumar et al. 2022, LP-FT); None where the tower is not trained."""
+    """Projectors fitted on the tower as it came, to start from (Kumar et al.
+
+    2022, LP-FT); None where the tower is not trained.
+    """
     if not config.trains_tower or not config.heads_first:
         return None
     say("the projectors first, on the tower as it is")
     alone = replace(config, unfreeze="0", **{name: TrainConfig.__dict__[name] for name in TUNED})
     train_table, validation = (tabulate(backbone, Cases.of(studies), progress, device) for studies in splits)
     _check_tables(alone, train_table, validation, "the data", silent)
-    fitted = Fit(alone, shape_for(alone, backbone), backbone.logit_scale, train_table, validation, device).run(None, False, silent)
+    fitted = Fit(
+        alone, shape_for(alone, backbone), backbone.logit_scale, train_table, validation, device
+    ).run(None, False, silent)
     say(f"projectors: {epoch_line(fitted.history[fitted.best_epoch - 1], len(fitted.history))}")
     return fitted.best
 
@@ -140,17 +188,25 @@ def _check_out(out: Path, resume: bool) -> None:
     if not resume and (out / runs.RUN).exists():
         raise Refused(f"{out}: already holds a run", hint="give another --out")
     if not resume and (out / runs.CHECKPOINT).exists():
-        raise Refused(f"{out}: holds an unfinished run", hint="add --resume to continue it, or give another --out")
+        raise Refused(
+            f"{out}: holds an unfinished run", hint="add --resume to continue it, or give another --out"
+        )
 
 
 def _check_tables(config: TrainConfig, train: Table, validation: Table, spec: str, say: Say) -> None:
     for problem in (*train.problems, *validation.problems):
         say(f"left out: {problem}")
     if not len(train.label):
-        raise SourceUnusable(f"{spec}: no film of the train split can be read", "a film needs a row with image_path and split train")
+        raise SourceUnusable(
+            f"{spec}: no film of the train split can be read",
+            "a film needs a row with image_path and split train",
+        )
     serves_clip, serves_labels = int((train.report >= 0).sum()) >= 2, bool((train.label >= 0).any())
     if not (config.clip and serves_clip) and not ((config.bce or config.supcon) and serves_labels):
-        raise SourceUnusable(f"{spec}: no film of the train split serves a loss", "CLIP needs reports; BCE and SupCon need labels")
+        raise SourceUnusable(
+            f"{spec}: no film of the train split serves a loss",
+            "CLIP needs reports; BCE and SupCon need labels",
+        )
     if not len(validation.label):
         say("no film in the validation split: the last epoch is kept, and nothing was chosen by validation")
 
@@ -167,7 +223,9 @@ def _record(
 ) -> RunRecord:
     """All that ``run.json`` says but the hashes of the weights, which are not written yet."""
     licence = Licence(backbone.licence, backbone.terms)
-    named = BackboneRecord(backbone.name, backbone.identity, licence.name, licence.terms, licence.restriction, backbone.aligned)
+    named = BackboneRecord(
+        backbone.name, backbone.identity, licence.name, licence.terms, licence.restriction, backbone.aligned
+    )
     spec = config.backbone if config.backbone == "compact" else backbone.spec
     return RunRecord(
         notice=NOTICE,

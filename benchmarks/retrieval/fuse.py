@@ -1,8 +1,10 @@
-"""What ``query --fuse`` gains: a run's test films against its train reports, the weight chosen on validation, with paired intervals.
+"""What ``query --fuse`` gains: a run's test films against its train reports, the weight chosen on validation,
+with paired intervals.
 
     python benchmarks/retrieval/fuse.py RUN --data SOURCE
 
-Prints a Markdown table of every weight on both splits; what counts is the test row of the weight that validation chose.
+Prints a Markdown table of every weight on both splits; what counts is the test row of the weight that
+validation chose.
 """
 
 import argparse
@@ -24,7 +26,9 @@ SHOWN = ("precision@1.macro", "precision@10.macro", "map@10", "ndcg@10")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", required=True)
     measured(parser, measure)
@@ -41,7 +45,8 @@ def measure(options: argparse.Namespace) -> None:
         asked = run_model(options.run, reading.split(split), train)
         parts = asked.cases, asked.embedded.film, asked.embedded.report, known.embedded.film, owner
         without = judged(*parts, 0.0)
-        print(f"| {split} | 0 | {' | '.join(f'{d.figure.value:.3f}' for name in SHOWN for d in without if d.figure.name == name)} |")
+        plain = [f"{d.figure.value:.3f}" for name in SHOWN for d in without if d.figure.name == name]
+        print(f"| {split} | 0 | {' | '.join(plain)} |")
         for weight in WEIGHTS:
             gain = {figure.name: figure for figure in differences(without, judged(*parts, weight))}
             cells = [f"{gain[n].value:+.3f} [{gain[n].low:+.3f}, {gain[n].high:+.3f}]" for n in SHOWN]

@@ -1,9 +1,11 @@
-"""Every rung of the ladder on one run: what the gate says, how large the file is, how long one input takes beside fp32.
+"""Every rung of the ladder on one run: what the gate says, how large the file is, how long one input takes
+beside fp32.
 
-    python benchmarks/retrieval/ladder.py RUN [--towers image,text] [--precision …] [--rounds 20] > ladder.jsonl
+    python benchmarks/retrieval/ladder.py RUN [--towers image,text] [--precision …] [--rounds 20] >
+    ladder.jsonl
 
-A line of JSON for each rung, failed ones too. Times are the smallest of the rounds, fp32 measured again beside each rung: the ratio is
-what counts on a busy machine.
+A line of JSON for each rung, failed ones too. Times are the smallest of the rounds, fp32 measured again
+beside each rung: the ratio is what counts on a busy machine.
 """
 
 import argparse
@@ -33,7 +35,9 @@ from record import measured
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--towers", default="image,text")
     parser.add_argument("--precision", default=",".join(PRECISIONS))
@@ -48,22 +52,42 @@ def measure(options: argparse.Namespace) -> None:
         model, run = bundle.model, load_run(options.run)
         tokenizer = Tokenizer.of(bundle.file(model.tokenizer.file), model.tokenizer)
         preprocessing = Preprocessing.of(model.preprocessing)
-        proof = Proof(run, backbone_of(run), model.dim, open_sources(run.sources), preprocessing, tokenizer, {}, _say)
+        proof = Proof(
+            run, backbone_of(run), model.dim, open_sources(run.sources), preprocessing, tokenizer, {}, _say
+        )
         reports = np.load(bundle.file(bundle.index.vectors))[: bundle.index.reports]
         for tower in options.towers.split(","):
-            paths = {p: scratch / f"{tower}.{p}.onnx" for p in PRECISIONS} | {"fp32": bundle.graph(tower, "fp32")}
+            paths = {p: scratch / f"{tower}.{p}.onnx" for p in PRECISIONS} | {
+                "fp32": bundle.graph(tower, "fp32")
+            }
             feed = (proof.film_feeds() if tower == "image" else proof.text_feeds())[0]
             for precision in options.precision.split(","):
-                print(json.dumps(_rung(proof, tower, precision, paths, reports, feed, options.rounds)), flush=True)
+                print(
+                    json.dumps(_rung(proof, tower, precision, paths, reports, feed, options.rounds)),
+                    flush=True,
+                )
 
 
-def _rung(proof: Proof, tower: str, precision: str, paths: dict[str, Path], reports: np.ndarray, feed: Any, rounds: int) -> dict[str, Any]:
+def _rung(
+    proof: Proof,
+    tower: str,
+    precision: str,
+    paths: dict[str, Path],
+    reports: np.ndarray,
+    feed: Any,
+    rounds: int,
+) -> dict[str, Any]:
     try:
         row = proof.rung(tower, precision, paths, reports)
     except ParityFailed as failure:
         return {"tower": tower, "precision": precision, "impossible": str(failure)}
     ours, plain = _timed([paths[precision], paths["fp32"]], feed, rounds)
-    times = {"bytes": paths[precision].stat().st_size, "ms": round(ours, 2), "fp32_ms": round(plain, 2), "speed": round(plain / ours, 2)}
+    times = {
+        "bytes": paths[precision].stat().st_size,
+        "ms": round(ours, 2),
+        "fp32_ms": round(plain, 2),
+        "speed": round(plain / ours, 2),
+    }
     return {**row.to_dict(), "failed": row.failures(limits_of(precision)), **times}
 
 

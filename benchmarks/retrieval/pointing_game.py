@@ -1,11 +1,13 @@
 """The pointing game on phantoms: does the map of a finding's text peak where that finding was drawn?
 
-    python benchmarks/retrieval/pointing_game.py [--data phantom:2000@41] [--out DIR] [--seeds 3] [--films N --occlusion] > table.md
+    python benchmarks/retrieval/pointing_game.py [--data phantom:2000@41] [--out DIR] [--seeds 3] [--films N
+    --occlusion] > table.md
 
-Trains projectors with CLIP loss alone and with all three losses, each with several seeds, and asks the test split's abnormal films:
-for each finding with a sentence that names it, and with the train report that the film finds first. Untrained projectors stand first.
-A hit: the peak lies in the finding's box, or within 3 % of the film's side of it. Energy: the share of the map's positive part
-inside the box. What is finished in --out is used again.
+Trains projectors with CLIP loss alone and with all three losses, each with several seeds, and asks the test
+split's abnormal films: for each finding with a sentence that names it, and with the train report that the
+film finds first. Untrained projectors stand first. A hit: the peak lies in the finding's box, or within 3 %
+of the film's side of it. Energy: the share of the map's positive part inside the box. What is finished in
+--out is used again.
 """
 
 import argparse
@@ -53,7 +55,9 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Case:
-    """A film with its findings, and what the tower makes of it: ``found`` by place, ``occluded`` for each window of ``occlusion``."""
+    """A film with its findings, and what the tower makes of it: ``found`` by place, ``occluded`` for each
+    window of ``occlusion``.
+    """
 
     findings: tuple[tuple[Finding, Box], ...]
     pixels: np.ndarray
@@ -78,13 +82,17 @@ class Graph:
 
 
 def map_alone(places: Places, found: np.ndarray, target: Target) -> np.ndarray:
-    """Each place by itself, beside their mean, float32 [rows, columns]: what is left to a tower that does not pool by the mean."""
+    """Each place by itself, beside their mean, float32 [rows, columns]: what is left to a tower that does
+    not pool by the mean.
+    """
     alone = target.of(places.alone(found))
     return (alone - alone.mean()).reshape(places.grid).astype(np.float32)
 
 
 class Replayed:
-    """A film encoder that runs the tower once for a film: other projectors get the features of the first time."""
+    """A film encoder that runs the tower once for a film: other projectors get the features of the first
+    time.
+    """
 
     def __init__(self, tower: torch.nn.Module, space: SharedSpace, kept: list[np.ndarray]):
         self._tower, self._space, self._kept, self._next = tower, space, kept, 0
@@ -92,13 +100,17 @@ class Replayed:
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> tuple[np.ndarray, None]:
         if self._next == len(self._kept):
-            self._kept.append(self._tower(torch.from_numpy(pixels).contiguous(memory_format=torch.channels_last)).numpy())
+            self._kept.append(
+                self._tower(torch.from_numpy(pixels).contiguous(memory_format=torch.channels_last)).numpy()
+            )
         self._next += 1
         return self._space.embed_films(torch.from_numpy(self._kept[self._next - 1])).numpy(), None
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="phantom:2000@41")
     parser.add_argument("--out", type=Path, default=Path("scratch/pointing"))
     parser.add_argument("--backbone", default="compact")
@@ -117,20 +129,39 @@ def measure(options: argparse.Namespace) -> None:
         rows: dict[str, list[list[tuple[float, float]]]] = {}
         for seed in range(options.seeds):
             space, backbone, halves, studies = _trained(options, name, seed)
-            cases = cases or _cases(studies["test"], backbone, halves, options.films)  # the tower is frozen: of all projectors the same
-            for way, found in play(cases, space, backbone, halves, studies["train"], options.occlusion).items():
+            cases = cases or _cases(
+                studies["test"], backbone, halves, options.films
+            )  # the tower is frozen: of all projectors the same
+            for way, found in play(
+                cases, space, backbone, halves, studies["train"], options.occlusion
+            ).items():
                 rows.setdefault(way, []).append(found)
         for way, seeds in rows.items():
-            hits, energies = (np.array([np.mean([one[i] for one in found]) for found in seeds]) for i in (0, 1))
-            print(f"| {name} | {way} | {_spread(hits)} | {_spread(energies)} | {len(cases)}, {len(seeds[0])} |", flush=True)
+            hits, energies = (
+                np.array([np.mean([one[i] for one in found]) for found in seeds]) for i in (0, 1)
+            )
+            print(
+                f"| {name} | {way} | {_spread(hits)} | {_spread(energies)} | {len(cases)}, {len(seeds[0])} |",
+                flush=True,
+            )
 
 
 def play(
-    cases: Sequence[Case], space: SharedSpace, backbone: Backbone, halves: Split, train_studies: Sequence[Study], slowly: bool
+    cases: Sequence[Case],
+    space: SharedSpace,
+    backbone: Backbone,
+    halves: Split,
+    train_studies: Sequence[Study],
+    slowly: bool,
 ) -> dict[str, list[tuple[float, float]]]:
     """Hit and energy of every finding, for each way to make a map; the baselines among them."""
     reports = embedded(list(dict.fromkeys(study.tower_text for study in train_studies)), space, backbone)
-    told = {sentence(one) for case in cases for finding, _ in case.findings for one in (finding, mirrored(finding))}
+    told = {
+        sentence(one)
+        for case in cases
+        for finding, _ in case.findings
+        for one in (finding, mirrored(finding))
+    }
     sentences = sorted(told | {absent(case) for case in cases})
     named_by = dict(zip(sentences, embedded(sentences, space, backbone), strict=True))
     common = reports.mean(axis=0)
@@ -148,7 +179,11 @@ def play(
             add("the finding: place left out", place_map(places, case.found, named), box)
             add("the finding: place alone", map_alone(places, case.found, named), box)
             add("first hit: place left out", place_map(places, case.found, first), box)
-            add("a finding that is not there: place left out", place_map(places, case.found, Target(named_by[absent(case)], common)), box)
+            add(
+                "a finding that is not there: place left out",
+                place_map(places, case.found, Target(named_by[absent(case)], common)),
+                box,
+            )
             if finding.side:
                 other = Target(named_by[sentence(mirrored(finding))], common)
                 add("a finding with a side: place left out", place_map(places, case.found, named), box)
@@ -156,24 +191,39 @@ def play(
             if slowly:
                 encoder = Replayed(backbone.film_tower, space, case.occluded)
                 add("the finding: occlusion", occlusion(encoder, case.pixels, named), box)  # type: ignore[arg-type]
-            add("no report: length of features", np.square(places.each(case.found)).sum(axis=1).reshape(places.grid), box)
+            add(
+                "no report: length of features",
+                np.square(places.each(case.found)).sum(axis=1).reshape(places.grid),
+                box,
+            )
             add("no report: centre", _centre(), box)
             rows.setdefault("chance", []).append((area(box, TOLERANCE), area(box, 0)))
     return rows
 
 
 def occlusion(encoder: FilmEncoder, pixels: np.ndarray, target: Target) -> np.ndarray:
-    """The slow reference (Zeiler and Fergus 2014): the film is covered piece by piece with its mean grey; float32 [28, 28]."""
+    """The slow reference (Zeiler and Fergus 2014): the film is covered piece by piece with its mean grey;
+    float32 [28, 28].
+    """
     size = pixels.shape[-1]
-    windows = [(top, left, size // share) for share in WINDOWS for top in _starts(size, share) for left in _starts(size, share)]
+    windows = [
+        (top, left, size // share)
+        for share in WINDOWS
+        for top in _starts(size, share)
+        for left in _starts(size, share)
+    ]
     (with_all,) = target.of(encoder.encode(pixels[None])[0])
     lost = {share: np.zeros((2, size, size)) for share in WINDOWS}  # sums and counts
     for start in range(0, len(windows), BATCH):
         part = windows[start : start + BATCH]
         without = target.of(encoder.encode(_covered(pixels, part))[0])
         for (top, left, side), value in zip(part, without, strict=True):
-            lost[size // side][:, top : top + side, left : left + side] += np.array([with_all - value, 1])[:, None, None]
-    return resized(np.mean([sums / counts for sums, counts in lost.values()], axis=0), OCCLUSION_GRID, OCCLUSION_GRID)
+            lost[size // side][:, top : top + side, left : left + side] += np.array([with_all - value, 1])[
+                :, None, None
+            ]
+    return resized(
+        np.mean([sums / counts for sums, counts in lost.values()], axis=0), OCCLUSION_GRID, OCCLUSION_GRID
+    )
 
 
 def _starts(size: int, share: int) -> list[int]:
@@ -193,7 +243,9 @@ def _covered(pixels: np.ndarray, windows: Sequence[tuple[int, int, int]]) -> np.
 def sentence(finding: Finding) -> str:
     """A finding in plain words of our own, none of the reports' forms."""
     zone = f"{finding.zone} zone" if finding.zone else ""
-    return " ".join(word for word in (finding.size, finding.side, zone, finding.kind) if word).capitalize() + "."
+    return (
+        " ".join(word for word in (finding.size, finding.side, zone, finding.kind) if word).capitalize() + "."
+    )
 
 
 def absent(case: Case) -> str:
@@ -226,14 +278,18 @@ def energy(values: np.ndarray, box: Box) -> float:
 
 def area(box: Box, tolerance: float) -> float:
     """Share of the film within a box and its tolerance: what a random peak hits."""
-    left, top, right, bottom = (max(0.0, min(1.0, side)) for side in np.array(box) + tolerance * np.array([-1, -1, 1, 1]))
+    left, top, right, bottom = (
+        max(0.0, min(1.0, side)) for side in np.array(box) + tolerance * np.array([-1, -1, 1, 1])
+    )
     return (right - left) * (bottom - top)
 
 
 @torch.inference_mode()
 def embedded(texts: Sequence[str], space: SharedSpace, backbone: Backbone) -> np.ndarray:
     """Texts to unit vectors; the tower's part of it is kept in the cache folder."""
-    return space.embed_texts(torch.from_numpy(report_features(backbone, texts, silent, torch.device("cpu")))).numpy()
+    return space.embed_texts(
+        torch.from_numpy(report_features(backbone, texts, silent, torch.device("cpu")))
+    ).numpy()
 
 
 def _trained(options: argparse.Namespace, name: str, seed: int) -> tuple[SharedSpace, Backbone, Split, Any]:
@@ -263,7 +319,9 @@ def _cases(studies: Sequence[Study], backbone: Backbone, halves: Split, most: in
         if phantom.findings and len(found) < most:
             pixels = model_input(read_film(study.films[0].path).grey, backbone.preprocessing)
             features = halves.features(torch.from_numpy(pixels[None]))[0].numpy()
-            found.append(Case(tuple(zip(phantom.findings, phantom.drawn.boxes, strict=True)), pixels, features, []))
+            found.append(
+                Case(tuple(zip(phantom.findings, phantom.drawn.boxes, strict=True)), pixels, features, [])
+            )
     _say(f"{len(found)} abnormal films of the test split's {len(studies)}")
     return found
 
@@ -275,7 +333,9 @@ def _centre() -> np.ndarray:
 
 
 def _spread(values: np.ndarray) -> str:
-    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 and values.std() > 1e-9 else "")
+    return f"{values.mean():.3f}" + (
+        f" ± {values.std(ddof=1):.3f}" if len(values) > 1 and values.std() > 1e-9 else ""
+    )
 
 
 def _say(line: str) -> None:

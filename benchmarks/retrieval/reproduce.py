@@ -1,10 +1,12 @@
-"""The paper's comparison: CLIP and BiomedCLIP as they are, and BiomedCLIP with projectors trained by each combination of the losses.
+"""The paper's comparison: CLIP and BiomedCLIP as they are, and BiomedCLIP with projectors trained by each
+combination of the losses.
 
-    python benchmarks/retrieval/reproduce.py --data SOURCE --clip DIR --biomedclip DIR --out DIR [--seeds 5] [--epochs N]
+    python benchmarks/retrieval/reproduce.py --data SOURCE --clip DIR --biomedclip DIR --out DIR [--seeds 5]
+    [--epochs N]
 
-docs/paper/reproduce.md says how to get the two directories. Writes a run for each combination and seed, one evaluation of them all
-beside both baselines (metrics.json, report.html) and the comparison as a Markdown table (comparison.md). What is finished already is
-used again.
+docs/paper/reproduce.md says how to get the two directories. Writes a run for each combination and seed, one
+evaluation of them all beside both baselines (metrics.json, report.html) and the comparison as a Markdown
+table (comparison.md). What is finished already is used again.
 """
 
 import argparse
@@ -39,7 +41,9 @@ FIGURES = {
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--clip", required=True, help="CLIP as an open_clip directory")
     parser.add_argument("--biomedclip", required=True, help="BiomedCLIP as an open_clip directory")
@@ -56,8 +60,14 @@ def measure(options: argparse.Namespace) -> None:
         for name, weights in VARIANTS.items():
             for seed in range(options.seeds):
                 out = options.out / f"{name}, seed {seed}"
-                runs.append(train(replace(config, seed=seed, **weights), [options.data], out, resume=True, say=bars.say).path)
-        asked = EvaluationRequest(options.data, tuple(runs), (options.biomedclip, options.clip), out=options.out / "evaluation")
+                runs.append(
+                    train(
+                        replace(config, seed=seed, **weights), [options.data], out, resume=True, say=bars.say
+                    ).path
+                )
+        asked = EvaluationRequest(
+            options.data, tuple(runs), (options.biomedclip, options.clip), out=options.out / "evaluation"
+        )
         document = assess(asked, say=bars.say, progress=bars)
     table = comparison(document)
     (options.out / "comparison.md").write_text(table + "\n", encoding="utf-8")
@@ -65,14 +75,20 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def comparison(document: Mapping[str, Any]) -> str:
-    """A row for each baseline and each combination of losses: the mean over its seeds, with their standard deviation."""
+    """A row for each baseline and each combination of losses: the mean over its seeds, with their
+    standard deviation.
+    """
     rows: dict[str, list[Mapping[str, float | None]]] = {}
     for model in document["models"]:
         name = Path(model["name"]).name.rsplit(", seed", 1)[0]
-        rows.setdefault(name, []).append({f["name"]: f["value"] for f in model["figures"] if f["subset"] == "all"})
+        rows.setdefault(name, []).append(
+            {f["name"]: f["value"] for f in model["figures"] if f["subset"] == "all"}
+        )
     lines = [f"| | {' | '.join(FIGURES)} |", f"|---|{'---|' * len(FIGURES)}"]
     for name, runs in rows.items():
-        lines.append(f"| {name} | {' | '.join(_cell([run.get(key) for run in runs]) for key in FIGURES.values())} |")
+        lines.append(
+            f"| {name} | {' | '.join(_cell([run.get(key) for run in runs]) for key in FIGURES.values())} |"
+        )
     return "\n".join(lines)
 
 

@@ -1,9 +1,11 @@
-"""One film, one process, nothing warm but the page cache: mtclip, the same query in torch + open_clip, and the floor of its imports.
+"""One film, one process, nothing warm but the page cache: mtclip, the same query in torch + open_clip, and
+the floor of its imports.
 
     python benchmarks/speed/cold_query.py BUNDLE RUN FILM [--runs 7]
 
-The three take turns in one run; what is printed is the median of each and the ratios pair by pair. The peer is what a person writes
-without this tool: local weights, inference mode, report embeddings saved beforehand, the same preprocessing and search.
+The three take turns in one run; what is printed is the median of each and the ratios pair by pair. The peer
+is what a person writes without this tool: local weights, inference mode, report embeddings saved beforehand,
+the same preprocessing and search.
 """
 
 import argparse
@@ -45,7 +47,9 @@ print(json.dumps([[int(i), float(scores[i])] for i in np.argsort(-scores)[:5]]))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("film", type=Path)
@@ -127,7 +131,10 @@ def with_tuned_tower(weights: Path, tower: Path) -> None:
 
 def check_same_answer(commands: dict[str, list[str]]) -> None:
     """A comparison of two programs that answer differently would mean nothing. Also warms the page cache."""
-    outputs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for command in commands.values()]
+    outputs = [
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        for command in commands.values()
+    ]
     ours = [hit["score"] for hit in json.loads(outputs[0])["hits"]]
     theirs = [score for _, score in json.loads(outputs[1])]
     # fp32 agrees to four decimals, weights stored in fp16 to about two, eight bits to 0.02.
@@ -137,10 +144,16 @@ def check_same_answer(commands: dict[str, list[str]]) -> None:
 def report(times: dict[str, list[float]]) -> None:
     (ours_name, ours), *others = times.items()
     for name, values in times.items():
-        print(f"{name:45s} median {statistics.median(values):6.2f} s   min {min(values):6.2f}   max {max(values):6.2f}")
+        print(
+            f"{name:45s} median {statistics.median(values):6.2f} s   min {min(values):6.2f}   max "
+            f"{max(values):6.2f}"
+        )
     for name, values in others:
         ratios = [other / mine for mine, other in zip(ours, values, strict=True)]
-        print(f"{name} / {ours_name}: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f}, {len(ratios)} pairs)")
+        print(
+            f"{name} / {ours_name}: {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max "
+            f"{max(ratios):.2f}, {len(ratios)} pairs)"
+        )
 
 
 if __name__ == "__main__":

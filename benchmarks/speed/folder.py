@@ -1,8 +1,10 @@
-"""A folder of films to embeddings: ours, a plain loop over open_clip, and the bare session fed with ready tensors (the mark to reach).
+"""A folder of films to embeddings: ours, a plain loop over open_clip, and the bare session fed with ready
+tensors (the mark to reach).
 
     python benchmarks/speed/folder.py RUN BUNDLE FOLDER [--films 500] [--rounds 3]
 
-The bundle's fp32 graph and the run's own weights; films a second, and ours over the others, round by round. The page cache is warm.
+The bundle's fp32 graph and the run's own weights; films a second, and ours over the others, round by round.
+The page cache is warm.
 """
 
 import argparse
@@ -34,7 +36,9 @@ from record import measured
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("folder", type=Path)
@@ -45,7 +49,9 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> None:
     torch.set_num_threads(threads())
-    films = [path for path in sorted(options.folder.rglob("*")) if path.is_file() and looks_like_film(path)][: options.films]
+    films = [path for path in sorted(options.folder.rglob("*")) if path.is_file() and looks_like_film(path)][
+        : options.films
+    ]
     ways = {
         "bare session": bare_session(options.bundle, films),
         "embed_films": ours(options.bundle, films),
@@ -62,7 +68,8 @@ def measure(options: argparse.Namespace) -> None:
     for name, values in rates.items():
         ratios = [value / bare for value, bare in zip(values, rates["bare session"], strict=True)]
         print(
-            f"  {name:16s} {statistics.median(values):7.1f} films/s   of the bare session {statistics.median(ratios):.2f} "
+            f"  {name:16s} {statistics.median(values):7.1f} films/s   of the bare session "
+            f"{statistics.median(ratios):.2f} "
             f"({min(ratios):.2f} to {max(ratios):.2f})"
         )
 
@@ -70,7 +77,9 @@ def measure(options: argparse.Namespace) -> None:
 def bare_session(bundle: Path, films: list[Path]) -> Callable[[], object]:
     """The tower alone: tensors lie ready, in batches of the same size."""
     encoder = _encoder(bundle)
-    ready = np.stack([encoder.prepare(read_film(path, render=encoder.preprocessing.render).grey) for path in films])
+    ready = np.stack(
+        [encoder.prepare(read_film(path, render=encoder.preprocessing.render).grey) for path in films]
+    )
     return lambda: [encoder.encode(ready[start : start + BATCH]) for start in range(0, len(ready), BATCH)]
 
 
@@ -106,7 +115,9 @@ def plain_loop(run_path: Path, bundle: Path, films: list[Path]) -> Callable[[], 
 
 def _encoder(bundle: Path) -> FilmEncoder:
     opened = Bundle.open(bundle)
-    return FilmEncoder.load(opened.graph("image", "fp32"), Preprocessing.of(opened.model.preprocessing), choose("cpu"))
+    return FilmEncoder.load(
+        opened.graph("image", "fp32"), Preprocessing.of(opened.model.preprocessing), choose("cpu")
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Every measurement that wants a GPU, in one call of a few minutes that may be repeated until all is done.
 
-    python benchmarks/speed/gpu_hour.py --data SOURCE --out DIR [--minutes 9] [--device cuda] [--backbone compact]
+    python benchmarks/speed/gpu_hour.py --data SOURCE --out DIR [--minutes 9] [--device cuda] [--backbone
+    compact]
 
-Fine-tunes with the defaults (three seeds), with CLIP loss alone and with fewer blocks. When the time is up it stops after an epoch; the
-next call resumes there. gpu_hour.json then has, for each finished run, its figures on the test split and its seconds for an epoch.
+Fine-tunes with the defaults (three seeds), with CLIP loss alone and with fewer blocks. When the time is up it
+stops after an epoch; the next call resumes there. gpu_hour.json then has, for each finished run, its figures
+on the test split and its seconds for an epoch.
 """
 
 import argparse
@@ -35,7 +37,9 @@ class TimeIsUp(Exception):
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.0)
@@ -45,21 +49,37 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parser.parse_args(words)
     deadline = time.monotonic() + 60 * options.minutes
     private_dir(options.out)
-    common = {**TUNED, "unfreeze": "all", "device": options.device, "backbone": options.backbone, "epochs": options.epochs}
+    common = {
+        **TUNED,
+        "unfreeze": "all",
+        "device": options.device,
+        "backbone": options.backbone,
+        "epochs": options.epochs,
+    }
     try:
         for name, settings in JOBS.items():
-            train(TrainConfig(**{**common, **settings}), [options.data], options.out / name, resume=True, say=until(deadline))
+            train(
+                TrainConfig(**{**common, **settings}),
+                [options.data],
+                options.out / name,
+                resume=True,
+                say=until(deadline),
+            )
     except TimeIsUp:
         print("time is up: call it again to go on")
     found = {
-        name: measured(options.out / name, options.data, options.device) for name in JOBS if (options.out / name / "run.json").is_file()
+        name: measured(options.out / name, options.data, options.device)
+        for name in JOBS
+        if (options.out / name / "run.json").is_file()
     }
     write_bytes(options.out / "gpu_hour.json", (json.dumps(found, indent=1) + "\n").encode())
     print(json.dumps(found, indent=1))
 
 
 def until(deadline: float) -> Any:
-    """A Say that prints, and stops the training after the epoch in which the time ran out: its checkpoint is written by then."""
+    """A Say that prints, and stops the training after the epoch in which the time ran out: its checkpoint
+    is written by then.
+    """
 
     def say(line: str) -> None:
         print(line, flush=True)

@@ -42,8 +42,12 @@ def measure(_: argparse.Namespace) -> None:
             import xxhash
 
             ways["xxh3-128"] = lambda: _stream(path, xxhash.xxh3_128())
-            ways["blake3, all threads"] = lambda: blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(path).digest()
-            ways["xxh3-128, 2 threads"] = lambda: list(ThreadPoolExecutor(2).map(lambda i: _stream(path, xxhash.xxh3_128(), i), range(2)))
+            ways["blake3, all threads"] = lambda: (
+                blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(path).digest()
+            )
+            ways["xxh3-128, 2 threads"] = lambda: list(
+                ThreadPoolExecutor(2).map(lambda i: _stream(path, xxhash.xxh3_128(), i), range(2))
+            )
         except ImportError:
             pass
         for name, work in ways.items():
@@ -52,7 +56,10 @@ def measure(_: argparse.Namespace) -> None:
                 started = time.perf_counter()
                 work()
                 times.append(time.perf_counter() - started)
-            print(f"{name:22s} {1.0737 / statistics.median(times):6.2f} GB/s ({1.0737 / max(times):.2f} to {1.0737 / min(times):.2f})")
+            print(
+                f"{name:22s} {1.0737 / statistics.median(times):6.2f} GB/s ({1.0737 / max(times):.2f} to "
+                f"{1.0737 / min(times):.2f})"
+            )
 
 
 def _stream(path: Path, digest, half: int | None = None) -> bytes:
@@ -67,7 +74,9 @@ def _stream(path: Path, digest, half: int | None = None) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     measured(parser, measure)
 
 

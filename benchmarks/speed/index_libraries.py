@@ -1,9 +1,11 @@
-"""The report index at ten thousand, a hundred thousand and a million distinct reports, on made vectors, side by side with its peers.
+"""The report index at ten thousand, a hundred thousand and a million distinct reports, on made vectors, side
+by side with its peers.
 
     python benchmarks/speed/index_libraries.py --reports 100000 [--only NAME...]
 
-hnswlib, usearch and faiss HNSW at the same M and ef_construction, exact search over float32, float16 and int8; each in a process of its
-own, in one run: build, size, cold open, warm p50 and p95, recall@10, peak memory.
+hnswlib, usearch and faiss HNSW at the same M and ef_construction, exact search over float32, float16 and
+int8; each in a process of its own, in one run: build, size, cold open, warm p50 and p95, recall@10, peak
+memory.
 """
 
 import argparse
@@ -30,7 +32,9 @@ THREADS = 2
 def truth(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
     best = np.full((len(queries), 0), 0, np.float32)
     for start in range(0, len(vectors), 65_536):
-        best = np.partition(np.concatenate([best, queries @ vectors[start : start + 65_536].T], axis=1), -K, axis=1)[:, -K:]
+        best = np.partition(
+            np.concatenate([best, queries @ vectors[start : start + 65_536].T], axis=1), -K, axis=1
+        )[:, -K:]
     return best.min(axis=1)
 
 
@@ -41,12 +45,18 @@ def libraries(reports: int, only: list[str]) -> None:
         np.save(folder / "vectors.npy", vectors)
         np.savez(folder / "queries.npz", queries=queries, tenth=truth(vectors, queries))
         del vectors
-        print(f"{reports} reports, {DIM} numbers, M {M}, ef_construction {EF_CONSTRUCTION}, {THREADS} threads", flush=True)
+        print(
+            f"{reports} reports, {DIM} numbers, M {M}, ef_construction {EF_CONSTRUCTION}, {THREADS} threads",
+            flush=True,
+        )
         for name in only or ENGINES:
             for step in ("build", "ask"):
                 words = [sys.executable, __file__, "one", name, step, str(folder)]
                 found = subprocess.run(words, capture_output=True, text=True)
-                print(f"  {name:12s} {step:6s} {found.stdout.strip() or found.stderr.strip()[-300:]}", flush=True)
+                print(
+                    f"  {name:12s} {step:6s} {found.stdout.strip() or found.stderr.strip()[-300:]}",
+                    flush=True,
+                )
 
 
 def one(name: str, step: str, folder: Path) -> None:
@@ -73,13 +83,17 @@ def one(name: str, step: str, folder: Path) -> None:
             rows = ask(query, ef)
             times.append(1000 * (time.perf_counter() - started))
             answers.append((query, last, np.asarray(rows, np.int64)))
-        recalls = [float((read_rows(folder / "vectors.npy", rows) @ query >= last - 1e-6).mean()) for query, last, rows in answers]
+        recalls = [
+            float((read_rows(folder / "vectors.npy", rows) @ query >= last - 1e-6).mean())
+            for query, last, rows in answers
+        ]
         if np.mean(recalls) >= 0.99:
             break
     most = peak()
     p50, p95 = statistics.median(times), sorted(times)[int(0.95 * len(times))]
     print(
-        f"open and first {opened:.3f} s, p50 {p50:.2f} ms, p95 {p95:.2f} ms, recall@10 {np.mean(recalls):.4f} at ef {ef}, "
+        f"open and first {opened:.3f} s, p50 {p50:.2f} ms, p95 {p95:.2f} ms, recall@10 "
+        f"{np.mean(recalls):.4f} at ef {ef}, "
         f"peak {most:.0f} MB ({most - before:.0f} above the imports)"
     )
 
@@ -176,7 +190,9 @@ def _stored(kind: type) -> Callable:
         with path.open("wb") as file:
             for start in range(0, len(vectors), 50_000):
                 part = vectors[start : start + 50_000]
-                file.write((np.round(part * 127).clip(-127, 127) if kind is np.int8 else part).astype(kind).tobytes())
+                file.write(
+                    (np.round(part * 127).clip(-127, 127) if kind is np.int8 else part).astype(kind).tobytes()
+                )
 
     return build
 
@@ -187,7 +203,9 @@ def _exact_float32(path: Path, vectors: np.ndarray) -> Callable:
 
 
 def _exact_small(kind: type) -> Callable:
-    """Half or quarter of the bytes, widened in blocks that stay in the cache; the best 100 are compared again in float32."""
+    """Half or quarter of the bytes, widened in blocks that stay in the cache; the best 100 are compared
+    again in float32.
+    """
 
     def opened(path: Path, vectors: np.ndarray) -> Callable:
         table = np.memmap(path, kind, "r", shape=vectors.shape)
@@ -219,7 +237,9 @@ ENGINES = {
 def main() -> None:
     if sys.argv[1:2] == ["one"]:
         return one(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="*", default=[], choices=list(ENGINES))
     parser.add_argument("--reports", type=int, default=10_000)
     return measured(parser, measure)

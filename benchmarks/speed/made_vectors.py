@@ -1,7 +1,8 @@
-"""Made report vectors in any number, with the shape that real ones have, for index_libraries.py and index_bundle.py.
+"""Made report vectors in any number, with the shape that real ones have, for index_libraries.py and
+index_bundle.py.
 
-2,000 clusters of unequal size, a tenth near-twins, with the spectrum that Open-I's report embeddings have (variance of the i-th axis as
-i to the -1.4: some 20 numbers carry most of it); queries near reports.
+2,000 clusters of unequal size, a tenth near-twins, with the spectrum that Open-I's report embeddings have
+(variance of the i-th axis as i to the -1.4: some 20 numbers carry most of it); queries near reports.
 """
 
 import re
@@ -24,13 +25,19 @@ def made(rows: int, dim: int = DIM, seed: int = 0) -> tuple[np.ndarray, np.ndarr
         cluster = random.choice(2000, len(part), p=share / share.sum())
         part[:] = centres[cluster] + 0.7 * spectrum * random.standard_normal(part.shape, np.float32)
         twins = np.flatnonzero(random.random(len(part)) < 0.1)
-        part[twins] = part[(twins * 7) % len(part)] + 0.02 * spectrum * random.standard_normal((len(twins), dim), np.float32)
+        part[twins] = part[(twins * 7) % len(part)] + 0.02 * spectrum * random.standard_normal(
+            (len(twins), dim), np.float32
+        )
         part /= np.linalg.norm(part, axis=1, keepdims=True)
     scale = float(1 / np.linalg.norm(1.22 * spectrum))
-    asked = vectors[random.integers(0, rows, QUERIES)] + 0.2 * scale * spectrum * random.standard_normal((QUERIES, dim), np.float32)
+    asked = vectors[random.integers(0, rows, QUERIES)] + 0.2 * scale * spectrum * random.standard_normal(
+        (QUERIES, dim), np.float32
+    )
     return vectors, (asked / np.linalg.norm(asked, axis=1, keepdims=True)).astype(np.float32)
 
 
 def peak() -> float:
-    """Peak resident memory of this program in MB; ``getrusage`` would count what the process that started it held."""
+    """Peak resident memory of this program in MB; ``getrusage`` would count what the process that started
+    it held.
+    """
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1e3  # type: ignore[index]

@@ -1,10 +1,11 @@
-"""The film tower with projector by every engine here: torch eager and compiled, onnxruntime in each packed precision, OpenVINO; and
-what fraction of this machine's peak each reaches.
+"""The film tower with projector by every engine here: torch eager and compiled, onnxruntime in each packed
+precision, OpenVINO; and what fraction of this machine's peak each reaches.
 
     python benchmarks/speed/towers.py RUN BUNDLE [--rounds 15] [--batches 1,8]
 
-All take turns in one process, with the same threads and the same ready tensors. Printed per engine: median milliseconds, the ratio
-torch eager / engine (min, median, max over rounds), and multiply-adds a second over the rate of a large fp32 matrix product.
+All take turns in one process, with the same threads and the same ready tensors. Printed per engine: median
+milliseconds, the ratio torch eager / engine (min, median, max over rounds), and multiply-adds a second over
+the rate of a large fp32 matrix product.
 """
 
 import argparse
@@ -33,7 +34,9 @@ Engine = Callable[[np.ndarray], np.ndarray]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
@@ -59,7 +62,9 @@ def measure(options: argparse.Namespace) -> None:
 
 
 class Whole(torch.nn.Module):
-    """The tower as open_clip runs it, with the projector: the exported graph leaves out what the tower does not use."""
+    """The tower as open_clip runs it, with the projector: the exported graph leaves out what the tower
+    does not use.
+    """
 
     def __init__(self, graph: FilmGraph):
         super().__init__()
@@ -83,7 +88,12 @@ def torch_engines(graph: FilmGraph) -> dict[str, Engine]:
 def onnxruntime_engines(bundle: Bundle) -> dict[str, Engine]:
     found: dict[str, Engine] = {}
     for precision in bundle.precisions("image"):
-        encoder = FilmEncoder.load(bundle.graph("image", precision), Preprocessing.of(bundle.model.preprocessing), choose("cpu"), precision)
+        encoder = FilmEncoder.load(
+            bundle.graph("image", precision),
+            Preprocessing.of(bundle.model.preprocessing),
+            choose("cpu"),
+            precision,
+        )
         found[f"ours, {precision}"] = lambda pixels, encoder=encoder: encoder.encode(pixels)[0]
     session, _ = open_session(bundle.graph("image", "fp32"), choose("cpu"), spinning=True)
     found["fp32, threads spinning"] = lambda pixels: session.run([FILM_EMBEDDING], {PIXELS: pixels})[0]
@@ -95,7 +105,11 @@ def openvino_engine(bundle: Bundle) -> dict[str, Engine]:
         import openvino
     except ImportError:
         return {}
-    settings = {"INFERENCE_NUM_THREADS": threads(), "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    settings = {
+        "INFERENCE_NUM_THREADS": threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     model = openvino.Core().compile_model(str(bundle.graph("image", "fp32")), "CPU", settings)
     return {"OpenVINO, fp32": lambda pixels: model({PIXELS: pixels})[FILM_EMBEDDING]}
 
@@ -131,12 +145,18 @@ def peak() -> float:
 
 def report(batch: int, times: dict[str, list[float]], work: dict[str, float], most: float) -> None:
     least, whole = min(work.values()) / batch / 1e9, max(work.values()) / batch / 1e9
-    print(f"batch {batch}: {whole:.2f} G multiply-adds a film, {least:.2f} as exported; peak {most / 1e9:.0f} G/s; {threads()} threads")
+    print(
+        f"batch {batch}: {whole:.2f} G multiply-adds a film, {least:.2f} as exported; peak {most / 1e9:.0f} "
+        f"G/s; {threads()} threads"
+    )
     for name, values in times.items():
         ratios = sorted(base / value for base, value in zip(times["torch eager"], values, strict=True))
         median = statistics.median(values)
         spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        print(f"  {name:24s} {1000 * median / batch:8.1f} ms a film   eager / it {spread:22s} {work[name] / median / most:.0%} of peak")
+        print(
+            f"  {name:24s} {1000 * median / batch:8.1f} ms a film   eager / it {spread:22s} "
+            f"{work[name] / median / most:.0%} of peak"
+        )
 
 
 if __name__ == "__main__":

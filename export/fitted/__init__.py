@@ -1,1 +1,3 @@
-"""What is fitted on validation films at export and only read at run time: film gate, verdicts, fusion weight."""
+"""What is fitted on validation films at export and only read at run time: film gate, verdicts, fusion
+weight.
+"""

@@ -1,7 +1,9 @@
-"""Fits a bundle's film gate: a distribution on training films, thresholds on validation films. Needs no torch and no other pictures.
+"""Fits a bundle's film gate: a distribution on training films, thresholds on validation films. Needs no torch
+and no other pictures.
 
-A threshold is the finite-sample quantile of split conformal prediction: of n validation films, the ceil((1 - share) (n + 1))-th score.
-A new film of the same kind is above it with a probability of at most ``share``; fewer than 1/share - 1 films give none.
+A threshold is the finite-sample quantile of split conformal prediction: of n validation films, the ceil((1 -
+share) (n + 1))-th score. A new film of the same kind is above it with a probability of at most ``share``;
+fewer than 1/share - 1 films give none.
 """
 
 import math
@@ -35,12 +37,16 @@ FIELDS = GRID * GRID
 
 def layouts_of(how: Preprocessing, paths: Sequence[Path], progress: Progress = silent) -> np.ndarray:
     """Layouts float64 [read, 64] of the films that can be read, each as the tower gets it."""
-    rows = [layout_of(pixels) for batch in film_batches(paths, how, BATCH, progress) for pixels in batch.pixels]
+    rows = [
+        layout_of(pixels) for batch in film_batches(paths, how, BATCH, progress) for pixels in batch.pixels
+    ]
     return np.stack(rows) if rows else np.zeros((0, FIELDS))
 
 
 def fit_gaussian(rows: np.ndarray, axes: int) -> Gaussian:
-    """Mean and shrunk covariance of rows [n, dim], on its leading axes; the variance of the others is their mean."""
+    """Mean and shrunk covariance of rows [n, dim], on its leading axes; the variance of the others is
+    their mean.
+    """
     rows = rows.astype(np.float64)
     covariance = np.cov(rows.T)
     mean_variance = np.trace(covariance) / len(covariance)
@@ -50,11 +56,15 @@ def fit_gaussian(rows: np.ndarray, axes: int) -> Gaussian:
     axes = min(axes, len(variance) - 1)
     rest = float(variance[axes:].mean())
     scale = np.sqrt(np.maximum(0.0, 1 / rest - 1 / variance[:axes]))
-    return Gaussian(rows.mean(axis=0).astype(np.float32), (vectors[:, :axes] * scale).T.astype(np.float32), rest)
+    return Gaussian(
+        rows.mean(axis=0).astype(np.float32), (vectors[:, :axes] * scale).T.astype(np.float32), rest
+    )
 
 
 def fit_gate(train: np.ndarray, validation: np.ndarray) -> FilmGate:
-    """Distribution of the training films' layouts, thresholds from the validation films', float64 [films, 64] each."""
+    """Distribution of the training films' layouts, thresholds from the validation films', float64 [films,
+    64] each.
+    """
     layout = fit_gaussian(train, LAYOUT_AXES)
     odd = layout.distance(validation)
     exchanged = np.array([mirrored(row) for row in validation]).reshape(-1, FIELDS)
@@ -70,7 +80,9 @@ def threshold(scores: np.ndarray, share: float) -> float | None:
 
 
 def write_gate(path: Path, train: np.ndarray, validation: np.ndarray, say: Say) -> FilmGateRecord | None:
-    """Fit a gate and write its numbers; gives the manifest's ``film_gate`` entry, None where the films are too few for any threshold."""
+    """Fit a gate and write its numbers; gives the manifest's ``film_gate`` entry, None where the films
+    are too few for any threshold.
+    """
     counts = f"fitted on {len(train)} training films, thresholds from {len(validation)} validation films"
     if len(train) < LEAST_FITTED or len(validation) < FEWEST_HELD:
         say(f"no film gate: {counts}; at least {LEAST_FITTED} and {FEWEST_HELD} are needed")
@@ -97,22 +109,36 @@ def _record(file: str, gate: FilmGate, train: int, validation: int) -> FilmGateR
 
 def spread(paths: Sequence[Path], most: int = MOST_FITTED) -> list[Path]:
     """At most so many of the paths, at even distances."""
-    return [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).astype(int))] if paths else []
+    return (
+        [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).astype(int))]
+        if paths
+        else []
+    )
 
 
 def films_in(studies: Sequence[Study]) -> list[Path]:
     return [film.path for study in studies for film in study.films]
 
 
-def refit(path: Path, train: Sequence[Study], validation: Sequence[Study], *, say: Say = silent, progress: Progress = silent) -> Bundle:
-    """Give an existing bundle a film gate, or another, as a new generation, by the bundle's own preprocessing.
+def refit(
+    path: Path,
+    train: Sequence[Study],
+    validation: Sequence[Study],
+    *,
+    say: Say = silent,
+    progress: Progress = silent,
+) -> Bundle:
+    """Give an existing bundle a film gate, or another, as a new generation, by the bundle's own
+    preprocessing.
 
     Errors: NotABundle, ArtefactDamaged, SourceUnusable (too few training films), Refused (another writer).
     """
     with changing(path) as (bundle, change):
         how = Preprocessing.of(bundle.model.preprocessing)
         seen = layouts_of(how, spread(films_in(train)), progress)
-        entry = write_gate(change.file("film_gate"), seen, layouts_of(how, films_in(validation), progress), say)
+        entry = write_gate(
+            change.file("film_gate"), seen, layouts_of(how, films_in(validation), progress), say
+        )
         if entry is None:
             raise SourceUnusable(f"{path}: no film gate can be fitted on so few films")
         before = bundle.model.film_gate

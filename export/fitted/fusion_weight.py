@@ -1,4 +1,6 @@
-"""Chooses the weight of films in ``query --fuse auto``, chosen on validation films when a bundle is exported."""
+"""Chooses the weight of films in ``query --fuse auto``, chosen on validation films when a bundle is
+exported.
+"""
 
 from collections.abc import Sequence
 
@@ -15,9 +17,11 @@ _JUDGED_BY = ("precision@10.macro", "map@10", "ndcg@10")
 
 
 def fused_scores(queries: Array, reports: Array, films: Array, owner: Array, weight: float) -> Array:
-    """Scores of all reports for many films, float [asked, reports]; what is not among a film's best 200 is minus infinity.
+    """Scores of all reports for many films, float [asked, reports]; what is not among a film's best 200 is
+    minus infinity.
 
-    Unit vectors: ``queries`` [asked, dim], ``reports`` [reports, dim], ``films`` [films, dim] of the index with their ``owner``.
+    Unit vectors: ``queries`` [asked, dim], ``reports`` [reports, dim], ``films`` [films, dim] of the index
+    with their ``owner``.
     """
     score, likeness = queries @ reports.T, queries @ films.T
     best_film = np.full(score.shape, -np.inf)
@@ -28,7 +32,9 @@ def fused_scores(queries: Array, reports: Array, films: Array, owner: Array, wei
     return best_film
 
 
-def judged(cases: Cases, queries: Array, reports: Array, films: Array, owner: Array, weight: float) -> list[Bootstrapped]:
+def judged(
+    cases: Cases, queries: Array, reports: Array, films: Array, owner: Array, weight: float
+) -> list[Bootstrapped]:
     """The figures of class and findings with a weight; 0 is the search without films."""
     score = fused_scores(queries, reports, films, owner, weight) if weight else queries @ reports.T
     judgement = Judged(cases, ModelOutput(queries, None, reports, score=score))
@@ -36,14 +42,19 @@ def judged(cases: Cases, queries: Array, reports: Array, films: Array, owner: Ar
 
 
 def tune(cases: Cases, queries: Array, reports: Array, films: Array, owner: Array) -> Fusion:
-    """The weight with the best mean of macro P@10, mAP@10 and nDCG@10 on validation films; 0 where nDCG@10 is not surely better."""
+    """The weight with the best mean of macro P@10, mAP@10 and nDCG@10 on validation films; 0 where
+    nDCG@10 is not surely better.
+    """
     without = judged(cases, queries, reports, films, owner, 0.0)
     tried = [(weight, judged(cases, queries, reports, films, owner, weight)) for weight in WEIGHTS]
     weight, best = max(tried, key=lambda pair: _mean(pair[1]))
     gain = {figure.name: figure for figure in differences(without, best)}.get("ndcg@10")
     if gain is None or gain.value is None or gain.low is None or gain.low <= 0:
         return Fusion(0.0, f"on {len(queries)} validation films no weight is surely better than none")
-    return Fusion(weight, f"nDCG@10 {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] on {len(queries)} validation films")
+    return Fusion(
+        weight,
+        f"nDCG@10 {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] on {len(queries)} validation films",
+    )
 
 
 def _mean(drawn: Sequence[Bootstrapped]) -> float:

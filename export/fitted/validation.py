@@ -1,4 +1,7 @@
-"""Fits what a query is measured by on the run's validation films: fusion weight, evidence, film gate. Needs no torch."""
+"""Fits what a query is measured by on the run's validation films: fusion weight, evidence, film gate.
+
+Needs no torch.
+"""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -33,7 +36,8 @@ def fitted_on_validation(
     change: Change,
     say: Say,
 ) -> ModelPart:
-    """The model with ``fuse``, ``evidence`` and ``film_gate``, of the index that ``change`` has built from ``studies``.
+    """The model with ``fuse``, ``evidence`` and ``film_gate``, of the index that ``change`` has built from
+    ``studies``.
 
     ``films`` is the fp32 encoder. ``train`` films are asked by the film gate alone, test films by nothing.
     """
@@ -48,7 +52,9 @@ def fitted_on_validation(
     )
 
 
-def _evidence(model: ModelPart, cases: Cases, films: FilmVectors, path: Path, index: IndexRecord) -> EvidenceRecord:
+def _evidence(
+    model: ModelPart, cases: Cases, films: FilmVectors, path: Path, index: IndexRecord
+) -> EvidenceRecord:
     """What a film's evidence is measured by: what the validation films got in the index just built."""
     reports = np.load(path / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports]
     logits = films.logits if model.abnormal_head else None
@@ -56,7 +62,9 @@ def _evidence(model: ModelPart, cases: Cases, films: FilmVectors, path: Path, in
     return measure(cases, films.vectors, logits, reports, Calibration.of(model.calibration), searched)
 
 
-def _fusion(model: ModelPart, cases: Cases, films: FilmVectors, path: Path, index: IndexRecord) -> FuseRecord | None:
+def _fusion(
+    model: ModelPart, cases: Cases, films: FilmVectors, path: Path, index: IndexRecord
+) -> FuseRecord | None:
     """The weight of ``query --fuse auto``, chosen against the index just built; None without any film."""
     if not len(films.read):
         return None
@@ -66,7 +74,9 @@ def _fusion(model: ModelPart, cases: Cases, films: FilmVectors, path: Path, inde
     return tune(cases, films.vectors, vectors[: index.reports], vectors[index.reports :], owner).record()
 
 
-def _film_gate(model: ModelPart, train: Sequence[Study], validation: Sequence[Study], change: Change, say: Say) -> FilmGateRecord | None:
+def _film_gate(
+    model: ModelPart, train: Sequence[Study], validation: Sequence[Study], change: Change, say: Say
+) -> FilmGateRecord | None:
     """What judges films, fitted on films of the run's train split."""
     how = Preprocessing.of(model.preprocessing)
     layouts = layouts_of(how, spread(films_in(train)))

@@ -1,4 +1,7 @@
-"""What a film's evidence is measured by, made from validation films when a bundle is exported. Test films have no part in it."""
+"""What a film's evidence is measured by, made from validation films when a bundle is exported.
+
+Test films have no part in it.
+"""
 
 from dataclasses import replace
 
@@ -9,7 +12,18 @@ from ...evaluation.cases import Cases
 from ...evaluation.metrics import isotonic, top_k
 from ...evidence.calibration import Calibration
 from ...evidence.validation_reference import LEAST, Similarities
-from ...evidence.verdict import RARE, TEMPERATURE, VERDICTS, VOTERS, Measured, TrustRule, against, fitted_temperature, trust_in, vote_of
+from ...evidence.verdict import (
+    RARE,
+    TEMPERATURE,
+    VERDICTS,
+    VOTERS,
+    Measured,
+    TrustRule,
+    against,
+    fitted_temperature,
+    trust_in,
+    vote_of,
+)
 
 Array = np.ndarray
 CONFIDENT_RISK = 0.10  # of the decisions called confident at most one in ten was wrong
@@ -17,12 +31,19 @@ ABSTAIN_RISK = 0.45  # where decisions were wrong nearly as often as a coin
 
 
 def measure(
-    cases: Cases, vectors: Array, logits: Array | None, reports: Array, calibration: Calibration | None, searched: str
+    cases: Cases,
+    vectors: Array,
+    logits: Array | None,
+    reports: Array,
+    calibration: Calibration | None,
+    searched: str,
 ) -> EvidenceRecord:
-    """The manifest's ``evidence``: of validation films against the reports of the bundle, own patients left out.
+    """The manifest's ``evidence``: of validation films against the reports of the bundle, own patients left
+    out.
 
-    Unit vectors ``vectors`` float32 [films, dim] and ``reports`` float32 [reports, dim]; ``logits`` float32 [films] or None where the
-    head was not trained; ``searched`` is the hash of the file that holds ``reports``.
+    Unit vectors ``vectors`` float32 [films, dim] and ``reports`` float32 [reports, dim]; ``logits`` float32
+    [films] or None where the head was not trained; ``searched`` is the hash of the file that holds
+    ``reports``.
     """
     scores, labels = _nearest(cases, vectors, reports)
     answered = np.isfinite(scores).any(axis=1)
@@ -45,7 +66,8 @@ def measure(
 
 
 def fit(cases: Cases, probability: Array, vote: Array, rare: Array) -> TrustRule:
-    """Thresholds, and what they are worth, from float [films] probability and vote; unlabelled films say nothing.
+    """Thresholds, and what they are worth, from float [films] probability and vote; unlabelled films say
+    nothing.
 
     ``rare`` bool [films]: whether a film is less like any report than nearly all others.
     """
@@ -56,19 +78,24 @@ def fit(cases: Cases, probability: Array, vote: Array, rare: Array) -> TrustRule
     trust = trust_in(probability)
     rule = TrustRule(*thresholds(trust, wrong), {})
     verdict = rule.verdicts(trust, doubt)
-    return replace(rule, validation={name: _measured(wrong, verdict == place) for place, name in enumerate(VERDICTS)})
+    return replace(
+        rule, validation={name: _measured(wrong, verdict == place) for place, name in enumerate(VERDICTS)}
+    )
 
 
 def thresholds(trust: Array, wrong: Array) -> tuple[float | None, float | None]:
-    """The least trust that is confident and the most that abstains, float [films] each: from the risk as it falls with trust.
+    """The least trust that is confident and the most that abstains, float [films] each: from the risk as it
+    falls with trust.
 
-    That risk is the falling function of trust nearest to what was seen (isotonic regression, Barlow et al. 1972), so that films of one
-    verdict keep its promise among themselves, not only on average with better ones. None where fewer than 20 films would have it.
+    That risk is the falling function of trust nearest to what was seen (isotonic regression, Barlow et al.
+    1972), so that films of one verdict keep its promise among themselves, not only on average with better
+    ones. None where fewer than 20 films would have it.
     """
     order = np.argsort(trust, kind="stable")
     trust, risk = trust[order], -isotonic(-wrong[order], trust[order])
     sure, unsure = trust[risk <= CONFIDENT_RISK], trust[risk >= ABSTAIN_RISK]
-    # To four decimals, which a trust is told with, and outwards, so that the films at a threshold stay on their side of it.
+    # To four decimals, which a trust is told with, and outwards, so that the films at a threshold stay on
+    # their side of it.
     least = float(np.floor(sure.min() * 1e4) / 1e4) if len(sure) >= LEAST else None
     return least, float(np.ceil(unsure.max() * 1e4) / 1e4) if len(unsure) >= LEAST else None
 
@@ -81,7 +108,9 @@ def index_share(cases: Cases) -> float:
 
 
 def _nearest(cases: Cases, vectors: Array, reports: Array) -> tuple[Array, Array]:
-    """Cosines and labels of each film's nearest reports of other patients, [films, 10]; minus infinity where there are fewer."""
+    """Cosines and labels of each film's nearest reports of other patients, [films, 10]; minus infinity
+    where there are fewer.
+    """
     score = vectors @ reports.T
     best = top_k(score, VOTERS, cases.foreign)
     scores = np.where(best >= 0, np.take_along_axis(score, best, axis=1), -np.inf).astype(np.float64)
@@ -90,7 +119,9 @@ def _nearest(cases: Cases, vectors: Array, reports: Array) -> tuple[Array, Array
 
 def _measured(wrong: Array, chosen: Array) -> Measured:
     films = int(chosen.sum())
-    return Measured(films, round(float(wrong[chosen].mean()), 4) if films else None, round(films / len(wrong), 4))
+    return Measured(
+        films, round(float(wrong[chosen].mean()), 4) if films else None, round(films / len(wrong), 4)
+    )
 
 
 def _why_not(cases: Cases, logits: Array | None, calibration: Calibration | None) -> str:

@@ -1,7 +1,9 @@
-"""Takes out what a transformer that pools its first token computes for nothing: its last block gives that token alone.
+"""Takes out what a transformer that pools its first token computes for nothing: its last block gives that
+token alone.
 
-Keys and values are of all tokens, the rest of the block of one: of a ViT-B/16's multiply-adds a fifteenth goes, its output stays.
-Taken apart so are plain pre-norm blocks (timm's ``Block``, open_clip's ``ResidualAttentionBlock``); others stay whole.
+Keys and values are of all tokens, the rest of the block of one: of a ViT-B/16's multiply-adds a fifteenth
+goes, its output stays. Taken apart so are plain pre-norm blocks (timm's ``Block``, open_clip's
+``ResidualAttentionBlock``); others stay whole.
 """
 
 from collections.abc import Callable
@@ -16,8 +18,8 @@ from torch import Tensor, nn
 class Cut:
     """A transformer cut before its last block.
 
-    ``before``: pixels to tokens [batch, tokens, width]; ``block``: these to all tokens after the last block; ``first``: these to the
-    first token [batch, width] after it; ``norm`` comes next.
+    ``before``: pixels to tokens [batch, tokens, width]; ``block``: these to all tokens after the last block;
+    ``first``: these to the first token [batch, width] after it; ``norm`` comes next.
     """
 
     before: Callable[[Tensor], Tensor]
@@ -29,8 +31,8 @@ class Cut:
 class FirstToken(nn.Module):
     """One pre-norm block: tokens float32 [batch, tokens, width] to its first token [batch, width].
 
-    ``attention`` is the packed weight [3 inner width, width] and bias of queries, keys and values; ``steps`` are norm, output of the
-    attention, scale, norm, perceptron, scale.
+    ``attention`` is the packed weight [3 inner width, width] and bias of queries, keys and values; ``steps``
+    are norm, output of the attention, scale, norm, perceptron, scale.
     """
 
     def __init__(self, heads: int, attention: tuple[Tensor, Tensor | None], steps: tuple[nn.Module, ...]):
@@ -79,7 +81,9 @@ def cut_timm(trunk: Any) -> Cut | None:
 
 
 def cut_open_clip(tower: Any) -> Cut | None:
-    """open_clip's own VisionTransformer, up to its last norm; None where its last block is of another kind."""
+    """open_clip's own VisionTransformer, up to its last norm; None where its last block is of another
+    kind.
+    """
     from open_clip.transformer import ResidualAttentionBlock
 
     *others, block = tower.transformer.resblocks
@@ -101,7 +105,9 @@ def _through(blocks: list[nn.Module], tokens: Tensor) -> Tensor:
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A layer with a part of a larger one's weights: a slice in the graph would keep them from being quantized."""
+    """A layer with a part of a larger one's weights: a slice in the graph would keep them from being
+    quantized.
+    """
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     layer.weight.data = weight.detach().clone()
     if bias is not None:

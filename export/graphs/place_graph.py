@@ -1,8 +1,9 @@
 """The second graph of a bundle: from features of a place, or of many pooled, to their embedding.
 
-The film graph gives the features as a third output, an intermediate that costs nothing where it is not fetched; this one is the rest of
-the tower (the last norm and projection, before them the last block of a transformer that pools its first token), then the projector. It
-is kept only where features pooled by the runtime give the film's own embedding.
+The film graph gives the features as a third output, an intermediate that costs nothing where it is not
+fetched; this one is the rest of the tower (the last norm and projection, before them the last block of a
+transformer that pools its first token), then the projector. It is kept only where features pooled by the
+runtime give the film's own embedding.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,9 @@ TRIED_ON = 8  # films
 
 
 class PlacesGraph(nn.Module):
-    """float32 [rows, channels] to unit vectors [rows, dim]: what a film would be of which these features are all."""
+    """float32 [rows, channels] to unit vectors [rows, dim]: what a film would be of which these features
+    are all.
+    """
 
     def __init__(self, graph: FilmGraph):
         super().__init__()
@@ -38,8 +41,11 @@ class PlacesGraph(nn.Module):
         return prefix(self.space.embed_films(self._halves.each(features)), self.dim)
 
 
-def export_places(graph: FilmGraph, films: FilmEncoder, pictures: Sequence[np.ndarray], target: Path, say: Say) -> PlacesRecord | None:
-    """Write the graph and give the manifest's ``explain`` entry; None, with a line, for a tower that cannot be split.
+def export_places(
+    graph: FilmGraph, films: FilmEncoder, pictures: Sequence[np.ndarray], target: Path, say: Say
+) -> PlacesRecord | None:
+    """Write the graph and give the manifest's ``explain`` entry; None, with a line, for a tower that cannot
+    be split.
 
     ``films`` is the fp32 encoder, ``pictures`` grey films to try both on. Errors: ParityFailed.
     """
@@ -61,4 +67,7 @@ def _prove(films: FilmEncoder, places: Places, pictures: Sequence[np.ndarray], n
         pixels = films.prepare(grey)
         far = np.abs(places.whole(films.features(pixels)) - films.encode(pixels[None])[0][0]).max()
         if not far <= most:
-            raise ParityFailed(f"{name}: a film's places, pooled, give {far:.1e} beside its embedding", f"expected at most {most:.0e}")
+            raise ParityFailed(
+                f"{name}: a film's places, pooled, give {far:.1e} beside its embedding",
+                f"expected at most {most:.0e}",
+            )

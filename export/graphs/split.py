@@ -17,12 +17,14 @@ _SAME = 1e-4  # of the largest number: what two ways to one tower's output may d
 
 @dataclass(frozen=True)
 class Split:
-    """A film tower in two halves: pixels to features of each place, and these to the tower's output [batch, width].
+    """A film tower in two halves: pixels to features of each place, and these to the tower's output [batch,
+    width].
 
-    ``layout`` image: [batch, channels, rows, columns]; tokens: [batch, before + places, channels], with ``before`` tokens that are no
-    place. ``pooling`` average: the mean over all places; first: the first token, which no place is. ``each`` takes features
-    [rows, channels]: by average each as if it were all that a film has; by first those of one film's tokens, in their order; and gives
-    the outputs [rows, width]. ``last`` holds weights of the second half that the tower does not have in this form.
+    ``layout`` image: [batch, channels, rows, columns]; tokens: [batch, before + places, channels], with
+    ``before`` tokens that are no place. ``pooling`` average: the mean over all places; first: the first
+    token, which no place is. ``each`` takes features [rows, channels]: by average each as if it were all that
+    a film has; by first those of one film's tokens, in their order; and gives the outputs [rows, width].
+    ``last`` holds weights of the second half that the tower does not have in this form.
     """
 
     features: Callable[[Tensor], Tensor]
@@ -50,7 +52,9 @@ class _Halves:
 
 
 def split(tower: nn.Module, size: int) -> Split | None:
-    """The halves of timm's and open_clip's own towers that pool by the mean or the first token, found by trying; None for others."""
+    """The halves of timm's and open_clip's own towers that pool by the mean or the first token, found by
+    trying; None for others.
+    """
     halves = _halves(tower)
     if halves is None:
         return None
@@ -68,14 +72,22 @@ def split(tower: nn.Module, size: int) -> Split | None:
                 return halves.finish(_alone(features, layout, before))
 
             if _same(each(pooled), expected):
-                whole = Split(halves.features, halves.finish, each, layout, grid, pooled.shape[1], before, pooling)
+                whole = Split(
+                    halves.features, halves.finish, each, layout, grid, pooled.shape[1], before, pooling
+                )
                 shorter = _shortened(whole, halves.cut()) if pooling == FIRST else None
-                return shorter if shorter and _same(shorter.finish(shorter.features(pixels)), expected) else whole
+                return (
+                    shorter
+                    if shorter and _same(shorter.finish(shorter.features(pixels)), expected)
+                    else whole
+                )
     return None
 
 
 def _shortened(whole: Split, cut: Cut | None) -> Split | None:
-    """The halves parted before the last block instead of after it, of which the second then computes the first token only."""
+    """The halves parted before the last block instead of after it, of which the second then computes the
+    first token only.
+    """
     if cut is None:
         return None
     return replace(
@@ -95,10 +107,21 @@ def _halves(tower: nn.Module) -> _Halves | None:
     trunk: Any = getattr(tower, "trunk", None)
     if hasattr(trunk, "forward_features") and hasattr(trunk, "forward_head"):
         head: Any = tower.head
-        return _Halves(trunk.forward_features, lambda features: head(trunk.forward_head(features)), lambda: cut_timm(trunk))
+        return _Halves(
+            trunk.forward_features,
+            lambda features: head(trunk.forward_head(features)),
+            lambda: cut_timm(trunk),
+        )
     own: Any = tower
-    if all(hasattr(own, name) for name in ("_embeds", "_global_pool", "final_ln_after_pool")) and own.attn_pool is None:
-        return _Halves(lambda pixels: _own_features(own, pixels), lambda features: _own_finish(own, features), lambda: cut_open_clip(own))
+    if (
+        all(hasattr(own, name) for name in ("_embeds", "_global_pool", "final_ln_after_pool"))
+        and own.attn_pool is None
+    ):
+        return _Halves(
+            lambda pixels: _own_features(own, pixels),
+            lambda features: _own_finish(own, features),
+            lambda: cut_open_clip(own),
+        )
     return None
 
 

@@ -1,6 +1,8 @@
-"""Exports tower + projector + L2 norm as one ONNX graph each: opset 20, one file, dynamic batch, text with dynamic length.
+"""Exports tower + projector + L2 norm as one ONNX graph each: opset 20, one file, dynamic batch, text with
+dynamic length.
 
-Traces and local paths are stripped, so that a graph tells nothing of the machine that made it and the same run gives the same bytes.
+Traces and local paths are stripped, so that a graph tells nothing of the machine that made it and the same
+run gives the same bytes.
 """
 
 import contextlib
@@ -17,7 +19,14 @@ from torch import Tensor, nn
 
 from mtclip_edge.errors import ExtraMissing, ParityFailed
 from mtclip_edge.files import replace_with
-from mtclip_edge.inference.encoders import ABNORMAL_LOGIT, FEATURE_MAP, FILM_EMBEDDING, PIXELS, TEXT_EMBEDDING, TOKEN_IDS
+from mtclip_edge.inference.encoders import (
+    ABNORMAL_LOGIT,
+    FEATURE_MAP,
+    FILM_EMBEDDING,
+    PIXELS,
+    TEXT_EMBEDDING,
+    TOKEN_IDS,
+)
 from mtclip_edge.installation import install_command
 from mtclip_edge.train.backbones.backbone import Backbone
 from mtclip_edge.train.projector import SharedSpace, prefix
@@ -25,15 +34,17 @@ from mtclip_edge.train.projector import SharedSpace, prefix
 from .split import split
 
 OPSET = 20
-# Two or more: torch.export takes a dimension of 1 for a constant. Unlike each other and any width, for the same reason.
+# Two or more: torch.export takes a dimension of 1 for a constant. Unlike each other and any width, for the
+# same reason.
 EXAMPLE_BATCH, EXAMPLE_LENGTH = 3, 13
 
 
 class FilmGraph(nn.Module):
-    """float32 [batch, 3, size, size] to unit vectors [batch, dim] and abnormal logits [batch], which the whole embedding gives.
+    """float32 [batch, 3, size, size] to unit vectors [batch, dim] and abnormal logits [batch], which the
+    whole embedding gives.
 
-    Third, where the tower can be split (``halves``): its features by place, as they are before it pools, or before the last block of a
-    transformer that pools its first token.
+    Third, where the tower can be split (``halves``): its features by place, as they are before it pools, or
+    before the last block of a transformer that pools its first token.
     """
 
     def __init__(self, backbone: Backbone, space: SharedSpace, dim: int):
@@ -78,14 +89,23 @@ def export_text_tower(graph: TextGraph, backbone: Backbone, target: Path) -> Pat
     shape: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=1024)}
     if not tokenizer.fixed_length:
         # Every row ends in padding or is cut to it, so that the mask is part of what is traced.
-        ids = np.pad(ids, ((0, 0), (0, max(0, EXAMPLE_LENGTH - ids.shape[1]))), constant_values=tokenizer.pad_id)[:, :EXAMPLE_LENGTH]
+        ids = np.pad(
+            ids, ((0, 0), (0, max(0, EXAMPLE_LENGTH - ids.shape[1]))), constant_values=tokenizer.pad_id
+        )[:, :EXAMPLE_LENGTH]
         shape[1] = torch.export.Dim("length", min=2, max=tokenizer.context_length)
     shapes = (shape,)
     with _eager_attention(graph.tower):
         return export_graph(graph, (torch.from_numpy(ids),), [TOKEN_IDS], [TEXT_EMBEDDING], shapes, target)
 
 
-def export_graph(graph: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str], shapes: Any, target: Path) -> Path:
+def export_graph(
+    graph: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: list[str],
+    outputs: list[str],
+    shapes: Any,
+    target: Path,
+) -> Path:
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it and says so only half-way through
@@ -113,7 +133,9 @@ def export_graph(graph: nn.Module, example: tuple[Tensor, ...], inputs: list[str
 
 
 def _strip(model: Any) -> None:
-    """Remove documentation strings and metadata: the exporter writes Python traces with local paths into them."""
+    """Remove documentation strings and metadata: the exporter writes Python traces with local paths into
+    them.
+    """
     model.doc_string = ""
     del model.metadata_props[:]
     graphs = [model.graph]
@@ -140,7 +162,9 @@ def _strip_nodes(nodes: Any, graphs: list[Any]) -> None:
 
 @contextlib.contextmanager
 def _eager_attention(tower: nn.Module) -> Iterator[None]:
-    """transformers builds a fused attention's mask by code that torch.export cannot follow; the eager form is plain arithmetic."""
+    """transformers builds a fused attention's mask by code that torch.export cannot follow; the eager
+    form is plain arithmetic.
+    """
     config = getattr(getattr(tower, "transformer", None), "config", None)
     previous = getattr(config, "_attn_implementation", None)
     if config is None or previous is None:

@@ -1,8 +1,9 @@
-"""Holds an exported graph to torch: it must find the same on held-out films and reports, through the runtime's own code.
+"""Holds an exported graph to torch: it must find the same on held-out films and reports, through the
+runtime's own code.
 
-The reference is the training path (its preprocessing, tower, projector), not the module that was traced: a projector left out of the
-traced module, another resize in the encoder or a wrong mean in the bundle all show. Every rung is compared with torch in fp32, never
-with another rung.
+The reference is the training path (its preprocessing, tower, projector), not the module that was traced: a
+projector left out of the traced module, another resize in the encoder or a wrong mean in the bundle all show.
+Every rung is compared with torch in fp32, never with another rung.
 """
 
 from collections.abc import Sequence
@@ -42,15 +43,19 @@ PROBES = (
     "There is a nodule in the left upper lobe. CT is recommended.",
     "Lungs are clear. " * 20,
     "Left apical pneumothorax.",
-    "Cardiomegaly, pulmonary venous congestion and interstitial edema, increased since the prior examination.",
+    (
+        "Cardiomegaly, pulmonary venous congestion and interstitial edema, increased since the prior "
+        "examination."
+    ),
 )
 DRAWN = "drawn pictures: fewer than {} of the run's validation films can be read"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What an encoder gives for the gate's inputs: vectors of all float32 [inputs, dim] from the largest batch, and of the first in the
-    smaller batches; logits float32 [inputs] of films."""
+    """What an encoder gives for the gate's inputs: vectors of all float32 [inputs, dim] from the largest
+    batch, and of the first in the smaller batches; logits float32 [inputs] of films.
+    """
 
     vectors: Array
     others: tuple[Array, ...]
@@ -80,32 +85,50 @@ class Gate:
         some = [] if most else [encoder.encode(texts[:BATCHED], batch) for batch in BATCHES[:-1]]
         return Answers(encoder.encode(texts, BATCHES[-1]), tuple(some))
 
-    def film_row(self, precision: str, answers: Answers, reports: Array | None = None, how: str | None = None) -> Row:
-        """Compare film answers; ``reports`` float32 [reports, dim] is the index that torch's own queries search, too."""
+    def film_row(
+        self, precision: str, answers: Answers, reports: Array | None = None, how: str | None = None
+    ) -> Row:
+        """Compare film answers; ``reports`` float32 [reports, dim] is the index that torch's own queries
+        search, too.
+        """
         expected, logit = self.film_reference
         row = self._compare("film", precision, self.film_inputs, expected, answers, reports, how)
         assert answers.logits is not None
-        row = replace(row, max_logit=_worst(logit, answers.logits), decisions=self._decisions(logit, answers.logits))
+        row = replace(
+            row, max_logit=_worst(logit, answers.logits), decisions=self._decisions(logit, answers.logits)
+        )
         if not self.real:
             return row
         figures = self._figures(ModelOutput(answers.vectors, None, self.report_reference))
         return self._judged(row, figures, "film_to_report")
 
-    def text_row(self, precision: str, answers: Answers, reports: Array | None = None, how: str | None = None) -> Row:
-        row = self._compare("text", precision, "validation reports and probes", self.text_reference, answers, reports, how)
+    def text_row(
+        self, precision: str, answers: Answers, reports: Array | None = None, how: str | None = None
+    ) -> Row:
+        row = self._compare(
+            "text", precision, "validation reports and probes", self.text_reference, answers, reports, how
+        )
         if not self.real:
             return row
-        figures = self._figures(ModelOutput(self.film_reference[0], None, answers.vectors[: len(self.cases.reports)]))
+        figures = self._figures(
+            ModelOutput(self.film_reference[0], None, answers.vectors[: len(self.cases.reports)])
+        )
         return replace(self._judged(row, figures, "report_to_film"), precision_at_10=None)
 
     @cached_property
     def film_reference(self) -> tuple[Array, Array]:
-        """Torch's unit vectors float32 [films, dim] and logits float32 [films], by the run's own preprocessing."""
+        """Torch's unit vectors float32 [films, dim] and logits float32 [films], by the run's own
+        preprocessing.
+        """
         space, vectors, logits = self.run.space, [], []
         with torch.inference_mode():
             for start in range(0, len(self.films), 8):
-                pixels = np.stack([model_input(grey, self.run.preprocessing) for grey in self.films[start : start + 8]])
-                pixels_last = torch.from_numpy(pixels).contiguous(memory_format=torch.channels_last)  # half the time for a CNN
+                pixels = np.stack(
+                    [model_input(grey, self.run.preprocessing) for grey in self.films[start : start + 8]]
+                )
+                pixels_last = torch.from_numpy(pixels).contiguous(
+                    memory_format=torch.channels_last
+                )  # half the time for a CNN
                 embedding = space.embed_films(self.backbone.film_tower(pixels_last))
                 vectors.append(prefix(embedding, self.dim).numpy())
                 logits.append(space.abnormal_logit(embedding).numpy())
@@ -128,24 +151,34 @@ class Gate:
 
     @property
     def blind(self) -> bool:
-        """Whether torch itself finds no more than chance, so that retrieval figures say little about the graph."""
+        """Whether torch itself finds no more than chance, so that retrieval figures say little about the
+        graph.
+        """
         recalls = [d.figure for d in self._reference_figures if d.figure.name.startswith("recall@10")]
         return all(f.low is None or f.chance is None or f.low <= f.chance for f in recalls)
 
     def _figures(self, embedded: ModelOutput) -> list[Bootstrapped]:
         judged = Judged(self.cases, embedded)
         wanted = ("precision@10.macro", "recall@10.film_to_report", "recall@10.report_to_film")
-        return judged.drawn([m for m in (*judged.precisions((10,)), *judged.recalls("all")) if m.figure.name in wanted])
+        return judged.drawn(
+            [m for m in (*judged.precisions((10,)), *judged.recalls("all")) if m.figure.name in wanted]
+        )
 
     def _judged(self, row: Row, figures: Sequence[Bootstrapped], direction: str) -> Row:
         lost = {figure.name: figure for figure in differences(self._reference_figures, figures)}
         precision, recall = lost.get("precision@10.macro"), lost.get(f"recall@10.{direction}")
-        note = "torch itself finds no more than chance here: P@10 and Recall@10 mean nothing and are not judged" if self.blind else None
+        note = (
+            "torch itself finds no more than chance here: P@10 and Recall@10 mean nothing and are not judged"
+            if self.blind
+            else None
+        )
         return replace(
             row,
             precision_at_10=precision.value if precision else None,
             recall_at_10=recall.value if recall else None,
-            recall_interval=(recall.low, recall.high) if recall and recall.low is not None and recall.high is not None else None,
+            recall_interval=(recall.low, recall.high)
+            if recall and recall.low is not None and recall.high is not None
+            else None,
             note=note,
         )
 
@@ -155,12 +188,22 @@ class Gate:
         return float(((expected >= threshold) == (actual >= threshold)).mean())
 
     def _compare(
-        self, tower: str, precision: str, inputs: str, expected: Array, answers: Answers, reports: Array | None, how: str | None
+        self,
+        tower: str,
+        precision: str,
+        inputs: str,
+        expected: Array,
+        answers: Answers,
+        reports: Array | None,
+        how: str | None,
     ) -> Row:
         every = [answers.vectors, *answers.others]
         cosines = [_cosine(expected[: len(vectors)], vectors) for vectors in every]
         searched = self.text_reference if reports is None else reports
-        same = [float((_common(answers.vectors[: len(vectors)], vectors, searched) == 1).mean()) for vectors in answers.others]
+        same = [
+            float((_common(answers.vectors[: len(vectors)], vectors, searched) == 1).mean())
+            for vectors in answers.others
+        ]
         return Row(
             tower=tower,
             precision=precision,
@@ -177,7 +220,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class FilmUnderTest:
-    """Graphs of the film tower against torch. ``preprocessing`` is that of the bundle, ``reports`` float32 [reports, dim] its index."""
+    """Graphs of the film tower against torch.
+
+    ``preprocessing`` is that of the bundle, ``reports`` float32 [reports, dim] its index.
+    """
 
     gate: Gate
     preprocessing: Preprocessing
@@ -195,12 +241,17 @@ class FilmUnderTest:
 
     def look(self, graph: Path, precision: str) -> tuple[float, float]:
         """Cosine of the worst 1 % and top-10 overlap over the first films only, to choose by."""
-        return _looked(self.gate.film_reference[0], self.ask(graph, precision, LOOKED_AT).vectors, self.reports)
+        return _looked(
+            self.gate.film_reference[0], self.ask(graph, precision, LOOKED_AT).vectors, self.reports
+        )
 
 
 @dataclass(frozen=True)
 class TextUnderTest:
-    """Graphs of the text tower against torch. ``tokenizer`` is that of the bundle, ``reports`` float32 [reports, dim] its index."""
+    """Graphs of the text tower against torch.
+
+    ``tokenizer`` is that of the bundle, ``reports`` float32 [reports, dim] its index.
+    """
 
     gate: Gate
     tokenizer: Tokenizer
@@ -209,7 +260,9 @@ class TextUnderTest:
 
     def ask(self, graph: Path, precision: str, most: int | None = None) -> Answers:
         """A graph's answers to all (or the first) of the gate's texts."""
-        return self.gate.ask_texts(TextEncoder.load(graph, self.tokenizer, device_for(precision), precision), most)
+        return self.gate.ask_texts(
+            TextEncoder.load(graph, self.tokenizer, device_for(precision), precision), most
+        )
 
     def compare(self, precision: str, answers: Answers, how: str | None) -> Row:
         """The row of the gate's table; ``how`` says how the graph was made."""
@@ -236,7 +289,8 @@ def _looked(expected: Array, vectors: Array, reports: Array) -> tuple[float, flo
 
 
 def overlap_at_10(expected: Array, actual: Array, reports: Array) -> float:
-    """Mean share of the ten of ``reports`` [n, dim] that ``actual`` gets which ``expected`` [queries, dim] gets too.
+    """Mean share of the ten of ``reports`` [n, dim] that ``actual`` gets which ``expected`` [queries, dim]
+    gets too.
 
     A report whose expected score is within one printed digit of the tenth's is as good as that one.
     """
@@ -249,11 +303,15 @@ def worst_cosine(expected: Array, actual: Array) -> float:
 
 
 def _common(expected: Array, actual: Array, reports: Array) -> Array:
-    """For each query the share of its ten that are among the expected ten, ties counting as equal, float64 [queries]."""
+    """For each query the share of its ten that are among the expected ten, ties counting as equal,
+    float64 [queries].
+    """
     k = min(10, max(1, len(reports) // 2))  # of a handful of reports every query finds the same ten
     scores = expected.astype(np.float64) @ reports.T.astype(np.float64)
     tenth = np.sort(scores, axis=1)[:, -k]
-    ten = np.argsort(-(actual.astype(np.float64) @ reports.T.astype(np.float64)), axis=1, kind="stable")[:, :k]
+    ten = np.argsort(-(actual.astype(np.float64) @ reports.T.astype(np.float64)), axis=1, kind="stable")[
+        :, :k
+    ]
     return (np.take_along_axis(scores, ten, axis=1) >= tenth[:, None] - TIE).mean(axis=1)
 
 

@@ -11,7 +11,10 @@ BATCHES = (1, 2, 7)
 
 @dataclass(frozen=True)
 class Limits:
-    """What a rung may lose against torch fp32. ``recall`` None: Recall@10 may differ only where the interval of the difference holds 0."""
+    """What a rung may lose against torch fp32.
+
+    ``recall`` None: Recall@10 may differ only where the interval of the difference holds 0.
+    """
 
     cosine: float  # at least, of the worst 1 %
     overlap: float = 0.90  # at least: mean share of the first ten reports in common
@@ -32,7 +35,11 @@ def limits_of(precision: str, changed: Mapping[str, float] | None = None) -> Lim
     """A rung's limits with those of ``--budget``: NAME for every rung, RUNG.NAME for one."""
     changed = changed or {}
     mine = {name: value for name, value in changed.items() if "." not in name}
-    mine |= {name.rpartition(".")[2]: value for name, value in changed.items() if name.rpartition(".")[0] == precision}
+    mine |= {
+        name.rpartition(".")[2]: value
+        for name, value in changed.items()
+        if name.rpartition(".")[0] == precision
+    }
     return replace(_LIMITS.get(precision, Limits(0.98)), **mine)
 
 
@@ -43,7 +50,9 @@ def parse_budget(words: Sequence[str], rungs: Sequence[str]) -> dict[str, float]
         name, equals, value = word.partition("=")
         rung, _, figure = name.strip().rpartition(".")
         if not equals:
-            raise WrongOption(f"--budget {word!r}", "expected NAME=VALUE, e.g. overlap=0.95 or int8.cosine=0.97")
+            raise WrongOption(
+                f"--budget {word!r}", "expected NAME=VALUE, e.g. overlap=0.95 or int8.cosine=0.97"
+            )
         if figure not in NAMES:
             raise not_among("--budget", figure, NAMES)
         if rung and rung not in rungs:
@@ -57,7 +66,10 @@ def parse_budget(words: Sequence[str], rungs: Sequence[str]) -> dict[str, float]
 
 @dataclass(frozen=True)
 class Row:
-    """One graph against torch fp32. Differences are the graph's figure minus torch's; None where something cannot be asked."""
+    """One graph against torch fp32.
+
+    Differences are the graph's figure minus torch's; None where something cannot be asked.
+    """
 
     tower: str
     precision: str
@@ -86,20 +98,30 @@ class Row:
             (self.overlap, ">=", limits.overlap, "top-10 overlap", ".3f"),
             (self.decisions, ">=", limits.decisions, "abnormal decisions equal", ".3f"),
             (self.batch, ">=", limits.batch, "same top-10 in other batches", ".3f"),
-            (_size(self.precision_at_10) if tells else None, "<=", limits.precision, "macro P@10 difference", ".3f"),
+            (
+                _size(self.precision_at_10) if tells else None,
+                "<=",
+                limits.precision,
+                "macro P@10 difference",
+                ".3f",
+            ),
             (_size(self.recall_at_10) if tells else None, "<=", limits.recall, "Recall@10 difference", ".3f"),
             (self.max_abs, "<=", limits.max_abs, "max abs difference", ".1e"),
             (self.max_logit, "<=", limits.max_logit, "abnormal logit difference", ".1e"),
         ]
         failed = [_said(*check) for check in checks if _beyond(*check[:3])]
         if tells and limits.recall is None and interval is not None and not interval[0] <= 0 <= interval[1]:
-            failed.append(f"Recall@10 differs: {self.recall_at_10:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]")
+            failed.append(
+                f"Recall@10 differs: {self.recall_at_10:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+            )
         return failed
 
     def require(self, limits: Limits) -> "Row":
         """Errors: ParityFailed, naming each figure that failed."""
         if failed := self.failures(limits):
-            raise ParityFailed(f"{self.tower} tower, {self.precision}: the graph differs from torch", "; ".join(failed))
+            raise ParityFailed(
+                f"{self.tower} tower, {self.precision}: the graph differs from torch", "; ".join(failed)
+            )
         return self
 
     def __str__(self) -> str:

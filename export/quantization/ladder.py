@@ -1,4 +1,5 @@
-"""Makes the rungs of the ladder of precisions, each so that it passes the gate, and says which a bundle gets by itself.
+"""Makes the rungs of the ladder of precisions, each so that it passes the gate, and says which a bundle gets
+by itself.
 
 | rung | how |
 |---|---|
@@ -21,7 +22,14 @@ from mtclip_edge.progress import Say
 
 from ..parity.gate import FilmUnderTest, TextUnderTest
 from ..parity.limits import Limits, Row
-from .quantize import Feed, by_harm, convert_to_fp16, quantize_dynamically, quantize_weights, store_weights_in_fp16
+from .quantize import (
+    Feed,
+    by_harm,
+    convert_to_fp16,
+    quantize_dynamically,
+    quantize_weights,
+    store_weights_in_fp16,
+)
 from .static import Calibrated
 
 PRECISIONS = ("fp32", "fp16w", "fp16", "int8", "int8-dynamic", "w8")
@@ -31,7 +39,12 @@ CPU_ORDER = {
     "cnn": ("int8", "fp32", "fp16w", "w8", "int8-dynamic", "fp16"),
     "transformer": ("int8-dynamic", "int8", "fp32", "fp16w", "w8", "fp16"),
 }
-IN_FLOAT = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of the layers that stay in float, tried in turn; beyond half nothing is won
+IN_FLOAT = (
+    1 / 16,
+    1 / 8,
+    1 / 4,
+    1 / 2,
+)  # shares of the layers that stay in float, tried in turn; beyond half nothing is won
 SEARCHED = ("int8", "int8-dynamic")  # made again with layers in float until the gate passes
 TRIED_ON = 16  # inputs that tell how much harm one layer does
 NEAR = 0.05  # a first look may miss the limit on the overlap by as much and the gate is asked all the same
@@ -57,7 +70,9 @@ class Material:
 
 @dataclass(frozen=True)
 class Climb:
-    """One rung of one tower: what is asked of it and where it goes; ``scratch`` is a folder for what is tried."""
+    """One rung of one tower: what is asked of it and where it goes; ``scratch`` is a folder for what is
+    tried.
+    """
 
     tested: UnderTest
     material: Material
@@ -68,7 +83,9 @@ class Climb:
     scratch: Path
 
     def searched(self) -> Row:
-        """Quantize all layers, then ever fewer, leaving the worst in float, until the gate passes; the row of the last try."""
+        """Quantize all layers, then ever fewer, leaving the worst in float, until the gate passes; the
+        row of the last try.
+        """
         if self.precision != "int8":
             return self._in_float(self.material.fp32, partial(quantize_dynamically, self.material.fp32), None)
         best, how = self._best()
@@ -80,10 +97,13 @@ class Climb:
         if row and not row.failures(self.limits):
             return row
         self.say(
-            f"{self.precision}: {'; '.join(row.failures(self.limits)) if row else 'far from torch'}; looking for the layers that do it"
+            f"{self.precision}: {'; '.join(row.failures(self.limits)) if row else 'far from torch'}; "
+            "looking for the layers that do it"
         )
         feeds = self.material.feeds()[:TRIED_ON]
-        order = by_harm(source, lambda file, only: make(file, only=only), self.tested.output, feeds, self.scratch)
+        order = by_harm(
+            source, lambda file, only: make(file, only=only), self.tested.output, feeds, self.scratch
+        )
         for share in IN_FLOAT:
             left = order[: math.ceil(share * len(order))]
             make(self.target, left)
@@ -119,8 +139,13 @@ class Climb:
             yield smooth, "MinMax, smoothed"
 
 
-def climb(tested: UnderTest, material: Material, precision: str, target: Path, limits: Limits, say: Say) -> Row:
-    """Make one rung and compare it with torch; the row may fail. Errors: ParityFailed where the rung cannot be made of this tower."""
+def climb(
+    tested: UnderTest, material: Material, precision: str, target: Path, limits: Limits, say: Say
+) -> Row:
+    """Make one rung and compare it with torch; the row may fail.
+
+    Errors: ParityFailed where the rung cannot be made of this tower.
+    """
     if precision not in SEARCHED:
         _MAKE[precision](material.fp32, target)
         return tested.compare(precision, tested.ask(target, precision), None)

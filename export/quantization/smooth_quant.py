@@ -1,9 +1,11 @@
 """Evens out a tower's activations before it is quantized: SmoothQuant's folding (Xiao et al. 2023, eq. 4).
 
-A few channels of a LayerNorm's output are far larger than the rest and would take the whole range of 8 bits. Each channel
-is divided by s there and the next layer's weights are multiplied by s: the same function, with ranges that both fit.
+A few channels of a LayerNorm's output are far larger than the rest and would take the whole range of 8 bits.
+Each channel is divided by s there and the next layer's weights are multiplied by s: the same function, with
+ranges that both fit.
 
-Exact only where the LayerNorm feeds that layer alone: in pre-norm transformers (ViT, CLIP), not in BERT, whose residual takes it too.
+Exact only where the LayerNorm feeds that layer alone: in pre-norm transformers (ViT, CLIP), not in BERT,
+whose residual takes it too.
 """
 
 import copy
@@ -30,7 +32,10 @@ def pairs(tower: nn.Module) -> list[Pair]:
 
 
 def smoothed(tower: nn.Module, pixels: Tensor, alpha: float = ALPHA) -> nn.Module:
-    """A copy of a tower that gives the same outputs. ``pixels`` float32 [films, 3, size, size] show how large its activations are."""
+    """A copy of a tower that gives the same outputs.
+
+    ``pixels`` float32 [films, 3, size, size] show how large its activations are.
+    """
     tower = copy.deepcopy(tower)
     layers = pairs(tower)
     largest = _largest(tower, [pair.norm for pair in layers], pixels)
@@ -55,7 +60,12 @@ def _of_block(block: nn.Module) -> Iterator[Pair]:
     ):
         source, target = _part(block, norm), _part(block, layer)
         matrix = getattr(target, weight, None) if target is not None else None
-        if isinstance(source, nn.LayerNorm) and source.weight is not None and isinstance(matrix, nn.Parameter) and matrix.ndim == 2:
+        if (
+            isinstance(source, nn.LayerNorm)
+            and source.weight is not None
+            and isinstance(matrix, nn.Parameter)
+            and matrix.ndim == 2
+        ):
             yield Pair(source, matrix)
 
 
@@ -73,7 +83,9 @@ def _largest(tower: nn.Module, norms: list[nn.LayerNorm], pixels: Tensor) -> lis
 
     def watch(index: int) -> object:
         def hook(_: nn.Module, __: object, output: Tensor) -> None:
-            most[index] = torch.maximum(most[index], output.detach().abs().reshape(-1, output.shape[-1]).amax(dim=0))
+            most[index] = torch.maximum(
+                most[index], output.detach().abs().reshape(-1, output.shape[-1]).amax(dim=0)
+            )
 
         return norms[index].register_forward_hook(hook)
 

@@ -1,8 +1,9 @@
-"""Makes static int8 graphs: ranges of activations measured beforehand on films of the train split, weights of 7 bits.
+"""Makes static int8 graphs: ranges of activations measured beforehand on films of the train split, weights of
+7 bits.
 
-Ranges go from the smallest to the largest value; each channel's weights have a scale. 7 bits, because sums of two products then fit
-into 16: a processor without VNNI does not saturate and every machine finds the same neighbours. The patch convolution of a
-transformer, Softmax, norms and the head stay in float.
+Ranges go from the smallest to the largest value; each channel's weights have a scale. 7 bits, because sums of
+two products then fit into 16: a processor without VNNI does not saturate and every machine finds the same
+neighbours. The patch convolution of a transformer, Softmax, norms and the head stay in float.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,9 @@ class Calibrated:
 
     @classmethod
     def of(cls, graph: Path, feeds: Sequence[Feed], scratch: Path) -> "Calibrated":
-        """Prepare a graph for quantization in the folder ``scratch``; ranges are measured at the first use."""
+        """Prepare a graph for quantization in the folder ``scratch``; ranges are measured at the first
+        use.
+        """
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
         source = scratch / f"{graph.stem}.prepared.onnx"
@@ -37,7 +40,10 @@ class Calibrated:
         return cls(source, scratch / f"{graph.stem}.ranges.json", tower_kind(source), feeds)
 
     def quantize(self, target: Path, left_out: Sequence[str] = (), only: Sequence[str] | None = None) -> Path:
-        """Write the int8 graph; ``left_out`` names layers that stay in float. Errors: ParityFailed where nothing is left to quantize."""
+        """Write the int8 graph; ``left_out`` names layers that stay in float.
+
+        Errors: ParityFailed where nothing is left to quantize.
+        """
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
         def work(file: Path) -> None:

@@ -1,4 +1,6 @@
-"""One hashed directory, made by ``export`` and read by ``query``: manifest, generations, locks, licence, the demo bundle.
+"""One hashed directory, made by ``export`` and read by ``query``: manifest, generations, locks, licence, the
+demo bundle.
 
-In: a path. Out: a ``Bundle`` whose files are checked against their hashes before anything parses them. Open ``bundle`` first.
+In: a path. Out: a ``Bundle`` whose files are checked against their hashes before anything parses them. Open
+``bundle`` first.
 """

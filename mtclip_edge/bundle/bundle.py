@@ -1,9 +1,10 @@
 """A bundle: one directory that holds all a query needs. Format 1.
 
-Data files never change and carry their generation in their name. A change writes new files and then renames a new manifest.json into
-place: that rename is the one commit point, so a reader sees the old or the new state. The manifest holds size and SHA-256 of every
-file (of a large one, of the SHA-256 of its parts: they are computed on all cores) and a hash of itself; a file is hashed before any
-parser sees a byte of it. Writers take the lock beside the directory.
+Data files never change and carry their generation in their name. A change writes new files and then renames a
+new manifest.json into place: that rename is the one commit point, so a reader sees the old or the new state.
+The manifest holds size and SHA-256 of every file (of a large one, of the SHA-256 of its parts: they are
+computed on all cores) and a hash of itself; a file is hashed before any parser sees a byte of it. Writers
+take the lock beside the directory.
 """
 
 import hashlib
@@ -59,7 +60,9 @@ class Bundle:
         return self.manifest.site.index
 
     def precisions(self, tower: str) -> list[str]:
-        """The precisions packed of a tower, the one that ``auto`` takes first; none for a tower that was left out."""
+        """The precisions packed of a tower, the one that ``auto`` takes first; none for a tower that was
+        left out.
+        """
         return list(self.model.graphs.get(tower) or ())
 
     def graph(self, tower: str, precision: str) -> Path:

@@ -1,4 +1,6 @@
-"""Writing generations: files first, then the one commit point, a renamed manifest; what no manifest names is swept."""
+"""Writing generations: files first, then the one commit point, a renamed manifest; what no manifest names
+is swept.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,14 +24,19 @@ _OURS = re.compile(
 
 
 def file_record(path: Path) -> FileRecord:
-    """Size and hash as the manifest holds them; ``parts`` is the size of the parts of a file that is hashed in parts."""
+    """Size and hash as the manifest holds them; ``parts`` is the size of the parts of a file that is
+    hashed in parts.
+    """
     size = path.stat().st_size
     return FileRecord(size, digest_of(path, size > PART), PART if size > PART else None)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the bundle's writer lock (a file beside it, released by the system if the process dies). Errors: Refused."""
+    """Hold the bundle's writer lock (a file beside it, released by the system if the process dies).
+
+    Errors: Refused.
+    """
     import filelock
 
     private_dir(path.parent)
@@ -38,15 +45,18 @@ def locked(path: Path) -> Iterator[None]:
         with lock:
             yield
     except filelock.Timeout:
-        raise Refused(f"{path}: another process is writing to this bundle", hint="wait until it is done") from None
+        raise Refused(
+            f"{path}: another process is writing to this bundle", hint="wait until it is done"
+        ) from None
 
 
 def commit(path: Path, manifest: Manifest, names: Iterable[str], *, strictly: bool = False) -> Bundle:
-    """Publish a generation whose files lie in ``path`` already, then remove what no manifest names. Call it under ``locked``.
+    """Publish a generation whose files lie in ``path`` already, then remove what no manifest names. Call it
+    under ``locked``.
 
-    ``manifest.files`` may hold the records of files that were published before, which never change; of ``names`` the others are
-    hashed here. What cannot be removed now is removed by the next writer; ``strictly`` it is named (Refused) although the generation
-    is published.
+    ``manifest.files`` may hold the records of files that were published before, which never change; of
+    ``names`` the others are hashed here. What cannot be removed now is removed by the next writer;
+    ``strictly`` it is named (Refused) although the generation is published.
     """
     files = {name: manifest.files.get(name) or file_record(path / name) for name in sorted(names)}
     values = replace(manifest, files=files).to_dict()
@@ -63,8 +73,13 @@ def commit(path: Path, manifest: Manifest, names: Iterable[str], *, strictly: bo
 
 
 def sweep(path: Path, files: Mapping[str, Any]) -> list[str]:
-    """Remove our own files that the manifest does not name: an earlier generation's, or a killed writer's. Returns what cannot be."""
-    leftovers = [p for p in path.iterdir() if p.name not in files and p.name != MANIFEST and _OURS.fullmatch(p.name)]
+    """Remove our own files that the manifest does not name: an earlier generation's, or a killed writer's.
+
+    Returns what cannot be.
+    """
+    leftovers = [
+        p for p in path.iterdir() if p.name not in files and p.name != MANIFEST and _OURS.fullmatch(p.name)
+    ]
     return [leftover.name for leftover in leftovers if not _removed(leftover)]
 
 
@@ -75,7 +90,9 @@ def _removed(path: Path) -> bool:
 
 
 def forget(path: Path, names: Iterable[str]) -> None:
-    """Remove what a failed writer wrote, but nothing that the manifest on disk names: it may have failed just after its commit."""
+    """Remove what a failed writer wrote, but nothing that the manifest on disk names: it may have failed
+    just after its commit.
+    """
     try:
         kept = set(read_manifest(path)[0].files)
     except NotABundle:
@@ -100,7 +117,9 @@ def next_generation(path: Path) -> int:
 
 
 def name_in(generation: int, name: str) -> str:
-    """A model file's name: plain in the first generation, with its number before the suffix in a later one."""
+    """A model file's name: plain in the first generation, with its number before the suffix in a later
+    one.
+    """
     stem, dot, suffix = name.rpartition(".")
     return name if generation == 1 else f"{stem}.{generation}{dot}{suffix}"
 
@@ -111,7 +130,8 @@ def foreign_files(path: Path) -> list[str]:
 
 
 class Change:
-    """One new generation of the searchable part of a bundle, under its lock. Everything written is forgotten where it fails.
+    """One new generation of the searchable part of a bundle, under its lock. Everything written is forgotten
+    where it fails.
 
     ``progress`` hears of the graph, whose building takes half an hour at a million reports.
     """
@@ -135,7 +155,10 @@ class Change:
 
 @contextmanager
 def changing(path: Path, progress: Progress = silent) -> Iterator[tuple[Bundle, Change]]:
-    """The bundle and its next generation, for one writer. Errors: NotABundle, ArtefactDamaged, Refused (another writer)."""
+    """The bundle and its next generation, for one writer.
+
+    Errors: NotABundle, ArtefactDamaged, Refused (another writer).
+    """
     Bundle.open(path)  # before the lock: a wrong path must not leave folders and a lock behind
     with locked(path):
         bundle = Bundle.open(path)

@@ -9,7 +9,9 @@ def licence_line(backbone: BackboneRecord) -> str:
 
 
 def terms_of_use(backbone: BackboneRecord) -> list[str]:
-    """A line where a licence restricts use: non-commercial, research only, or its publisher's own terms; else none."""
+    """A line where a licence restricts use: non-commercial, research only, or its publisher's own terms;
+    else none.
+    """
     if not backbone.restriction:
         return []
     why = "; ".join(part for part in (backbone.licence, backbone.terms) if part)

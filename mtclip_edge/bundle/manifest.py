@@ -1,10 +1,11 @@
 """What a bundle's ``manifest.json`` says, as types: one reader that checks every value, one writer.
 
-Two parts. The **model part** is what the maker of the model wrote: graphs, tokenizer, preprocessing, calibration, card; a signature
-covers it. The **site part** is what the site changes: reports, vectors, index. In the file both lie flat, as they did in 0.1.0.
+Two parts. The **model part** is what the maker of the model wrote: graphs, tokenizer, preprocessing,
+calibration, card; a signature covers it. The **site part** is what the site changes: reports, vectors, index.
+In the file both lie flat, as they did in 0.1.0.
 
-No record but the one that answers carry on compares or prints itself: making those two methods costs every cold query
-half a millisecond a class.
+No record but the one that answers carry on compares or prints itself: making those two methods costs every
+cold query half a millisecond a class.
 """
 
 from collections.abc import Mapping
@@ -35,8 +36,9 @@ TOWERS = ("image", "text")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ModelPart:
-    """What the maker of the model wrote. ``graphs``: of each tower the file of each precision, the one ``auto`` takes first; None for
-    a tower that was left out. ``abnormal_head``: whether the head was trained. ``metrics`` are of validation films.
+    """What the maker of the model wrote. ``graphs``: of each tower the file of each precision, the one
+    ``auto`` takes first; None for a tower that was left out. ``abnormal_head``: whether the head was trained.
+    ``metrics`` are of validation films.
     """
 
     purpose: str
@@ -137,8 +139,8 @@ class SitePart:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Manifest:
-    """``files`` are all that the bundle holds but the manifest. ``more``: top-level fields that this version does not know, kept as
-    they are when a change writes the manifest again.
+    """``files`` are all that the bundle holds but the manifest. ``more``: top-level fields that this version
+    does not know, kept as they are when a change writes the manifest again.
     """
 
     model: ModelPart

@@ -1,7 +1,8 @@
-"""The parts that a manifest is made of, each with its own reader, which checks every value by type and bounds.
+"""The parts that a manifest is made of, each with its own reader, which checks every value by type and
+bounds.
 
-No record but the one that answers carry on compares or prints itself: those two methods cost every cold query half a
-millisecond a class.
+No record but the one that answers carry on compares or prints itself: those two methods cost every cold query
+half a millisecond a class.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ MOST_DIM = 65_536
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FileRecord:
-    """Size in bytes and SHA-256; of a file hashed in parts (on all cores) ``parts`` is their size and the hash is of their hashes."""
+    """Size in bytes and SHA-256; of a file hashed in parts (on all cores) ``parts`` is their size and the
+    hash is of their hashes.
+    """
 
     size: int
     sha256: str
@@ -29,7 +32,11 @@ class FileRecord:
         return cls(f.integer("size"), f.sha256("sha256"), parts)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"size": self.size, "sha256": self.sha256, **({} if self.parts is None else {"parts": self.parts})}
+        return {
+            "size": self.size,
+            "sha256": self.sha256,
+            **({} if self.parts is None else {"parts": self.parts}),
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +74,10 @@ class HnswRecord:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class IndexRecord:
-    """What is searched: counts, and the files of one generation. ``terms`` is None in bundles of before full-text search."""
+    """What is searched: counts, and the files of one generation.
+
+    ``terms`` is None in bundles of before full-text search.
+    """
 
     reports: int
     films: int
@@ -79,9 +89,19 @@ class IndexRecord:
 
     @classmethod
     def read(cls, f: Fields) -> "IndexRecord":
-        counts = f.integer("reports", 1, _MOST_ROWS), f.integer("films", 0, _MOST_ROWS), f.integer("studies", 1, _MOST_ROWS)
+        counts = (
+            f.integer("reports", 1, _MOST_ROWS),
+            f.integer("films", 0, _MOST_ROWS),
+            f.integer("studies", 1, _MOST_ROWS),
+        )
         terms = f.file_name("terms") if f.given("terms") else None
-        return cls(*counts, f.file_name("store"), f.file_name("vectors"), terms, f.inside_or_none("hnsw", HnswRecord.read))
+        return cls(
+            *counts,
+            f.file_name("store"),
+            f.file_name("vectors"),
+            terms,
+            f.inside_or_none("hnsw", HnswRecord.read),
+        )
 
     @property
     def files(self) -> set[str]:
@@ -91,13 +111,20 @@ class IndexRecord:
 
     def to_dict(self) -> dict[str, Any]:
         terms = {} if self.terms is None else {"terms": self.terms}
-        files = {"store": self.store, **terms, "vectors": self.vectors, "hnsw": self.hnsw and self.hnsw.to_dict()}
+        files = {
+            "store": self.store,
+            **terms,
+            "vectors": self.vectors,
+            "hnsw": self.hnsw and self.hnsw.to_dict(),
+        }
         return {"reports": self.reports, "films": self.films, "studies": self.studies, **files}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BackboneRecord:
-    """Whose weights these are: name, hash of what was loaded, licence as its publisher states it, ``restriction`` of use if any."""
+    """Whose weights these are: name, hash of what was loaded, licence as its publisher states it,
+    ``restriction`` of use if any.
+    """
 
     name: str
     identity: str
@@ -165,7 +192,9 @@ class TokenizerRecord:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PlacesRecord:
-    """The graph for maps, and how the film graph's features lie: ``grid`` rows and columns, ``before`` tokens that are no place."""
+    """The graph for maps, and how the film graph's features lie: ``grid`` rows and columns, ``before``
+    tokens that are no place.
+    """
 
     file: str
     layout: str
@@ -180,12 +209,20 @@ class PlacesRecord:
         return cls(f.file_name("file"), ways[0], (rows, columns), f.integer("before", 0, 4096), ways[1])
 
     def to_dict(self) -> dict[str, Any]:
-        return {"file": self.file, "layout": self.layout, "grid": list(self.grid), "before": self.before, "pooling": self.pooling}
+        return {
+            "file": self.file,
+            "layout": self.layout,
+            "grid": list(self.grid),
+            "before": self.before,
+            "pooling": self.pooling,
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CalibrationRecord:
-    """Temperature of the abnormal head, and its operating point (a logit) with the specificity it has on so many validation films."""
+    """Temperature of the abnormal head, and its operating point (a logit) with the specificity it has on
+    so many validation films.
+    """
 
     temperature: float
     threshold: float
@@ -217,7 +254,10 @@ class RecallRecord:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MetricsRecord:
-    """The few figures of validation films; None for what could not be computed. ``precision`` is P@10 by class, macro first."""
+    """The few figures of validation films; None for what could not be computed.
+
+    ``precision`` is P@10 by class, macro first.
+    """
 
     films: int
     reports: int
@@ -239,8 +279,10 @@ class MetricsRecord:
             "reports": self.reports,
             "auroc": self.auroc,
             "precision@10": self.precision and dict(self.precision),
-            "film_to_report": self.film_to_report and {k: v and asdict(v) for k, v in self.film_to_report.items()},
-            "report_to_film": self.report_to_film and {k: v and asdict(v) for k, v in self.report_to_film.items()},
+            "film_to_report": self.film_to_report
+            and {k: v and asdict(v) for k, v in self.film_to_report.items()},
+            "report_to_film": self.report_to_film
+            and {k: v and asdict(v) for k, v in self.report_to_film.items()},
         }
 
 
@@ -269,7 +311,9 @@ class FuseRecord:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a verdict was worth on validation films: the share of decisions that were wrong (None of none), and its share of all films."""
+    """What a verdict was worth on validation films: the share of decisions that were wrong (None of
+    none), and its share of all films.
+    """
 
     films: int
     risk: float | None
@@ -282,7 +326,9 @@ class Measured:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TrustRecord:
-    """Thresholds on the trust in a decision, None where none keeps its promise, and what each verdict was worth."""
+    """Thresholds on the trust in a decision, None where none keeps its promise, and what each verdict was
+    worth.
+    """
 
     confident: float | None
     abstain: float | None
@@ -290,7 +336,9 @@ class TrustRecord:
 
     @classmethod
     def read(cls, f: Fields) -> "TrustRecord":
-        validation = f.inside("validation", lambda g: {name: g.inside(name, Measured.read) for name in VERDICTS})
+        validation = f.inside(
+            "validation", lambda g: {name: g.inside(name, Measured.read) for name in VERDICTS}
+        )
         return cls(f.number_or_none("confident", 0, 2), f.number_or_none("abstain", -1, 1), validation)
 
     def to_dict(self) -> dict[str, Any]:
@@ -299,7 +347,9 @@ class TrustRecord:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EvidenceRecord:
-    """What validation films got: 101 quantiles of the best cosine, temperature of the vote, trust; ``searched`` names the vectors."""
+    """What validation films got: 101 quantiles of the best cosine, temperature of the vote, trust;
+    ``searched`` names the vectors.
+    """
 
     films: int
     searched: str
@@ -313,7 +363,13 @@ class EvidenceRecord:
     def read(cls, f: Fields) -> "EvidenceRecord":
         measured = f.integer("films"), f.sha256("searched"), f.number_or_none("temperature", 1e-9, 10)
         best = f.numbers("best_scores", 101, -1.01, 1.01) if f.given("best_scores") else None
-        return cls(*measured, best, f.text("best_scores_why"), f.inside_or_none("trust", TrustRecord.read), f.text("trust_why"))
+        return cls(
+            *measured,
+            best,
+            f.text("best_scores_why"),
+            f.inside_or_none("trust", TrustRecord.read),
+            f.text("trust_why"),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -329,7 +385,9 @@ class EvidenceRecord:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GaussianRecord:
-    """The shape of one distribution in the film gate's file, and the variance along the axes that are not in it."""
+    """The shape of one distribution in the film gate's file, and the variance along the axes that are not
+    in it.
+    """
 
     dim: int
     axes: int
@@ -345,7 +403,8 @@ _GATE_THRESHOLDS = ("layout_warn", "layout_reject", "embedding_warn", "mirror_wa
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FilmGateRecord:
-    """What judges films: file, thresholds (None: too few films for one), the shares they were chosen for, how many films they are from.
+    """What judges films: file, thresholds (None: too few films for one), the shares they were chosen for, how
+    many films they are from.
 
     ``embedding`` is in bundles of 0.1.0 only, whose gate asked the embedding too.
     """
@@ -362,15 +421,25 @@ class FilmGateRecord:
         return cls(
             f.file_name("file"),
             f.inside("layout", GaussianRecord.read),
-            f.inside("thresholds", lambda g: {name: g.number_or_none(name) for name in _GATE_THRESHOLDS if g.has(name)}),
-            f.inside("shares", lambda g: {name: g.number_or_none(name, 0, 1) for name in _GATE_THRESHOLDS if g.has(name)}),
+            f.inside(
+                "thresholds",
+                lambda g: {name: g.number_or_none(name) for name in _GATE_THRESHOLDS if g.has(name)},
+            ),
+            f.inside(
+                "shares",
+                lambda g: {name: g.number_or_none(name, 0, 1) for name in _GATE_THRESHOLDS if g.has(name)},
+            ),
             f.inside("films", lambda g: {name: g.integer(name) for name in ("train", "validation")}),
             f.inside_or_none("embedding", GaussianRecord.read),
         )
 
     def to_dict(self) -> dict[str, Any]:
         embedding = {} if self.embedding is None else {"embedding": asdict(self.embedding)}
-        numbers = {"thresholds": dict(self.thresholds), "shares": dict(self.shares), "films": dict(self.films)}
+        numbers = {
+            "thresholds": dict(self.thresholds),
+            "shares": dict(self.shares),
+            "films": dict(self.films),
+        }
         return {"file": self.file, "layout": asdict(self.layout), **embedding, **numbers}
 
 

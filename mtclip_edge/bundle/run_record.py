@@ -1,4 +1,7 @@
-"""Reads and writes what a run's ``run.json`` says, as types: one reader that checks every value, one writer. Needs no torch."""
+"""Reads and writes what a run's ``run.json`` says, as types: one reader that checks every value, one writer.
+
+Needs no torch.
+"""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +23,9 @@ Setting = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class ConfigRecord:
-    """What training was told: the weights of the three losses and the seed, and ``settings``, all of it by name."""
+    """What training was told: the weights of the three losses and the seed, and ``settings``, all of it
+    by name.
+    """
 
     bce: float
     supcon: float
@@ -36,7 +41,9 @@ class ConfigRecord:
 
 @dataclass(frozen=True)
 class RunBackboneRecord:
-    """Whose weights were trained on: as the bundle will name them, and ``spec``, how ``train`` was told to find them."""
+    """Whose weights were trained on: as the bundle will name them, and ``spec``, how ``train`` was told
+    to find them.
+    """
 
     spec: str
     record: BackboneRecord
@@ -70,7 +77,9 @@ class ShapeRecord:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """What was trained on: sources with absolute paths, studies of each split, films of train and validation, what was left out."""
+    """What was trained on: sources with absolute paths, studies of each split, films of train and
+    validation, what was left out.
+    """
 
     sources: tuple[str, ...]
     studies: Mapping[str, int]
@@ -80,12 +89,28 @@ class DataRecord:
 
     @classmethod
     def read(cls, f: Fields) -> "DataRecord":
-        studies = f.inside("studies", lambda g: {name: g.integer(name, 0, _MOST_ROWS) for name in ("train", "validation", "test")})
-        films = f.inside("films", lambda g: {name: g.integer(name, 0, _MOST_ROWS) for name in ("train", "validation")})
-        return cls(f.texts("sources"), studies, films, f.integer("bad_rows", default=0), f.integer("unreadable_films", default=0))
+        studies = f.inside(
+            "studies",
+            lambda g: {name: g.integer(name, 0, _MOST_ROWS) for name in ("train", "validation", "test")},
+        )
+        films = f.inside(
+            "films", lambda g: {name: g.integer(name, 0, _MOST_ROWS) for name in ("train", "validation")}
+        )
+        return cls(
+            f.texts("sources"),
+            studies,
+            films,
+            f.integer("bad_rows", default=0),
+            f.integer("unreadable_films", default=0),
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "sources": list(self.sources), "studies": dict(self.studies), "films": dict(self.films)}
+        return {
+            **asdict(self),
+            "sources": list(self.sources),
+            "studies": dict(self.studies),
+            "films": dict(self.films),
+        }
 
 
 @dataclass(frozen=True)
@@ -102,9 +127,11 @@ class DeviceRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """``validation``: figures of the best epoch. ``origins``: where each setting came from. ``seconds`` by part of the work.
+    """``validation``: figures of the best epoch. ``origins``: where each setting came from. ``seconds`` by
+    part of the work.
 
-    ``weights_sha256`` is empty until the weights are written. ``more``: fields that this version does not know.
+    ``weights_sha256`` is empty until the weights are written. ``more``: fields that this version does not
+    know.
     """
 
     notice: str
@@ -176,7 +203,10 @@ class RunRecord:
 
 
 def read_run_record(folder: Path) -> RunRecord:
-    """The record of a finished run. Errors: FileNotFoundError, NotADirectoryError, ArtefactDamaged, ArtefactIncompatible."""
+    """The record of a finished run.
+
+    Errors: FileNotFoundError, NotADirectoryError, ArtefactDamaged, ArtefactIncompatible.
+    """
     file = folder / RUN
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -188,7 +218,9 @@ def read_run_record(folder: Path) -> RunRecord:
         raise ArtefactDamaged(f"{file}: not JSON") from None
     newer = values.get("format") if isinstance(values, dict) else None
     if isinstance(newer, int) and newer > FORMAT:
-        raise ArtefactIncompatible(f"{folder}: run format {str(newer)[:20]}, this version reads {FORMAT}", hint="upgrade mtclip-edge")
+        raise ArtefactIncompatible(
+            f"{folder}: run format {str(newer)[:20]}, this version reads {FORMAT}", hint="upgrade mtclip-edge"
+        )
     try:
         return RunRecord.read(values)
     except Mistyped as error:

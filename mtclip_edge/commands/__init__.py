@@ -1,1 +1,4 @@
-"""One module a command: parse, call one function, print. The only room that may import ``train`` and ``export``."""
+"""One module a command: parse, call one function, print.
+
+The only room that may import ``train`` and ``export``.
+"""

@@ -1,4 +1,6 @@
-"""``mtclip info``, ``verify`` and ``bench``: what a bundle is, whether it is whole, how fast it answers here."""
+"""``mtclip info``, ``verify`` and ``bench``: what a bundle is, whether it is whole, how fast it answers
+here.
+"""
 
 import os
 from pathlib import Path
@@ -46,13 +48,18 @@ def verify(bundle: options.BundleOrDemo) -> None:
     damaged = 0
     for name, problem in opened.verify():
         damaged += problem is not None
-        print(f"{'damaged' if problem else 'ok':8s}{name}" + (f"  {problem.detail or problem.what}" if problem else ""))
+        print(
+            f"{'damaged' if problem else 'ok':8s}{name}"
+            + (f"  {problem.detail or problem.what}" if problem else "")
+        )
     if damaged:
         say(f"{opened.path}: {damaged} of {len(opened.manifest.files)} files are damaged")
         raise typer.Exit(DAMAGED)
 
 
-def bench(bundle: options.BundleOrDemo, films: options.Films = None, format: options.Format = "table") -> None:
+def bench(
+    bundle: options.BundleOrDemo, films: options.Films = None, format: options.Format = "table"
+) -> None:
     """Measure how fast a bundle answers here: cold and warm, by batch, each precision on each device."""
     from ..bundle.demo import resolve
     from ..diagnostics.bench import bench, summary_lines

@@ -4,7 +4,11 @@ import typer
 
 from . import options
 
-app = typer.Typer(help="Sources of studies: what is in them, and any of them as a manifest.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Sources of studies: what is in them, and any of them as a manifest.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
 @app.command(epilog="Example: mtclip data inspect openi:ecgen-radiology.zip --html inspected.html")
@@ -17,7 +21,10 @@ def inspect(
     map: options.Map = None,
     format: options.Format = "table",
 ) -> None:
-    """Count what a source holds and look for what would spoil a training or give a patient away. No text is printed."""
+    """Count what a source holds and look for what would spoil a training or give a patient away.
+
+    No text is printed.
+    """
     from ..display.inspection_page import page, summary_lines
     from ..display.progress_bars import ProgressBars
     from ..files import write_bytes
@@ -25,7 +32,9 @@ def inspect(
     from ..sources.source import with_abnormal, with_map
 
     with ProgressBars() as bars:
-        document, thumbnails = inspect(with_map(with_abnormal(source, abnormal), map), films=films, show=show, progress=bars)
+        document, thumbnails = inspect(
+            with_map(with_abnormal(source, abnormal), map), films=films, show=show, progress=bars
+        )
         if html:
             write_bytes(html, page(document, thumbnails).encode())
             bars.say(f"{html}: as private as the films it shows")
@@ -40,11 +49,16 @@ def export(
     map: options.Map = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Write a source as a manifest, a row for each film; films stay where they are. Read back, it is the same studies."""
+    """Write a source as a manifest, a row for each film; films stay where they are.
+
+    Read back, it is the same studies.
+    """
     from ..display.progress_bars import ProgressBars
     from ..sources.manifest_writer import export_manifest
     from ..sources.source import with_abnormal, with_map
 
     with ProgressBars() as bars:
-        for line in export_manifest(with_map(with_abnormal(source, abnormal), map), to, overwrite=overwrite, progress=bars):
+        for line in export_manifest(
+            with_map(with_abnormal(source, abnormal), map), to, overwrite=overwrite, progress=bars
+        ):
             bars.say(line)

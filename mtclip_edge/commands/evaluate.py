@@ -18,13 +18,17 @@ def evaluate(
     format: options.Format = "table",
     device: options.Device = "auto",
 ) -> None:
-    """Measure retrieval in both directions and the abnormal head, with intervals, beside chance and ceiling."""
+    """Measure retrieval in both directions and the abnormal head, with intervals, beside chance and
+    ceiling.
+    """
     from ..display.evaluation_table import print_eval
     from ..display.formats import dumps
     from ..display.progress_bars import ProgressBars
     from ..train.evaluation.evaluate import EvaluationRequest, ablation, assess
 
-    request = EvaluationRequest(data, tuple(artefacts or ()), tuple(backbone or ()), split, reports, out, allow_leaks, device)
+    request = EvaluationRequest(
+        data, tuple(artefacts or ()), tuple(backbone or ()), split, reports, out, allow_leaks, device
+    )
     with ProgressBars() as bars:
         how: dict[str, Any] = {"say": bars.say, "progress": bars}
         document = ablation(request, seeds, **how) if ablate else assess(request, **how)

@@ -22,7 +22,9 @@ def export(
     from ..export.parity.limits import parse_budget
     from ..export.quantization.ladder import PRECISIONS
 
-    names = list(dict.fromkeys(name.strip() for name in precision.split(","))) if precision is not None else None
+    names = (
+        list(dict.fromkeys(name.strip() for name in precision.split(","))) if precision is not None else None
+    )
     limits = parse_budget(budget or (), PRECISIONS)
     with ProgressBars() as bars:
         pack.export(

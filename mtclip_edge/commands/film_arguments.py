@@ -1,4 +1,6 @@
-"""What the words on a command line mean as films: paths, folders, patterns, archives, standard input, lists of paths."""
+"""What the words on a command line mean as films: paths, folders, patterns, archives, standard input,
+lists of paths.
+"""
 
 import glob
 import sys
@@ -11,16 +13,26 @@ from ..films.file_types import FILM_SUFFIXES, HEAD, head_of, is_dicom, is_direct
 from ..films.film import FilmSource
 from ..folders import spellings, user_path
 
-Named = tuple[str, FilmSource | MtclipError]  # the name to show; the path, the bytes, how to read them, or why there is no film
+Named = tuple[
+    str, FilmSource | MtclipError
+]  # the name to show; the path, the bytes, how to read them, or why there is no film
 Passed = Counter[str]  # of files that are no film, by kind
 
 
-def expand(words: Sequence[str], *, files_from: str | None = None, recursive: bool = True, passed: Passed | None = None) -> list[Named]:
-    """Films in the order given, those of a folder or pattern sorted. A plain path is kept even if it is missing: the query says so.
+def expand(
+    words: Sequence[str],
+    *,
+    files_from: str | None = None,
+    recursive: bool = True,
+    passed: Passed | None = None,
+) -> list[Named]:
+    """Films in the order given, those of a folder or pattern sorted. A plain path is kept even if it is
+    missing: the query says so.
 
-    A word that gives no film (an empty folder, a pattern without a match) stands for itself with its error, so that it does not stop
-    the others. What lies in a folder or zip and is no film is counted in ``passed`` by its kind, so that films and these are all that is
-    there. Errors: NoFilms for an unreadable list; WrongOption where standard input is asked for twice.
+    A word that gives no film (an empty folder, a pattern without a match) stands for itself with its error,
+    so that it does not stop the others. What lies in a folder or zip and is no film is counted in ``passed``
+    by its kind, so that films and these are all that is there. Errors: NoFilms for an unreadable list;
+    WrongOption where standard input is asked for twice.
     """
     if files_from == "-" and "-" in words:
         raise WrongOption("standard input cannot be an image and a list of files at once")
@@ -86,9 +98,13 @@ def _matches(word: str, pattern: Path, recursive: bool, passed: Passed) -> list[
 
 
 def _folder(folder: Path, recursive: bool, passed: Passed) -> list[Named]:
-    """Films are told by their content, not by their suffix; a zip is opened, an empty file that is called a film is an error."""
+    """Films are told by their content, not by their suffix; a zip is opened, an empty file that is called
+    a film is an error.
+    """
     walk = folder.rglob("*") if recursive else folder.glob("*")
-    films = [film for path in sorted(path for path in walk if path.is_file()) for film in _lying(path, passed)]
+    films = [
+        film for path in sorted(path for path in walk if path.is_file()) for film in _lying(path, passed)
+    ]
     if not films:
         hint = None if recursive else "add --recursive to look into subfolders"
         return [(str(folder), NoFilms(f"{folder}: no film in this folder", hint=hint))]
@@ -116,7 +132,9 @@ def passed_over(passed: Passed) -> str | None:
     """A line on what was no film, by its kind; None where there was nothing else."""
     if not passed:
         return None
-    return f"{passed.total()} passed over: " + ", ".join(f"{count} {kind}" for kind, count in passed.most_common())
+    return f"{passed.total()} passed over: " + ", ".join(
+        f"{count} {kind}" for kind, count in passed.most_common()
+    )
 
 
 def _listed(source: str) -> list[str]:
@@ -138,7 +156,9 @@ def _decoded(data: bytes) -> str:
 
 
 def without_dicom(films: Iterable[Named]) -> list[Named]:
-    """Films for a demo bundle that nobody named: a DICOM file comes from a patient, and invented reports are no answer to it."""
+    """Films for a demo bundle that nobody named: a DICOM file comes from a patient, and invented reports
+    are no answer to it.
+    """
     return [(name, _refusal(name) if _holds_dicom(film) else film) for name, film in films]
 
 
@@ -150,6 +170,8 @@ def _holds_dicom(film: FilmSource | MtclipError) -> bool:
     try:
         if isinstance(film, Path):
             return is_dicom(head_of(film))
-        return not isinstance(film, MtclipError) and is_dicom((film if isinstance(film, bytes) else film())[:HEAD])
+        return not isinstance(film, MtclipError) and is_dicom(
+            (film if isinstance(film, bytes) else film())[:HEAD]
+        )
     except (OSError, ValueError, MtclipError):  # reading it as a film says why
         return False

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from ..display.progress_bars import ProgressBars
     from ..studies import Study
 
-app = typer.Typer(help="The searchable part of a bundle: its reports, vectors and HNSW graph.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="The searchable part of a bundle: its reports, vectors and HNSW graph.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
 @app.command(epilog="Example: mtclip index build bundle manifest:reports.csv")
@@ -43,7 +47,10 @@ def add(
     allow_bad_rows: options.AllowBadRows = False,
     device: options.Device = "auto",
 ) -> None:
-    """Add a source's reports and films. What is there already stays; a killed one goes on where it was when run again."""
+    """Add a source's reports and films.
+
+    What is there already stays; a killed one goes on where it was when run again.
+    """
     from ..indexing.update import add
 
     _embedded(add, bundle, Wanted(source, split, tuple(map or ()), allow_bad_rows), device)
@@ -59,17 +66,29 @@ def remove(
     dry_run: options.DryRun = False,
     device: options.Device = "auto",
 ) -> None:
-    """Take studies out for good: their texts, words and vectors are in no file of the bundle when this returns."""
+    """Take studies out for good: their texts, words and vectors are in no file of the bundle when this
+    returns.
+    """
     if not (study or patient or source):
-        raise WrongOption("index remove", "expected --study, --patient or --source", "see: mtclip index remove --help")
+        raise WrongOption(
+            "index remove", "expected --study, --patient or --source", "see: mtclip index remove --help"
+        )
     from ..indexing.update import count_removal, remove
 
-    which: dict[str, Any] = {"studies": study or (), "patients": patient or (), "sources": source or (), "missing_ok": missing_ok}
+    which: dict[str, Any] = {
+        "studies": study or (),
+        "patients": patient or (),
+        "sources": source or (),
+        "missing_ok": missing_ok,
+    }
     if dry_run:
         from ..bundle.demo import resolve
 
         counts = count_removal(resolve(bundle)[0], **which, say=say)
-        say(f"{bundle}: would remove {', '.join(f'{count} {name}' for name, count in counts.items())}; nothing was changed")
+        say(
+            f"{bundle}: would remove {', '.join(f'{count} {name}' for name, count in counts.items())}; "
+            "nothing was changed"
+        )
         return
     _change(bundle, lambda bars: remove(bundle, **which, device=device, progress=bars, say=bars.say))
 
@@ -85,7 +104,9 @@ def merge(bundle: options.GrowingBundle, other: options.OtherBundle) -> None:
 
 @app.command(epilog="Example: mtclip index rebuild bundle")
 def rebuild(bundle: options.Bundle) -> None:
-    """Make the HNSW graph and the words for --match anew from the stored reports and vectors, and measure the recall."""
+    """Make the HNSW graph and the words for --match anew from the stored reports and vectors, and measure
+    the recall.
+    """
     from ..indexing.update import rebuild_index
 
     _change(bundle, lambda bars: rebuild_index(bundle, progress=bars, say=bars.say))
@@ -122,11 +143,16 @@ class Wanted:
 
 def _embedded(change: "Callable[..., Bundle]", bundle: Path, wanted: Wanted, device: str) -> None:
     """A change that embeds the studies of a source."""
-    _change(bundle, lambda bars: change(bundle, _studies(wanted, bars), device=device, progress=bars, say=bars.say))
+    _change(
+        bundle,
+        lambda bars: change(bundle, _studies(wanted, bars), device=device, progress=bars, say=bars.say),
+    )
 
 
 def _studies(wanted: Wanted, bars: "ProgressBars") -> "Sequence[Study]":
-    """The studies of a source; what could not be read is said, and that patients' texts will be in the bundle."""
+    """The studies of a source; what could not be read is said, and that patients' texts will be in the
+    bundle.
+    """
     from ..sources.privacy import warning
     from ..sources.source import open_source, with_map
     from ..studies import SPLITS
@@ -144,7 +170,10 @@ def _studies(wanted: Wanted, bars: "ProgressBars") -> "Sequence[Study]":
 
 
 def _change(bundle: Path, change: "Callable[[ProgressBars], Bundle]") -> None:
-    """Change a bundle with progress shown, and say what it holds then. Errors: Refused for the demo bundle."""
+    """Change a bundle with progress shown, and say what it holds then.
+
+    Errors: Refused for the demo bundle.
+    """
     from ..bundle.demo import check_changeable
     from ..display.progress_bars import ProgressBars
 
@@ -152,4 +181,7 @@ def _change(bundle: Path, change: "Callable[[ProgressBars], Bundle]") -> None:
     with ProgressBars() as bars:
         changed = change(bars)
         counts = changed.index
-        bars.say(f"{changed.path}: {counts.reports} distinct reports of {counts.studies} studies, generation {changed.generation}")
+        bars.say(
+            f"{changed.path}: {counts.reports} distinct reports of {counts.studies} studies, generation "
+            f"{changed.generation}"
+        )

@@ -1,4 +1,6 @@
-"""The arguments and options of all commands but ``query``, one line each, and how a command shows a document."""
+"""The arguments and options of all commands but ``query``, one line each, and how a command shows a
+document.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,58 +25,91 @@ Device = Annotated[str, Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda."
 Split = Annotated[str, Option(help="train, validation, test or all.")]
 _MAP = "A column or value by our name: StudyUID=study_id, label:sick=abnormal. May repeat."
 Map = Annotated[list[str] | None, Option(metavar="THEIRS=OURS", help=_MAP)]
-AllowBadRows = Annotated[bool, Option("--allow-bad-rows", help="Go on where more than 5 % of the rows are bad.")]
+AllowBadRows = Annotated[
+    bool, Option("--allow-bad-rows", help="Go on where more than 5 % of the rows are bad.")
+]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace a file that is there.")]
 
 # train
-Data = Annotated[list[str], Option(help="A source of studies: KIND:PATH, or a path; docs/guide/data.md. May repeat.")]
+Data = Annotated[
+    list[str], Option(help="A source of studies: KIND:PATH, or a path; docs/guide/data.md. May repeat.")
+]
 RunOut = Annotated[Path, Option(help="The run to write.")]
-Backbone = Annotated[str | None, Option(help="compact, or a folder that mtclip pull made.", show_default="compact")]
+Backbone = Annotated[
+    str | None, Option(help="compact, or a folder that mtclip pull made.", show_default="compact")
+]
 Config = Annotated[Path | None, Option(help="Settings in TOML; options and MTCLIP_* variables go before.")]
-Unfreeze = Annotated[str | None, Option(help="Train the film tower too: its last N blocks, or all.", show_default="0")]
+Unfreeze = Annotated[
+    str | None, Option(help="Train the film tower too: its last N blocks, or all.", show_default="0")
+]
 Size = Annotated[int | None, Option(help="Pixels of the film tower's input.", show_default="the backbone's")]
 Epochs = Annotated[int | None, Option(show_default="40, or 12 with --unfreeze")]
 Seed = Annotated[int | None, Option(show_default="0")]
 LearningRate = Annotated[float | None, Option(help="Learning rate.", show_default=False)]
 BatchSize = Annotated[int | None, Option(show_default=False)]
-Bce = Annotated[float | None, Option(help="Weight of the normal/abnormal loss; 0 leaves it out.", show_default="1")]
-SupCon = Annotated[float | None, Option(help="Weight of the supervised contrastive loss.", show_default="0.3")]
+Bce = Annotated[
+    float | None, Option(help="Weight of the normal/abnormal loss; 0 leaves it out.", show_default="1")
+]
+SupCon = Annotated[
+    float | None, Option(help="Weight of the supervised contrastive loss.", show_default="0.3")
+]
 Clip = Annotated[float | None, Option(help="Weight of the CLIP loss.", show_default="1")]
 Dim = Annotated[int | None, Option(help="Width of the shared space.", show_default="the backbone's, or 256")]
-TrainAbnormal = Annotated[str | None, Option(help="Labels by Open-I's MeSH terms: mesh or acute.", show_default="mesh")]
+TrainAbnormal = Annotated[
+    str | None, Option(help="Labels by Open-I's MeSH terms: mesh or acute.", show_default="mesh")
+]
 Resume = Annotated[bool, Option("--resume", help="Continue the unfinished run in --out.")]
 TrainDevice = Annotated[str | None, Option(help="auto, cpu or cuda.", show_default="auto")]
 
 # export
 Run = Annotated[Path, Argument(help="A finished run.")]
 BundleOut = Annotated[Path, Option(help="The bundle to write.")]
-PackedReports = Annotated[str | None, Option(help="The source whose reports are packed.", show_default="the run's train reports")]
+PackedReports = Annotated[
+    str | None, Option(help="The source whose reports are packed.", show_default="the run's train reports")
+]
 _PRECISIONS = "Comma-separated: fp32, fp16w, fp16, int8, int8-dynamic, w8."
 Precisions = Annotated[str | None, Option(help=_PRECISIONS, show_default="fp32 and the fastest for a CPU")]
 _BUDGET = "Change a limit of the gate, e.g. overlap=0.95. May repeat."
 Budget = Annotated[list[str] | None, Option(metavar="[RUNG.]NAME=VALUE", help=_BUDGET)]
-KeptDim = Annotated[int | None, Option(help="Keep the first numbers of each embedding only.", show_default="all")]
-NoText = Annotated[bool, Option("--no-text", help="Leave the text tower out: smaller, but no --text and no index build.")]
+KeptDim = Annotated[
+    int | None, Option(help="Keep the first numbers of each embedding only.", show_default="all")
+]
+NoText = Annotated[
+    bool, Option("--no-text", help="Leave the text tower out: smaller, but no --text and no index build.")
+]
 OverwriteBundle = Annotated[bool, Option("--overwrite", help="Replace a bundle that is there.")]
 
 # eval
 EvalData = Annotated[str, Option(help="The source of films and reports.")]
 Artefacts = Annotated[list[Path] | None, Argument(metavar="[RUN|BUNDLE]...", help="Compared in this order.")]
 _OWN = "those of the films' own studies"
-SearchedReports = Annotated[str | None, Option(help="The source whose reports are searched.", show_default=_OWN)]
-EvalOut = Annotated[Path | None, Option(help="Folder for metrics.json and report.html.", show_default="RUN/eval-SPLIT, for a run")]
+SearchedReports = Annotated[
+    str | None, Option(help="The source whose reports are searched.", show_default=_OWN)
+]
+EvalOut = Annotated[
+    Path | None,
+    Option(help="Folder for metrics.json and report.html.", show_default="RUN/eval-SPLIT, for a run"),
+]
 ZeroShot = Annotated[list[str] | None, Option(help="Judge a backbone zero-shot too. May repeat.")]
-Ablate = Annotated[bool, Option("--ablate", help="Train and judge every combination of losses on cached features.")]
+Ablate = Annotated[
+    bool, Option("--ablate", help="Train and judge every combination of losses on cached features.")
+]
 Seeds = Annotated[int, Option(help="With --ablate: how many trainings of each.")]
-AllowLeaks = Annotated[bool, Option("--allow-leaks", help="Go on where splits share patients or films, and mark it.")]
+AllowLeaks = Annotated[
+    bool, Option("--allow-leaks", help="Go on where splits share patients or films, and mark it.")
+]
 
 # pull
-_BACKBONES = "biomedclip, compact, clip-b16, clip-b32, whyxrayclip, an open_clip name or hub id, perhaps @COMMIT."
+_BACKBONES = (
+    "biomedclip, compact, clip-b16, clip-b32, whyxrayclip, an open_clip name or hub id, perhaps @COMMIT."
+)
 BackboneName = Annotated[str, Argument(help=_BACKBONES)]
 FolderOut = Annotated[Path, Option(help="The folder to make.")]
 
 # info, bench
-Artefact = Annotated[Path | None, Argument(metavar="[BUNDLE|RUN]", help="A bundle or run; else the bundle in use.")]
+Artefact = Annotated[
+    Path | None, Argument(metavar="[BUNDLE|RUN]", help="A bundle or run; else the bundle in use.")
+]
 ShowConfig = Annotated[bool, Option("--config", help="Show the settings of train and where each comes from.")]
 ConfigFile = Annotated[Path | None, Option(help="With --config: the TOML file that train would be given.")]
 Films = Annotated[Path | None, Option(help="A folder of films.", show_default="drawn films")]
@@ -84,8 +119,12 @@ _KINDS = "KIND:PATH, or a path that is recognised by what it holds; docs/guide/d
 Source = Annotated[str, Argument(help=_KINDS)]
 _MESH = "Labels by Open-I's MeSH terms: mesh, or acute (chronic or benign alone is unknown)."
 Abnormal = Annotated[str | None, Option(help=_MESH, show_default="mesh")]
-Html = Annotated[Path | None, Option(metavar="FILE", help="A page with a few films to look at.", show_default=False)]
-MostFilms = Annotated[int, Option(min=0, help="How many films are decoded at most; a sample where there are more.")]
+Html = Annotated[
+    Path | None, Option(metavar="FILE", help="A page with a few films to look at.", show_default=False)
+]
+MostFilms = Annotated[
+    int, Option(min=0, help="How many films are decoded at most; a sample where there are more.")
+]
 _SHOW = "Print patient ids and the words that may be health information too."
 Show = Annotated[bool, Option("--show", help=_SHOW)]
 ManifestOut = Annotated[Path, Option(metavar="FILE", help="The manifest to write: .csv or .parquet.")]
@@ -96,7 +135,9 @@ NewReports = Annotated[str, Argument(help="The source whose reports and films re
 MoreReports = Annotated[str, Argument(help="The source whose reports and films are added.")]
 Studies = Annotated[list[str] | None, Option(metavar="ID", help="A study. May repeat.")]
 Patients = Annotated[list[str] | None, Option(metavar="ID", help="All studies of a patient. May repeat.")]
-Sources = Annotated[list[str] | None, Option(metavar="NAME", help="All studies of a source, as stats names it. May repeat.")]
+Sources = Annotated[
+    list[str] | None, Option(metavar="NAME", help="All studies of a source, as stats names it. May repeat.")
+]
 MissingOk = Annotated[bool, Option("--missing-ok", help="Pass over ids that nothing in the bundle has.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Print what would go, in counts, and change nothing.")]
 GrowingBundle = Annotated[Path, Argument(help="The bundle that grows.")]

@@ -1,4 +1,6 @@
-"""``mtclip query``: the question is checked first, then films are found, the bundle is opened, and answers are written."""
+"""``mtclip query``: the question is checked first, then films are found, the bundle is opened, and
+answers are written.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +52,20 @@ def query(
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
     words, form = tuple(images or ()), _chosen_format(format, json_)
-    question = Question(words, files_from, text, watch, recursive, by, k, form, explain, save, no_film, strict)
+    question = Question(
+        words, files_from, text, watch, recursive, by, k, form, explain, save, no_film, strict
+    )
     question.check()
     from ..index.filters import Filters
 
     filters = Filters(view, label, finding, source, since, until, tuple(exclude_patient or ()), match)
-    how: dict[str, Any] = {"device": device, "precision": precision, "exact": exact or None, "fuse": fuse, "filters": filters}
+    how: dict[str, Any] = {
+        "device": device,
+        "precision": precision,
+        "exact": exact or None,
+        "fuse": fuse,
+        "filters": filters,
+    }
     how |= {"render": render, "show_ids": show_ids, "force": force, "invert": invert}
     if code := _answer(question, bundle, how):
         raise typer.Exit(code)
@@ -86,13 +96,17 @@ class Question:
         """Errors: WrongOption where the options do not go together."""
         by_text = self.text is not None and (self.explain is None or not self.names_films)
         if self.names_films + by_text + (self.watch is not None) != 1:
-            raise WrongOption("query", "expected one of films, --text and --watch", "see: mtclip query --help")
+            raise WrongOption(
+                "query", "expected one of films, --text and --watch", "see: mtclip query --help"
+            )
         if self.watch and self.format == "json":
             raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
         if self.by not in ("film", "study"):
             raise not_among("by", self.by, ("film", "study"))
         if self.by == "study" and not self.names_films:
-            raise WrongOption("--by study", "it groups films that are given by name", "mtclip query FOLDER --by study")
+            raise WrongOption(
+                "--by study", "it groups films that are given by name", "mtclip query FOLDER --by study"
+            )
 
 
 def _chosen_format(format: str | None, json_: bool) -> str:
@@ -113,14 +127,19 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
     if question.explain is not None:
         _check_explain(question.explain, question.names_films and question.by == "film")
     passed: Passed = Passed()
-    films = expand(question.images, files_from=question.files_from, recursive=question.recursive, passed=passed)
+    films = expand(
+        question.images, files_from=question.files_from, recursive=question.recursive, passed=passed
+    )
     films = without_dicom(films) if unasked else films
     endless = question.watch is not None
     if question.save is not None:
         _check_save(question.save, None if endless else len(films))
     from ..retrieval.retriever import Retriever
 
-    how |= {"evidence": question.format != "ids" or question.save is not None, "queries": None if endless else max(1, len(films))}
+    how |= {
+        "evidence": question.format != "ids" or question.save is not None,
+        "queries": None if endless else max(1, len(films)),
+    }
     how |= {"keep_films": question.save is not None and not question.no_film}
     with Retriever.open(path, **how) as retriever:
         if question.strict and retriever.patient_note:
@@ -153,7 +172,9 @@ def _written(question: Question, retriever: "Retriever", films: "list[Named]", d
 
 
 def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked: bool) -> "Writer":
-    """Where answers go; what is to be known of the bundle is said before the first of them, and not before an error."""
+    """Where answers go; what is to be known of the bundle is said before the first of them, and not
+    before an error.
+    """
     from ..bundle.demo import LOUD
     from ..display.formats import writer
     from .query_loop import SayFirst
@@ -178,7 +199,8 @@ def _check_explain(file: Path, one_film: bool) -> None:
 
 
 def _check_save(path: Path, answers: int | None) -> None:
-    """Before anything is computed: whether a page can be saved there. ``answers`` None: nobody knows how many.
+    """Before anything is computed: whether a page can be saved there. ``answers`` None: nobody knows how
+    many.
 
     Errors: WrongOption; Refused where the folder is missing or the path is one.
     """

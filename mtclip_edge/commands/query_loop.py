@@ -18,7 +18,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
-    """Write the answer to each film; one that cannot be read is a line, and never stops the rest. Gives the exit code."""
+    """Write the answer to each film; one that cannot be read is a line, and never stops the rest.
+
+    Gives the exit code.
+    """
     with _bar(len(films) > 1 and sys.stderr.isatty() and not sys.stdout.isatty(), say) as (tell, progress):
         tally = _Tally(retriever, out, tell)
         for done, result in enumerate(retriever.query_many(films, k), 1):
@@ -31,7 +34,10 @@ def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writ
 
 
 def answer_studies(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
-    """Write one answer for the films of each study; what cannot be answered is a line. Gives the exit code."""
+    """Write one answer for the films of each study; what cannot be answered is a line.
+
+    Gives the exit code.
+    """
     tally = _Tally(retriever, out, say)
     for result in retriever.query_studies(films, k):
         tally.add(result)
@@ -61,7 +67,10 @@ class _Tally:
 
     def summary(self, what: str, failed: str) -> str:
         turned_away = f"{self._rejected} rejected, " if self._rejected else ""
-        return f"{self._asked - self._failed - self._rejected} {what} answered, {turned_away}{self._failed} {failed}"
+        return (
+            f"{self._asked - self._failed - self._rejected} {what} answered, "
+            f"{turned_away}{self._failed} {failed}"
+        )
 
     @property
     def code(self) -> int:
@@ -104,8 +113,13 @@ class Map:
     text: str | None
 
 
-def answer_explained(retriever: Retriever, films: Sequence[Named], k: int, wanted: Map, out: Writer, say: Say) -> int:
-    """Answer one film and write a map of where it resembles the best hit, or a text. Gives the exit code. Errors: WrongOption, Refused."""
+def answer_explained(
+    retriever: Retriever, films: Sequence[Named], k: int, wanted: Map, out: Writer, say: Say
+) -> int:
+    """Answer one film and write a map of where it resembles the best hit, or a text. Gives the exit code.
+
+    Errors: WrongOption, Refused.
+    """
     if len(films) != 1:
         raise WrongOption(f"--explain {wanted.file}", f"a map is of one film, found {len(films)}")
     (name, film), failed = films[0], 0
@@ -149,7 +163,10 @@ def answer_arrivals(
     say: Say,
     allowed: Callable[[Iterable[Named]], Iterable[Named]] = list,
 ) -> None:
-    """Answer films as they come into a folder, for ever; ``allowed`` may put an error in a film's place. Errors: NoFilms."""
+    """Answer films as they come into a folder, for ever; ``allowed`` may put an error in a film's place.
+
+    Errors: NoFilms.
+    """
     from ..films.watch import arrivals
 
     looks = arrivals(folder, recursive)
@@ -162,7 +179,10 @@ def answer_arrivals(
 
 @contextmanager
 def _bar(wanted: bool, say: Say) -> Iterator[tuple[Say, Progress]]:
-    """A progress bar. For many films only where answers go to a file or pipe: it would disturb answers on the same terminal."""
+    """A progress bar.
+
+    For many films only where answers go to a file or pipe: it would disturb answers on the same terminal.
+    """
     if not wanted:
         yield say, silent
         return

@@ -16,15 +16,23 @@ _evidence = partial(Option, rich_help_panel="Evidence")
 _output = partial(Option, rich_help_panel="Output")
 _dicom = partial(Option, rich_help_panel="DICOM")
 
-Images = Annotated[list[str] | None, Argument(metavar="[IMAGE|DIR|GLOB|-]...", help="Films; - reads one from stdin.")]
+Images = Annotated[
+    list[str] | None, Argument(metavar="[IMAGE|DIR|GLOB|-]...", help="Films; - reads one from stdin.")
+]
 Text = Annotated[str | None, _input(help="Search reports and films by a text instead.")]
 FilesFrom = Annotated[str | None, _input(metavar="FILE|-", help="A list of films, one path a line.")]
-Watch = Annotated[Path | None, _input(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False)]
+Watch = Annotated[
+    Path | None,
+    _input(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False),
+]
 Recursive = Annotated[bool, _input(help="Look into subfolders.")]
 Force = Annotated[bool, _input("--force", help="Answer films that are rejected all the same.")]
 Invert = Annotated[bool, _input("--invert", help="Take the films' grey values the other way round.")]
 
-Searched = Annotated[Path | None, _search("--bundle", envvar="MTCLIP_BUNDLE", help="The bundle to search.", show_default="demo")]
+Searched = Annotated[
+    Path | None,
+    _search("--bundle", envvar="MTCLIP_BUNDLE", help="The bundle to search.", show_default="demo"),
+]
 HowMany = Annotated[int, _search("-k", help="How many reports.")]
 Exact = Annotated[bool, _search("--exact", help="Compare with every report instead of the HNSW index.")]
 Fuse = Annotated[str, _search(help="How much the reports' own films count: off, auto, or a weight up to 1.")]
@@ -37,18 +45,34 @@ Finding = Annotated[str | None, _filter(help="Only reports with this finding.")]
 OfSource = Annotated[str | None, _filter(help="Only studies of this source, as index stats names it.")]
 Since = Annotated[str | None, _filter(metavar="DATE", help="Only studies from this day, month or year on.")]
 Until = Annotated[str | None, _filter(metavar="DATE", help="Only studies up to this day, month or year.")]
-Match = Annotated[str | None, _filter(metavar="WORDS", help="Only reports with these words: effusion NOT left.")]
-ExcludePatient = Annotated[list[str] | None, _filter(metavar="ID", help="No study of this patient. May repeat.")]
-Strict = Annotated[bool, _filter("--strict", help="Exit 1 where an excluded patient has no study in the bundle.")]
+Match = Annotated[
+    str | None, _filter(metavar="WORDS", help="Only reports with these words: effusion NOT left.")
+]
+ExcludePatient = Annotated[
+    list[str] | None, _filter(metavar="ID", help="No study of this patient. May repeat.")
+]
+Strict = Annotated[
+    bool, _filter("--strict", help="Exit 1 where an excluded patient has no study in the bundle.")
+]
 
-Explain = Annotated[Path | None, _evidence(metavar="PNG", help="Write where one film resembles the best hit, or --text.")]
+Explain = Annotated[
+    Path | None, _evidence(metavar="PNG", help="Write where one film resembles the best hit, or --text.")
+]
 
 _FORMATS = "table, json, jsonl or ids; a table on a terminal, else jsonl."
 Format = Annotated[str | None, _output("--format", help=_FORMATS, show_default=False)]
 Json = Annotated[bool, _output("--json", help="The same as --format json.")]
-Save = Annotated[Path | None, _output(metavar="HTML", help="Write the answers with their evidence to one page.", show_default=False)]
+Save = Annotated[
+    Path | None,
+    _output(metavar="HTML", help="Write the answers with their evidence to one page.", show_default=False),
+]
 NoFilm = Annotated[bool, _output("--no-film", help="With --save: leave the films out of the page.")]
 
 By = Annotated[str, _dicom(help="film, or study: one answer for the frontal films of each DICOM study.")]
-Render = Annotated[str | None, _dicom(help="Grey values of DICOM films: voi, percentile or minmax.", show_default="the bundle's")]
-ShowIds = Annotated[bool, _dicom("--show-ids", help="Say whose film it is: the ids, name and date of a DICOM header.")]
+Render = Annotated[
+    str | None,
+    _dicom(help="Grey values of DICOM films: voi, percentile or minmax.", show_default="the bundle's"),
+]
+ShowIds = Annotated[
+    bool, _dicom("--show-ids", help="Say whose film it is: the ids, name and date of a DICOM header.")
+]

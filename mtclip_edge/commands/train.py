@@ -27,7 +27,9 @@ def train(
     resume: options.Resume = False,
     device: options.TrainDevice = None,
 ) -> None:
-    """Fit projectors on a backbone's features with three losses: normal/abnormal, supervised contrastive, CLIP."""
+    """Fit projectors on a backbone's features with three losses: normal/abnormal, supervised contrastive,
+    CLIP.
+    """
     from ..train.requirements import need_torch
 
     need_torch()
@@ -36,8 +38,22 @@ def train(
     from ..train import training
     from ..train.settings import resolve
 
-    given = {"backbone": backbone, "epochs": epochs, "seed": seed, "lr": lr, "batch_size": batch_size, "bce": bce}
-    given |= {"supcon": supcon, "clip": clip, "dim": dim, "device": device, "unfreeze": unfreeze, "size": size}
+    given = {
+        "backbone": backbone,
+        "epochs": epochs,
+        "seed": seed,
+        "lr": lr,
+        "batch_size": batch_size,
+        "bce": bce,
+    }
+    given |= {
+        "supcon": supcon,
+        "clip": clip,
+        "dim": dim,
+        "device": device,
+        "unfreeze": unfreeze,
+        "size": size,
+    }
     settings, origins = resolve(given, config)
     sources = [with_map(with_abnormal(source, abnormal), map) for source in data]
     with ProgressBars() as bars:

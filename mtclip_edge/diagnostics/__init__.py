@@ -1,1 +1,3 @@
-"""``mtclip doctor``, ``bench`` and ``info``: what is installed, how fast it is here, what a bundle or a run holds."""
+"""``mtclip doctor``, ``bench`` and ``info``: what is installed, how fast it is here, what a bundle or a
+run holds.
+"""

@@ -1,4 +1,5 @@
-"""``mtclip bench``: how fast a bundle answers here, in each precision on each device: cold, warm, in batches, and its search alone.
+"""``mtclip bench``: how fast a bundle answers here, in each precision on each device: cold, warm, in batches,
+and its search alone.
 
 Times say something about this machine now; compare numbers of one run only.
 """
@@ -31,11 +32,13 @@ SCHEMA = "mtclip.bench/1"
 BATCHES = (1, 2, 4, 8, 16)
 COLD_RUNS, SECONDS, MOST_FILMS = 5, 2.0, 16
 FLOOR = "import onnxruntime, numpy, PIL.Image"
-COMMAND = "from mtclip_edge.__main__ import main; main()"  # all that the installed mtclip does; python -m takes 15 ms more
+# all that the installed mtclip does; python -m takes 15 ms more
+COMMAND = "from mtclip_edge.__main__ import main; main()"
 
 
 def bench(path: Path, films: Path | None = None, *, say: Say = silent) -> dict[str, Any]:
-    """All measurements of a bundle as JSON of schema mtclip.bench/1; ``films`` is a folder, or drawn films serve.
+    """All measurements of a bundle as JSON of schema mtclip.bench/1; ``films`` is a folder, or drawn films
+    serve.
 
     Errors: NotABundle, ArtefactDamaged, NoFilms.
     """
@@ -52,7 +55,11 @@ def bench(path: Path, films: Path | None = None, *, say: Say = silent) -> dict[s
         say("search")
         return {
             "schema": SCHEMA,
-            "bundle": {"id": bundle.identity, "backbone": bundle.model.backbone.name, "reports": bundle.index.reports},
+            "bundle": {
+                "id": bundle.identity,
+                "backbone": bundle.model.backbone.name,
+                "reports": bundle.index.reports,
+            },
             "machine": _machine(),
             "films": {"count": len(paths), "source": str(films) if films else "drawn"},
             "cold": cold,
@@ -65,21 +72,49 @@ def summary_lines(figures: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for a person: a name and a value each."""
     machine, cold, search = figures["machine"], figures["cold"], figures["search"]
     rows = [
-        ("machine", f"{machine['threads']} threads, {machine['cpu']}; onnxruntime {machine['onnxruntime']}, Python {machine['python']}"),
+        (
+            "machine",
+            (
+                f"{machine['threads']} threads, {machine['cpu']}; onnxruntime "
+                f"{machine['onnxruntime']}, Python "
+                f"{machine['python']}"
+            ),
+        ),
         ("bundle", f"{figures['bundle']['backbone']}, {figures['bundle']['reports']} reports"),
         ("films", f"{figures['films']['count']}, {figures['films']['source']}"),
-        ("cold query", f"{cold['median_s']:.2f} s, {cold['over_floor']:.2f} times the imports alone; peak {_mb(cold['peak_bytes'])}"),
+        (
+            "cold query",
+            (
+                f"{cold['median_s']:.2f} s, {cold['over_floor']:.2f} times the imports alone; peak "
+                f"{_mb(cold['peak_bytes'])}"
+            ),
+        ),
     ]
     for one in figures["variants"]:
         name = f"{one['precision']} on {one['device']}"
         if one["problem"]:
             rows.append((name, f"not measured: {one['problem']}"))
             continue
-        warm, rates = one["warm_ms"], ", ".join(f"{size}: {rate:.1f}" for size, rate in one["films_per_s"].items())
-        rows.append(
-            (name, f"load {one['load_ms']:.0f} ms; one film {warm['p50']:.1f} ms (p95 {warm['p95']:.1f}); films/s by batch {rates}")
+        warm, rates = (
+            one["warm_ms"],
+            ", ".join(f"{size}: {rate:.1f}" for size, rate in one["films_per_s"].items()),
         )
-    return [*rows, ("search", ", ".join(f"{name} {value:.2f} ms" for name, value in search.items() if value is not None))]
+        rows.append(
+            (
+                name,
+                (
+                    f"load {one['load_ms']:.0f} ms; one film {warm['p50']:.1f} ms (p95 {warm['p95']:.1f}); "
+                    f"films/s by batch {rates}"
+                ),
+            )
+        )
+    return [
+        *rows,
+        (
+            "search",
+            ", ".join(f"{name} {value:.2f} ms" for name, value in search.items() if value is not None),
+        ),
+    ]
 
 
 def _films(folder: Path | None, scratch: Path) -> list[Path]:
@@ -87,7 +122,11 @@ def _films(folder: Path | None, scratch: Path) -> list[Path]:
         from ..sources.phantoms.make import make, save
 
         return [save(make(1, number), scratch / f"{number}.png") for number in range(4)]
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and looks_like_film(path))[:MOST_FILMS] if folder.is_dir() else []
+    paths = (
+        sorted(path for path in folder.rglob("*") if path.is_file() and looks_like_film(path))[:MOST_FILMS]
+        if folder.is_dir()
+        else []
+    )
     if not paths:
         raise NoFilms(f"{folder}: no film in this folder")
     return paths
@@ -110,7 +149,9 @@ def _devices() -> list[str]:
 
 
 def _cold(bundle: Path, film: Path) -> dict[str, Any]:
-    """Whole processes in turn with the floor of their imports; the first of each is not counted: it fills the page cache."""
+    """Whole processes in turn with the floor of their imports; the first of each is not counted: it fills
+    the page cache.
+    """
     ours = [sys.executable, "-c", COMMAND, "query", str(film), "--bundle", str(bundle), "--json", "--force"]
     floor = [sys.executable, "-c", FLOOR]
     times = [(_seconds(ours), _seconds(floor)) for _ in range(COLD_RUNS + 1)][1:]
@@ -138,13 +179,19 @@ def _peak(command: Sequence[str]) -> int | None:
     try:
         import resource  # noqa: F401 - not on Windows
 
-        kilobytes = int(subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True, text=True).stdout)  # noqa: S603
+        kilobytes = int(
+            subprocess.run(  # noqa: S603
+                [sys.executable, "-c", code, *command], check=True, capture_output=True, text=True
+            ).stdout
+        )
     except (ImportError, ValueError, subprocess.CalledProcessError):
         return None
     return kilobytes * (1 if sys.platform == "darwin" else 1024)
 
 
-def _variant(bundle: Bundle, path: Path, films: Sequence[Path], device: str, precision: str) -> dict[str, Any]:
+def _variant(
+    bundle: Bundle, path: Path, films: Sequence[Path], device: str, precision: str
+) -> dict[str, Any]:
     """One precision on one device; ``problem`` says why there are no numbers."""
     variant: dict[str, Any] = {"device": device, "precision": precision, "problem": None}
     try:
@@ -156,7 +203,11 @@ def _variant(bundle: Bundle, path: Path, films: Sequence[Path], device: str, pre
             warm = _repeated(lambda: retriever.query(films[0]))
     except MtclipError as error:
         return {**variant, "problem": error.what}
-    variant["warm_ms"] = {"p50": float(np.percentile(warm, 50)), "p95": float(np.percentile(warm, 95)), "runs": len(warm)}
+    variant["warm_ms"] = {
+        "p50": float(np.percentile(warm, 50)),
+        "p95": float(np.percentile(warm, 95)),
+        "runs": len(warm),
+    }
     variant["films_per_s"] = dict(_rates(encoder, films))
     return variant
 
@@ -174,10 +225,16 @@ def _search(path: Path) -> dict[str, float | None]:
     medians: dict[str, float | None] = {}
     for name, exact in (("hnsw", False), ("exact", True)):
         with Retriever.open(path, device="cpu", exact=exact) as retriever:
-            vectors = np.random.default_rng(0).normal(0, 1, (64, retriever.bundle.model.dim)).astype(np.float32)
+            vectors = (
+                np.random.default_rng(0).normal(0, 1, (64, retriever.bundle.model.dim)).astype(np.float32)
+            )
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             turn = iter(range(10**9))
-            times = _repeated(lambda turn=turn, vectors=vectors, r=retriever: r.nearest(vectors[next(turn) % 64], 10))  # type: ignore[misc]
+            times = _repeated(
+                lambda turn=turn, vectors=vectors, r=retriever: r.nearest(  # type: ignore[misc]
+                    vectors[next(turn) % 64], 10
+                )
+            )
             medians[name] = statistics.median(times) if retriever.search.used == name else None
     return medians
 

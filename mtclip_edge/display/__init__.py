@@ -1,1 +1,4 @@
-"""What a person or a program sees: tables on a terminal, JSON lines, pages. Nothing is computed here. Open ``formats`` first."""
+"""What a person or a program sees: tables on a terminal, JSON lines, pages. Nothing is computed here.
+
+Open ``formats`` first.
+"""

@@ -56,16 +56,24 @@ class TableWriter:
 
 
 def _headline(result: QueryResult, width: int) -> Text:
-    """The film or text on one line, cut at its front (a path's end tells more); what the head says and how far to trust it."""
+    """The film or text on one line, cut at its front (a path's end tells more); what the head says and
+    how far to trust it.
+    """
     name = printable(result.value)
     line = Text(name if len(name) <= width else "…" + name[1 - width :], style="bold")
     if result.abnormal is not None:
         line.append(f"\n{abnormal_words(result.abnormal)}", style="not bold")
     if result.abnormal is not None and result.evidence is not None:
         verdict = result.evidence.judgement.verdict
-        line.append(f"\n{_cut(verdict_words(result.evidence), width)}", style=_VERDICTS.get(verdict or "", "not bold dim"))
+        line.append(
+            f"\n{_cut(verdict_words(result.evidence), width)}",
+            style=_VERDICTS.get(verdict or "", "not bold dim"),
+        )
     if result.input is not None and (words := film_words(result.input)):
-        line.append(f"\n{_cut(words, (9 if result.rejected else 2) * width)}", style="bold red" if result.rejected else "not bold yellow")
+        line.append(
+            f"\n{_cut(words, (9 if result.rejected else 2) * width)}",
+            style="bold red" if result.rejected else "not bold yellow",
+        )
     return line
 
 
@@ -73,19 +81,37 @@ def _whose(result: QueryResult) -> list[str]:
     """A line for a study's films, one for a patient's ids where they were asked for."""
     lines = []
     if result.study is not None and len(result.study) > 1:
-        left = [f"{printable(film.image.rsplit('/', 1)[-1])} ({film.reason})" for film in result.study if not film.counted]
+        left = [
+            f"{printable(film.image.rsplit('/', 1)[-1])} ({film.reason})"
+            for film in result.study
+            if not film.counted
+        ]
         lines.append(f"study of {len(result.study)} films" + (f", without {', '.join(left)}" if left else ""))
     if result.input is not None and (ids := result.input.ids) is not None:
-        lines.append(printable("  ".join(f"{name.replace('_', ' ')} {value or 'not given'}" for name, value in asdict(ids).items())))
+        lines.append(
+            printable(
+                "  ".join(
+                    f"{name.replace('_', ' ')} {value or 'not given'}" for name, value in asdict(ids).items()
+                )
+            )
+        )
     return lines
 
 
 def _report_table(hits: list[ReportHit], console: Console) -> Table:
-    """A few lines for each report, fewer the more there are: with five, and all that stands beside them, 30 lines are enough."""
+    """A few lines for each report, fewer the more there are: with five, and all that stands beside them,
+    30 lines are enough.
+    """
     compared = any(hit.percentile is not None for hit in hits)
     columns = ["#", "similarity", *(["percentile"] if compared else []), "studies", "label"]
     cells = [
-        [Text(str(h.rank)), Text(f"{h.score:.3f}"), *([_percentile(h)] if compared else []), Text(f"×{h.studies}"), _label(h.label)]
+        [
+            Text(str(h.rank)),
+            Text(f"{h.score:.3f}"),
+            *([_percentile(h)] if compared else []),
+            Text(f"×{h.studies}"),
+            _label(h.label),
+        ]
         for h in hits
     ]
     table = _plain_table()
@@ -144,7 +170,9 @@ def _contrast(evidence: Evidence, console: Console) -> Text:
     lines = []
     for label, hit in (("abnormal", evidence.contrast.abnormal), ("normal", evidence.contrast.normal)):
         if hit is not None:
-            line = Text(f"nearest {label}".ljust(16), style=_STYLES[label]).append(f"  {hit.score:.3f}  ", style="not bold default")
+            line = Text(f"nearest {label}".ljust(16), style=_STYLES[label]).append(
+                f"  {hit.score:.3f}  ", style="not bold default"
+            )
             lines.append(line + _lines(_report_text(hit), console, max(console.width - len(line), 10), 1))
     return Text("\n").join(lines)
 
@@ -155,11 +183,19 @@ def _plain_table() -> Table:
 
 def _film_table(hits: list[Any]) -> Table:
     table = _plain_table()
-    for name, justify in (("#", "right"), ("similarity", "right"), ("study", "left"), ("label", "left"), ("film", "left")):
+    for name, justify in (
+        ("#", "right"),
+        ("similarity", "right"),
+        ("study", "left"),
+        ("label", "left"),
+        ("film", "left"),
+    ):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for hit in hits:
         label = Text(hit.label, style=_STYLES[hit.label])
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(printable(hit.study_id)), label, Text(printable(hit.film)))
+        table.add_row(
+            str(hit.rank), f"{hit.score:.3f}", Text(printable(hit.study_id)), label, Text(printable(hit.film))
+        )
     return table
 
 

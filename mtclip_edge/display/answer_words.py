@@ -7,7 +7,9 @@ from ..retrieval.results import Input, QueryResult
 
 def abnormal_words(abnormal: Abnormal) -> str:
     """What the abnormal head says."""
-    return f"abnormal {100 * abnormal.probability:.0f} %" + ("" if abnormal.calibrated else " (not calibrated)")
+    return f"abnormal {100 * abnormal.probability:.0f} %" + (
+        "" if abnormal.calibrated else " (not calibrated)"
+    )
 
 
 def verdict_words(evidence: Evidence) -> str:
@@ -28,7 +30,9 @@ def film_words(read: Input) -> str | None:
 
 
 def vote_rows(evidence: Evidence, findings: int) -> list[tuple[str, str, str, str]]:
-    """How the hits vote, for the first findings: name, share of the hits, share of what was searched, lift."""
+    """How the hits vote, for the first findings: name, share of the hits, share of what was searched,
+    lift.
+    """
     agreement = evidence.agreement
     if agreement is None:
         return []
@@ -38,7 +42,12 @@ def vote_rows(evidence: Evidence, findings: int) -> list[tuple[str, str, str, st
 
 
 def _vote_row(vote: FindingVote) -> tuple[str, str, str, str]:
-    return vote.finding, _percent(vote.share), _percent(vote.share_in_index), "" if vote.lift is None else f"×{vote.lift:.1f}"
+    return (
+        vote.finding,
+        _percent(vote.share),
+        _percent(vote.share_in_index),
+        "" if vote.lift is None else f"×{vote.lift:.1f}",
+    )
 
 
 def _percent(share: float) -> str:
@@ -50,10 +59,17 @@ def margin_words(evidence: Evidence) -> str | None:
     margin = evidence.contrast.margin
     if margin is None:
         return None
-    return "both are equally near" if not margin else f"the {'abnormal' if margin > 0 else 'normal'} one is nearer by {abs(margin):.3f}"
+    return (
+        "both are equally near"
+        if not margin
+        else f"the {'abnormal' if margin > 0 else 'normal'} one is nearer by {abs(margin):.3f}"
+    )
 
 
 def provenance_words(result: QueryResult) -> str:
     """What was searched, how, and by what."""
     facts = result.bundle
-    return f"{facts.reports} reports of {facts.studies} studies · {facts.search.used} · {facts.precision.name} on {result.device.used}"
+    return (
+        f"{facts.reports} reports of {facts.studies} studies · {facts.search.used} · "
+        f"{facts.precision.name} on {result.device.used}"
+    )

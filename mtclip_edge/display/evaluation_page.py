@@ -1,7 +1,8 @@
 """An evaluation as one HTML file that stands alone: no script, no font, no picture from anywhere else.
 
-Everything that comes from data is escaped. The one exception is the text of a picture's ``svg``: it is made by ``train.plots``, which
-escapes what it writes. A content security policy in the page forbids scripts and the network all the same.
+Everything that comes from data is escaped. The one exception is the text of a picture's ``svg``: it is made
+by ``train.plots``, which escapes what it writes. A content security policy in the page forbids scripts and
+the network all the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,19 +29,37 @@ from .html import chip, picture, text, whole_page
 
 MISSING = "not computed"
 _NOTES = {
-    DIRECTIONS: "Recall@K: the share whose own report, or own film, is among the first K. It depends on how many are searched: "
-    "the lift, ×, says how many times chance it is. A median rank is better small. The balance gap is Recall@10 film to report less "
+    DIRECTIONS: "Recall@K: the share whose own report, or own film, is among the first K. It depends on how "
+    "many are searched: "
+    "the lift, ×, says how many times chance it is. A median rank is better small. The balance gap is "
+    "Recall@10 film to report less "
     "Recall@10 report to film.",
     ABNORMAL: "Films and reports of abnormal studies, searched by themselves.",
-    FRESH: "What stands word for word in train is left out, as a query and as an answer: a model may know it by heart.",
-    RELEVANCE: "P@K: the share of the first K reports, without the patient's own, that have the film's label; macro is the mean of both "
-    "labels. A constant answer has a macro precision of 0.5. mAP@10 goes by label too, nDCG@10 by the likeness of finding sets.",
-    HEAD: "Calibration and operating point come from validation. ECE, the expected calibration error, is better small.",
-    TRUST: "A decision is abnormal from a probability of one half on. Trust and thresholds come from validation. AURC, the area under the "
-    "risk-coverage curve, is the share of wrong decisions averaged over every coverage, the least trusted left out first; small is good.",
+    FRESH: (
+        "What stands word for word in train is left out, as a query and as an answer: a model may know "
+        "it by heart."
+    ),
+    RELEVANCE: "P@K: the share of the first K reports, without the patient's own, that have the film's "
+    "label; macro is the mean of both "
+    "labels. A constant answer has a macro precision of 0.5. mAP@10 goes by label too, nDCG@10 by the "
+    "likeness of finding sets.",
+    HEAD: (
+        "Calibration and operating point come from validation. ECE, the expected calibration error, is "
+        "better small."
+    ),
+    TRUST: "A decision is abnormal from a probability of one half on. Trust and thresholds come from "
+    "validation. AURC, the area under the "
+    "risk-coverage curve, is the share of wrong decisions averaged over every coverage, the least trusted "
+    "left out first; small is good.",
     CUT: "The same with the first numbers of each embedding only.",
-    VIEWS: "The same for the films of one view: where a view goes with a label, a figure of all films may measure the view.",
-    FINDINGS: "Of the first ten reports for a film that has the finding, the share that names it. Fewer than 20 studies are an anecdote.",
+    VIEWS: (
+        "The same for the films of one view: where a view goes with a label, a figure of all films may "
+        "measure the view."
+    ),
+    FINDINGS: (
+        "Of the first ten reports for a film that has the finding, the share that names it. Fewer "
+        "than 20 studies are an anecdote."
+    ),
 }
 
 
@@ -75,7 +94,9 @@ class Example:
     hits: tuple[ExampleHit, ...]
 
 
-def page(document: Mapping[str, Any], pictures: Sequence[Picture] = (), examples: Sequence[Example] = ()) -> str:
+def page(
+    document: Mapping[str, Any], pictures: Sequence[Picture] = (), examples: Sequence[Example] = ()
+) -> str:
     """A document of schema mtclip.eval/1 as HTML text."""
     data, models = document["data"], document["models"]
     title = f"Evaluation of {data['source']}, {data['split']}"
@@ -99,7 +120,10 @@ def _leaks(leaks: Sequence[str]) -> str:
     if not leaks:
         return ""
     lines = "".join(f"<li>{text(leak)}</li>" for leak in leaks)
-    return f'<section class="leaks" role="alert">\n<h2>Leak: every figure below is too good</h2>\n<ul>{lines}</ul>\n</section>'
+    return (
+        '<section class="leaks" role="alert">\n<h2>Leak: every figure below is too '
+        f"good</h2>\n<ul>{lines}</ul>\n</section>"
+    )
 
 
 def _evaluated(document: Mapping[str, Any]) -> str:
@@ -112,7 +136,9 @@ def _evaluated(document: Mapping[str, Any]) -> str:
         "films": f"{data['films']:,} ({labels})",
         "studies": f"{data['studies']:,} of {data['patients']:,} patients",
         "searched": f"{data['reports']:,} distinct reports: {searched}",
-        "intervals": f"95 %, {intervals['draws']:,} bootstrap draws by {intervals['unit']}, seed {intervals['seed']}",
+        "intervals": (
+            f"95 %, {intervals['draws']:,} bootstrap draws by {intervals['unit']}, seed {intervals['seed']}"
+        ),
     }
     facts["a constant answer"] = constant_answer(data)
     rows = "".join(f"<dt>{name}</dt><dd>{text(value)}</dd>" for name, value in facts.items())
@@ -123,7 +149,11 @@ def _models(models: Sequence[Mapping[str, Any]]) -> str:
     entries = []
     for model in models:
         notes = "".join(f"<li>{text(note)}</li>" for note in model["notes"])
-        entries.append(f"<dt>{text(_model(model))}</dt><dd>{text(model['kind'])}" + (f"<ul>{notes}</ul>" if notes else "") + "</dd>")
+        entries.append(
+            f"<dt>{text(_model(model))}</dt><dd>{text(model['kind'])}"
+            + (f"<ul>{notes}</ul>" if notes else "")
+            + "</dd>"
+        )
     return f"<section>\n<h2>Models</h2>\n<dl>{''.join(entries)}</dl>\n</section>"
 
 
@@ -139,7 +169,8 @@ def _figures(models: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         note = f"<p>{text(_NOTES[heading])}</p>\n" if heading in _NOTES else ""
         fixed = "".join(f'<th scope="col">{name}</th>' for name in ("figure", "studies", "chance", "ceiling"))
         yield (
-            f'<section>\n<h2>{heading}</h2>\n{note}<div class="wide"><table>\n<thead><tr>{fixed}{heads}</tr></thead>\n'
+            f"<section>\n<h2>{heading}</h2>\n{note}<div "
+            f'class="wide"><table>\n<thead><tr>{fixed}{heads}</tr></thead>\n'
             f"<tbody>\n{body}\n</tbody>\n</table></div>\n</section>"
         )
 
@@ -156,7 +187,8 @@ def _named(figure: Mapping[str, Any], sure: bool = False) -> str:
     kinds = [kind for kind, holds in (("sure", sure), ("anecdote", figure["anecdote"])) if holds]
     mark = ' <span class="mark">anecdote</span>' if figure["anecdote"] else ""
     begin = f'<tr class="{" ".join(kinds)}">' if kinds else "<tr>"
-    return f'{begin}<th scope="row">{text(row_title(figure["name"], figure["subset"]))}{mark}</th><td>{figure["studies"]:,}</td>'
+    title = text(row_title(figure["name"], figure["subset"]))
+    return f'{begin}<th scope="row">{title}{mark}</th><td>{figure["studies"]:,}</td>'
 
 
 def _value(figure: Mapping[str, Any] | None, sign: str = "") -> str:
@@ -183,7 +215,10 @@ def _difference(difference: Mapping[str, Any]) -> str:
     body = []
     for heading, rows in grouped([difference["figures"]]):
         lines = "\n".join(_difference_row(first(cells)) for cells in rows)
-        body.append(f'<tbody>\n<tr class="heading"><th scope="rowgroup" colspan="3">{heading}</th></tr>\n{lines}\n</tbody>')
+        body.append(
+            '<tbody>\n<tr class="heading"><th scope="rowgroup" '
+            f'colspan="3">{heading}</th></tr>\n{lines}\n</tbody>'
+        )
     if not body:
         return ""
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("figure", "studies", "difference"))
@@ -194,14 +229,17 @@ def _difference(difference: Mapping[str, Any]) -> str:
 
 
 def _difference_row(figure: Mapping[str, Any]) -> str:
-    sure = figure["low"] is not None and figure["high"] is not None and (figure["low"] > 0 or figure["high"] < 0)
+    sure = (
+        figure["low"] is not None and figure["high"] is not None and (figure["low"] > 0 or figure["high"] < 0)
+    )
     return f"{_named(figure, sure)}<td>{_value(figure, '+')}</td></tr>"
 
 
 def _picture(shown: Picture) -> str:
     title = text(shown.title)
     drawn = f'<div class="wide picture" role="img" aria-label="{title}">{shown.svg}</div>'
-    return f"<section>\n<h2>{title}</h2>\n<figure>{drawn}<figcaption>{text(shown.caption)}</figcaption></figure>\n</section>"
+    caption = f"<figcaption>{text(shown.caption)}</figcaption>"
+    return f"<section>\n<h2>{title}</h2>\n<figure>{drawn}{caption}</figure>\n</section>"
 
 
 def _examples(examples: Sequence[Example]) -> str:
@@ -232,31 +270,42 @@ def _film(example: Example) -> str:
 def _hit(hit: ExampleHit) -> str:
     own = ' <span class="mark">its own report</span>' if hit.is_own else ""
     kind = ' class="is-own"' if hit.is_own else ""
-    return f'<li value="{hit.rank:d}"{kind}>{chip(hit.label)} <span class="interval">{hit.score:.3f}</span>{own} {text(hit.text)}</li>'
+    return (
+        f'<li value="{hit.rank:d}"{kind}>{chip(hit.label)} <span '
+        f'class="interval">{hit.score:.3f}</span>{own} {text(hit.text)}</li>'
+    )
 
 
 _CSS = """
 @media screen and (prefers-color-scheme: dark) {
   :root { --ink: #e4e8ec; --soft: #a2abb5; --line: #3a424b; --ground: #14171a; --card: #1d2226; } }
 section > p, figcaption { color: var(--soft); font-size: .9rem; }
-.leaks { background: var(--bad); color: #fff; border: 4px solid #ff5b6e; border-radius: 6px; padding: .8rem 1.2rem; margin: 1rem 0; }
+.leaks { background: var(--bad); color: #fff; border: 4px solid #ff5b6e; border-radius: 6px;
+padding: .8rem 1.2rem; margin: 1rem 0; }
 .leaks h2 { margin: 0; font-size: 1.4rem; }
 .wide { overflow-x: auto; }
 th.model { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
 tr.heading th { font-weight: 600; padding-top: .8rem; } tr.sure th, tr.sure td { font-weight: 700; }
 tr.anecdote th, tr.anecdote td, .interval { color: var(--soft); }
-.mark { border: 1px solid currentColor; border-radius: 3px; padding: 0 .3rem; font-size: .75rem; white-space: nowrap; }
+.mark { border: 1px solid currentColor; border-radius: 3px; padding: 0 .3rem; font-size: .75rem;
+white-space: nowrap; }
 figure { margin: 0; } .picture svg { display: block; max-width: 100%; min-width: 34rem; height: auto; }
-.example { display: grid; grid-template-columns: 10rem 1fr; gap: 1rem; background: var(--card); border-left: 4px solid var(--normal);
+.example { display: grid; grid-template-columns: 10rem 1fr; gap: 1rem; background: var(--card);
+border-left: 4px solid var(--normal);
   border-radius: 4px; padding: .8rem; margin: .8rem 0; font-size: .92rem; }
 .example.wrong { border-color: var(--abnormal); }
-.film img { max-width: 100%; height: auto; background: #000; } .verdict { text-transform: uppercase; font-size: .8rem; }
-.own, .example li { white-space: pre-line; } .example ol { margin: 0; padding-left: 1.6rem; } .is-own { font-weight: 600; }
-@media (max-width: 40rem) { .example, dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } th, td { padding: .25rem .4rem; }
-  th:first-child { position: sticky; left: 0; background: var(--ground); white-space: normal; min-width: 7rem; } }
+.film img { max-width: 100%; height: auto; background: #000; } .verdict { text-transform: uppercase;
+font-size: .8rem; }
+.own, .example li { white-space: pre-line; } .example ol { margin: 0; padding-left: 1.6rem; }
+.is-own { font-weight: 600; }
+@media (max-width: 40rem) { .example, dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } th,
+td { padding: .25rem .4rem; }
+  th:first-child { position: sticky; left: 0; background: var(--ground); white-space: normal;
+  min-width: 7rem; } }
 @media print {
   main { max-width: none; padding: 0; } body { font-size: 10pt; } .wide { overflow: visible; }
   table { font-size: 8pt; } td { white-space: normal; } th, td { padding: .1rem .35rem; }
-  .picture svg { min-width: 0; } tr, figure, .example, .leaks { break-inside: avoid; } h2 { break-after: avoid; }
+  .picture svg { min-width: 0; } tr, figure, .example, .leaks { break-inside: avoid; }
+  h2 { break-after: avoid; }
   .leaks { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """

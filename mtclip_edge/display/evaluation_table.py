@@ -1,4 +1,6 @@
-"""An evaluation for a person: a row for each figure with chance beside it, a column for each model, then the differences."""
+"""An evaluation for a person: a row for each figure with chance beside it, a column for each model, then
+the differences.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -30,7 +32,11 @@ _SHOWN = (
     "aurc.",
 )
 _MOST_FINDINGS = 8
-_LABELS, _INTERVAL, _VALUE = 40, 29, 13  # columns of a terminal: a row's head, a model with its interval, and without
+_LABELS, _INTERVAL, _VALUE = (
+    40,
+    29,
+    13,
+)  # columns of a terminal: a row's head, a model with its interval, and without
 
 
 def print_eval(document: Mapping[str, Any], console: Console | None = None) -> None:
@@ -39,17 +45,25 @@ def print_eval(document: Mapping[str, Any], console: Console | None = None) -> N
         console.print(f"LEAK: {printable(leak)}", style="bold red")
     console.print(_corpus(document["data"]), style="dim")
     wide = console.width >= _LABELS + _INTERVAL * len(document["models"])
-    width = max(console.width, _LABELS + _VALUE * len(document["models"]))  # longer lines rather than lost columns
+    width = max(
+        console.width, _LABELS + _VALUE * len(document["models"])
+    )  # longer lines rather than lost columns
     for table in eval_tables(document, width, wide):
         console.print(table, width=width, crop=False)
         console.print()
     draws = f"95 % intervals: {document['intervals']['draws']} bootstrap draws by patient."
-    console.print(draws if wide else f"{draws} Those of the single models are in metrics.json, or in a wider terminal.", style="dim")
+    console.print(
+        draws if wide else f"{draws} Those of the single models are in metrics.json, or in a wider terminal.",
+        style="dim",
+    )
     console.print(NOTICE, style="bold")
 
 
 def eval_tables(document: Mapping[str, Any], width: int, wide: bool) -> Iterator[Table]:
-    """One table for each group of figures, then one for each model against the first. Not ``wide``: without the models' intervals."""
+    """One table for each group of figures, then one for each model against the first.
+
+    Not ``wide``: without the models' intervals.
+    """
     models = document["models"]
     room = (width - _LABELS) // len(models) - 2
     names = [_end(printable(f"{model['name']} {model['precision'] or ''}".strip()), room) for model in models]
@@ -67,7 +81,8 @@ def _corpus(data: Mapping[str, Any]) -> str:
     labels = ", ".join(f"{count} {name}" for name, count in data["labels"].items() if count)
     searched = f" (of {data['searched']})" if data["searched"] else ""
     return printable(
-        f"{data['source']}, {data['split']}: {data['films']} films ({labels}) of {data['patients']} patients, "
+        f"{data['source']}, {data['split']}: {data['films']} films ({labels}) of "
+        f"{data['patients']} patients, "
         f"{data['reports']} distinct reports{searched}"
     )
 
@@ -118,7 +133,9 @@ def _cell(figure: Mapping[str, Any] | None, wide: bool) -> str:
 
 def _interval(figure: Mapping[str, Any], sign: str = "") -> str:
     digits = ".0f" if figure["name"].startswith("median_rank") else ".3f"
-    bounds = "" if figure["low"] is None else f" [{figure['low']:{sign}{digits}}, {figure['high']:{sign}{digits}}]"
+    bounds = (
+        "" if figure["low"] is None else f" [{figure['low']:{sign}{digits}}, {figure['high']:{sign}{digits}}]"
+    )
     return f"{figure['value']:{sign}{digits}}{bounds}"
 
 

@@ -1,4 +1,6 @@
-"""What a person calls a figure, and which heading it stands under: ``recall@10.film_to_report`` in words, for page and terminal."""
+"""What a person calls a figure, and which heading it stands under: ``recall@10.film_to_report`` in words,
+for page and terminal.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +15,18 @@ CUT = "Embeddings cut to their first numbers"
 VIEWS = "By view"
 FINDINGS = "Per finding"
 OTHER = "Other"
-GROUPS = (DIRECTIONS, ABNORMAL, FRESH, RELEVANCE, HEAD, TRUST, CUT, VIEWS, FINDINGS, OTHER)  # in the order a person reads them
+GROUPS = (
+    DIRECTIONS,
+    ABNORMAL,
+    FRESH,
+    RELEVANCE,
+    HEAD,
+    TRUST,
+    CUT,
+    VIEWS,
+    FINDINGS,
+    OTHER,
+)  # in the order a person reads them
 
 _WHOLE = {
     "auroc": "AUROC",
@@ -32,7 +45,14 @@ _DECISIONS = {
     "aurc.head": "AURC, head alone",
     "aurc.trust": "AURC, trust",
 }
-_STEMS = {"recall": "Recall", "precision": "P", "map": "mAP", "ndcg": "nDCG", "balance_gap": "Balance gap", "median_rank": "Median rank"}
+_STEMS = {
+    "recall": "Recall",
+    "precision": "P",
+    "map": "mAP",
+    "ndcg": "nDCG",
+    "balance_gap": "Balance gap",
+    "median_rank": "Median rank",
+}
 _PARTS = {
     "film_to_report": ", film to report",
     "report_to_film": ", report to film",
@@ -54,7 +74,9 @@ _BY_STEM = {
 
 
 def title(name: str) -> str:
-    """A figure's name for a person, at most 30 characters; of a finding its own name as the data spell it, an unknown name unchanged."""
+    """A figure's name for a person, at most 30 characters; of a finding its own name as the data spell
+    it, an unknown name unchanged.
+    """
     if words := _WHOLE.get(name) or _DECISIONS.get(name):
         return words
     stem, part = _split(name)
@@ -85,7 +107,9 @@ Row = list[Figure | None]  # one figure of each model, None where a model has no
 
 
 def grouped(models: Sequence[Sequence[Figure]]) -> Iterator[tuple[str, list[Row]]]:
-    """The figures of several models below their headings, in a person's order; findings by their studies, most first."""
+    """The figures of several models below their headings, in a person's order; findings by their studies,
+    most first.
+    """
     columns = [{(figure["name"], figure["subset"]): figure for figure in figures} for figures in models]
     keys = dict.fromkeys(key for column in columns for key in column)
     for heading in GROUPS:
@@ -114,7 +138,10 @@ def constant_answer(data: Mapping[str, Any]) -> str:
         return "No film has a label."
     other = "normal" if label == "abnormal" else "abnormal"
     share = labels[label] / labelled
-    return f"Always answering {label!r} has P@K 1.000 for {label} films, 0.000 for {other} ones, 0.500 macro, {share:.3f} of all."
+    return (
+        f"Always answering {label!r} has P@K 1.000 for {label} films, 0.000 for {other} ones, 0.500 "
+        f"macro, {share:.3f} of all."
+    )
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -33,7 +33,9 @@ def writer(name: str, many: bool) -> Writer:
         from .answer_table import TableWriter
 
         return TableWriter()
-    return {"json": JsonArray() if many else JsonLines(indent=2), "jsonl": JsonLines(), "ids": IdLines()}[name]
+    return {"json": JsonArray() if many else JsonLines(indent=2), "jsonl": JsonLines(), "ids": IdLines()}[
+        name
+    ]
 
 
 class JsonLines:

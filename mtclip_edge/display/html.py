@@ -1,6 +1,7 @@
 """What our HTML pages share: one file that stands alone, without script, font or picture from anywhere else.
 
-Everything that comes from data goes through ``text``. A content security policy in the page forbids scripts and the network all the same.
+Everything that comes from data goes through ``text``. A content security policy in the page forbids scripts
+and the network all the same.
 """
 
 import base64
@@ -19,12 +20,16 @@ def text(value: object) -> str:
 
 
 def whole_page(title: str, style: str, body: str, scheme: str = "light dark") -> str:
-    """A page; ``title`` is data, ``style`` and ``body`` are ours. ``scheme``: the color schemes that it has."""
+    """A page; ``title`` is data, ``style`` and ``body`` are ours.
+
+    ``scheme``: the color schemes that it has.
+    """
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="{scheme}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" '
+        f'content="{scheme}">\n'
         f"<title>{text(title)}</title>\n<style>{BASE}{style}</style>\n</head>\n"
         f"<body>\n<main>\n<h1>{text(title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )
@@ -44,7 +49,8 @@ BASE = """
 :root { --ink: #1b1f24; --soft: #5d6670; --line: #d5dae0; --ground: #fff; --card: #f5f7f9;
   --normal: #0072b2; --abnormal: #c04f00; --unknown: #6b7480; --bad: #b00020; }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
+overflow-wrap: anywhere; }
 main { max-width: 75rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; }
@@ -53,8 +59,10 @@ p { max-width: 60rem; margin: .3rem 0 .6rem; }
 .notice { font-weight: 600; }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .2rem 1.2rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; } dd ul { margin: 0; padding-left: 1.1rem; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid var(--line); vertical-align: baseline; white-space: nowrap; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums;
+overflow-wrap: normal; }
+th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid var(--line);
+vertical-align: baseline; white-space: nowrap; }
 th:first-child { text-align: left; padding-left: 0; } tbody th { font-weight: normal; }
 .missing { color: var(--soft); font-style: italic; }
 .chip { color: #fff; border-radius: 3px; padding: 0 .4rem; font-size: .78rem; font-weight: 600; }

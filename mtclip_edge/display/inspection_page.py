@@ -1,4 +1,7 @@
-"""An inspection for a person: lines of a table, and one HTML file that stands alone. Everything that comes from data is escaped."""
+"""An inspection for a person: lines of a table, and one HTML file that stands alone.
+
+Everything that comes from data is escaped.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -34,11 +37,23 @@ def sections(document: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str
 def _counts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "source", document["source"]["spec"]
     yield "layout", "; ".join([document["source"]["kind"], *document["source"]["notes"]])
-    yield "studies", f"{document['studies']:,} of {document['patients']:,} patients, {document['studies_without_films']:,} without a film"
+    yield (
+        "studies",
+        (
+            f"{document['studies']:,} of {document['patients']:,} patients, "
+            f"{document['studies_without_films']:,} without a film"
+        ),
+    )
     yield "films", f"{document['films']:,}"
     yield "views", _counted(document["views"]) or "none"
     yield "reports", f"{document['reports']:,}, {document['distinct_reports']:,} distinct"
-    yield "labels", ", ".join(f"{count:,} {name} ({_share(count, document['studies'])})" for name, count in document["labels"].items())
+    yield (
+        "labels",
+        ", ".join(
+            f"{count:,} {name} ({_share(count, document['studies'])})"
+            for name, count in document["labels"].items()
+        ),
+    )
     yield from _labels_and_text(document["labels_and_text"])
     if document["finding_labels"]:
         yield "findings", _counted(dict(list(document["finding_labels"].items())[:12]))
@@ -46,7 +61,11 @@ def _counts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _labels_and_text(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What the reports' own words say of the labels."""
-    shares = [f"{100 * share:.0f} % of the {label}" for label, share in counts["affirming"].items() if share is not None]
+    shares = [
+        f"{100 * share:.0f} % of the {label}"
+        for label, share in counts["affirming"].items()
+        if share is not None
+    ]
     if shares:
         swapped = ": the labels look swapped" if counts["look_swapped"] else ""
         yield "labels against texts", f"{', '.join(shares)} reports affirm a finding{swapped}"
@@ -57,24 +76,46 @@ def _splits(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         counts = f"{split['studies']:,} studies of {split['patients']:,} patients, {split['films']:,} films"
         yield name, f"{counts}; {_counted(split['labels']) or 'nothing'}"
     leak = document["patients_in_two_splits"]
-    yield "patients in two splits", f"{leak['patients']:,}" + (f": {', '.join(leak['ids'][:20])}" if leak["ids"] else "")
+    yield (
+        "patients in two splits",
+        f"{leak['patients']:,}" + (f": {', '.join(leak['ids'][:20])}" if leak["ids"] else ""),
+    )
 
 
 def _twins(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     exact, near = document["twins"]["exact"], document["twins"]["near"]
-    shares = ", ".join(f"{100 * share:.0f} % of {name}" for name, share in exact["share_with_a_twin"].items() if share is not None)
+    shares = ", ".join(
+        f"{100 * share:.0f} % of {name}"
+        for name, share in exact["share_with_a_twin"].items()
+        if share is not None
+    )
     if not document["reports"]:
         yield "exact twins", "no report"
         return
-    yield "exact twins", f"{exact['studies']:,} studies share {exact['reports']:,} reports, the largest ×{exact['largest']:,}; {shares}"
-    yield "near twins", f"about {near['reports']:,} distinct reports in {near['groups']:,} groups (similarity {near['similarity']} or more)"
+    yield (
+        "exact twins",
+        (
+            f"{exact['studies']:,} studies share {exact['reports']:,} reports, the largest "
+            f"×{exact['largest']:,}; {shares}"
+        ),
+    )
+    yield (
+        "near twins",
+        (
+            f"about {near['reports']:,} distinct reports in {near['groups']:,} groups (similarity "
+            f"{near['similarity']} or more)"
+        ),
+    )
 
 
 def _texts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     empty, marks, lengths = document["empty"], document["marks"], document["lengths"]
     yield (
         "empty",
-        f"{empty['text']:,} studies without a text, {empty['findings']:,} without findings, {empty['impression']:,} without impression",
+        (
+            f"{empty['text']:,} studies without a text, {empty['findings']:,} without findings, "
+            f"{empty['impression']:,} without impression"
+        ),
     )
     yield "de-identification marks", f"{marks['marks']:,} in {marks['reports']:,} reports"
     if lengths["words"]:
@@ -96,14 +137,26 @@ def _files(files: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     reasons = f": {_counted(bad['reasons'])}; {'; '.join(bad['first'][:3])}" if bad["films"] else ""
     yield "unreadable", f"{bad['films']:,}{reasons}"
     same = files["identical"]
-    yield "identical", f"{same['films']:,} films in {same['groups']:,} groups, {same['groups_in_two_splits']:,} of them in two splits"
+    yield (
+        "identical",
+        (
+            f"{same['films']:,} films in {same['groups']:,} groups, {same['groups_in_two_splits']:,} of them "
+            "in two splits"
+        ),
+    )
     if files["width"]:
-        spread = " × ".join(f"{files[side]['min']}–{files[side]['max']} (median {files[side]['median']})" for side in ("width", "height"))
+        spread = " × ".join(
+            f"{files[side]['min']}–{files[side]['max']} (median {files[side]['median']})"
+            for side in ("width", "height")
+        )
         yield "pixels", spread
 
 
 def _skipped(skipped: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "bad rows", f"{skipped['bad_rows']:,}" + (f": {_counted(skipped['reasons'])}" if skipped["bad_rows"] else "")
+    yield (
+        "bad rows",
+        f"{skipped['bad_rows']:,}" + (f": {_counted(skipped['reasons'])}" if skipped["bad_rows"] else ""),
+    )
     if skipped["passed_over"]:
         yield "passed over", _counted(skipped["passed_over"])
     if skipped["first"]:
@@ -152,7 +205,9 @@ def _all_places(suspicions: Mapping[str, Any]) -> str:
     if not suspicions:
         return ""
     items = "".join(
-        f"<li>{text(kind)}: {text(_place(where))}</li>" for kind, suspicion in suspicions.items() for where in suspicion["where"]
+        f"<li>{text(kind)}: {text(_place(where))}</li>"
+        for kind, suspicion in suspicions.items()
+        for where in suspicion["where"]
     )
     return f"<section>\n<h2>Places to look at</h2>\n<ul>{items}</ul>\n</section>"
 

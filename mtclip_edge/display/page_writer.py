@@ -20,16 +20,28 @@ SIDE = 512  # pixels of a film or map on a page
 
 
 class PageWriter:
-    """Hands every answer on to another writer, and keeps it for a page that ``close`` writes, if there was any.
+    """Hands every answer on to another writer, and keeps it for a page that ``close`` writes, if there was
+    any.
 
-    ``films``: whether films are shown; ``heat`` gives the PNG of an answer's heat map, or None; without it, it is
-    that of ``explain``.
+    ``films``: whether films are shown; ``heat`` gives the PNG of an answer's heat map, or None; without it,
+    it is that of ``explain``.
     """
 
     def __init__(
-        self, out: Writer, path: Path, retriever: Retriever, films: bool = True, heat: Callable[[QueryResult], bytes | None] | None = None
+        self,
+        out: Writer,
+        path: Path,
+        retriever: Retriever,
+        films: bool = True,
+        heat: Callable[[QueryResult], bytes | None] | None = None,
     ):
-        self._out, self._path, self._retriever, self._films, self._heat = out, path, retriever, films, heat or heat_of(retriever)
+        self._out, self._path, self._retriever, self._films, self._heat = (
+            out,
+            path,
+            retriever,
+            films,
+            heat or heat_of(retriever),
+        )
         self._answers: list[Answer] = []
 
     def add(self, result: QueryResult) -> None:
@@ -50,7 +62,9 @@ class PageWriter:
 
 
 def heat_of(retriever: Retriever) -> Callable[[QueryResult], bytes | None]:
-    """What gives a page the picture of an answer: the map that was asked for, else one of its best hit where the bundle can make it."""
+    """What gives a page the picture of an answer: the map that was asked for, else one of its best hit
+    where the bundle can make it.
+    """
 
     def heat(answer: QueryResult) -> bytes | None:
         if answer.explain is not None:
@@ -65,19 +79,28 @@ def heat_of(retriever: Retriever) -> Callable[[QueryResult], bytes | None]:
 def provenance(retriever: Retriever, result: QueryResult) -> dict[str, str]:
     """What made an answer, by name."""
     manifest, facts, device = retriever.bundle.manifest, result.bundle, result.device
-    prepared = ", ".join(f"{name} {value}" for name, value in manifest.model.preprocessing.to_dict().items() if name not in ("mean", "std"))
+    prepared = ", ".join(
+        f"{name} {value}"
+        for name, value in manifest.model.preprocessing.to_dict().items()
+        if name not in ("mean", "std")
+    )
     fuse = f"weight {facts.fuse.weight} ({facts.fuse.why})" if facts.fuse.weight else "not used"
     return {
         "answered": datetime.now().astimezone().isoformat(timespec="seconds"),
         "bundle": facts.identity,
         "bundle made": f"{manifest.model.created or 'unknown'}, generation {manifest.generation}",
         "model": f"{facts.backbone}, {manifest.model.model_id}",
-        "searched": f"{facts.reports} distinct reports of {facts.studies} studies: {facts.search.used}, {facts.search.why}",
+        "searched": (
+            f"{facts.reports} distinct reports of {facts.studies} studies: {facts.search.used}, "
+            f"{facts.search.why}"
+        ),
         "films of reports": fuse,
         "preprocessing": prepared,
         "precision": f"{facts.precision.name}: {facts.precision.why}",
         "device": f"{device.used}, {device.provider}: {device.why}",
-        "software": f"mtclip-edge {__version__}, onnxruntime {_onnxruntime()}, Python {sys.version.split()[0]}",
+        "software": (
+            f"mtclip-edge {__version__}, onnxruntime {_onnxruntime()}, Python {sys.version.split()[0]}"
+        ),
     }
 
 

@@ -1,4 +1,6 @@
-"""A figure with what bounds it: interval, chance, ceiling and the number of studies asked; and differences between two models."""
+"""A figure with what bounds it: interval, chance, ceiling and the number of studies asked; and
+differences between two models.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +28,11 @@ class Figure:
     @property
     def lift(self) -> float | None:
         """How many times chance; of recalls only, where chance is near 0."""
-        return self.value / self.chance if self.name.startswith("recall") and self.value is not None and self.chance else None
+        return (
+            self.value / self.chance
+            if self.name.startswith("recall") and self.value is not None and self.chance
+            else None
+        )
 
     @property
     def anecdote(self) -> bool:
@@ -39,7 +45,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure still to be drawn: ``draw`` takes weights of films and of reports, float [draws, n], and gives float [draws]."""
+    """A figure still to be drawn: ``draw`` takes weights of films and of reports, float [draws, n], and
+    gives float [draws].
+    """
 
     figure: Figure
     draw: Callable[[Array, Array], Array]
@@ -54,7 +62,9 @@ class Bootstrapped:
 
 
 def drawn(measure: Measure, films: Array, reports: Array) -> Bootstrapped:
-    """A measure under weights: the first row, where all count once, gives the value, the others its interval."""
+    """A measure under weights: the first row, where all count once, gives the value, the others its
+    interval.
+    """
     values = measure.draw(films, reports)
     low, high = interval(values[1:])
     value = None if np.isnan(values[0]) or np.isinf(values[0]) else float(values[0])
@@ -64,11 +74,18 @@ def drawn(measure: Measure, films: Array, reports: Array) -> Bootstrapped:
 def interval(draws: Array) -> tuple[float | None, float | None]:
     """The 2.5th and 97.5th percentile of the draws that have a value."""
     finite = draws[np.isfinite(draws)]
-    return (float(np.quantile(finite, 0.025)), float(np.quantile(finite, 0.975))) if len(finite) else (None, None)
+    return (
+        (float(np.quantile(finite, 0.025)), float(np.quantile(finite, 0.975)))
+        if len(finite)
+        else (None, None)
+    )
 
 
 def differences(a: Sequence[Bootstrapped], b: Sequence[Bootstrapped]) -> list[Figure]:
-    """b minus a with paired intervals, for the figures that both have. Both must come from the same cases, draws and seed."""
+    """b minus a with paired intervals, for the figures that both have.
+
+    Both must come from the same cases, draws and seed.
+    """
     first = {(d.figure.name, d.figure.subset): d for d in a}
     paired = []
     for drawn in b:
@@ -77,5 +94,7 @@ def differences(a: Sequence[Bootstrapped], b: Sequence[Bootstrapped]) -> list[Fi
             continue
         low, high = interval(drawn.draws - other.draws)
         value = drawn.figure.value - other.figure.value
-        paired.append(Figure(drawn.figure.name, drawn.figure.subset, value, low, high, studies=drawn.figure.studies))
+        paired.append(
+            Figure(drawn.figure.name, drawn.figure.subset, value, low, high, studies=drawn.figure.studies)
+        )
     return paired

@@ -1,4 +1,7 @@
-"""``eval``: models on the same cases, what may be compared of them, and the document of it all. A bundle needs no torch here."""
+"""``eval``: models on the same cases, what may be compared of them, and the document of it all.
+
+A bundle needs no torch here.
+"""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -31,9 +34,11 @@ from .figures import Judged, ModelOutput
 
 @dataclass(frozen=True)
 class Model:
-    """One column of an evaluation: what a run, a bundle in one precision, or a backbone by itself makes of the cases.
+    """One column of an evaluation: what a run, a bundle in one precision, or a backbone by itself makes of
+    the cases.
 
-    ``before`` holds film and report features of the backbone it was made from, for pictures; ``history`` a run's epochs.
+    ``before`` holds film and report features of the backbone it was made from, for pictures; ``history`` a
+    run's epochs.
     """
 
     name: str
@@ -65,7 +70,8 @@ def bundle_models(
     say: Say = silent,
     progress: Progress = silent,
 ) -> list[Model]:
-    """A bundle on some studies, once for each precision it holds. Without a text tower, what needs report embeddings is missing.
+    """A bundle on some studies, once for each precision it holds. Without a text tower, what needs report
+    embeddings is missing.
 
     Errors: NotABundle, ArtefactDamaged, SourceUnusable (no film can be read).
     """
@@ -77,7 +83,9 @@ def bundle_models(
         if precision in GPU_ONLY and chosen.used == "cpu":
             say(f"left out: {precision} is not for a CPU")
             continue
-        encoder = FilmEncoder.load(bundle.graph("image", precision), Preprocessing.of(bundle.model.preprocessing), chosen, precision)
+        encoder = FilmEncoder.load(
+            bundle.graph("image", precision), Preprocessing.of(bundle.model.preprocessing), chosen, precision
+        )
         films = embed_films(encoder, [film.path for film in cases.films], bundle.model.dim, progress)
         name_unread(films.problems, len(films.read), silent if models else say)
         model, read = bundle.model, cases.only(films.read)
@@ -105,7 +113,9 @@ def name_unread(problems: Sequence[str], read: int, say: Say) -> None:
         raise SourceUnusable("no film can be read")
 
 
-def _reports(bundle: Bundle, precision: str, device: Device, cases: Cases, say: Say, progress: Progress) -> np.ndarray | None:
+def _reports(
+    bundle: Bundle, precision: str, device: Device, cases: Cases, say: Say, progress: Progress
+) -> np.ndarray | None:
     """The reports by the text tower of the same precision; None where there are none, or no text tower."""
     if not cases.reports:
         return None
@@ -117,14 +127,22 @@ def _reports(bundle: Bundle, precision: str, device: Device, cases: Cases, say: 
 
 
 def _search_note(bundle: Bundle, films: np.ndarray) -> str:
-    """How often the bundle's own search of its own reports finds for these films what comparing with every report finds."""
+    """How often the bundle's own search of its own reports finds for these films what comparing with
+    every report finds.
+    """
     exact, quick = (_searched(bundle, exact) for exact in (True, False))
     if quick.choice.used == "exact":
         return f"exact search: {quick.choice.why}"
     with closing(ReportStore(bundle.file(bundle.index.store), bundle.model.model_id)) as store:
-        both = [[set(index.search_reports(film, 10, store.report_ids).rows) for index in (quick, exact)] for film in films]
+        both = [
+            [set(index.search_reports(film, 10, store.report_ids).rows) for index in (quick, exact)]
+            for film in films
+        ]
     overlap = np.mean([len(a & b) / len(b) for a, b in both])
-    return f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in its {bundle.index.reports} reports"
+    return (
+        f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in its "
+        f"{bundle.index.reports} reports"
+    )
 
 
 def _searched(bundle: Bundle, exact: bool) -> Index:
@@ -146,5 +164,7 @@ def of_split(reading: Reading, split: str) -> list[Study]:
         raise not_among("split", split, (*SPLITS, "all"))
     studies = [s for s in reading.studies if s.films and split in (s.split, "all")]
     if not studies:
-        raise SourceUnusable(f"{reading.spec}: no film in the split {split}", "use --split all for a source of its own")
+        raise SourceUnusable(
+            f"{reading.spec}: no film in the split {split}", "use --split all for a source of its own"
+        )
     return studies

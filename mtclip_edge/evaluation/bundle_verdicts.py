@@ -1,4 +1,6 @@
-"""The trust and verdicts that a bundle gives to many films at once, as ``eval`` judges them: what ``query`` would say of each."""
+"""The trust and verdicts that a bundle gives to many films at once, as ``eval`` judges them: what
+``query`` would say of each.
+"""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,24 +20,36 @@ Array = np.ndarray
 
 
 def trusted(bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[str]) -> FilmVerdicts | None:
-    """Of films with unit vectors float32 [films, dim] and logits float32 [films]; None where the bundle holds no rule.
+    """Of films with unit vectors float32 [films, dim] and logits float32 [films]; None where the bundle holds
+    no rule.
 
-    Reports that only a film's own patient has are left out. What the film itself was judged has no part in it.
+    Reports that only a film's own patient has are left out. What the film itself was judged has no part in
+    it.
     """
     standards = ValidationReference.of(bundle.manifest)
     calibration = Calibration.of(bundle.model.calibration)
     if standards.rule is None or calibration is None:
         return None
     record = bundle.index
-    index = Index(open_vectors(bundle, bundle.file(record.vectors)), record.reports, None, 0, SearchChoice("exact", "eval"))
+    index = Index(
+        open_vectors(bundle, bundle.file(record.vectors)),
+        record.reports,
+        None,
+        0,
+        SearchChoice("exact", "eval"),
+    )
     with closing(ReportStore(bundle.file(record.store), bundle.model.model_id)) as store:
         share = store.abnormal_share()
-        nearest = [_asked(index, store, vector, patient) for vector, patient in zip(vectors, patients, strict=True)]
+        nearest = [
+            _asked(index, store, vector, patient) for vector, patient in zip(vectors, patients, strict=True)
+        ]
     scores, labels = (np.array(column) for column in zip(*nearest, strict=True))
     probability = np.round(calibration.probability(logits), 4)  # as a query tells it
     vote = vote_of(scores, labels, standards.temperature)
     similarities = standards.similarities
-    rare = np.array([similarities is not None and similarities.percentile(score) < RARE for score in scores[:, 0]])
+    rare = np.array(
+        [similarities is not None and similarities.percentile(score) < RARE for score in scores[:, 0]]
+    )
     trust = trust_in(probability)
     return FilmVerdicts(trust, standards.rule.verdicts(trust, rare | against(probability, vote, share)))
 
@@ -47,4 +61,7 @@ def _asked(index: Index, store: ReportStore, vector: Array, patient: str) -> tup
     nearest = index.search_reports(vector, VOTERS, store.report_ids, only)
     labels = store.labels(nearest.rows)
     lacking = VOTERS - len(nearest.rows)
-    return [*nearest.scores, *[-np.inf] * lacking], [*(LABEL_CODES[labels[row]] for row in nearest.rows), *[-1] * lacking]
+    return [*nearest.scores, *[-np.inf] * lacking], [
+        *(LABEL_CODES[labels[row]] for row in nearest.rows),
+        *[-1] * lacking,
+    ]

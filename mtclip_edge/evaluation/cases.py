@@ -1,7 +1,8 @@
-"""What an evaluation asks and what it searches: films, distinct reports, and which report may count for which film.
+"""What an evaluation asks and what it searches: films, distinct reports, and which report may count for which
+film.
 
-A film is never judged against its own patient: reports that only the query's patient has are left out, and shared ones count without
-that patient's studies.
+A film is never judged against its own patient: reports that only the query's patient has are left out, and
+shared ones count without that patient's studies.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,9 @@ class Cases:
 
     def only(self, keep: Sequence[int] | np.ndarray) -> "Cases":
         """The same reports, asked by some of the films only."""
-        return replace(self, films=tuple(self.films[i] for i in keep), studies=tuple(self.studies[i] for i in keep))
+        return replace(
+            self, films=tuple(self.films[i] for i in keep), studies=tuple(self.studies[i] for i in keep)
+        )
 
     @property
     def texts(self) -> list[str]:
@@ -38,8 +41,12 @@ class Cases:
 
     @cached_property
     def patients(self) -> tuple[str, ...]:
-        """Every patient asked about or, by the first study of a report, searched: what a bootstrap draws from."""
-        return tuple(sorted({s.patient_id for s in self.studies} | {r.first.patient_id for r in self.reports}))
+        """Every patient asked about or, by the first study of a report, searched: what a bootstrap draws
+        from.
+        """
+        return tuple(
+            sorted({s.patient_id for s in self.studies} | {r.first.patient_id for r in self.reports})
+        )
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -63,7 +70,9 @@ class Cases:
 
     @cached_property
     def report_labels(self) -> np.ndarray:
-        """Labels of the reports as each film's query may count them, int [films, reports]: without the query's own patient."""
+        """Labels of the reports as each film's query may count them, int [films, reports]: without the
+        query's own patient.
+        """
         labels = np.array([LABEL_CODES[report.label] for report in self.reports], np.int64)
         table = np.tile(labels, (len(self.films), 1))
         for row, column, others in self._shared():
@@ -86,30 +95,44 @@ class Cases:
     @cached_property
     def film_findings(self) -> np.ndarray:
         """Whether a film's study names a finding, bool [films, findings]."""
-        return np.array([_row(self.findings, [study]) for study in self.studies], bool).reshape(len(self.films), len(self.findings))
+        return np.array([_row(self.findings, [study]) for study in self.studies], bool).reshape(
+            len(self.films), len(self.findings)
+        )
 
     def carriers(self, finding: str) -> np.ndarray:
         """Whether a report names a finding, as each film's query may count it, bool [films, reports]."""
-        table = np.tile([any(finding in _findings(s) for s in report.studies) for report in self.reports], (len(self.films), 1))
+        table = np.tile(
+            [any(finding in _findings(s) for s in report.studies) for report in self.reports],
+            (len(self.films), 1),
+        )
         for row, column, others in self._shared():
             table[row, column] = any(finding in _findings(s) for s in others)
         return table
 
     @cached_property
     def gains(self) -> np.ndarray:
-        """Likeness of a report's finding set to the film's: their Jaccard index, float [films, reports]; two empty sets are equal.
+        """Likeness of a report's finding set to the film's: their Jaccard index, float [films, reports]; two
+        empty sets are equal.
 
         A study of unknown label that names nothing has no set: its row or column is NaN.
         """
         names = tuple(sorted({name for s in self._everyone() for name in _findings(s)}))
-        of_films = np.array([_row(names, [study]) for study in self.studies], float).reshape(len(self.films), len(names))
-        of_reports = np.array([_row(names, report.studies) for report in self.reports], float).reshape(len(self.reports), len(names))
+        of_films = np.array([_row(names, [study]) for study in self.studies], float).reshape(
+            len(self.films), len(names)
+        )
+        of_reports = np.array([_row(names, report.studies) for report in self.reports], float).reshape(
+            len(self.reports), len(names)
+        )
         gain = _jaccard(of_films, of_reports)
         gain[[not _known([study]) for study in self.studies], :] = np.nan
         gain[:, [not _known(report.studies) for report in self.reports]] = np.nan
         for row, column, others in self._shared():
             comparable = _known(others) and _known([self.studies[row]])
-            gain[row, column] = _jaccard(of_films[[row]], np.array([_row(names, others)], float))[0, 0] if comparable else np.nan
+            gain[row, column] = (
+                _jaccard(of_films[[row]], np.array([_row(names, others)], float))[0, 0]
+                if comparable
+                else np.nan
+            )
         return gain
 
     def _everyone(self) -> Iterator[Study]:
@@ -121,7 +144,11 @@ class Cases:
         """Film, report and the report's other studies, wherever the film's patient has that report."""
         for row, study in enumerate(self.studies):
             for column in self._columns.get(study.patient_id, ()):
-                yield row, column, [s for s in self.reports[column].studies if s.patient_id != study.patient_id]
+                yield (
+                    row,
+                    column,
+                    [s for s in self.reports[column].studies if s.patient_id != study.patient_id],
+                )
 
     @cached_property
     def _columns(self) -> dict[str, tuple[int, ...]]:

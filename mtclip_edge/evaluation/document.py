@@ -37,9 +37,17 @@ class Result:
 
 
 def document(
-    results: Sequence[Result], cases: Cases, data: str, split: str, searched: str | None = None, leaks: Sequence[str] = ()
+    results: Sequence[Result],
+    cases: Cases,
+    data: str,
+    split: str,
+    searched: str | None = None,
+    leaks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The evaluation as JSON, schema mtclip.eval/1. Every further model is compared with the first, on the same draws."""
+    """The evaluation as JSON, schema mtclip.eval/1.
+
+    Every further model is compared with the first, on the same draws.
+    """
     first = results[0]
     labels = {name: int((cases.labels == code).sum()) for name, code in LABEL_CODES.items()}
     return {
@@ -60,7 +68,11 @@ def document(
         "leaks": list(leaks),
         "models": [result.to_dict() for result in results],
         "differences": [
-            {"model": _title(other), "against": _title(first), "figures": [f.to_dict() for f in differences(first.drawn, other.drawn)]}
+            {
+                "model": _title(other),
+                "against": _title(first),
+                "figures": [f.to_dict() for f in differences(first.drawn, other.drawn)],
+            }
             for other in results[1:]
         ],
     }

@@ -1,7 +1,9 @@
-"""All figures of films against reports, both ways, with intervals: a run, a bundle, a baseline and the export gate share it.
+"""All figures of films against reports, both ways, with intervals: a run, a bundle, a baseline and the export
+gate share it.
 
-Every figure is a function of how often each patient counts. Once each gives the figure; a bootstrap over patients (1,000 draws with
-replacement) gives its 95 % interval; the same draws for two models give the interval of their difference.
+Every figure is a function of how often each patient counts. Once each gives the figure; a bootstrap over
+patients (1,000 draws with replacement) gives its 95 % interval; the same draws for two models give the
+interval of their difference.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +40,8 @@ DIRECTIONS = ("film_to_report", "report_to_film")
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a model makes of the cases: unit vectors float32 [films, dim] and [reports, dim], logits float32 [films].
+    """What a model makes of the cases: unit vectors float32 [films, dim] and [reports, dim], logits float32
+    [films].
 
     None where the model has no such part; ``calibration`` is what was fitted on validation.
     """
@@ -75,11 +78,21 @@ class Judged:
         return [drawn(measure, films, reports) for measure in measures]
 
     def summary(self) -> dict[str, Any]:
-        """The few figures that choose an epoch and describe a run, without intervals; None for what cannot be computed."""
+        """The few figures that choose an epoch and describe a run, without intervals; None for what
+        cannot be computed.
+        """
         one = np.ones((1, len(self.cases.films))), np.ones((1, len(self.cases.reports)))
-        figures = {m.figure.name: drawn(m, *one).figure for m in (*self.head(), *self.precisions((10,)), *self.recalls("all"))}
-        rows = {name: {f"recall@{k}": _recall_row(figures.get(f"recall@{k}.{name}")) for k in KS} for name in DIRECTIONS}
-        precision = {part: _value(figures.get(f"precision@10.{part}")) for part in ("macro", "normal", "abnormal")}
+        figures = {
+            m.figure.name: drawn(m, *one).figure
+            for m in (*self.head(), *self.precisions((10,)), *self.recalls("all"))
+        }
+        rows = {
+            name: {f"recall@{k}": _recall_row(figures.get(f"recall@{k}.{name}")) for k in KS}
+            for name in DIRECTIONS
+        }
+        precision = {
+            part: _value(figures.get(f"precision@10.{part}")) for part in ("macro", "normal", "abnormal")
+        }
         return {
             "films": len(self.cases.films),
             "reports": len(self.cases.reports),
@@ -90,9 +103,20 @@ class Judged:
 
     def measures(self) -> list[Measure]:
         recalls = [measure for subset in ("all", "abnormal", "fresh") for measure in self.recalls(subset)]
-        views = [measure for view in self._views for measure in (*self.head(view), *self.precisions((10,), view))]
+        views = [
+            measure for view in self._views for measure in (*self.head(view), *self.precisions((10,), view))
+        ]
         decisions = self.selective()
-        return [*self.head(), *decisions, *self.precisions(), *self.gradings(), *recalls, *self.prefixes(), *views, *self.per_finding()]
+        return [
+            *self.head(),
+            *decisions,
+            *self.precisions(),
+            *self.gradings(),
+            *recalls,
+            *self.prefixes(),
+            *views,
+            *self.per_finding(),
+        ]
 
     def prefixes(self) -> list[Measure]:
         """Macro P@10 and Recall@10 of embeddings cut to their first numbers."""
@@ -114,7 +138,10 @@ class Judged:
 
         def of(name: str, draw: Callable[[Array], Array], **more: Any) -> Measure:
             return Measure(
-                Figure(name, f"view {view}" if view else "all", None, studies=self._studies(label >= 0), **more), lambda f, _: draw(f)
+                Figure(
+                    name, f"view {view}" if view else "all", None, studies=self._studies(label >= 0), **more
+                ),
+                lambda f, _: draw(f),
             )
 
         measures = [
@@ -128,7 +155,10 @@ class Judged:
             called = (logit >= calibration.threshold).astype(float)
             sick, well = np.where(label == 1, called, np.nan), np.where(label == 0, 1 - called, np.nan)
             measures += [
-                of("ece.calibrated", lambda f: weighted_calibration_error(label, calibration.probability(logit), f)),
+                of(
+                    "ece.calibrated",
+                    lambda f: weighted_calibration_error(label, calibration.probability(logit), f),
+                ),
                 of("sensitivity", lambda f: weighted_mean(sick, f), ceiling=1.0),
                 of("specificity", lambda f: weighted_mean(well, f), ceiling=1.0),
             ]
@@ -138,17 +168,31 @@ class Judged:
     def decisions(self) -> Decisions | None:
         """The abnormal head's; None where it was not trained, or no film has a label."""
         logit, labels = self.embedded.logit, self.cases.labels
-        return Decisions(labels, logit, self.embedded.trusted) if logit is not None and (labels >= 0).any() else None
+        return (
+            Decisions(labels, logit, self.embedded.trusted)
+            if logit is not None and (labels >= 0).any()
+            else None
+        )
 
     def selective(self) -> list[Measure]:
         """Risk against coverage, and what each verdict is worth."""
         if (decisions := self.decisions) is None:
             return []
         measures = [self._mean(name, values) for name, values in decisions.means()]
-        measures = [replace(m, figure=replace(m.figure, ceiling=0.0 if m.figure.name.startswith("risk") else None)) for m in measures]
+        measures = [
+            replace(m, figure=replace(m.figure, ceiling=0.0 if m.figure.name.startswith("risk") else None))
+            for m in measures
+        ]
         chance, ceiling = decisions.bounds()
         for name in decisions.orders:
-            figure = Figure(f"aurc.{name}", "all", None, chance=chance, ceiling=ceiling, studies=self._studies(decisions.known))
+            figure = Figure(
+                f"aurc.{name}",
+                "all",
+                None,
+                chance=chance,
+                ceiling=ceiling,
+                studies=self._studies(decisions.known),
+            )
             measures.append(Measure(figure, lambda f, _, order=name: decisions.area(order, f)))  # type: ignore[misc]
         return measures
 
@@ -158,19 +202,28 @@ class Judged:
             return []
         label, labels = self._asked(view), self.cases.report_labels
         labelled = (labels >= 0).sum(axis=1)
-        share = np.divide((labels == 1).sum(axis=1), labelled, out=np.full(len(label), np.nan), where=labelled > 0)
+        share = np.divide(
+            (labels == 1).sum(axis=1), labelled, out=np.full(len(label), np.nan), where=labelled > 0
+        )
         measures = []
         for k in ks:
             value = precision_at(self._score, label, labels, k)
             parts = {"normal": (0, 1 - share), "abnormal": (1, share)}
-            by_class = {name: (np.where(label == code, value, np.nan), chance) for name, (code, chance) in parts.items()}
+            by_class = {
+                name: (np.where(label == code, value, np.nan), chance)
+                for name, (code, chance) in parts.items()
+            }
             for name, (values, chance) in by_class.items():
                 measures.append(self._mean(f"precision@{k}.{name}", values, view, chance))
-            measures.append(self._mean(f"precision@{k}.micro", value, view, np.where(label == 1, share, 1 - share)))
+            measures.append(
+                self._mean(f"precision@{k}.micro", value, view, np.where(label == 1, share, 1 - share))
+            )
             normal, abnormal = by_class["normal"][0], by_class["abnormal"][0]
-            figure = Figure(f"precision@{k}.macro", f"view {view}" if view else "all", None, chance=0.5, ceiling=1.0)
+            figure = Figure(
+                f"precision@{k}.macro", f"view {view}" if view else "all", None, chance=0.5, ceiling=1.0
+            )
             figure = replace(figure, studies=self._studies(~np.isnan(value)))
-            measures.append(Measure(figure, lambda f, _, a=normal, b=abnormal: (weighted_mean(a, f) + weighted_mean(b, f)) / 2))  # type: ignore[misc]
+            measures.append(Measure(figure, _mean_of_both(normal, abnormal)))
         return measures
 
     def gradings(self) -> list[Measure]:
@@ -203,7 +256,9 @@ class Judged:
             count, there = (carriers & allowed).sum(axis=1), np.maximum(allowed.sum(axis=1), 1)
             if not count[having].any():
                 continue
-            value = precision_at(self._score, np.where(having, 1, -1), np.where(allowed, carriers, -1).astype(int), 10)
+            value = precision_at(
+                self._score, np.where(having, 1, -1), np.where(allowed, carriers, -1).astype(int), 10
+            )
             measure = self._mean(f"finding@10.{name}", value, None, count / there)
             ceiling = float((np.minimum(count, 10) / np.minimum(there, 10))[having].mean())
             measures.append(replace(measure, figure=replace(measure.figure, ceiling=ceiling)))
@@ -212,7 +267,8 @@ class Judged:
     def recalls(self, subset: str) -> list[Measure]:
         """A film's own report among all, and a report's own films; twins are one entry and hits.
 
-        ``abnormal`` searches abnormal studies alone; ``fresh`` leaves out what stands verbatim in train, as query and as answer.
+        ``abnormal`` searches abnormal studies alone; ``fresh`` leaves out what stands verbatim in train, as
+        query and as answer.
         """
         films, reports = self._subset(subset)
         if self._score is None or (subset == "fresh" and films.all() and reports.all()):
@@ -221,20 +277,39 @@ class Judged:
         asked_films, asked_reports = own.any(axis=1), own.any(axis=0)
         if not own.any():
             return []
-        forth, back = _spread(first_hit_rank(score, own), films), _spread(first_hit_rank(score.T, own.T), reports)
+        forth, back = (
+            _spread(first_hit_rank(score, own), films),
+            _spread(first_hit_rank(score.T, own.T), reports),
+        )
         forth[~_spread(asked_films, films, False)] = np.nan
         back[~_spread(asked_reports, reports, False)] = np.nan
         studies = self._studies(~np.isnan(forth)), int((~np.isnan(back)).sum())
         measures = []
-        for name, rank, positive, count in zip(DIRECTIONS, (forth, back), (own[asked_films], own.T[asked_reports]), studies, strict=True):
+        for name, rank, positive, count in zip(
+            DIRECTIONS, (forth, back), (own[asked_films], own.T[asked_reports]), studies, strict=True
+        ):
             for k in KS:
                 figure = Figure(
-                    f"recall@{k}.{name}", subset, None, None, None, chance_recall_at(positive, k), ceiling_recall_at(positive, k), count
+                    f"recall@{k}.{name}",
+                    subset,
+                    None,
+                    None,
+                    None,
+                    chance_recall_at(positive, k),
+                    ceiling_recall_at(positive, k),
+                    count,
                 )
                 measures.append(Measure(figure, _of(name, weighted_mean, _within(rank, k))))
             measures.append(
                 Measure(
-                    Figure(f"median_rank.{name}", subset, None, chance=_median_chance(positive), ceiling=1.0, studies=count),
+                    Figure(
+                        f"median_rank.{name}",
+                        subset,
+                        None,
+                        chance=_median_chance(positive),
+                        ceiling=1.0,
+                        studies=count,
+                    ),
                     _of(name, weighted_median, rank),
                 )
             )
@@ -248,7 +323,11 @@ class Judged:
         report = self.embedded.report
         if self.embedded.score is not None:
             return self.embedded.score
-        return self.embedded.film @ report.T if report is not None and len(report) and len(self.embedded.film) else None
+        return (
+            self.embedded.film @ report.T
+            if report is not None and len(report) and len(self.embedded.film)
+            else None
+        )
 
     @cached_property
     def _views(self) -> list[str]:
@@ -272,19 +351,36 @@ class Judged:
         return np.ones(len(cases.films), bool), np.ones(len(cases.reports), bool)
 
     def _studies(self, films: Array) -> int:
-        return len({study.study_id for study, counted in zip(self.cases.studies, films, strict=True) if counted})
+        return len(
+            {study.study_id for study, counted in zip(self.cases.studies, films, strict=True) if counted}
+        )
 
-    def _mean(self, name: str, values: Array, view: str | None = None, chance: Array | None = None) -> Measure:
+    def _mean(
+        self, name: str, values: Array, view: str | None = None, chance: Array | None = None
+    ) -> Measure:
         counted = ~np.isnan(values)
         expected = float(chance[counted].mean()) if chance is not None and counted.any() else None
-        figure = Figure(name, f"view {view}" if view else "all", None, chance=expected, ceiling=1.0, studies=self._studies(counted))
+        figure = Figure(
+            name,
+            f"view {view}" if view else "all",
+            None,
+            chance=expected,
+            ceiling=1.0,
+            studies=self._studies(counted),
+        )
         return Measure(figure, lambda f, _: weighted_mean(values, f))
 
     def _weights(self, draws: int, seed: int) -> tuple[Array, Array]:
-        """How often each film and report counts: once each in the first row, by drawn patients in the others."""
+        """How often each film and report counts: once each in the first row, by drawn patients in the
+        others.
+        """
         patients = self.cases.patients
         count = len(patients)
-        drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws) if count else np.zeros((draws, 0))
+        drawn = (
+            np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
+            if count
+            else np.zeros((draws, 0))
+        )
         weight = np.vstack([np.ones((1, count)), drawn])
         place = {patient: i for i, patient in enumerate(patients)}
         films = [place[study.patient_id] for study in self.cases.studies]
@@ -297,7 +393,9 @@ def evaluate(cases: Cases, film: Array, logit: Array | None, report: Array | Non
 
 
 def selection_score(result: dict[str, Any]) -> float | None:
-    """One figure to choose an epoch by: the mean of AUROC, macro P@10 and Recall@10 both ways, of those that could be computed."""
+    """One figure to choose an epoch by: the mean of AUROC, macro P@10 and Recall@10 both ways, of those
+    that could be computed.
+    """
     precision, forth, back = result["precision@10"], result["film_to_report"], result["report_to_film"]
     values = [
         result["auroc"],
@@ -309,13 +407,24 @@ def selection_score(result: dict[str, Any]) -> float | None:
     return sum(computed) / len(computed) if computed else None
 
 
-def _of(direction: str, statistic: Callable[[Array, Array], Array], values: Array) -> Callable[[Array, Array], Array]:
+def _of(
+    direction: str, statistic: Callable[[Array, Array], Array], values: Array
+) -> Callable[[Array, Array], Array]:
     """A statistic of films' or of reports' values, by direction."""
-    return (lambda f, _: statistic(values, f)) if direction == DIRECTIONS[0] else (lambda _, r: statistic(values, r))
+    return (
+        (lambda f, _: statistic(values, f))
+        if direction == DIRECTIONS[0]
+        else (lambda _, r: statistic(values, r))
+    )
 
 
 def _within(rank: Array, k: int) -> Array:
     return np.where(np.isnan(rank), np.nan, rank <= k)
+
+
+def _mean_of_both(normal: Array, abnormal: Array) -> Callable[[Array, Array], Array]:
+    """The mean of two classes' weighted means, as a measure of films' (and reports') weights."""
+    return lambda films, _: (weighted_mean(normal, films) + weighted_mean(abnormal, films)) / 2
 
 
 def _spread(values: Array, keep: Array, empty: Any = np.nan) -> Array:
@@ -326,9 +435,15 @@ def _spread(values: Array, keep: Array, empty: Any = np.nan) -> Array:
 
 
 def _median_chance(positive: Array) -> float | None:
-    """Median rank that a random order gives to the first of m positives among n, averaged over queries: n (1 - 2^(-1/m)) roughly."""
+    """Median rank that a random order gives to the first of m positives among n, averaged over queries: n
+    (1 - 2^(-1/m)) roughly.
+    """
     count = positive.sum(axis=1)
-    return float(np.median(positive.shape[1] * (1 - 0.5 ** (1 / count[count > 0])))) if (count > 0).any() else None
+    return (
+        float(np.median(positive.shape[1] * (1 - 0.5 ** (1 / count[count > 0]))))
+        if (count > 0).any()
+        else None
+    )
 
 
 def _expected_ndcg(gain: Array, allowed: Array) -> Array:
@@ -350,4 +465,8 @@ def _value(figure: Figure | None) -> float | None:
 
 
 def _recall_row(figure: Figure | None) -> dict[str, float | None] | None:
-    return {"value": figure.value, "chance": figure.chance, "lift": figure.lift, "ceiling": figure.ceiling} if figure else None
+    return (
+        {"value": figure.value, "chance": figure.chance, "lift": figure.lift, "ceiling": figure.ceiling}
+        if figure
+        else None
+    )

@@ -24,24 +24,38 @@ def with_training(evaluated: Sequence[Study], trained: Sequence[Study], run: str
 
 
 def between_tables(reading: Reading) -> list[str]:
-    """Patients in two splits of several sources, which need no film to be read; a line for each pair of splits."""
+    """Patients in two splits of several sources, which need no film to be read; a line for each pair of
+    splits.
+    """
     lines = []
     for i, a in enumerate(SPLITS):
         for b in SPLITS[i + 1 :]:
             if patients := shared_patients(reading.split(a), reading.split(b)):
-                lines.append(f"{len(patients)} patients are in the splits {a} and {b} of {reading.spec}, the first {min(patients)}")
+                lines.append(
+                    f"{len(patients)} patients are in the splits {a} and {b} of {reading.spec}, the first "
+                    f"{min(patients)}"
+                )
     return lines
 
 
 def shared_patients(one: Iterable[Study], other: Iterable[Study]) -> set[str]:
-    """Ids of the persons that both have: an id is one person within a source, a folder of tables, or a word of their column source."""
+    """Ids of the persons that both have: an id is one person within a source, a folder of tables, or a
+    word of their column source.
+    """
     persons = {(registry, study.patient_id) for study in one for registry in _registries(study)}
-    return {study.patient_id for study in other if any((registry, study.patient_id) in persons for registry in _registries(study))}
+    return {
+        study.patient_id
+        for study in other
+        if any((registry, study.patient_id) in persons for registry in _registries(study))
+    }
 
 
 def same_numbers(one: Sequence[Study], other: Sequence[Study]) -> int:
     """How many patient ids both have of what are different persons, since their sources are different."""
-    return len(({study.patient_id for study in one} & {study.patient_id for study in other}) - shared_patients(one, other))
+    return len(
+        ({study.patient_id for study in one} & {study.patient_id for study in other})
+        - shared_patients(one, other)
+    )
 
 
 def _registries(study: Study) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Retrieval and classification figures in NumPy, one definition for training, export gate and evaluation.
 
-Scores are float [queries, items]; ``positive`` is bool of the same shape. Equal scores never help: an item that ties with a positive
-counts as ranked before it, so a constant answer gets nothing for free. A figure without a basis is None.
+Scores are float [queries, items]; ``positive`` is bool of the same shape. Equal scores never help: an item
+that ties with a positive counts as ranked before it, so a constant answer gets nothing for free. A figure
+without a basis is None.
 """
 
 import numpy as np
@@ -10,7 +11,8 @@ Array = np.ndarray
 
 
 def auroc(label: Array, score: Array) -> float | None:
-    """Area under the ROC curve: the chance that an abnormal case scores above a normal one, ties half (Mann-Whitney U).
+    """Area under the ROC curve: the chance that an abnormal case scores above a normal one, ties half
+    (Mann-Whitney U).
 
     ``label`` int [cases]: 0 normal, 1 abnormal, anything else is left out.
     """
@@ -18,7 +20,9 @@ def auroc(label: Array, score: Array) -> float | None:
 
 
 def weighted_auroc(label: Array, score: Array, weight: Array) -> Array:
-    """The same where a case counts ``weight`` times: float [draws, cases] to float [draws], NaN without both classes."""
+    """The same where a case counts ``weight`` times: float [draws, cases] to float [draws], NaN without
+    both classes.
+    """
     normal, abnormal, ends = _sorted_counts(label, score, weight)
     below = np.cumsum(normal, axis=1)[:, ends]  # normal cases up to the end of each group of equal scores
     before = np.concatenate([np.zeros((len(weight), 1)), below[:, :-1]], axis=1)
@@ -27,7 +31,8 @@ def weighted_auroc(label: Array, score: Array, weight: Array) -> Array:
 
 
 def weighted_average_precision(label: Array, score: Array, weight: Array) -> Array:
-    """Area under the precision-recall curve of finding abnormal cases, as the sum of (R_i - R_i-1) P_i over falling thresholds.
+    """Area under the precision-recall curve of finding abnormal cases, as the sum of (R_i - R_i-1) P_i over
+    falling thresholds.
 
     A case counts ``weight`` times: float [draws, cases] to float [draws].
     """
@@ -38,14 +43,20 @@ def weighted_average_precision(label: Array, score: Array, weight: Array) -> Arr
 
 
 def calibration_error(label: Array, probability: Array, bins: int = 10) -> float | None:
-    """Expected calibration error: |share abnormal - mean probability| over bins of equal width, weighted by their cases."""
+    """Expected calibration error: |share abnormal - mean probability| over bins of equal width, weighted
+    by their cases.
+    """
     return _one(weighted_calibration_error(label, probability, np.ones((1, len(label))), bins))
 
 
 def weighted_calibration_error(label: Array, probability: Array, weight: Array, bins: int = 10) -> Array:
     """The same where a case counts ``weight`` times: float [draws, cases] to float [draws]."""
     labelled = (label == 0) | (label == 1)
-    label, probability, weight = label[labelled], np.asarray(probability, np.float64)[labelled], weight[:, labelled]
+    label, probability, weight = (
+        label[labelled],
+        np.asarray(probability, np.float64)[labelled],
+        weight[:, labelled],
+    )
     place = np.minimum((probability * bins).astype(int), bins - 1)
     gap = weight * (label - probability)
     off = sum(np.abs(gap[:, place == bin].sum(axis=1)) for bin in range(bins))
@@ -59,7 +70,10 @@ def weighted_mean(value: Array, weight: Array) -> Array:
 
 
 def weighted_median(value: Array, weight: Array) -> Array:
-    """Lower median of float [cases] under float [draws, cases]: float [draws]. NaN values are left out, infinite ones are not."""
+    """Lower median of float [cases] under float [draws, cases]: float [draws].
+
+    NaN values are left out, infinite ones are not.
+    """
     counted = ~np.isnan(value)
     order = np.argsort(value[counted], kind="stable")
     value, weight = value[counted][order], weight[:, counted][:, order]
@@ -70,10 +84,12 @@ def weighted_median(value: Array, weight: Array) -> Array:
 
 
 def weighted_aurc(trust: Array, wrong: Array, weight: Array) -> Array:
-    """Area under the risk-coverage curve (Geifman et al. 2019): the share of wrong decisions, averaged over every coverage.
+    """Area under the risk-coverage curve (Geifman et al. 2019): the share of wrong decisions, averaged over
+    every coverage.
 
-    ``trust`` float [cases], the most trusted first; ``wrong`` float [cases], 0 or 1 (NaN is left out); ``weight`` float [draws, cases].
-    Equal trust is one step of the curve, so a constant trust has the risk of all. Small is good.
+    ``trust`` float [cases], the most trusted first; ``wrong`` float [cases], 0 or 1 (NaN is left out);
+    ``weight`` float [draws, cases]. Equal trust is one step of the curve, so a constant trust has the risk of
+    all. Small is good.
     """
     wrong, weight, ends = _by_trust(trust, wrong, weight)
     risk = _curve(wrong, weight, ends)
@@ -82,7 +98,9 @@ def weighted_aurc(trust: Array, wrong: Array, weight: Array) -> Array:
 
 
 def risk_coverage(trust: Array, wrong: Array) -> tuple[Array, Array]:
-    """The risk-coverage curve: coverage (0 to 1] and the share of wrong decisions among the most trusted, float [steps] each."""
+    """The risk-coverage curve: coverage (0 to 1] and the share of wrong decisions among the most trusted,
+    float [steps] each.
+    """
     weight = np.ones((1, len(trust)))
     wrong, weight, ends = _by_trust(trust, wrong, weight)
     return np.cumsum(weight, axis=1)[0, ends] / max(weight.sum(), 1), _curve(wrong, weight, ends)[0]
@@ -95,7 +113,9 @@ def best_aurc(wrong: Array) -> float | None:
 
 
 def isotonic(value: Array, key: Array) -> Array:
-    """The rising function of ``key`` nearest to ``value`` by squares, float [n] each, ``key`` rising (pool adjacent violators)."""
+    """The rising function of ``key`` nearest to ``value`` by squares, float [n] each, ``key`` rising
+    (pool adjacent violators).
+    """
     blocks: list[tuple[float, int]] = []  # sum and count
     ends = np.flatnonzero(np.append(key[1:] != key[:-1], True)) + 1
     if not len(key):
@@ -115,7 +135,11 @@ def _by_trust(trust: Array, wrong: Array, weight: Array) -> tuple[Array, Array, 
     trust, wrong, weight = np.asarray(trust, np.float64)[decided], wrong[decided], weight[:, decided]
     order = np.argsort(-trust, kind="stable")
     trust, wrong, weight = trust[order], wrong[order], weight[:, order]
-    return wrong, weight, np.flatnonzero(np.append(trust[1:] != trust[:-1], True)) if len(trust) else np.zeros(0, int)
+    return (
+        wrong,
+        weight,
+        np.flatnonzero(np.append(trust[1:] != trust[:-1], True)) if len(trust) else np.zeros(0, int),
+    )
 
 
 def _curve(wrong: Array, weight: Array, ends: Array) -> Array:
@@ -124,7 +148,9 @@ def _curve(wrong: Array, weight: Array, ends: Array) -> Array:
 
 
 def _sorted_counts(label: Array, score: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """Weights of normal and of abnormal cases by rising score, float [draws, cases], and where each group of equal scores ends."""
+    """Weights of normal and of abnormal cases by rising score, float [draws, cases], and where each group
+    of equal scores ends.
+    """
     labelled = (label == 0) | (label == 1)
     label, score, weight = label[labelled], np.asarray(score, np.float64)[labelled], weight[:, labelled]
     order = np.argsort(score, kind="stable")
@@ -151,7 +177,9 @@ def first_hit_rank(score: Array, positive: Array) -> Array:
 
 
 def chance_recall_at(positive: Array, k: int) -> float | None:
-    """What a random order gets: 1 - C(n-m, k) / C(n, k) for a query with m positives among n items, averaged."""
+    """What a random order gets: 1 - C(n-m, k) / C(n, k) for a query with m positives among n items,
+    averaged.
+    """
     if not positive.size:
         return None
     n = positive.shape[1]
@@ -169,7 +197,9 @@ def ceiling_recall_at(positive: Array, k: int) -> float | None:
 
 
 def top_k(score: Array, k: int, allowed: Array | None = None) -> Array:
-    """Indices of the k best items of each query, best first, ties by index, int [queries, k]; -1 where there are fewer."""
+    """Indices of the k best items of each query, best first, ties by index, int [queries, k]; -1 where
+    there are fewer.
+    """
     score = np.where(np.isnan(score), -np.inf, np.asarray(score, np.float64))
     if allowed is not None:
         score = np.where(allowed, score, -np.inf)
@@ -181,8 +211,8 @@ def top_k(score: Array, k: int, allowed: Array | None = None) -> Array:
 def precision_at(score: Array, query: Array, item: Array, k: int) -> Array:
     """Share of each query's first k items that have its label, float [queries]; NaN where nothing is asked.
 
-    ``query`` int [queries] and ``item`` int [queries, items] or [items]: 0 normal, 1 abnormal, else unknown. Unknown items are not
-    ranked, unknown queries not asked.
+    ``query`` int [queries] and ``item`` int [queries, items] or [items]: 0 normal, 1 abnormal, else unknown.
+    Unknown items are not ranked, unknown queries not asked.
     """
     item = np.broadcast_to(item, score.shape)
     best = top_k(score, k, allowed=(item == 0) | (item == 1))
@@ -193,20 +223,26 @@ def precision_at(score: Array, query: Array, item: Array, k: int) -> Array:
 
 
 def average_precision_at(score: Array, relevant: Array, k: int, allowed: Array) -> Array:
-    """AP@K of each query, float [queries]: mean precision at the ranks of its relevant items among the first K, over min(K, relevant).
+    """AP@K of each query, float [queries]: mean precision at the ranks of its relevant items among the first
+    K, over min(K, relevant).
 
-    ``relevant`` and ``allowed`` bool [queries, items]; items not allowed are not ranked. NaN without a relevant item.
+    ``relevant`` and ``allowed`` bool [queries, items]; items not allowed are not ranked. NaN without a
+    relevant item.
     """
     best = top_k(score, k, allowed)
     hit = np.take_along_axis(relevant, best, axis=1) & (best >= 0)
     precision = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
-    return _ratio((precision * hit).sum(axis=1), np.minimum(k, (relevant & allowed).sum(axis=1)).astype(float))
+    return _ratio(
+        (precision * hit).sum(axis=1), np.minimum(k, (relevant & allowed).sum(axis=1)).astype(float)
+    )
 
 
 def ndcg_at(score: Array, gain: Array, k: int, allowed: Array) -> Array:
-    """nDCG@K of each query, float [queries]: graded gains 0..1, discounted by log2(rank + 1), over the best order's (Jarvelin 2002).
+    """nDCG@K of each query, float [queries]: graded gains 0..1, discounted by log2(rank + 1), over the best
+    order's (Jarvelin 2002).
 
-    ``gain`` float and ``allowed`` bool [queries, items]; items not allowed are not ranked. NaN where no item has a gain.
+    ``gain`` float and ``allowed`` bool [queries, items]; items not allowed are not ranked. NaN where no item
+    has a gain.
     """
     best = top_k(score, k, allowed)
     discount = 1 / np.log2(np.arange(2, best.shape[1] + 2))

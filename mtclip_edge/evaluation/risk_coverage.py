@@ -1,7 +1,9 @@
-"""The normal/abnormal decision where not every film must be decided: risk against coverage, and what each verdict is worth.
+"""The normal/abnormal decision where not every film must be decided: risk against coverage, and what each
+verdict is worth.
 
-A decision is abnormal from a logit of 0 on. Its risk is the share of wrong ones; the area under the risk-coverage curve (AURC) says how
-well the doubtful films are told from the others: a random order has the risk of all, small is good.
+A decision is abnormal from a logit of 0 on. Its risk is the share of wrong ones; the area under the
+risk-coverage curve (AURC) says how well the doubtful films are told from the others: a random order has the
+risk of all, small is good.
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,9 @@ CURVE = np.linspace(0.05, 1, 20)  # coverages at which a curve is told
 
 @dataclass(frozen=True)
 class Decisions:
-    """``labels`` int [films], 0 normal, 1 abnormal, else unknown; ``logit`` float [films]; ``trusted``: what a bundle says of them."""
+    """``labels`` int [films], 0 normal, 1 abnormal, else unknown; ``logit`` float [films]; ``trusted``:
+    what a bundle says of them.
+    """
 
     labels: Array
     logit: Array
@@ -41,12 +45,17 @@ class Decisions:
         return trusts | ({"trust": self.trusted.trust} if self.trusted else {})
 
     def means(self) -> Iterator[tuple[str, Array]]:
-        """Figures that are means over films: their names and values float [films], NaN where a film is not asked."""
+        """Figures that are means over films: their names and values float [films], NaN where a film is
+        not asked.
+        """
         yield "risk.all", self.wrong
         if self.trusted is None:
             return
         verdict = self.trusted.verdict
-        kept = {"decided": verdict != VERDICTS.index(ABSTAIN), "confident": verdict == VERDICTS.index(CONFIDENT)}
+        kept = {
+            "decided": verdict != VERDICTS.index(ABSTAIN),
+            "confident": verdict == VERDICTS.index(CONFIDENT),
+        }
         for name, films in kept.items():
             yield f"risk.{name}", np.where(films, self.wrong, np.nan)
             yield f"coverage.{name}", np.where(self.known, films.astype(float), np.nan)

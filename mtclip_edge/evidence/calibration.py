@@ -1,4 +1,6 @@
-"""Turns the abnormal head's logit into a probability that means a frequency (``train.calibration`` fits it on validation films)."""
+"""Turns the abnormal head's logit into a probability that means a frequency (``train.calibration`` fits
+it on validation films).
+"""
 
 import math
 from dataclasses import asdict, dataclass
@@ -12,7 +14,10 @@ from ..bundle.records import CalibrationRecord
 
 @dataclass(frozen=True)
 class Calibration:
-    """``temperature`` divides the logit (Guo et al. 2017); a logit of at least ``threshold`` counts as abnormal."""
+    """``temperature`` divides the logit (Guo et al.
+
+    2017); a logit of at least ``threshold`` counts as abnormal.
+    """
 
     temperature: float
     threshold: float
@@ -30,7 +35,11 @@ class Calibration:
 
     @classmethod
     def of(cls, record: CalibrationRecord | None) -> "Calibration | None":
-        return None if record is None else cls(record.temperature, record.threshold, record.specificity, record.films)
+        return (
+            None
+            if record is None
+            else cls(record.temperature, record.threshold, record.specificity, record.films)
+        )
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
@@ -40,7 +49,9 @@ def sigmoid(logit: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Abnormal:
-    """The abnormal head's probability; ``calibrated`` says whether it was fitted to frequencies on validation films."""
+    """The abnormal head's probability; ``calibrated`` says whether it was fitted to frequencies on
+    validation films.
+    """
 
     probability: float
     calibrated: bool
@@ -52,4 +63,6 @@ class Abnormal:
             return None
         calibration = model.calibration
         logit = logit / calibration.temperature if calibration else logit
-        return cls(round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None)
+        return cls(
+            round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None
+        )

@@ -13,7 +13,9 @@ from .verdict import Judgement
 
 @dataclass(frozen=True)
 class SimilarityFacts:
-    """Where the first hit's similarity lies among the best of validation films, in percent; ``percentile`` None: ``why`` says why not."""
+    """Where the first hit's similarity lies among the best of validation films, in percent;
+    ``percentile`` None: ``why`` says why not.
+    """
 
     percentile: float | None
     films: int | None
@@ -22,7 +24,9 @@ class SimilarityFacts:
 
 @dataclass(frozen=True)
 class FindingVote:
-    """``share`` of the hits' weights that names a finding, ``reports`` how many of them, ``share_in_index`` of all that were searched."""
+    """``share`` of the hits' weights that names a finding, ``reports`` how many of them,
+    ``share_in_index`` of all that were searched.
+    """
 
     finding: str
     reports: int
@@ -39,9 +43,11 @@ class FindingVote:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the hits vote. ``weights`` are theirs in their order and sum to 1; labels and findings are shares of them.
+    """How the hits vote. ``weights`` are theirs in their order and sum to 1; labels and findings are shares
+    of them.
 
-    ``labels_in_index`` are shares of the distinct reports that were searched; ``findings`` come by share, then by lift.
+    ``labels_in_index`` are shares of the distinct reports that were searched; ``findings`` come by share,
+    then by lift.
     """
 
     weights: tuple[float, ...]
@@ -60,7 +66,9 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Contrast:
-    """The nearest abnormal and the nearest normal report of all that pass the filters, None where there is none. Each has rank 1."""
+    """The nearest abnormal and the nearest normal report of all that pass the filters, None where there
+    is none. Each has rank 1.
+    """
 
     abnormal: ReportHit | None
     normal: ReportHit | None
@@ -68,7 +76,9 @@ class Contrast:
     @property
     def margin(self) -> float | None:
         """How much nearer the abnormal one is (below 0: the normal one)."""
-        return round(self.abnormal.score - self.normal.score, 4) + 0.0 if self.abnormal and self.normal else None
+        return (
+            round(self.abnormal.score - self.normal.score, 4) + 0.0 if self.abnormal and self.normal else None
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -80,7 +90,8 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Evidence:
-    """``judgement`` of the normal/abnormal decision, ``decision`` (None for a text), ``similarity``, ``agreement`` and ``contrast``.
+    """``judgement`` of the normal/abnormal decision, ``decision`` (None for a text), ``similarity``,
+    ``agreement`` and ``contrast``.
 
     ``agreement`` is None without hits.
     """

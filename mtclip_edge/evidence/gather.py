@@ -1,4 +1,7 @@
-"""Evidence for the answer to one query, computed from what the index said and what validation films got. Searches nothing."""
+"""Evidence for the answer to one query, computed from what the index said and what validation films got.
+
+Searches nothing.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +33,9 @@ class Voters:
 
 @dataclass(frozen=True)
 class NamedFinding:
-    """A finding that some of the hits name: their places among the hits, and the share of the reports searched that name it."""
+    """A finding that some of the hits name: their places among the hits, and the share of the reports
+    searched that name it.
+    """
 
     name: str
     hits: frozenset[int]
@@ -41,8 +46,9 @@ class NamedFinding:
 class Neighbours:
     """All that an index was asked for one query.
 
-    ``label_shares`` are of the distinct reports searched; ``nearest`` holds the nearest report of a label, None where there is none;
-    ``voters`` is None where no verdict is wanted; ``fused``: scores of hits are not plain cosines.
+    ``label_shares`` are of the distinct reports searched; ``nearest`` holds the nearest report of a label,
+    None where there is none; ``voters`` is None where no verdict is wanted; ``fused``: scores of hits are not
+    plain cosines.
     """
 
     hits: tuple[ReportHit, ...]
@@ -53,14 +59,19 @@ class Neighbours:
     fused: bool
 
 
-def evidence_of_film(around: Neighbours, reference: ValidationReference, abnormal: Abnormal | None, film: str | None) -> Evidence:
+def evidence_of_film(
+    around: Neighbours, reference: ValidationReference, abnormal: Abnormal | None, film: str | None
+) -> Evidence:
     """``film`` is what the film itself was judged (warn, reject), if anything judged it."""
     decision = None if abnormal is None else "abnormal" if abnormal.probability >= 0.5 else "normal"
     nearest = [
-        hit and replace(hit, percentile=reference.percentile(hit.score)) for hit in (around.nearest["abnormal"], around.nearest["normal"])
+        hit and replace(hit, percentile=reference.percentile(hit.score))
+        for hit in (around.nearest["abnormal"], around.nearest["normal"])
     ]
     judgement = _judged(around.voters, reference, abnormal, film)
-    return Evidence(decision, judgement, _similarity(around, reference), _agreement(around, reference), Contrast(*nearest))
+    return Evidence(
+        decision, judgement, _similarity(around, reference), _agreement(around, reference), Contrast(*nearest)
+    )
 
 
 def evidence_of_text(around: Neighbours, reference: ValidationReference) -> Evidence:
@@ -70,9 +81,17 @@ def evidence_of_text(around: Neighbours, reference: ValidationReference) -> Evid
     return Evidence(None, Judgement(None, _TEXT), similarity, _agreement(around, reference), contrast)
 
 
-def with_percentiles(hits: Sequence[ReportHit], reference: ValidationReference, fused: bool) -> tuple[ReportHit, ...]:
-    """A film's hits with their percentiles among what validation films got; none where scores are not plain cosines."""
-    return tuple(hits) if fused else tuple(replace(hit, percentile=reference.percentile(hit.score)) for hit in hits)
+def with_percentiles(
+    hits: Sequence[ReportHit], reference: ValidationReference, fused: bool
+) -> tuple[ReportHit, ...]:
+    """A film's hits with their percentiles among what validation films got; none where scores are not
+    plain cosines.
+    """
+    return (
+        tuple(hits)
+        if fused
+        else tuple(replace(hit, percentile=reference.percentile(hit.score)) for hit in hits)
+    )
 
 
 def _similarity(around: Neighbours, reference: ValidationReference) -> SimilarityFacts:
@@ -84,7 +103,9 @@ def _similarity(around: Neighbours, reference: ValidationReference) -> Similarit
     return SimilarityFacts(similarities.percentile(around.hits[0].score), similarities.films, "")
 
 
-def _judged(voters: Voters | None, reference: ValidationReference, abnormal: Abnormal | None, film: str | None) -> Judgement:
+def _judged(
+    voters: Voters | None, reference: ValidationReference, abnormal: Abnormal | None, film: str | None
+) -> Judgement:
     rule = reference.rule
     if rule is None or abnormal is None or voters is None:
         return Judgement(None, reference.rule_why)
@@ -100,7 +121,10 @@ def _agreement(around: Neighbours, reference: ValidationReference) -> Agreement 
     weight = weights(np.array([hit.score for hit in hits]), reference.temperature)
     labels = {label: round(float(weight[[hit.label == label for hit in hits]].sum()), 4) for label in LABELS}
     votes = [
-        FindingVote(f.name, len(f.hits), round(float(sum(weight[place] for place in f.hits)), 4), f.share_in_index) for f in around.findings
+        FindingVote(
+            f.name, len(f.hits), round(float(sum(weight[place] for place in f.hits)), 4), f.share_in_index
+        )
+        for f in around.findings
     ]
     ordered = tuple(sorted(votes, key=lambda vote: (-vote.share, vote.share_in_index, vote.finding)))
     return Agreement(tuple(round(float(w), 4) for w in weight), labels, around.label_shares, ordered)

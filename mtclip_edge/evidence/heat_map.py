@@ -1,8 +1,8 @@
 """Maps where a film resembles a report: how much each place adds to their cosine.
 
-One pass: the film tower's features by place, each left out in turn (where the tower pools by the mean), through the small graph of
-``place_graph``. The map is the cosine that is lost, less what the mean of all reports loses: what a film shares with every report says
-nothing about this one.
+One pass: the film tower's features by place, each left out in turn (where the tower pools by the mean),
+through the small graph of ``place_graph``. The map is the cosine that is lost, less what the mean of all
+reports loses: what a film shares with every report says nothing about this one.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,10 @@ from .place_graph import AVERAGE, Places
 
 @dataclass(frozen=True)
 class Target:
-    """What a map is of: a report that was found, or a text. ``vector`` float32 [dim], unit length; ``common`` the mean of all reports."""
+    """What a map is of: a report that was found, or a text.
+
+    ``vector`` float32 [dim], unit length; ``common`` the mean of all reports.
+    """
 
     vector: np.ndarray
     common: np.ndarray
@@ -29,13 +32,17 @@ class Target:
         return {"kind": "report", "report_id": self.report_id, "rank": self.rank}
 
     def of(self, vectors: np.ndarray) -> np.ndarray:
-        """How much nearer unit vectors [rows, dim] are to the target than to the reports in the mean, float64 [rows]."""
+        """How much nearer unit vectors [rows, dim] are to the target than to the reports in the mean,
+        float64 [rows].
+        """
         return vectors.astype(np.float64) @ (self.vector.astype(np.float64) - self.common.astype(np.float64))
 
 
 @dataclass(frozen=True)
 class Explained:
-    """``values`` float32 [rows, columns] over the whole film, ``grey`` the film uint8 [height, width]; ``file`` where it was written."""
+    """``values`` float32 [rows, columns] over the whole film, ``grey`` the film uint8 [height, width];
+    ``file`` where it was written.
+    """
 
     target: Target
     values: np.ndarray
@@ -58,15 +65,23 @@ class Explained:
         }
 
     def png(self, longest: int = 1024) -> bytes:
-        """A PNG: the film in grey, at most ``longest`` pixels on its longer side, with the map laid over it and what it is below."""
+        """A PNG: the film in grey, at most ``longest`` pixels on its longer side, with the map laid over
+        it and what it is below.
+        """
         from .heat_picture import picture
 
         return picture(self.grey, self.values, self.legend, longest)
 
     @property
     def legend(self) -> tuple[str, ...]:
-        """Neither a report's words nor a text that was given: a picture travels farther than the answer it belongs to."""
-        of = "the text given" if self.target.report_id is None else f"rank {self.target.rank}, report {self.target.report_id}"
+        """Neither a report's words nor a text that was given: a picture travels farther than the answer
+        it belongs to.
+        """
+        of = (
+            "the text given"
+            if self.target.report_id is None
+            else f"rank {self.target.rank}, report {self.target.report_id}"
+        )
         return (of, f"map, at most {max(0.0, float(self.values.max())):.4f} of cosine")
 
     def write(self, path: Path) -> "Explained":
@@ -82,7 +97,8 @@ def place_map(places: Places, features: np.ndarray, target: Target) -> np.ndarra
     """One pass's map, float32 [rows, columns], from the film graph's features of one film."""
     each = places.each(features)
     if places.pooling != AVERAGE or len(each) == 1:
-        # The tower takes a token of its own, of which no place can be left out afterwards: each is asked by itself, beside their mean.
+        # The tower takes a token of its own, of which no place can be left out afterwards: each is asked by
+        # itself, beside their mean.
         alone = target.of(places.alone(features))
         return (alone - alone.mean()).reshape(places.grid).astype(np.float32)
     pooled, count = each.mean(axis=0), len(each)

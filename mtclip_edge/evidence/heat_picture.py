@@ -1,4 +1,7 @@
-"""A map as colours over a film. The colours rise in lightness from one end to the other, so that they read in grey print too."""
+"""A map as colours over a film.
+
+The colours rise in lightness from one end to the other, so that they read in grey print too.
+"""
 
 import io
 from typing import Any
@@ -21,7 +24,9 @@ def colours() -> np.ndarray:
 
 
 def picture(grey: np.ndarray, values: np.ndarray, legend: tuple[str, ...], longest: int = 1024) -> bytes:
-    """PNG bytes: the film uint8 [height, width] in its own shape, the map's positive part over it, the legend below."""
+    """PNG bytes: the film uint8 [height, width] in its own shape, the map's positive part over it, the
+    legend below.
+    """
     from PIL import Image
 
     film = np.asarray(Image.fromarray(grey).resize(_fitted(grey.shape, longest), Image.Resampling.LANCZOS))
@@ -47,7 +52,9 @@ def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
 
 
 def _laid_over(film: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """RGB uint8 [height, width, 3]; nothing is laid where a place adds nothing, and nothing at all where none does."""
+    """RGB uint8 [height, width, 3]; nothing is laid where a place adds nothing, and nothing at all where
+    none does.
+    """
     height, width = film.shape
     share = np.clip(resized(values, height, width, smooth=True), 0, None)
     share = np.clip(share / share.max(), 0, 1) if share.max() > 0 else share
@@ -66,12 +73,19 @@ def _with_legend(image: Any, lines: tuple[str, ...]) -> Any:
     sheet.paste(image)
     pen = ImageDraw.Draw(sheet)
     for number, row in enumerate(rows):
-        pen.text((size // 2, image.height + round(1.35 * size * (number + 0.2))), row, fill=(225, 225, 225), font=font)
+        pen.text(
+            (size // 2, image.height + round(1.35 * size * (number + 0.2))),
+            row,
+            fill=(225, 225, 225),
+            font=font,
+        )
     return sheet
 
 
 def _wrapped(line: str, font: Any, width: int) -> list[str]:
-    """A line cut between words, a word alone where it is too long; what the font may lack becomes a question mark."""
+    """A line cut between words, a word alone where it is too long; what the font may lack becomes a
+    question mark.
+    """
     rows: list[str] = []
     for word in line.encode("ascii", "replace").decode().split():
         longer = f"{rows[-1]} {word}" if rows else word

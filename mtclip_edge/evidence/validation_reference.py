@@ -15,7 +15,9 @@ _OLD = "the bundle was exported before this was measured: export it again"
 
 @dataclass(frozen=True)
 class Similarities:
-    """How alike validation films and their best reports were: 101 quantiles (0 % to 100 %) of the best cosine, own patients left out."""
+    """How alike validation films and their best reports were: 101 quantiles (0 % to 100 %) of the best
+    cosine, own patients left out.
+    """
 
     films: int
     best: tuple[float, ...]
@@ -28,13 +30,18 @@ class Similarities:
         return cls(len(best), tuple(round(float(q), 4) for q in np.quantile(best, np.linspace(0, 1, 101))))
 
     def percentile(self, score: float) -> float:
-        """The share of validation films, in percent, whose best report was less like them than this; between quantiles interpolated."""
+        """The share of validation films, in percent, whose best report was less like them than this;
+        between quantiles interpolated.
+        """
         return round(float(np.interp(score, self.best, np.arange(101.0))), 1)
 
 
 @dataclass(frozen=True)
 class ValidationReference:
-    """What a query is measured by. ``similarities`` and ``rule`` are None where ``similarities_why`` and ``rule_why`` say so."""
+    """What a query is measured by.
+
+    ``similarities`` and ``rule`` are None where ``similarities_why`` and ``rule_why`` say so.
+    """
 
     temperature: float
     similarities: Similarities | None
@@ -44,17 +51,25 @@ class ValidationReference:
 
     @classmethod
     def of(cls, manifest: Manifest) -> "ValidationReference":
-        """Those of a bundle. What was measured against reports that are not (all) there any more is not told: a wrong number is worse."""
+        """Those of a bundle.
+
+        What was measured against reports that are not (all) there any more is not told: a wrong number is
+        worse.
+        """
         record = manifest.model.evidence
         if record is None:
             return cls(TEMPERATURE, None, _OLD, None, _OLD)
         changed, best = record.searched != searched(manifest), record.best_scores
         similarities = Similarities(record.films, best) if best and not changed else None
         why = _CHANGED if best and changed else record.best_scores_why
-        return cls(record.temperature or TEMPERATURE, similarities, why, TrustRule.of(record.trust), record.trust_why)
+        return cls(
+            record.temperature or TEMPERATURE, similarities, why, TrustRule.of(record.trust), record.trust_why
+        )
 
     def percentile(self, cosine: float) -> float | None:
-        """Where a best report's cosine lies among those of validation films, in percent; None where nothing is known of them."""
+        """Where a best report's cosine lies among those of validation films, in percent; None where
+        nothing is known of them.
+        """
         return self.similarities.percentile(cosine) if self.similarities else None
 
 

@@ -1,13 +1,15 @@
 """How far the normal/abnormal decision of a film is to be trusted: confident, uncertain or abstain.
 
-Trust is the calibrated probability of the decision that the head makes. Two thresholds on it were chosen on validation films
-(``export/fitted/verdicts.py``), with the share of wrong decisions they left. A vote of the nearest reports mixed into it hardly helped
-(docs/results), so it only speaks against. Whatever speaks against a film besides only ever lowers its verdict.
+Trust is the calibrated probability of the decision that the head makes. Two thresholds on it were chosen on
+validation films (``export/fitted/verdicts.py``), with the share of wrong decisions they left. A vote of the
+nearest reports mixed into it hardly helped (docs/results), so it only speaks against. Whatever speaks against
+a film besides only ever lowers its verdict.
 
-How near reports vote: cosines of one list lie close together (on Open-I the tenth report is 0.05 below the first), so they are no weights
-themselves: ten of them would weigh nearly the same whatever they are. A report weighs exp((cosine - best cosine) / temperature) instead,
-where the temperature is how far the tenth report of a median validation film lies below its first. A report as far below weighs 1/e of
-the best; where all are equally near, all weigh the same.
+How near reports vote: cosines of one list lie close together (on Open-I the tenth report is 0.05 below the
+first), so they are no weights themselves: ten of them would weigh nearly the same whatever they are. A report
+weighs exp((cosine - best cosine) / temperature) instead, where the temperature is how far the tenth report of
+a median validation film lies below its first. A report as far below weighs 1/e of the best; where all are
+equally near, all weigh the same.
 """
 
 from collections.abc import Mapping
@@ -24,7 +26,8 @@ RARE = 1.0  # percentile of similarity below which no verdict is confident
 
 @dataclass(frozen=True)
 class TrustRule:
-    """``confident``: the least trust of that verdict, ``abstain`` the most of that one; None where no threshold keeps its promise.
+    """``confident``: the least trust of that verdict, ``abstain`` the most of that one; None where no
+    threshold keeps its promise.
 
     ``validation``: what each verdict was worth on validation films.
     """
@@ -34,7 +37,9 @@ class TrustRule:
     validation: Mapping[str, Measured]
 
     def verdicts(self, trust: Array, doubt: Array) -> Array:
-        """Places in VERDICTS, int [films], of float [films] trust; where there is ``doubt``, bool [films], none is confident."""
+        """Places in VERDICTS, int [films], of float [films] trust; where there is ``doubt``, bool
+        [films], none is confident.
+        """
         sure = trust >= self.confident if self.confident is not None else np.zeros(len(trust), bool)
         unsure = trust <= self.abstain if self.abstain is not None else np.zeros(len(trust), bool)
         return np.where(unsure, 2, np.where(sure & ~doubt, 0, 1))
@@ -48,13 +53,17 @@ class TrustRule:
 
 
 def trust_in(probability: Array) -> Array:
-    """Trust in the head's decision, float [films]: the probability of what it decides, of float [films] probability of abnormal."""
+    """Trust in the head's decision, float [films]: the probability of what it decides, of float [films]
+    probability of abnormal.
+    """
     return np.where(probability >= 0.5, probability, 1 - probability)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with its reason; ``verdict``, ``trust`` and ``validation`` are None where nothing was fitted to judge by."""
+    """A verdict with its reason; ``verdict``, ``trust`` and ``validation`` are None where nothing was
+    fitted to judge by.
+    """
 
     verdict: str | None
     why: str
@@ -71,17 +80,26 @@ class FilmVerdicts:
 
 
 def against(probability: Array, vote: Array, share: float) -> Array:
-    """Whether the vote speaks against the head's decision: its label is rarer among the nearest reports than in the index. bool [films]."""
+    """Whether the vote speaks against the head's decision: its label is rarer among the nearest reports
+    than in the index. bool [films].
+    """
     with np.errstate(invalid="ignore"):
         return np.where(probability >= 0.5, vote < share, vote > share) & ~np.isnan(vote)
 
 
 def verdict_of(
-    rule: TrustRule, probability: float, vote: float, share: float, percentile: float | None = None, film: str | None = None
+    rule: TrustRule,
+    probability: float,
+    vote: float,
+    share: float,
+    percentile: float | None = None,
+    film: str | None = None,
 ) -> Judgement:
-    """The verdict of one film. ``vote`` is the nearest reports' (NaN without any), ``share`` that of abnormal in the index.
+    """The verdict of one film. ``vote`` is the nearest reports' (NaN without any), ``share`` that of abnormal
+    in the index.
 
-    ``percentile`` is that of the best report's similarity; ``film`` what the film itself was judged, ``warn`` or ``reject``.
+    ``percentile`` is that of the best report's similarity; ``film`` what the film itself was judged, ``warn``
+    or ``reject``.
     """
     one, voted = np.array([probability]), np.array([vote])
     trust = float(trust_in(one)[0])
@@ -91,7 +109,9 @@ def verdict_of(
     doubt = _doubt(bool(against(one, voted, share)[0]), percentile, film)
     verdict = VERDICTS[int(rule.verdicts(np.array([trust]), np.array([doubt is not None]))[0])]
     lowered = rule.confident is not None and trust >= rule.confident and verdict == UNCERTAIN
-    return Judgement(verdict, doubt if doubt and lowered else _why(rule, verdict), told, rule.validation[verdict])
+    return Judgement(
+        verdict, doubt if doubt and lowered else _why(rule, verdict), told, rule.validation[verdict]
+    )
 
 
 def _doubt(opposed: bool, percentile: float | None, film: str | None) -> str | None:
@@ -117,7 +137,9 @@ TEMPERATURE = 0.05  # where a bundle brings none: what Open-I has, rounded
 
 
 def weights(scores: Array, temperature: float) -> Array:
-    """Weights float [..., k] that sum to 1, of cosines float [..., k]; a score of minus infinity (no report) weighs nothing."""
+    """Weights float [..., k] that sum to 1, of cosines float [..., k]; a score of minus infinity (no
+    report) weighs nothing.
+    """
     scores = np.asarray(scores, np.float64)
     best = scores.max(axis=-1, keepdims=True)
     weight = np.exp((scores - np.where(np.isfinite(best), best, 0.0)) / temperature)
@@ -126,15 +148,25 @@ def weights(scores: Array, temperature: float) -> Array:
 
 
 def abnormal_share(labels: Array, weight: Array) -> Array:
-    """Weighted share of abnormal among the labelled, float [...]; labels int [..., k], 0 normal, 1 abnormal. NaN without any."""
+    """Weighted share of abnormal among the labelled, float [...]; labels int [..., k], 0 normal, 1 abnormal.
+
+    NaN without any.
+    """
     labelled = (weight * ((labels == 0) | (labels == 1))).sum(axis=-1)
-    return np.divide((weight * (labels == 1)).sum(axis=-1), labelled, out=np.full(np.shape(labelled), np.nan), where=labelled > 0)
+    return np.divide(
+        (weight * (labels == 1)).sum(axis=-1),
+        labelled,
+        out=np.full(np.shape(labelled), np.nan),
+        where=labelled > 0,
+    )
 
 
 def vote_of(scores: Array, labels: Array, temperature: float) -> Array:
-    """The vote of the nearest reports: the weighted share of abnormal among the labelled, float [...]; NaN where none has a label.
+    """The vote of the nearest reports: the weighted share of abnormal among the labelled, float [...]; NaN
+    where none has a label.
 
-    ``scores`` float [..., k] cosines, minus infinity where there are fewer; ``labels`` int [..., k], 0 normal, 1 abnormal, -1 unknown.
+    ``scores`` float [..., k] cosines, minus infinity where there are fewer; ``labels`` int [..., k], 0
+    normal, 1 abnormal, -1 unknown.
     """
     if not np.shape(scores)[-1]:
         return np.full(np.shape(scores)[:-1], np.nan)
@@ -142,7 +174,9 @@ def vote_of(scores: Array, labels: Array, temperature: float) -> Array:
 
 
 def fitted_temperature(scores: Array) -> float | None:
-    """The temperature of float [films, k] falling cosines, minus infinity where there are fewer; None without two reports to compare."""
+    """The temperature of float [films, k] falling cosines, minus infinity where there are fewer; None
+    without two reports to compare.
+    """
     last = np.where(np.isfinite(scores), scores, np.inf).min(axis=1, initial=np.inf)
     gap = (scores[:, 0] - last)[np.isfinite(scores).sum(axis=1) > 1]
     return max(round(float(np.median(gap)), 4), 0.001) if len(gap) else None

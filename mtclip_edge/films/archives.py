@@ -1,9 +1,9 @@
-"""The bytes of a film wherever it lies: a file, or a member of an archive, named ``archive.zip!inner/name`` or ``shard.tar!key.jpg``;
-and the films that a zip given to a query holds.
+"""The bytes of a film wherever it lies: a file, or a member of an archive, named ``archive.zip!inner/name``
+or ``shard.tar!key.jpg``; and the films that a zip given to a query holds.
 
-Archives are read in place: nothing is extracted, and a member's name is only ever looked up, never used as a path. A zip may be
-compressed; a tar may not, since one member of a compressed tar cannot be read without all before it. A file whose own name holds an
-exclamation mark is a file.
+Archives are read in place: nothing is extracted, and a member's name is only ever looked up, never used as a
+path. A zip may be compressed; a tar may not, since one member of a compressed tar cannot be read without all
+before it. A file whose own name holds an exclamation mark is a file.
 """
 
 import io
@@ -31,7 +31,10 @@ _OPEN_ARCHIVES = 8  # their tables of contents are kept: 1 MB for 3,000 members
 
 
 def read_bytes(path: Path) -> bytes:
-    """All bytes of a file or an archive's member. Errors: OSError (missing, unreadable, damaged, larger than ``MAX_BYTES``)."""
+    """All bytes of a file or an archive's member.
+
+    Errors: OSError (missing, unreadable, damaged, larger than ``MAX_BYTES``).
+    """
     inside = member_of(path)
     return _member_bytes(*inside) if inside else path.read_bytes()
 
@@ -42,7 +45,9 @@ def size(path: Path) -> int:
     if inside is None:
         return path.stat().st_size
     archive, name = inside
-    return _zip(archive).getinfo(name).file_size if archive.suffix.lower() == ".zip" else _tar(archive)[name][1]
+    return (
+        _zip(archive).getinfo(name).file_size if archive.suffix.lower() == ".zip" else _tar(archive)[name][1]
+    )
 
 
 def exists(path: Path) -> bool:
@@ -54,7 +59,10 @@ def exists(path: Path) -> bool:
 
 
 def member_of(path: Path) -> tuple[Path, str] | None:
-    """The archive and the member's name in it; None for a plain file. Errors: FileNotFoundError where the archive has no such member."""
+    """The archive and the member's name in it; None for a plain file.
+
+    Errors: FileNotFoundError where the archive has no such member.
+    """
     text = str(path)
     if MARK not in text or path.is_file():
         return None
@@ -113,7 +121,9 @@ def _tar(archive: Path) -> dict[str, tuple[int, int]]:
 
 @lru_cache(_OPEN_ARCHIVES)
 def _tar_table(archive: Path, _size: int, _changed: int) -> dict[str, tuple[int, int]]:
-    """Where each regular member of a tar begins, and its length; of two with one name the later counts, as tar has it."""
+    """Where each regular member of a tar begins, and its length; of two with one name the later counts,
+    as tar has it.
+    """
     import tarfile
 
     table: dict[str, tuple[int, int]] = {}
@@ -129,7 +139,8 @@ def _tar_table(archive: Path, _size: int, _changed: int) -> dict[str, tuple[int,
 
 
 def zip_films(archive: Path | bytes, name: str, passed: Counter[str] | None = None) -> NamedFilms:
-    """The films in a zip, by content and sorted by name, each shown as ``study.zip!inner/name``. What is no film is counted in ``passed``.
+    """The films in a zip, by content and sorted by name, each shown as ``study.zip!inner/name``. What is no
+    film is counted in ``passed``.
 
     A zip that cannot be read, or holds no film, stands for itself with its error.
     """
@@ -149,7 +160,9 @@ def zip_films(archive: Path | bytes, name: str, passed: Counter[str] | None = No
 
 
 def unreadable_member() -> tuple[type[Exception], ...]:
-    """What reading a zip's member raises where it is damaged, encrypted (RuntimeError) or compressed in an unknown way."""
+    """What reading a zip's member raises where it is damaged, encrypted (RuntimeError) or compressed in
+    an unknown way.
+    """
     import zipfile  # a plain film needs neither
     import zlib
 
@@ -167,20 +180,28 @@ def _opened(archive: Path | bytes) -> "ZipFile":
 
 
 def _too_much(members: "list[ZipInfo]") -> str:
-    """Why a zip is not opened further, by what its own directory claims; a member never expands beyond that."""
+    """Why a zip is not opened further, by what its own directory claims; a member never expands beyond
+    that.
+    """
     if len(members) > MOST_MEMBERS:
         return f"{len(members)} members, more than {MOST_MEMBERS}"
     total = sum(member.file_size for member in members)
     return f"{total / 1e9:.0f} GB expanded, more than {MOST_BYTES >> 30} GB" if total > MOST_BYTES else ""
 
 
-def _member(archive: Path | bytes, opened: "ZipFile", member: "ZipInfo", name: str, others: Counter[str]) -> NamedFilm | None:
-    """A member that is a film, or may be one but cannot be looked at; None for what is no film, counted in ``others``."""
+def _member(
+    archive: Path | bytes, opened: "ZipFile", member: "ZipInfo", name: str, others: Counter[str]
+) -> NamedFilm | None:
+    """A member that is a film, or may be one but cannot be looked at; None for what is no film, counted
+    in ``others``.
+    """
     shown = f"{name}!{member.filename}"
     if member.flag_bits & 1:
         return shown, FilmUnreadable(f"{shown}: encrypted")
     if member.file_size > LARGEST:
-        return shown, FilmUnreadable(f"{shown}: {member.file_size / 1e9:.1f} GB, more than {LARGEST >> 30} GB")
+        return shown, FilmUnreadable(
+            f"{shown}: {member.file_size / 1e9:.1f} GB, more than {LARGEST >> 30} GB"
+        )
     try:
         with opened.open(member) as file:
             head = file.read(HEAD)
@@ -202,5 +223,9 @@ def _read_member(archive: Path | bytes, member: "ZipInfo", shown: str) -> bytes:
 
 def _short(error: BaseException) -> str:
     """The kind of an error: its words may quote what is in the archive."""
-    kinds = {"BadZipFile": "damaged", "RuntimeError": "encrypted", "NotImplementedError": "an unknown compression"}
+    kinds = {
+        "BadZipFile": "damaged",
+        "RuntimeError": "encrypted",
+        "NotImplementedError": "an unknown compression",
+    }
     return kinds.get(type(error).__name__, "damaged")

@@ -1,6 +1,8 @@
-"""Pictures deeper than 8 bits: grey, colours and transparency of 16 bits, 32-bit numbers, floats, as 8-bit grey between robust percentiles.
+"""Pictures deeper than 8 bits: grey, colours and transparency of 16 bits, 32-bit numbers, floats, as 8-bit
+grey between robust percentiles.
 
-Pillow has no 16-bit colour: it keeps each sample's upper byte. So such a picture is decoded twice, once for either byte.
+Pillow has no 16-bit colour: it keeps each sample's upper byte. So such a picture is decoded twice, once for
+either byte.
 """
 
 import io
@@ -24,7 +26,9 @@ def is_deep(image: Any) -> bool:
 
 
 def deep_grey(image: Any, data: bytes) -> tuple[np.ndarray, bool, tuple[str, ...]]:
-    """An opened picture of the bytes ``data`` as uint8 [height, width], whether it has colours, and what a reader should know of it."""
+    """An opened picture of the bytes ``data`` as uint8 [height, width], whether it has colours, and what
+    a reader should know of it.
+    """
     white = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _MIN_IS_WHITE
     coloured = False
     if image.mode in WIDE_MODES:
@@ -34,13 +38,19 @@ def deep_grey(image: Any, data: bytes) -> tuple[np.ndarray, bool, tuple[str, ...
         values, coloured = _luma(samples), _has_colours(samples)
     broken = values.dtype.kind == "f" and not np.isfinite(values).all()
     grey = scaled_to_8_bits(values)
-    return (255 - grey if white else grey), coloured, ("values that are no numbers became black",) if broken else ()
+    return (
+        (255 - grey if white else grey),
+        coloured,
+        ("values that are no numbers became black",) if broken else (),
+    )
 
 
 def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Numbers of any depth [height, width] to uint8 between two robust percentiles, so that a marker does not blacken the film.
+    """Numbers of any depth [height, width] to uint8 between two robust percentiles, so that a marker does not
+    blacken the film.
 
-    Where these are one, between the extremes; a uniform picture becomes black, and so does what is no finite number.
+    Where these are one, between the extremes; a uniform picture becomes black, and so does what is no finite
+    number.
     """
     finite = np.isfinite(values) if values.dtype.kind == "f" else None
     there = values.ravel() if finite is None else values[finite]
@@ -52,7 +62,8 @@ def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:
 
 
 def min_is_black(data: bytes) -> bytes | None:
-    """A TIFF whose first picture says that its least number is white, saying the contrary; None for any other file.
+    """A TIFF whose first picture says that its least number is white, saying the contrary; None for any other
+    file.
 
     Pillow does not open 16-bit big-endian TIFFs of that kind. Who asks for this turns the picture.
     """
@@ -76,14 +87,19 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def _rawmode(image: Any) -> str | None:
-    """How a picture's samples of 16 bits lie in the file, in Pillow's words; None where they are no deeper than 8."""
+    """How a picture's samples of 16 bits lie in the file, in Pillow's words; None where they are no
+    deeper than 8.
+    """
     args = image.tile[0].args if getattr(image, "tile", None) else ""
     raw = args[0] if isinstance(args, tuple) and args else args
     return raw if isinstance(raw, str) and ";16" in raw else None
 
 
 def _both_bytes(data: bytes, image: Any) -> Any:
-    """Samples of 16 bits, uint16 [height, width, channels]: RGB, RGBA or grey with transparency. Errors: ValueError."""
+    """Samples of 16 bits, uint16 [height, width, channels]: RGB, RGBA or grey with transparency.
+
+    Errors: ValueError.
+    """
     raw = _rawmode(image) or ""
     name, _, order = raw.partition(";16")
     if raw == "LA;16B":  # four bytes a pixel, as RGBA has
@@ -114,7 +130,11 @@ def _luma(samples: np.ndarray) -> np.ndarray:
 
 
 def _has_colours(samples: np.ndarray) -> bool:
-    """Whether the channels of 16-bit colours differ by more than ``COLOURED`` of 255 of their whole range, seen on some of them."""
+    """Whether the channels of 16-bit colours differ by more than ``COLOURED`` of 255 of their whole
+    range, seen on some of them.
+    """
     step = max(1, int((samples.shape[0] * samples.shape[1] / 4096) ** 0.5))
     some = samples[::step, ::step, :3].astype(np.int32)
-    return samples.shape[2] >= 3 and bool(255 * int(np.ptp(some, axis=2).max()) > COLOURED * int(np.ptp(some)))
+    return samples.shape[2] >= 3 and bool(
+        255 * int(np.ptp(some, axis=2).max()) > COLOURED * int(np.ptp(some))
+    )

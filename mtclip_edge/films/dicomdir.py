@@ -11,7 +11,10 @@ from .read import looks_like_film
 
 
 def directory_films(path: Path, name: str) -> NamedFilms:
-    """The films that a DICOMDIR lists, in its order. A listed file that is missing is named; what is no film is passed over."""
+    """The films that a DICOMDIR lists, in its order.
+
+    A listed file that is missing is named; what is no film is passed over.
+    """
     try:
         listed = _listed(path)
     except Exception:  # of pydicom on damaged data; never shown
@@ -32,7 +35,11 @@ def _listed(path: Path) -> list[tuple[str, ...]]:
         raise EOFError
     with quiet():
         records = dcmread(io.BytesIO(data), specific_tags=["DirectoryRecordSequence"]).DirectoryRecordSequence
-        images = [record for record in records if record.get("DirectoryRecordType") == "IMAGE" and record.get("ReferencedFileID")]
+        images = [
+            record
+            for record in records
+            if record.get("DirectoryRecordType") == "IMAGE" and record.get("ReferencedFileID")
+        ]
         ids = [record.ReferencedFileID for record in images]
     return [(one,) if isinstance(one, str) else tuple(str(part) for part in one) for one in ids]
 
@@ -43,12 +50,21 @@ def _whole(data: bytes) -> bool:
     length = int.from_bytes(data[at + 8 : at + 12], "little")
     if at < 0:
         return True
-    return data.rstrip(b"\0").endswith(b"\xfe\xff\xdd\xe0") if length == 0xFFFFFFFF else at + 12 + length <= len(data)
+    return (
+        data.rstrip(b"\0").endswith(b"\xfe\xff\xdd\xe0")
+        if length == 0xFFFFFFFF
+        else at + 12 + length <= len(data)
+    )
 
 
 def _referenced(folder: Path, parts: tuple[str, ...], name: str) -> NamedFilm | None:
-    """The file of a record. A file ID's parts are names of folders below the DICOMDIR: nothing in it leads out of there."""
-    parts = tuple(name for part in parts for name in re.split(r"[/\\]", part) if name)  # some write a path as one name, some begin with \
+    """The file of a record.
+
+    A file ID's parts are names of folders below the DICOMDIR: nothing in it leads out of there.
+    """
+    parts = tuple(
+        name for part in parts for name in re.split(r"[/\\]", part) if name
+    )  # some write a path as one name, some begin with \
     if not parts or any(part in (".", "..") or set(part) & set(":\0") for part in parts):
         return name, FilmUnreadable(f"{name}: a listed file that is not below it")
     shown = str(folder.joinpath(*parts))
@@ -59,7 +75,9 @@ def _referenced(folder: Path, parts: tuple[str, ...], name: str) -> NamedFilm | 
 
 
 def _below(folder: Path, parts: tuple[str, ...]) -> Path | None:
-    """The file with these names, however a copy of the disc spells them: in other case, with ``.dcm`` or ``;1`` behind."""
+    """The file with these names, however a copy of the disc spells them: in other case, with ``.dcm`` or
+    ``;1`` behind.
+    """
     path = folder
     for number, part in enumerate(parts):
         wanted = [_plain(part), *((f"{_plain(part)}.dcm",) if number == len(parts) - 1 else ())]
@@ -68,7 +86,9 @@ def _below(folder: Path, parts: tuple[str, ...]) -> Path | None:
         except OSError:
             return None
         spelled = path / part
-        path = spelled if spelled.exists() else next((there[name] for name in wanted if name in there), spelled)
+        path = (
+            spelled if spelled.exists() else next((there[name] for name in wanted if name in there), spelled)
+        )
     return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
 
 

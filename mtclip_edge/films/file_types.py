@@ -1,18 +1,36 @@
-"""What a file is, told by its first bytes and never by its suffix: pictures, DICOM with and without its magic, zip."""
+"""What a file is, told by its first bytes and never by its suffix: pictures, DICOM with and without its
+magic, zip.
+"""
 
 import struct
 from pathlib import Path
 
 HEAD = 1024  # bytes: enough for the SOP class in a DICOM file's meta header
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"RIFF")
-FILM_SUFFIXES = frozenset((".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"))  # of empty files only
+FILM_SUFFIXES = frozenset(
+    (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+)  # of empty files only
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 DIRECTORY = b"1.2.840.10008.1.3.10"
-# SOP classes that hold no picture to query: presentation states, reports and key objects, encapsulated documents, waveforms, …
-_NO_PICTURE = tuple(b"1.2.840.10008.5.1.4.1.1." + rest for rest in (b"11.", b"88.", b"104.", b"9.", b"66.", b"67", b"481.", b"78."))
+# SOP classes that hold no picture to query: presentation states, reports and key objects, encapsulated
+# documents, waveforms, …
+_NO_PICTURE = tuple(
+    b"1.2.840.10008.5.1.4.1.1." + rest
+    for rest in (b"11.", b"88.", b"104.", b"9.", b"66.", b"67", b"481.", b"78.")
+)
 _SOP_CLASS = b"\x02\x00\x02\x00UI"
-# Elements a file without preamble begins with, and the VR of each: length, character set, image type, dates, SOP class and instance.
-_FIRST = {0x0000: b"UL", 0x0001: b"UL", 0x0005: b"CS", 0x0008: b"CS", 0x0012: b"DA", 0x0016: b"UI", 0x0018: b"UI", 0x0020: b"DA"}
+# Elements a file without preamble begins with, and the VR of each: length, character set, image type, dates,
+# SOP class and instance.
+_FIRST = {
+    0x0000: b"UL",
+    0x0001: b"UL",
+    0x0005: b"CS",
+    0x0008: b"CS",
+    0x0012: b"DA",
+    0x0016: b"UI",
+    0x0018: b"UI",
+    0x0020: b"DA",
+}
 _LONGEST = 128  # bytes of such an element's value
 
 
@@ -58,7 +76,9 @@ def kind_of(head: bytes) -> str:
 
 
 def _sop_class(head: bytes) -> bytes:
-    """The SOP class as the meta header gives it, which is always explicit and little endian; empty where it says none here."""
+    """The SOP class as the meta header gives it, which is always explicit and little endian; empty where
+    it says none here.
+    """
     at = head.find(_SOP_CLASS, 132)
     if at < 0 or len(head) < at + 8:
         return b""
@@ -85,4 +105,9 @@ def _first_element(head: bytes, order: str) -> bool:
     if vr == b"UL":
         return length == 4
     value = head[8 : 8 + length]
-    return 0 < length <= _LONGEST and length % 2 == 0 and len(value) == length and all(32 <= byte < 127 or byte == 0 for byte in value)
+    return (
+        0 < length <= _LONGEST
+        and length % 2 == 0
+        and len(value) == length
+        and all(32 <= byte < 127 or byte == 0 for byte in value)
+    )

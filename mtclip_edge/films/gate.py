@@ -1,9 +1,10 @@
 """Judges whether a film is a frontal chest film at all: ok, warn or reject, each with reasons.
 
-Header and picture facts (``gate_facts``) need no model. A bundle adds two scores, fitted on training films only, with thresholds
-from validation films (``export/fitted/film_gate``): **layout**, the Mahalanobis distance of the film's 8 x 8 mean grey values, and
-**mirror**, how much better the layout fits with left and right exchanged. A film whose layout is odd is tried inverted and turned:
-negating and turning 64 numbers needs no second pass through the tower.
+Header and picture facts (``gate_facts``) need no model. A bundle adds two scores, fitted on training films
+only, with thresholds from validation films (``export/fitted/film_gate``): **layout**, the Mahalanobis
+distance of the film's 8 x 8 mean grey values, and **mirror**, how much better the layout fits with left and
+right exchanged. A film whose layout is odd is tried inverted and turned: negating and turning 64 numbers
+needs no second pass through the tower.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,9 +25,11 @@ _TURNS = {1: "a quarter turn to the right", 2: "half a turn", 3: "a quarter turn
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A normal distribution on few axes: ``mean`` [dim], ``axes`` [axes, dim], and ``rest``, the variance along every other axis.
+    """A normal distribution on few axes: ``mean`` [dim], ``axes`` [axes, dim], and ``rest``, the variance
+    along every other axis.
 
-    ``axes`` are the leading unit eigenvectors v of variance l, as v * sqrt(1/rest - 1/l) (probabilistic PCA, Tipping and Bishop 1999).
+    ``axes`` are the leading unit eigenvectors v of variance l, as v * sqrt(1/rest - 1/l) (probabilistic PCA,
+    Tipping and Bishop 1999).
     """
 
     mean: np.ndarray
@@ -34,7 +37,9 @@ class Gaussian:
     rest: float
 
     def distance(self, rows: np.ndarray) -> np.ndarray:
-        """Squared Mahalanobis distance a dimension, float64 [rows] of [rows, dim]: about 1 for what it was fitted on."""
+        """Squared Mahalanobis distance a dimension, float64 [rows] of [rows, dim]: about 1 for what it
+        was fitted on.
+        """
         away = rows.astype(np.float64) - self.mean
         return ((away**2).sum(axis=1) / self.rest - ((away @ self.axes.T) ** 2).sum(axis=1)) / rows.shape[1]
 
@@ -56,10 +61,13 @@ class FilmGate:
     thresholds: Thresholds
 
     @classmethod
-    def load(cls, file: Path, shape: tuple[int, int, float], thresholds: Mapping[str, float | None]) -> "FilmGate":
+    def load(
+        cls, file: Path, shape: tuple[int, int, float], thresholds: Mapping[str, float | None]
+    ) -> "FilmGate":
         """The gate of a (checked) file; ``shape``: dim, axes and rest of the layout. Errors: ArtefactDamaged.
 
-        Numbers of an embedding may follow: bundles of 0.1.0 asked that too, and their threshold for it is not asked any more.
+        Numbers of an embedding may follow: bundles of 0.1.0 asked that too, and their threshold for it is not
+        asked any more.
         """
         dim, axes, rest = shape
         try:
@@ -84,7 +92,12 @@ class FilmGate:
         other = self._otherwise(layout, most)
         return [
             Fact(
-                weight, other or f"it does not look like the frontal chest films this bundle knows ({odd:.1f}, they stay below {most:.1f})"
+                weight,
+                other
+                or (
+                    f"it does not look like the frontal chest films this bundle knows ({odd:.1f}, they stay "
+                    f"below {most:.1f})"
+                ),
             )
         ]
 
@@ -97,7 +110,9 @@ class FilmGate:
             yield Fact(WARN, "left and right may be exchanged: the heart seems to lie on the other side")
 
     def _otherwise(self, layout: np.ndarray, most: float) -> str | None:
-        """How an odd film would look ordinary: with its grey values inverted or turned; None where neither helps."""
+        """How an odd film would look ordinary: with its grey values inverted or turned; None where
+        neither helps.
+        """
         grid = layout.reshape(GRID, GRID)
         tried = np.stack([-grid, *(np.rot90(grid, turns) for turns in _TURNS)]).reshape(-1, GRID * GRID)
         distance = self.layout.distance(tried)
@@ -112,7 +127,9 @@ class FilmGate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``verdict``: ok, warn, reject, or None where nothing speaks against a film but no gate could judge it."""
+    """``verdict``: ok, warn, reject, or None where nothing speaks against a film but no gate could judge
+    it.
+    """
 
     verdict: str | None
     reasons: tuple[str, ...]
@@ -120,7 +137,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Admission:
-    """How a retriever lets films in. ``force`` answers rejected ones all the same, ``invert`` takes grey values the other way round."""
+    """How a retriever lets films in.
+
+    ``force`` answers rejected ones all the same, ``invert`` takes grey values the other way round.
+    """
 
     gate: FilmGate | None = None
     force: bool = False
@@ -130,17 +150,27 @@ class Admission:
         """The film as it is to be looked at."""
         if not self.invert:
             return film
-        return replace(film, grey=255 - film.grey, notes=(*film.notes, "grey values taken the other way round (--invert)"))
+        return replace(
+            film,
+            grey=255 - film.grey,
+            notes=(*film.notes, "grey values taken the other way round (--invert)"),
+        )
 
     def judge(self, film: DecodedFilm, pixels: np.ndarray) -> tuple[Verdict, bool]:
         """The verdict, and whether the film is answered."""
         verdict = judge_film(film, pixels, self.gate)
         if self.invert:
             wrong, right = (INVERTED.format(word) for word in ("with", "without"))
-            verdict = replace(verdict, reasons=tuple(right if reason == wrong else reason for reason in verdict.reasons))
+            verdict = replace(
+                verdict, reasons=tuple(right if reason == wrong else reason for reason in verdict.reasons)
+            )
         if verdict.verdict != REJECT:
             return verdict, True
-        return (replace(verdict, reasons=(*verdict.reasons, "answered all the same (--force)")), True) if self.force else (verdict, False)
+        return (
+            (replace(verdict, reasons=(*verdict.reasons, "answered all the same (--force)")), True)
+            if self.force
+            else (verdict, False)
+        )
 
 
 def judge_film(film: DecodedFilm, pixels: np.ndarray, gate: FilmGate | None) -> Verdict:
@@ -158,12 +188,16 @@ def judge_film(film: DecodedFilm, pixels: np.ndarray, gate: FilmGate | None) -> 
 
 
 def layout_of(pixels: np.ndarray, grid: int = GRID) -> np.ndarray:
-    """Mean grey of grid x grid fields of a tower's input [3, size, size], standardised, float64 [grid * grid]; zeros if it is uniform.
+    """Mean grey of grid x grid fields of a tower's input [3, size, size], standardised, float64 [grid *
+    grid]; zeros if it is uniform.
 
-    Brightness, contrast and the backbone's own normalisation drop out; inverting a film negates it, turning a film turns it.
+    Brightness, contrast and the backbone's own normalisation drop out; inverting a film negates it, turning a
+    film turns it.
     """
     edges = np.linspace(0, pixels.shape[1], grid + 1).round().astype(int)
-    sums = np.add.reduceat(np.add.reduceat(pixels[0].astype(np.float64), edges[:-1], axis=0), edges[:-1], axis=1)
+    sums = np.add.reduceat(
+        np.add.reduceat(pixels[0].astype(np.float64), edges[:-1], axis=0), edges[:-1], axis=1
+    )
     means = (sums / np.outer(np.diff(edges), np.diff(edges))).ravel()
     away = means - means.mean()
     spread = away.std()

@@ -1,8 +1,10 @@
-"""What header and picture say against a film, before any model is asked: each fact with its reason and how much it weighs.
+"""What header and picture say against a film, before any model is asked: each fact with its reason and how
+much it weighs.
 
-Numbers of Open-I's 5,169 DICOM headers: none of 2,647 frontal films is called lateral, so such a header rejects; of 2,520 laterals 937 are
-called PA or AP and 962 nothing, so a header that says frontal proves nothing. Empty or unknown words are never held against a film.
-A reason repeats only words that are known here: a header field may hold anything, a name too.
+Numbers of Open-I's 5,169 DICOM headers: none of 2,647 frontal films is called lateral, so such a header
+rejects; of 2,520 laterals 937 are called PA or AP and 962 nothing, so a header that says frontal proves
+nothing. Empty or unknown words are never held against a film. A reason repeats only words that are known
+here: a header field may hold anything, a name too.
 """
 
 import re
@@ -15,10 +17,13 @@ from .film import DecodedFilm, Header
 
 WARN, REJECT = "warn", "reject"
 
-RADIOGRAPHS = frozenset({"", "CR", "DX", "DR", "RG", "XR"})  # computed, digital and film radiography; DR and XR are seen, not standard
+RADIOGRAPHS = frozenset(
+    {"", "CR", "DX", "DR", "RG", "XR"}
+)  # computed, digital and film radiography; DR and XR are seen, not standard
 DIGITISED = frozenset({"OT", "SC", "HC"})  # secondary captures, scanned films: they may be anything
 _CHEST = frozenset({"CHEST", "THORAX", "LUNG", "LUNGS", "PULMONARY"})
-# Body Part Examined by DICOM PS3.16 CID 4 and as plain words; the beginning of a word counts, misspellings are common (EXTREMETY).
+# Body Part Examined by DICOM PS3.16 CID 4 and as plain words; the beginning of a word counts, misspellings
+# are common (EXTREMETY).
 _ELSEWHERE = re.compile(
     r"(ABDOM|ANKLE|ARM$|ARMS$|BLADDER|BRAIN|BREAST|BUTTOCK|CALCANEUS|CALF|COCCYX|COLON|[CLT]{0,2}SPINE|EAR$|ELBOW|EXTREM|EYE|FACE|FACIAL|"
     r"FEMUR|FIBULA|FINGER|FOOT|FEET|FOREARM|HAND|HEAD|HEEL|HIP|HIPS|HUMERUS|JAW|KIDNEY|KNEE|KUB|LEG$|LEGS$|LUMBAR|MANDIBLE|MASTOID|MAXILLA|NASAL|"
@@ -29,7 +34,8 @@ _SPELLED = {"ABDOM": "ABDOMEN", "EXTREM": "EXTREMITY"}
 
 SMALLEST, SMALL = 32, 128  # pixels of the shorter side: below the one nothing is seen, below the other little
 WIDEST = 1.8  # Open-I's frontal originals lie between 0.77 and 1.41
-LEAST_RANGE = 10  # grey values between the darkest and the brightest percent; the palest of 3,671 real frontal films has 68
+# grey values between the darkest and the brightest percent; the palest of 3,671 real frontal films has 68
+LEAST_RANGE = 10
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,9 @@ class Fact:
 
 
 def facts_of(film: DecodedFilm) -> list[Fact]:
-    """Everything that header and picture say against a film, the header first; empty where they say nothing."""
+    """Everything that header and picture say against a film, the header first; empty where they say
+    nothing.
+    """
     return [*(header_facts(film.header) if film.header else ()), *picture_facts(film)]
 
 
@@ -101,7 +109,9 @@ def picture_facts(film: DecodedFilm) -> Iterator[Fact]:
 
 
 def grey_range(grey: np.ndarray) -> int:
-    """Grey values between the darkest and the brightest percent of uint8 [height, width]; a large film is sampled."""
+    """Grey values between the darkest and the brightest percent of uint8 [height, width]; a large film is
+    sampled.
+    """
     step = max(1, int((grey.size / 65_536) ** 0.5))
     share = np.cumsum(np.bincount(grey[::step, ::step].ravel(), minlength=256)) / grey[::step, ::step].size
     return int(np.searchsorted(share, 0.99) - np.searchsorted(share, 0.01))

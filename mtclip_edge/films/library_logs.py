@@ -1,4 +1,6 @@
-"""No warning and no log line of the libraries that decode films: they would quote what is in a file, and that may be a patient."""
+"""No warning and no log line of the libraries that decode films: they would quote what is in a file, and
+that may be a patient.
+"""
 
 import logging
 import threading
@@ -14,7 +16,10 @@ _saved: "tuple[warnings.catch_warnings[None], list[int]] | None" = None
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence for as long as any thread is inside. Filters and log levels belong to the process: the last one out restores them."""
+    """Silence for as long as any thread is inside.
+
+    Filters and log levels belong to the process: the last one out restores them.
+    """
     _enter()
     try:
         yield

@@ -1,8 +1,9 @@
 """A film file as 8-bit grey pixels. Content decides what a file is, never its suffix.
 
-Knows DICOM (see ``dicom``), and PNG, JPEG, TIFF, BMP and WebP through Pillow. A picture's grey deeper than 8 bits is scaled between robust
-percentiles (``deep_pictures``). Colour is converted to luma, transparency is laid on black, an EXIF rotation is applied. Of a phone's
-picture with others behind it, and of a TIFF with thumbnails, the first is taken.
+Knows DICOM (see ``dicom``), and PNG, JPEG, TIFF, BMP and WebP through Pillow. A picture's grey deeper than 8
+bits is scaled between robust percentiles (``deep_pictures``). Colour is converted to luma, transparency is
+laid on black, an EXIF rotation is applied. Of a phone's picture with others behind it, and of a TIFF with
+thumbnails, the first is taken.
 """
 
 import io
@@ -44,7 +45,8 @@ def looks_like_film(path: Path) -> bool:
 
 
 def read_film(source: FilmSource, name: str | None = None, render: str = "voi") -> DecodedFilm:
-    """Decode one film from a path or from its bytes; ``render`` (``preprocessing.RENDERS``) is how stored values become grey.
+    """Decode one film from a path or from its bytes; ``render`` (``preprocessing.RENDERS``) is how stored
+    values become grey.
 
     Errors: FilmUnreadable, one line that names the file.
     """
@@ -58,7 +60,9 @@ def read_film(source: FilmSource, name: str | None = None, render: str = "voi") 
 
 
 def missing_decoders() -> list[str]:
-    """The packages to install before every compression of DICOM can be read, sorted; empty where all are here."""
+    """The packages to install before every compression of DICOM can be read, sorted; empty where all are
+    here.
+    """
     from .dicom.decoders import NEEDS, missing
 
     return sorted({package for decoder in NEEDS if (package := missing(decoder))})
@@ -75,10 +79,14 @@ def _read_picture(data: bytes, name: str) -> DecodedFilm:
     except MemoryError:
         raise FilmUnreadable(f"{name}: too large for this machine's memory") from None
     except Image.DecompressionBombError:
-        raise FilmUnreadable(f"{name}: its header claims more than {MAX_PIXELS / 1e6:.0f} million pixels") from None
+        raise FilmUnreadable(
+            f"{name}: its header claims more than {MAX_PIXELS / 1e6:.0f} million pixels"
+        ) from None
     except Image.UnidentifiedImageError:
         raise FilmUnreadable(f"{name}: not a picture ({_guess(data)})") from None
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, … on damaged data
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, … on damaged data
         raise FilmUnreadable(f"{name}: damaged picture ({_reason(error)})") from None
 
 
@@ -101,7 +109,9 @@ def _picture(data: bytes, name: str) -> DecodedFilm:
 
 
 def _opened(data: bytes) -> "tuple[Image.Image, bool]":
-    """The picture, and whether its grey must be turned: 16-bit big-endian TIFFs in which white is zero open as their contrary only."""
+    """The picture, and whether its grey must be turned: 16-bit big-endian TIFFs in which white is zero
+    open as their contrary only.
+    """
     from PIL import Image
 
     try:
@@ -118,7 +128,9 @@ def _opened(data: bytes) -> "tuple[Image.Image, bool]":
 
 
 def _may_be_deep(image: "Image.Image") -> bool:
-    return image.mode[:1] in "IF" or (image.format in ("PNG", "TIFF") and ";16" in str(getattr(image, "tile", "")))
+    return image.mode[:1] in "IF" or (
+        image.format in ("PNG", "TIFF") and ";16" in str(getattr(image, "tile", ""))
+    )
 
 
 def _bytes(source: FilmSource, name: str) -> bytes:
@@ -139,7 +151,10 @@ def _bytes(source: FilmSource, name: str) -> bytes:
 
 
 def _check(image: "Image.Image", name: str) -> tuple[str, ...]:
-    """What is to be said of a picture that can be read. Errors: FilmUnreadable where it is too large, or no picture of its own."""
+    """What is to be said of a picture that can be read.
+
+    Errors: FilmUnreadable where it is too large, or no picture of its own.
+    """
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise FilmUnreadable(f"{name}: {width} x {height} pixels, more than {MAX_PIXELS / 1e6:.0f} million")

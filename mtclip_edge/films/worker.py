@@ -1,9 +1,10 @@
-"""Films read in a process of its own: whatever a file does to the libraries that read it, it does not do it to the caller.
+"""Films read in a process of its own: whatever a file does to the libraries that read it, it does not do it
+to the caller.
 
-Pillow, pydicom, zip and DICOMDIR parse what a stranger wrote. ``DecodeWorkers`` sends each film to a process that has limits of memory,
-of processor time and of its own, may write no file and, where the system offers it, reaches no network. Its death is that film's error.
-What it answers is JSON and grey pixels, checked here: nothing it could say is executed. This module is both sides: run by itself it is
-the process.
+Pillow, pydicom, zip and DICOMDIR parse what a stranger wrote. ``DecodeWorkers`` sends each film to a process
+that has limits of memory, of processor time and of its own, may write no file and, where the system offers
+it, reaches no network. Its death is that film's error. What it answers is JSON and grey pixels, checked here:
+nothing it could say is executed. This module is both sides: run by itself it is the process.
 """
 
 import json
@@ -35,7 +36,9 @@ _ERRORS: dict[str, type[MtclipError]] = {"FilmUnreadable": FilmUnreadable, "NoFi
 
 
 class DecodeWorkers:
-    """As many processes as films are read at once; each stays for the next film, and is replaced when one brings it down."""
+    """As many processes as films are read at once; each stays for the next film, and is replaced when one
+    brings it down.
+    """
 
     def __init__(self, seconds: float = SECONDS, memory: int = MEMORY):
         self._seconds, self._memory = seconds, memory
@@ -53,7 +56,9 @@ class DecodeWorkers:
             raise FilmUnreadable(f"{name}: the process that read it answered nonsense") from None
 
     def films_in(self, archive: Path | bytes, name: str) -> NamedFilms:
-        """The films of a zip or, by its path, of a DICOMDIR; as ``archives.zip_films`` and ``dicomdir.directory_films``."""
+        """The films of a zip or, by its path, of a DICOMDIR; as ``archives.zip_films`` and
+        ``dicomdir.directory_films``.
+        """
         try:
             answer, _ = self._ask(("list", archive, name), name)
         except FilmUnreadable as error:
@@ -76,7 +81,9 @@ class DecodeWorkers:
             worker.end()
             if isinstance(error, OSError | EOFError | ValueError | struct.error):
                 late = f"reading it took more than {self._seconds:g} s"
-                raise FilmUnreadable(f"{name}: {late if worker.late else 'the process that read it died of it'}") from None
+                raise FilmUnreadable(
+                    f"{name}: {late if worker.late else 'the process that read it died of it'}"
+                ) from None
             raise
         with self._lock:
             if not self._closed:
@@ -100,7 +107,9 @@ class DecodeWorkers:
 class _Worker:
     def __init__(self, memory: int):
         self._owner, self.late = os.getpid(), False
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {
+            "OMP_NUM_THREADS": "1"
+        }
         self._child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-P", "-m", __name__, str(memory)],
             stdin=subprocess.PIPE,
@@ -174,14 +183,21 @@ def _header(facts: Mapping[str, Any]) -> Header:
     from .dicom.attributes import study_key  # keys mean something in this process only
 
     ids = Ids(**{name: str(value) for name, value in facts["ids"].items()})
-    words = {name: str(facts[name]) for name in ("modality", "body_part", "view", "photometric", "intent", "transfer_syntax")}
+    words = {
+        name: str(facts[name])
+        for name in ("modality", "body_part", "view", "photometric", "intent", "transfer_syntax")
+    }
     burned = {True: True, False: False}.get(facts["burned_in"])
-    return Header(**words, frames=int(facts["frames"]), burned_in=burned, study=study_key(ids.study_uid), ids=ids)
+    return Header(
+        **words, frames=int(facts["frames"]), burned_in=burned, study=study_key(ids.study_uid), ids=ids
+    )
 
 
 def _listed(archive: Path | bytes, shown: str, entry: Mapping[str, Any]) -> FilmSource | MtclipError:
     if "error" in entry:
-        return _ERRORS.get(str(entry.get("kind")), FilmUnreadable)(*[str(line) for line in entry["error"]][:3])
+        return _ERRORS.get(str(entry.get("kind")), FilmUnreadable)(
+            *[str(line) for line in entry["error"]][:3]
+        )
     if "path" in entry:
         return Path(str(entry["path"]))
     return partial(_member, archive, shown)
@@ -258,7 +274,11 @@ def _films_in(archive: Path | bytes, name: str) -> NamedFilms:
         head = head_of(archive) if isinstance(archive, Path) else archive[:HEAD]
     except OSError as error:
         return [(name, FilmUnreadable(f"{name}: cannot be read ({error.strerror})"))]
-    return directory_films(archive, name) if isinstance(archive, Path) and is_directory(head) else zip_films(archive, name)
+    return (
+        directory_films(archive, name)
+        if isinstance(archive, Path) and is_directory(head)
+        else zip_films(archive, name)
+    )
 
 
 def _entry(film: FilmSource | MtclipError) -> dict[str, Any]:
@@ -268,11 +288,17 @@ def _entry(film: FilmSource | MtclipError) -> dict[str, Any]:
 
 
 def _give_up_rights(memory: int) -> None:
-    """No more memory than this, no file written, no core left; on Linux no network and no new rights either."""
+    """No more memory than this, no file written, no core left; on Linux no network and no new rights
+    either.
+    """
     try:
         import resource
 
-        for limit, value in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+        for limit, value in (
+            (resource.RLIMIT_AS, memory),
+            (resource.RLIMIT_FSIZE, 0),
+            (resource.RLIMIT_CORE, 0),
+        ):
             resource.setrlimit(limit, (value, value))
     except (ImportError, ValueError, OSError):  # Windows has no limits, another system lower ones already
         pass

@@ -1,4 +1,6 @@
-"""Why a filter leaves nothing to find: which option it is, and how many studies have what it asks about at all."""
+"""Why a filter leaves nothing to find: which option it is, and how many studies have what it asks about
+at all.
+"""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -8,7 +10,10 @@ from .filters import Filters, Rows, allowed
 
 # How many studies have a field at all, and what the field is called.
 _HAVE = {
-    "view": ("SELECT count(DISTINCT study_id) FROM film WHERE view NOT IN ('', 'unknown')", "a film of a known view"),
+    "view": (
+        "SELECT count(DISTINCT study_id) FROM film WHERE view NOT IN ('', 'unknown')",
+        "a film of a known view",
+    ),
     "label": ("SELECT count(*) FROM study WHERE label != 'unknown'", "a label"),
     "finding": ("SELECT count(DISTINCT study_id) FROM finding", "a finding"),
     "source": ("SELECT count(*) FROM study WHERE source != ''", "a source"),
@@ -20,12 +25,21 @@ _HAVE = {
 
 
 def why_nothing_passes(rows: Rows, filters: Filters, terms: Path | None) -> str:
-    """One line on filters that leave no report: those that do so alone, else that it is all of them together."""
+    """One line on filters that leave no report: those that do so alone, else that it is all of them
+    together.
+    """
     given = [field.name for field in fields(filters) if getattr(filters, field.name) not in (None, ())]
-    alone = [name for name in given if not len(allowed(rows, Filters(**{name: getattr(filters, name)}), terms).reports)]
+    alone = [
+        name
+        for name in given
+        if not len(allowed(rows, Filters(**{name: getattr(filters, name)}), terms).reports)
+    ]
     if alone:
         return "no report passes " + "; ".join(_reasons(rows, filters, alone))
-    return f"no report passes {' and '.join(_option(filters, name) for name in given)} together, though some pass each"
+    return (
+        f"no report passes {' and '.join(_option(filters, name) for name in given)} together, though "
+        "some pass each"
+    )
 
 
 def _reasons(rows: Rows, filters: Filters, names: list[str]) -> Iterator[str]:

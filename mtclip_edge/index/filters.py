@@ -1,7 +1,7 @@
 """Which reports and films a query may find: by view, label, finding, source, date, patient and words.
 
-A report passes where one of its studies passes everything; its label is the one that its studies voted for. A film passes where it
-has the view itself and its study passes the rest.
+A report passes where one of its studies passes everything; its label is the one that its studies voted for. A
+film passes where it has the view itself and its study passes the rest.
 """
 
 import json
@@ -34,7 +34,10 @@ ALL = Where("1")
 
 @dataclass(frozen=True)
 class Filters:
-    """None or empty: not asked for. ``since`` and ``until`` are YYYY, YYYY-MM or YYYY-MM-DD, both days included."""
+    """None or empty: not asked for.
+
+    ``since`` and ``until`` are YYYY, YYYY-MM or YYYY-MM-DD, both days included.
+    """
 
     view: str | None = None
     label: str | None = None
@@ -48,7 +51,9 @@ class Filters:
     def __post_init__(self) -> None:
         """Errors: WrongOption for a word that no bundle could have."""
         excluded = self.exclude_patient  # a patient alone is meant as one: its letters are no patients
-        object.__setattr__(self, "exclude_patient", (excluded,) if isinstance(excluded, str) else tuple(excluded))
+        object.__setattr__(
+            self, "exclude_patient", (excluded,) if isinstance(excluded, str) else tuple(excluded)
+        )
         if self.view is not None and self.view.lower() not in [view.lower() for view in VIEWS]:
             raise not_among("view", self.view, VIEWS)
         if self.label is not None and self.label not in LABELS:
@@ -62,13 +67,19 @@ class Filters:
 
     def to_dict(self) -> dict[str, Any]:
         """What was asked for, for people and programs; nothing that was not."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items() if value not in (None, ())}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if value not in (None, ())
+        }
 
     def where(self) -> Where:
         """What a study must have."""
         parts: list[tuple[str, tuple[Any, ...]]] = []
         if self.exclude_patient:
-            parts.append((f"patient_id NOT IN ({','.join('?' * len(self.exclude_patient))})", self.exclude_patient))
+            parts.append(
+                (f"patient_id NOT IN ({','.join('?' * len(self.exclude_patient))})", self.exclude_patient)
+            )
         if self.source is not None:
             parts.append(("source = ?", (self.source,)))
         if self.since is not None:
@@ -76,10 +87,15 @@ class Filters:
         if self.until is not None:
             parts.append(("date != '' AND date <= ?", (_days("until", self.until)[1],)))
         if self.finding is not None:
-            parts.append(("study_id IN (SELECT study_id FROM finding WHERE name = ? COLLATE NOCASE)", (self.finding,)))
+            parts.append(
+                ("study_id IN (SELECT study_id FROM finding WHERE name = ? COLLATE NOCASE)", (self.finding,))
+            )
         if self.view is not None:
             parts.append((f"study_id IN (SELECT study_id FROM film WHERE {_VIEW})", self._views()))
-        return Where(" AND ".join(sql for sql, _ in parts) or "1", tuple(value for _, values in parts for value in values))
+        return Where(
+            " AND ".join(sql for sql, _ in parts) or "1",
+            tuple(value for _, values in parts for value in values),
+        )
 
     def _views(self) -> tuple[str, ...]:
         """``frontal`` includes PA and AP."""
@@ -102,24 +118,35 @@ class FilteredRows:
 def allowed(rows: Rows, filters: Filters, terms: Path | None) -> FilteredRows:
     """The rows of a store that pass. ``terms`` is the checked file of words, None where the bundle has none.
 
-    Errors: WrongOption for a finding or source that nothing has, and for words that are no query; Refused without ``terms``.
+    Errors: WrongOption for a finding or source that nothing has, and for words that are no query; Refused
+    without ``terms``.
     """
     _check_known(rows, filters)
     where = filters.where()
     label = ("", ()) if filters.label is None else (" AND report.label = ?", (filters.label,))
-    # The columns in a condition are those of ``study`` alone, so that it stands beside ``report`` and ``film`` as it is.
+    # The columns in a condition are those of ``study`` alone, so that it stands beside ``report`` and
+    # ``film`` as it is.
     join = "SELECT DISTINCT report_row FROM study JOIN report ON report.row = report_row"
     reports = _array(rows(f"{join} WHERE {where.sql}{label[0]}", (*where.values, *label[1])))
-    film_sql, film_values = f"SELECT film.row FROM film JOIN study USING (study_id) WHERE {where.sql}", where.values
+    film_sql, film_values = (
+        f"SELECT film.row FROM film JOIN study USING (study_id) WHERE {where.sql}",
+        where.values,
+    )
     if filters.view is not None:
-        film_sql, film_values = f"{film_sql} AND {_VIEW.replace('view', 'film.view')}", (*film_values, *filters._views())
+        film_sql, film_values = (
+            f"{film_sql} AND {_VIEW.replace('view', 'film.view')}",
+            (*film_values, *filters._views()),
+        )
     if filters.label is not None:
         film_sql, film_values = f"{film_sql} AND study.label = ?", (*film_values, filters.label)
     films = _array(rows(film_sql, film_values))
     if filters.match is not None:
         matching = _matching(filters.match, terms)
         reports = np.intersect1d(reports, matching)
-        of = "SELECT film.row FROM film JOIN study USING (study_id) WHERE report_row IN (SELECT value FROM json_each(?))"
+        of = (
+            "SELECT film.row FROM film JOIN study USING (study_id) WHERE report_row IN (SELECT value FROM "
+            "json_each(?))"
+        )
         films = np.intersect1d(films, _array(rows(of, (json.dumps(matching.tolist()),))))
     return FilteredRows(reports, films)
 
@@ -127,10 +154,14 @@ def allowed(rows: Rows, filters: Filters, terms: Path | None) -> FilteredRows:
 def _matching(words: str, terms: Path | None) -> np.ndarray:
     """Rows of the reports that full-text search finds; words are FTS5's query language."""
     if terms is None:
-        raise Refused("--match: this bundle was made before full-text search", hint="mtclip index rebuild BUNDLE")
+        raise Refused(
+            "--match: this bundle was made before full-text search", hint="mtclip index rebuild BUNDLE"
+        )
     with closing(sqlite3.connect(f"{terms.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
         try:
-            return _array(db.execute("SELECT rowid FROM terms WHERE terms MATCH ? ORDER BY rowid", (words,)).fetchall())
+            return _array(
+                db.execute("SELECT rowid FROM terms WHERE terms MATCH ? ORDER BY rowid", (words,)).fetchall()
+            )
         except sqlite3.OperationalError as error:
             if "no such module" in str(error):
                 raise Refused("--match: this Python's SQLite has no full-text search (FTS5)") from None
@@ -145,7 +176,10 @@ def _matching(words: str, terms: Path | None) -> np.ndarray:
 
 def _check_known(rows: Rows, filters: Filters) -> None:
     """A misspelt finding or source would find nothing, silently."""
-    for name, query in (("finding", "SELECT DISTINCT name FROM finding"), ("source", "SELECT DISTINCT source FROM study")):
+    for name, query in (
+        ("finding", "SELECT DISTINCT name FROM finding"),
+        ("source", "SELECT DISTINCT source FROM study"),
+    ):
         wanted = getattr(filters, name)
         if wanted is None:
             continue
@@ -155,7 +189,10 @@ def _check_known(rows: Rows, filters: Filters) -> None:
 
             close = get_close_matches(wanted.lower(), values, 3, 0.5)
             shown = [values[word] for word in close] or sorted(values.values())[:5]
-            raise WrongOption(f"--{name} {wanted!r}: no study of this bundle has it", f"among them are {', '.join(shown)}"[:200])
+            raise WrongOption(
+                f"--{name} {wanted!r}: no study of this bundle has it",
+                f"among them are {', '.join(shown)}"[:200],
+            )
 
 
 def _days(name: str, word: str) -> tuple[str, str]:
@@ -164,7 +201,11 @@ def _days(name: str, word: str) -> tuple[str, str]:
         parts = [int(part) for part in word.split("-")]
         year, month, day = (*parts, 1, 1)[:3] if len(parts) < 4 else parts
         first = date(year, month, day)
-        after = {1: date(first.year + 1, 1, 1), 2: date(first.year + first.month // 12, first.month % 12 + 1, 1), 3: first + timedelta(1)}
+        after = {
+            1: date(first.year + 1, 1, 1),
+            2: date(first.year + first.month // 12, first.month % 12 + 1, 1),
+            3: first + timedelta(1),
+        }
         return first.isoformat(), (after[len(parts)] - timedelta(1)).isoformat()
     except (ValueError, TypeError, OverflowError):
         raise WrongOption(f"--{name} {word!r}", "expected YYYY, YYYY-MM or YYYY-MM-DD") from None

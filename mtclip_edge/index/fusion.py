@@ -1,8 +1,8 @@
 """``query --fuse``: re-score the best reports by how like their own films are to the film asked.
 
-A report's text says what somebody chose to say; its film shows the rest. Where the index knows films of a report, the most similar one
-counts too. On the test films of Open-I that raised mAP@10 and nDCG@10 by about 0.01 (docs/results/results.md), so it is there, and off
-by default.
+A report's text says what somebody chose to say; its film shows the rest. Where the index knows films of a
+report, the most similar one counts too. On the test films of Open-I that raised mAP@10 and nDCG@10 by about
+0.01 (docs/results/results.md), so it is there, and off by default.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,8 @@ def choose_fusion(wanted: str, tuned: FuseRecord | None) -> Fusion:
 def fused(report: Array, film: Array, weight: float) -> Array:
     """Scores float [n] of n candidates: report cosines, and film cosines brought to their mean and spread.
 
-    ``film`` is the likeness of each report's most similar film, NaN where it has none: that one keeps its report score.
+    ``film`` is the likeness of each report's most similar film, NaN where it has none: that one keeps its
+    report score.
     """
     with_film = ~np.isnan(film)
     spread = film[with_film].std() if with_film.any() else 0.0

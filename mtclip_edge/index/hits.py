@@ -10,7 +10,8 @@ from .report_store import ReportStore
 
 @dataclass(frozen=True)
 class ReportHit:
-    """A distinct report. ``score`` is the cosine of the embeddings; ``studies`` counts the twins that share the text.
+    """A distinct report. ``score`` is the cosine of the embeddings; ``studies`` counts the twins that share
+    the text.
 
     ``percentile``: how many of a hundred validation films had a best report that was less like them.
     """

@@ -1,7 +1,9 @@
-"""The HNSW graph of the distinct reports: built, grown, measured against exact search, saved and loaded. Derived from the vectors.
+"""The HNSW graph of the distinct reports: built, grown, measured against exact search, saved and loaded.
+Derived from the vectors.
 
-hnswlib saves neither checksum, dimension nor metric, and damaged bytes crash the process, so it is given a file only after its hash
-was checked; it does not look whether its writes succeeded, so the size of what it saved is.
+hnswlib saves neither checksum, dimension nor metric, and damaged bytes crash the process, so it is given a
+file only after its hash was checked; it does not look whether its writes succeeded, so the size of what it
+saved is.
 """
 
 import errno
@@ -17,12 +19,19 @@ from ..progress import Progress, silent
 TARGET_RECALL = 0.99
 EF_CONSTRUCTION, EF_START, EF_MOST = 200, 64, 512
 _BLOCK = 10_000  # entries between two looks at the progress
-MS = (16, 32, 48)  # links of each entry; more only where the widest search among fewer does not reach the recall
+MS = (
+    16,
+    32,
+    48,
+)  # links of each entry; more only where the widest search among fewer does not reach the recall
 _SEED = 100
 
 
 def load_graph(path: Path, dim: int, reports: int, room: int = 0) -> Any:
-    """An hnswlib index from a file whose hash was checked, with room for more. Errors: ImportError, RuntimeError."""
+    """An hnswlib index from a file whose hash was checked, with room for more.
+
+    Errors: ImportError, RuntimeError.
+    """
     import hnswlib
 
     graph = hnswlib.Index("ip", dim)
@@ -32,11 +41,13 @@ def load_graph(path: Path, dim: int, reports: int, room: int = 0) -> Any:
     return graph
 
 
-def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray, progress: Progress = silent) -> HnswRecord | None:
+def build_graph(
+    path: Path, vectors: np.ndarray, queries: np.ndarray, progress: Progress = silent
+) -> HnswRecord | None:
     """Build and save the graph of distinct reports [reports, dim], and measure it against exact search.
 
-    ``ef`` is doubled, then M raised, until recall@10 on ``queries`` [n, dim] reaches 0.99. Returns what the manifest stores, None
-    without hnswlib.
+    ``ef`` is doubled, then M raised, until recall@10 on ``queries`` [n, dim] reaches 0.99. Returns what the
+    manifest stores, None without hnswlib.
     """
     try:
         import hnswlib
@@ -54,9 +65,16 @@ def build_graph(path: Path, vectors: np.ndarray, queries: np.ndarray, progress: 
 
 
 def grow_graph(
-    path: Path, old: Path, record: HnswRecord, vectors: np.ndarray, held: int, queries: np.ndarray, progress: Progress = silent
+    path: Path,
+    old: Path,
+    record: HnswRecord,
+    vectors: np.ndarray,
+    held: int,
+    queries: np.ndarray,
+    progress: Progress = silent,
 ) -> HnswRecord | None:
-    """The saved graph of the first ``held`` vectors with the others added, measured again; built anew where that is not enough.
+    """The saved graph of the first ``held`` vectors with the others added, measured again; built anew where
+    that is not enough.
 
     Errors: RuntimeError for a file that is not what it should be.
     """
@@ -80,7 +98,9 @@ def _insert(graph: Any, vectors: np.ndarray, held: int, progress: Progress) -> N
         progress("graph", int(rows[-1]) + 1, len(vectors))
 
 
-def _tuned(graph: Any, vectors: np.ndarray, queries: np.ndarray, truth: np.ndarray, ef: int) -> tuple[int, float]:
+def _tuned(
+    graph: Any, vectors: np.ndarray, queries: np.ndarray, truth: np.ndarray, ef: int
+) -> tuple[int, float]:
     """The smallest doubling of ``ef`` that reaches the recall, and what it reaches."""
     recall = _recall(graph, vectors, queries, truth, ef)
     while recall < TARGET_RECALL and ef < EF_MOST:
@@ -90,7 +110,9 @@ def _tuned(graph: Any, vectors: np.ndarray, queries: np.ndarray, truth: np.ndarr
 
 
 def _nearest(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """The exact score of each query's tenth nearest (or last), float32 [queries]; in blocks, so that a million fits."""
+    """The exact score of each query's tenth nearest (or last), float32 [queries]; in blocks, so that a
+    million fits.
+    """
     best = np.full((len(queries), 0), -np.inf, np.float32)
     for start in range(0, len(vectors), 65_536):
         scores = np.concatenate([best, queries @ vectors[start : start + 65_536].T], axis=1)

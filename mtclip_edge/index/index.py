@@ -1,7 +1,8 @@
 """Nearest reports: an HNSW graph proposes, or all are compared; the stored vectors decide.
 
-Scores are recomputed from the vectors and rounded to four decimals, ties broken by report id, so exact search and HNSW print the
-same. Which of them searches is chosen with a reason; where the graph is missing or damaged, search is exact and says why.
+Scores are recomputed from the vectors and rounded to four decimals, ties broken by report id, so exact search
+and HNSW print the same. Which of them searches is chosen with a reason; where the graph is missing or
+damaged, search is exact and says why.
 """
 
 import mmap
@@ -14,8 +15,8 @@ import numpy as np
 from ..errors import ZeroQuery
 
 DECIMALS = 4
-# docs/results/results.md, "A million reports": to compare one number takes 0.2 to 0.4 ns, to hash and load it with its graph
-# 2.5 ns and more.
+# docs/results/results.md, "A million reports": to compare one number takes 0.2 to 0.4 ns, to hash and load it
+# with its graph 2.5 ns and more.
 EXACT_NUMBERS = 12_800_000  # 50,000 reports of 256 numbers: compared in under 5 ms
 WORTH_LOADING = 10  # queries in one process from which on the graph of a larger index pays
 _FETCHED_MOST = 4096  # candidates of a filtered search before all that pass are compared instead
@@ -24,7 +25,9 @@ _BLOCK = 4096  # rows compared before their pages are let go, where a graph take
 
 @dataclass(frozen=True)
 class SearchChoice:
-    """What searched, ``hnsw`` or ``exact``, and why; ``fallback``: the other was wanted and could not be had."""
+    """What searched, ``hnsw`` or ``exact``, and why; ``fallback``: the other was wanted and could not be
+    had.
+    """
 
     used: str
     why: str
@@ -34,9 +37,14 @@ class SearchChoice:
 def choose_search(reports: int, dim: int, queries: int | None) -> SearchChoice:
     """How to search a whole index with a graph, for a number of queries (None: not known, many)."""
     if reports * dim <= EXACT_NUMBERS:
-        return SearchChoice("exact", f"comparing all of {reports} reports takes some milliseconds and misses none")
+        return SearchChoice(
+            "exact", f"comparing all of {reports} reports takes some milliseconds and misses none"
+        )
     if queries is not None and queries < WORTH_LOADING:
-        return SearchChoice("exact", f"comparing all of {reports} reports takes less than loading their graph for so few queries")
+        return SearchChoice(
+            "exact",
+            f"comparing all of {reports} reports takes less than loading their graph for so few queries",
+        )
     return SearchChoice("hnsw", "")
 
 
@@ -54,7 +62,9 @@ class Hits:
 
 @dataclass(frozen=True)
 class Index:
-    """``vectors`` float32 [rows, dim], unit length; the first ``reports`` rows are distinct reports, the rest films."""
+    """``vectors`` float32 [rows, dim], unit length; the first ``reports`` rows are distinct reports, the
+    rest films.
+    """
 
     vectors: np.ndarray
     reports: int
@@ -64,11 +74,17 @@ class Index:
 
     @property
     def common(self) -> np.ndarray:
-        """The mean of all reports, float32 [dim], not of unit length: what a film shares with every report."""
+        """The mean of all reports, float32 [dim], not of unit length: what a film shares with every
+        report.
+        """
         return np.asarray(self.vectors[: self.reports].mean(axis=0, dtype=np.float64), np.float32)
 
     def search_reports(
-        self, query: np.ndarray, k: int, names: Callable[[Sequence[int]], dict[int, str]], only: np.ndarray | None = None
+        self,
+        query: np.ndarray,
+        k: int,
+        names: Callable[[Sequence[int]], dict[int, str]],
+        only: np.ndarray | None = None,
     ) -> Hits:
         """The k nearest distinct reports of a unit vector [dim], of all or of the rows ``only`` (ascending).
 
@@ -83,15 +99,21 @@ class Index:
             self._let_go()
         return hits
 
-    def _candidates(self, query: np.ndarray, k: int, only: np.ndarray | None) -> tuple[np.ndarray, SearchChoice]:
+    def _candidates(
+        self, query: np.ndarray, k: int, only: np.ndarray | None
+    ) -> tuple[np.ndarray, SearchChoice]:
         reports = self.vectors[: self.reports]
         if only is None:
-            return (self._proposed(query, k) if self.graph is not None else _exact(reports, query, k)), self.choice
+            return (
+                self._proposed(query, k) if self.graph is not None else _exact(reports, query, k)
+            ), self.choice
         why = f"{len(only)} of {self.reports} reports pass the filter"
         if self.graph is None:
             return _exact(reports, query, k, only), replace(self.choice, why=f"{self.choice.why}; {why}")
         if len(only) * self.vectors.shape[1] <= EXACT_NUMBERS:
-            return _exact(reports, query, k, only, self._let_go), SearchChoice("exact", f"{why}: all of them are compared")
+            return _exact(reports, query, k, only, self._let_go), SearchChoice(
+                "exact", f"{why}: all of them are compared"
+            )
         if (passing := self._filtered(query, k, only)) is not None:
             return passing, replace(self.choice, why=f"{self.choice.why}; {why}")
         return _exact(reports, query, k, only, self._let_go), SearchChoice(
@@ -99,7 +121,9 @@ class Index:
         )
 
     def _filtered(self, query: np.ndarray, k: int, only: np.ndarray) -> np.ndarray | None:
-        """Candidates from the graph that pass, a margin more than k; None where it would take too many to find them."""
+        """Candidates from the graph that pass, a margin more than k; None where it would take too many to
+        find them.
+        """
         wanted = int((k + 32) * 1.5 * self.reports / len(only))
         if wanted > min(_FETCHED_MOST, self.reports):
             return None
@@ -117,20 +141,28 @@ class Index:
         weight: float,
         only: np.ndarray | None = None,
     ) -> Hits:
-        """The k best reports by report and film together, of the best 200 by report alone, which are always found exactly."""
+        """The k best reports by report and film together, of the best 200 by report alone, which are
+        always found exactly.
+        """
         from .fusion import CANDIDATES, fused, most_similar
 
         first = replace(self, graph=None).search_reports(query, CANDIDATES, names, only)
         pairs = np.array(films_of(first.rows), np.int64).reshape(-1, 2)
-        likeness = (self.vectors[self.reports + pairs[:, 1]].astype(np.float64) * query.astype(np.float64)).sum(axis=1)
+        likeness = (
+            self.vectors[self.reports + pairs[:, 1]].astype(np.float64) * query.astype(np.float64)
+        ).sum(axis=1)
         film = most_similar(first.rows, pairs[:, 0], likeness)
         scores = np.round(fused(np.array(first.scores), film, weight), DECIMALS)
         name_of = names(first.rows)
         order = sorted(range(len(first.rows)), key=lambda i: (-scores[i], name_of[first.rows[i]]))[:k]
-        return Hits(tuple(first.rows[i] for i in order), tuple(float(scores[i]) + 0.0 for i in order), first.choice)
+        return Hits(
+            tuple(first.rows[i] for i in order), tuple(float(scores[i]) + 0.0 for i in order), first.choice
+        )
 
     def _proposed(self, query: np.ndarray, k: int) -> np.ndarray:
-        """The graph's candidates, a margin more than k for ties at the k-th place; all rows within reach if the ties go on."""
+        """The graph's candidates, a margin more than k for ties at the k-th place; all rows within reach
+        if the ties go on.
+        """
         candidates = self._nearest(query, min(self.reports, k + 32))
         if len(candidates) < self.reports and self._tied(query, candidates, k):
             return _exact(self.vectors[: self.reports], query, k, None, self._let_go)
@@ -141,27 +173,43 @@ class Index:
         return np.asarray(self.graph.knn_query(query, wanted, num_threads=1)[0][0].astype(np.int64))
 
     def _tied(self, query: np.ndarray, candidates: np.ndarray, k: int) -> bool:
-        """Whether the last of the candidates may, once rounded, be as good as the k-th: then others that were not found may be too."""
+        """Whether the last of the candidates may, once rounded, be as good as the k-th: then others that
+        were not found may be too.
+        """
         scores = np.sort(self.vectors[candidates] @ query)
         return bool(scores[0] >= scores[-k] - 2 * 10.0**-DECIMALS)
 
     def _let_go(self) -> None:
-        """Unmap the pages that comparing candidates touched; they stay in the system's cache, so that the next touch costs a microsecond.
+        """Unmap the pages that comparing candidates touched; they stay in the system's cache, so that the
+        next touch costs a microsecond.
 
-        Each row touched maps 64 KB and more around it: after some thousand queries the whole file would count as this process's memory,
-        beside the graph, which holds its own copy of the vectors.
+        Each row touched maps 64 KB and more around it: after some thousand queries the whole file would count
+        as this process's memory, beside the graph, which holds its own copy of the vectors.
         """
         mapping = getattr(self.vectors.base, "_mmap", None)
         if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapping.madvise(mmap.MADV_DONTNEED)
 
     def search_films(self, query: np.ndarray, k: int, only: np.ndarray | None = None) -> Hits:
-        """The k nearest films, of all or of the film rows ``only``; always exact. Rows are rows among the films."""
+        """The k nearest films, of all or of the film rows ``only``; always exact.
+
+        Rows are rows among the films.
+        """
         query, films = _checked(query), self.vectors[self.reports :]
-        k, choice = min(k, len(films) if only is None else len(only)), SearchChoice("exact", "films are always all compared")
+        k, choice = (
+            min(k, len(films) if only is None else len(only)),
+            SearchChoice("exact", "films are always all compared"),
+        )
         if k < 1:
             return Hits((), (), choice)
-        return _ranked(films, _exact(films, query, k, only), query, k, lambda rows: {row: f"{row:012d}" for row in rows}, choice)
+        return _ranked(
+            films,
+            _exact(films, query, k, only),
+            query,
+            k,
+            lambda rows: {row: f"{row:012d}" for row in rows},
+            choice,
+        )
 
 
 def _checked(query: np.ndarray) -> np.ndarray:
@@ -172,9 +220,15 @@ def _checked(query: np.ndarray) -> np.ndarray:
 
 
 def _exact(
-    vectors: np.ndarray, query: np.ndarray, k: int, only: np.ndarray | None = None, after_block: Callable[[], None] | None = None
+    vectors: np.ndarray,
+    query: np.ndarray,
+    k: int,
+    only: np.ndarray | None = None,
+    after_block: Callable[[], None] | None = None,
 ) -> np.ndarray:
-    """Rows that may be among the k best once rounded: all within a rounding step of the k-th; of all rows or of some."""
+    """Rows that may be among the k best once rounded: all within a rounding step of the k-th; of all rows
+    or of some.
+    """
     # Comparing all is faster than gathering many of them, and needs no copy.
     gathered = only if only is not None and len(only) * 8 < len(vectors) else None
     scores = np.empty(len(vectors) if gathered is None else len(gathered), np.float32)
@@ -198,7 +252,9 @@ def _ranked(
     names: Callable[[Sequence[int]], dict[int, str]],
     choice: SearchChoice,
 ) -> Hits:
-    """Score in double precision, row by row, so that a row's score does not depend on which others were candidates."""
+    """Score in double precision, row by row, so that a row's score does not depend on which others were
+    candidates.
+    """
     rows = np.sort(candidates)
     scores = np.round((vectors[rows].astype(np.float64) * query.astype(np.float64)).sum(axis=1), DECIMALS)
     name_of = names([int(row) for row in rows])

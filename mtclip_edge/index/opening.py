@@ -1,4 +1,6 @@
-"""The searchable part of a bundle made ready: mapped vectors, and the graph where that can be used; which one searches, and why."""
+"""The searchable part of a bundle made ready: mapped vectors, and the graph where that can be used; which
+one searches, and why.
+"""
 
 from concurrent.futures import Future
 from pathlib import Path
@@ -24,12 +26,17 @@ def choose_index_search(bundle: Bundle, exact: bool | None, queries: int | None)
 
 
 def compares_all(bundle: Bundle) -> bool:
-    """Whether the bundle is so small that all reports are compared; its graph is checked all the same, to tell of damage early."""
+    """Whether the bundle is so small that all reports are compared; its graph is checked all the same, to
+    tell of damage early.
+    """
     return bool(bundle.index.reports * bundle.model.dim <= index.EXACT_NUMBERS)
 
 
 def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wanted: SearchChoice) -> Index:
-    """The mapped vectors and, where ``wanted``, the graph; ``hnsw`` gives its checked file. Errors: ArtefactIncompatible."""
+    """The mapped vectors and, where ``wanted``, the graph; ``hnsw`` gives its checked file.
+
+    Errors: ArtefactIncompatible.
+    """
     array, record = open_vectors(bundle, vectors), bundle.index.hnsw
     graph, choice = None, wanted
     if hnsw is not None:
@@ -41,7 +48,9 @@ def open_index(bundle: Bundle, vectors: Path, hnsw: "Future[Path] | None", wante
                 raise  # not damaged, but removed by a writer
             graph, choice = None, SearchChoice("exact", _why_not(error), fallback=True)
     if graph is not None and record:
-        choice = SearchChoice("hnsw", f"recall@10 against exact search was {record.recall} when it was last measured")
+        choice = SearchChoice(
+            "hnsw", f"recall@10 against exact search was {record.recall} when it was last measured"
+        )
     return Index(array, bundle.index.reports, graph, record.ef if record else 0, choice)
 
 

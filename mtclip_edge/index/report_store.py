@@ -1,4 +1,5 @@
-"""Reading the report store: studies and distinct reports in one immutable SQLite file, from a read-only medium too.
+"""Reading the report store: studies and distinct reports in one immutable SQLite file, from a read-only
+medium too.
 
 Report row r is row r of the vector array, film row f is row R + f.
 """
@@ -44,35 +45,58 @@ class StoredFilm:
 
 
 class ReportStore:
-    """Read access to a store file. Any thread may use it, or be the one in which a forgotten store is collected."""
+    """Read access to a store file.
+
+    Any thread may use it, or be the one in which a forgotten store is collected.
+    """
 
     def __init__(self, path: Path, model_id: str):
         self._path = path
         self._db = open_store(path)
         ((made_for,),) = self._rows("SELECT value FROM meta WHERE key = 'model_id'")
         if made_for != model_id:
-            raise ArtefactIncompatible(f"{path}: made for another model", f"expected {model_id[:23]}…, found {made_for[:23]}…")
+            raise ArtefactIncompatible(
+                f"{path}: made for another model", f"expected {model_id[:23]}…, found {made_for[:23]}…"
+            )
 
     def counts(self) -> tuple[int, int, int]:
         """Studies, distinct reports, films."""
-        return self._rows("SELECT (SELECT count(*) FROM study), (SELECT count(*) FROM report), (SELECT count(*) FROM film)")[0]
+        return self._rows(
+            "SELECT (SELECT count(*) FROM study), (SELECT count(*) FROM report), (SELECT count(*) FROM film)"
+        )[0]
 
     def report_ids(self, rows: Sequence[int]) -> dict[int, str]:
-        return dict(self._of_rows("SELECT row, report_id FROM report WHERE row IN (SELECT value FROM json_each(?))", rows))
+        return dict(
+            self._of_rows(
+                "SELECT row, report_id FROM report WHERE row IN (SELECT value FROM json_each(?))", rows
+            )
+        )
 
     def reports(self, rows: Sequence[int], where: Where = ALL) -> list[StoredReport]:
-        """Reports in the order of ``rows``; of their studies those that pass a filter are counted and named."""
-        query = "SELECT row, report_id, text, findings, impression, label FROM report WHERE row IN (SELECT value FROM json_each(?))"
-        values_of: dict[int, tuple[Any, ...]] = {values[0]: tuple(values) for values in self._of_rows(query, rows)}
+        """Reports in the order of ``rows``; of their studies those that pass a filter are counted and
+        named.
+        """
+        query = (
+            "SELECT row, report_id, text, findings, impression, label FROM report WHERE row IN (SELECT "
+            "value FROM json_each(?))"
+        )
+        values_of: dict[int, tuple[Any, ...]] = {
+            values[0]: tuple(values) for values in self._of_rows(query, rows)
+        }
         return [StoredReport(*(*values_of[row], *self._studies(row, where))) for row in rows]
 
     def labels(self, rows: Sequence[int]) -> dict[int, str]:
         """The label of some reports."""
-        return dict(self._of_rows("SELECT row, label FROM report WHERE row IN (SELECT value FROM json_each(?))", rows))
+        return dict(
+            self._of_rows("SELECT row, label FROM report WHERE row IN (SELECT value FROM json_each(?))", rows)
+        )
 
     def labelled(self, label: str) -> np.ndarray:
         """The rows of all reports with a label, ascending, int64."""
-        return np.fromiter((row for (row,) in self._rows("SELECT row FROM report WHERE label = ? ORDER BY row", (label,))), np.int64)
+        return np.fromiter(
+            (row for (row,) in self._rows("SELECT row FROM report WHERE label = ? ORDER BY row", (label,))),
+            np.int64,
+        )
 
     def count_labelled(self, label: str) -> int:
         """How many reports have a label."""
@@ -81,7 +105,8 @@ class ReportStore:
     def only_of(self, patient: str) -> np.ndarray:
         """The rows of reports that no other patient has, ascending, int64."""
         query = (
-            "SELECT report_row FROM study WHERE report_row IN (SELECT report_row FROM study WHERE patient_id = ?)"
+            "SELECT report_row FROM study WHERE report_row IN (SELECT report_row FROM study WHERE "
+            "patient_id = ?)"
             " GROUP BY report_row HAVING sum(patient_id != ?) = 0 ORDER BY report_row"
         )
         return np.fromiter((row for (row,) in self._rows(query, (patient, patient))), np.int64)
@@ -92,25 +117,32 @@ class ReportStore:
         return abnormal / (normal + abnormal) if normal + abnormal else 0.5
 
     def findings(self, rows: Sequence[int], where: Where = ALL) -> list[tuple[int, str]]:
-        """Row and name of every finding of some reports: what a study of theirs names that passes a filter and is not normal."""
+        """Row and name of every finding of some reports: what a study of theirs names that passes a
+        filter and is not normal.
+        """
         query = (
             "SELECT DISTINCT report_row, name FROM study JOIN finding USING (study_id)"
-            f" WHERE report_row IN (SELECT value FROM json_each(?)) AND label != 'normal' AND {where.sql} ORDER BY report_row, name"
+            f" WHERE report_row IN (SELECT value FROM json_each(?)) AND label != 'normal' AND {where.sql} "
+            "ORDER BY report_row, name"
         )
         return self._rows(query, (json.dumps([int(row) for row in rows]), *where.values))
 
     def naming(self, finding: str, where: Where = ALL) -> np.ndarray:
-        """The rows of all reports that ``findings`` would name a finding of, in capitals or not, ascending, int64."""
+        """The rows of all reports that ``findings`` would name a finding of, in capitals or not,
+        ascending, int64.
+        """
         query = (
             "SELECT DISTINCT report_row FROM study WHERE report_row IS NOT NULL AND label != 'normal'"
-            f" AND study_id IN (SELECT study_id FROM finding WHERE name = ? COLLATE NOCASE) AND {where.sql} ORDER BY report_row"
+            f" AND study_id IN (SELECT study_id FROM finding WHERE name = ? COLLATE NOCASE) AND {where.sql} "
+            "ORDER BY report_row"
         )
         return np.fromiter((row for (row,) in self._rows(query, (finding, *where.values))), np.int64)
 
     def films(self, rows: Sequence[int]) -> list[StoredFilm]:
         """Films in the order of ``rows``."""
         query = (
-            "SELECT film.row, film.study_id, film.name, film.view, study.label FROM film JOIN study USING (study_id)"
+            "SELECT film.row, film.study_id, film.name, film.view, study.label FROM film JOIN study "
+            "USING (study_id)"
             " WHERE film.row IN (SELECT value FROM json_each(?))"
         )
         film_of = {values[0]: StoredFilm(*values) for values in self._of_rows(query, rows)}
@@ -140,7 +172,10 @@ class ReportStore:
             "SELECT study_id, report_id, patient_id FROM study LEFT JOIN report ON report.row = report_row"
             " WHERE study_id IN (SELECT value FROM json_each(?))"
         )
-        return {study: (report, patient) for study, report, patient in self._rows(query, (json.dumps(list(study_ids)),))}
+        return {
+            study: (report, patient)
+            for study, report, patient in self._rows(query, (json.dumps(list(study_ids)),))
+        }
 
     def row_of(self, report_ids: Iterable[str]) -> dict[str, int]:
         """Of some reports those that are here, with their rows."""
@@ -152,7 +187,11 @@ class ReportStore:
         return {(study, name): row for study, name, row in self._rows("SELECT study_id, name, row FROM film")}
 
     def named(
-        self, studies: Sequence[str], patients: Sequence[str], sources: Sequence[str], missing_ok: bool = False
+        self,
+        studies: Sequence[str],
+        patients: Sequence[str],
+        sources: Sequence[str],
+        missing_ok: bool = False,
     ) -> tuple[list[str], int]:
         """The ids of the studies that some names mean, and how many names nothing here has.
 
@@ -160,17 +199,27 @@ class ReportStore:
         """
         ids: dict[str, None] = {}
         missing = 0
-        for kind, column, names in (("study", "study_id", studies), ("patient", "patient_id", patients), ("source", "source", sources)):
+        for kind, column, names in (
+            ("study", "study_id", studies),
+            ("patient", "patient_id", patients),
+            ("source", "source", sources),
+        ):
             for name in names:
                 rows = self._rows(f"SELECT study_id FROM study WHERE {column} = ?", (name,))
                 if not rows and not missing_ok:
-                    raise Refused(f"{self._path.parent}: no {kind} {name!r} in this bundle", "nothing was removed", "or add --missing-ok")
+                    raise Refused(
+                        f"{self._path.parent}: no {kind} {name!r} in this bundle",
+                        "nothing was removed",
+                        "or add --missing-ok",
+                    )
                 missing += not rows
                 ids |= dict.fromkeys(study_id for (study_id,) in rows)
         return list(ids), missing
 
     def held_by(self, study_ids: Sequence[str]) -> dict[str, int]:
-        """What would go with some studies: how many patients' studies, reports that no other study has, and films."""
+        """What would go with some studies: how many patients' studies, reports that no other study has,
+        and films.
+        """
         ids = "SELECT value FROM json_each(?)"
         gone = (json.dumps(list(study_ids)),)
         counts = {
@@ -179,12 +228,19 @@ class ReportStore:
             f" WHERE report_row IS NOT NULL AND study_id NOT IN ({ids}))",
             "films": f"SELECT count(*) FROM film WHERE study_id IN ({ids})",
         }
-        return {"studies": len(study_ids), **{name: self._rows(query, gone)[0][0] for name, query in counts.items()}}
+        return {
+            "studies": len(study_ids),
+            **{name: self._rows(query, gone)[0][0] for name, query in counts.items()},
+        }
 
     def unknown_patients(self, patients: Sequence[str]) -> int:
         """How many of some patients have no study here."""
         (here,) = self._rows(
-            "SELECT count(DISTINCT patient_id) FROM study WHERE patient_id IN (SELECT value FROM json_each(?))", (json.dumps(patients),)
+            (
+                "SELECT count(DISTINCT patient_id) FROM study WHERE patient_id IN (SELECT value FROM "
+                "json_each(?))"
+            ),
+            (json.dumps(patients),),
         )[0]
         return len(set(patients)) - int(here)
 
@@ -192,7 +248,8 @@ class ReportStore:
         """Counts of everything; what is counted by name, the most frequent first."""
         studies, reports, films = self.counts()
         ((patients, with_report, first, last, without),) = self._rows(
-            "SELECT count(DISTINCT patient_id), count(report_row), min(nullif(date, '')), max(nullif(date, '')), sum(date = '') FROM study"
+            "SELECT count(DISTINCT patient_id), count(report_row), min(nullif(date, '')), max(nullif(date, "
+            "'')), sum(date = '') FROM study"
         )
         return {
             "studies": studies,
@@ -203,7 +260,9 @@ class ReportStore:
             "labels": self._counted("SELECT label, count(*) FROM report GROUP BY label ORDER BY 2 DESC, 1"),
             "views": self._counted("SELECT view, count(*) FROM film GROUP BY view ORDER BY 2 DESC, 1"),
             "sources": self._counted("SELECT source, count(*) FROM study GROUP BY source ORDER BY 2 DESC, 1"),
-            "findings": self._counted("SELECT name, count(DISTINCT study_id) FROM finding GROUP BY name ORDER BY 2 DESC, 1"),
+            "findings": self._counted(
+                "SELECT name, count(DISTINCT study_id) FROM finding GROUP BY name ORDER BY 2 DESC, 1"
+            ),
             "dates": {"first": first, "last": last, "without": without or 0},
         }
 
@@ -226,7 +285,10 @@ class ReportStore:
 
     def _studies(self, row: int, where: Where) -> tuple[int, tuple[str, ...]]:
         """How many studies have a report, and the first ten."""
-        query = f"SELECT study_id, count(*) OVER () FROM study WHERE report_row = ? AND {where.sql} ORDER BY study_id LIMIT ?"
+        query = (
+            f"SELECT study_id, count(*) OVER () FROM study WHERE report_row = ? AND {where.sql} ORDER "
+            "BY study_id LIMIT ?"
+        )
         studies = self._rows(query, (row, *where.values, STUDY_IDS_SHOWN))
         return (studies[0][1] if studies else 0), tuple(study_id for study_id, _ in studies)
 

@@ -6,22 +6,26 @@ from pathlib import Path
 from ..errors import ArtefactDamaged, ArtefactIncompatible
 
 SCHEMA_VERSION = 2
-# A report shows the wording of the study that brought it. A study whose words differ from that (in case, punctuation or
-# de-identification marks: else it would be another report) keeps its own in ``wording``.
+# A report shows the wording of the study that brought it. A study whose words differ from that (in case,
+# punctuation or de-identification marks: else it would be another report) keeps its own in ``wording``.
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE report (
-    row INTEGER PRIMARY KEY, report_id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, findings TEXT NOT NULL, impression TEXT NOT NULL,
+    row INTEGER PRIMARY KEY, report_id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, findings TEXT NOT NULL,
+    impression TEXT NOT NULL,
     label TEXT NOT NULL, normal INTEGER NOT NULL, abnormal INTEGER NOT NULL, unknown INTEGER NOT NULL
 );
 CREATE TABLE study (
-    study_id TEXT PRIMARY KEY, patient_id TEXT NOT NULL, report_row INTEGER REFERENCES report(row), label TEXT NOT NULL,
+    study_id TEXT PRIMARY KEY, patient_id TEXT NOT NULL, report_row INTEGER REFERENCES report(row),
+    label TEXT NOT NULL,
     source TEXT NOT NULL, split TEXT NOT NULL, date TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE wording (
-    study_id TEXT PRIMARY KEY REFERENCES study(study_id), text TEXT NOT NULL, findings TEXT NOT NULL, impression TEXT NOT NULL
+    study_id TEXT PRIMARY KEY REFERENCES study(study_id), text TEXT NOT NULL, findings TEXT NOT NULL,
+    impression TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE film (row INTEGER PRIMARY KEY, study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL, view TEXT NOT NULL);
+CREATE TABLE film (row INTEGER PRIMARY KEY, study_id TEXT NOT NULL REFERENCES study(study_id),
+name TEXT NOT NULL, view TEXT NOT NULL);
 CREATE TABLE finding (study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL);
 """
 INDEXES = """
@@ -37,7 +41,8 @@ _MIGRATIONS = {
     1: """
     ALTER TABLE study ADD COLUMN date TEXT NOT NULL DEFAULT '';
     CREATE TABLE wording (
-        study_id TEXT PRIMARY KEY REFERENCES study(study_id), text TEXT NOT NULL, findings TEXT NOT NULL, impression TEXT NOT NULL
+        study_id TEXT PRIMARY KEY REFERENCES study(study_id), text TEXT NOT NULL, findings TEXT NOT NULL,
+        impression TEXT NOT NULL
     ) WITHOUT ROWID;
     UPDATE film SET row = row - (SELECT count(*) FROM report);
     """
@@ -45,12 +50,15 @@ _MIGRATIONS = {
 
 
 def open_store(path: Path) -> sqlite3.Connection:
-    """Read access to a store of any version up to ours; an older one is brought up to date in memory, its file stays as it is.
+    """Read access to a store of any version up to ours; an older one is brought up to date in memory, its
+    file stays as it is.
 
     Any thread may use it. Errors: ArtefactDamaged, ArtefactIncompatible.
     """
     try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        db = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
     except sqlite3.Error as error:
         raise ArtefactDamaged(f"{path}: {error}") from None
     try:

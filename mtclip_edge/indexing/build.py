@@ -1,4 +1,7 @@
-"""Studies to the searchable part of a bundle: store, words, vectors, HNSW graph of one generation. Needs the bundle's own towers only."""
+"""Studies to the searchable part of a bundle: store, words, vectors, HNSW graph of one generation.
+
+Needs the bundle's own towers only.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +22,9 @@ from .vectors import recall_queries, write_vectors
 
 @dataclass(frozen=True)
 class Built:
-    """What one build wrote: file names, the manifest's ``index`` entry, and the films that could not be read."""
+    """What one build wrote: file names, the manifest's ``index`` entry, and the films that could not be
+    read.
+    """
 
     names: tuple[str, ...]
     record: IndexRecord
@@ -27,21 +32,34 @@ class Built:
 
 
 def publish(bundle: Bundle, change: Change, record: IndexRecord, *, strictly: bool = False) -> Bundle:
-    """Commit a change of a bundle's searchable part. ``strictly``: what it replaces must be gone (Refused, and published all the same)."""
+    """Commit a change of a bundle's searchable part.
+
+    ``strictly``: what it replaces must be gone (Refused, and published all the same).
+    """
     kept = set(bundle.manifest.files) - bundle.index.files
     site = replace(bundle.manifest.site, index=record)
     manifest = replace(bundle.manifest, generation=change.generation, site=site)
     return commit(bundle.path, manifest, kept | record.files, strictly=strictly)
 
 
-def rebuild(path: Path, studies: Sequence[Study], *, device: str = "auto", progress: Progress = silent, say: Say = silent) -> Bundle:
+def rebuild(
+    path: Path,
+    studies: Sequence[Study],
+    *,
+    device: str = "auto",
+    progress: Progress = silent,
+    say: Say = silent,
+) -> Bundle:
     """Replace a bundle's reports and films by those of ``studies``, as a new generation.
 
-    Errors: NotABundle, ArtefactDamaged, TextTowerMissing, SourceUnusable (no report), Refused (another writer).
+    Errors: NotABundle, ArtefactDamaged, TextTowerMissing, SourceUnusable (no report), Refused (another
+    writer).
     """
     with changing(path, progress) as (bundle, change):
         with resuming(bundle, device, progress) as embedder:
-            embedder.check_words(list(dict.fromkeys(study.tower_text for study in studies if study.report_id)), say)
+            embedder.check_words(
+                list(dict.fromkeys(study.tower_text for study in studies if study.report_id)), say
+            )
             built = build(change, bundle.model.model_id, embedder, studies)
         for problem in built.problems:
             say(f"left out: {problem}")
@@ -63,7 +81,12 @@ def build(change: Change, model_id: str, embedder: Embedder, studies: Sequence[S
     write_store(change.file("store"), model_id, ordered, films)
     write_terms(change.file("terms"), change.file("store"))
     write_vectors(change.file("vectors"), report_vectors.shape[1], [report_vectors], [embedded.vectors])
-    hnsw = build_graph(change.file("graph"), report_vectors, recall_queries(report_vectors, embedded.vectors), change.progress)
+    hnsw = build_graph(
+        change.file("graph"),
+        report_vectors,
+        recall_queries(report_vectors, embedded.vectors),
+        change.progress,
+    )
     built = record(change, len(reports), len(films), len(ordered), hnsw)
     return Built(tuple(sorted(built.files)), built, embedded.problems)
 

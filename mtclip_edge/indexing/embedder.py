@@ -1,4 +1,6 @@
-"""A bundle's two towers as one embedder, which can keep what it computed: a killed ``index add`` goes on where it was."""
+"""A bundle's two towers as one embedder, which can keep what it computed: a killed ``index add`` goes on
+where it was.
+"""
 
 import glob
 import hashlib
@@ -32,7 +34,10 @@ class Embedder:
     progress: Progress = silent
 
     def check_words(self, texts: Sequence[str], say: Say) -> None:
-        """Say how much of some texts the text tower reads. Errors: Refused where it knows less than half of their words."""
+        """Say how much of some texts the text tower reads.
+
+        Errors: Refused where it knows less than half of their words.
+        """
         read = self.texts.tokenizer.coverage(texts)
         read.refuse_unknown("the reports")
         for line in read.lines():
@@ -72,7 +77,9 @@ class Embedder:
         of_path = [vectors.get(keys.get(path, b"")) for path in paths]
         read = [(place, vector) for place, vector in enumerate(of_path) if vector is not None]
         table = np.stack([vector for _, vector in read]) if read else np.zeros((0, self.dim), np.float32)
-        return FilmVectors(np.array([place for place, _ in read], np.int64), table, np.zeros(0, np.float32), tuple(problems))
+        return FilmVectors(
+            np.array([place for place, _ in read], np.int64), table, np.zeros(0, np.float32), tuple(problems)
+        )
 
 
 @contextmanager

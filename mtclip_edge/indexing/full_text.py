@@ -9,11 +9,15 @@ from ..files import replace_with
 from ..index.store_schema import open_store
 from .store_writer import new_database
 
-TERMS = "CREATE VIRTUAL TABLE terms USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
+TERMS = (
+    "CREATE VIRTUAL TABLE terms USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
+)
 
 
 def write_terms(path: Path, store: Path, old: Path | None = None) -> Path:
-    """Write the words of a store's reports for full-text search, row by row; those of an older file of its first rows are taken over."""
+    """Write the words of a store's reports for full-text search, row by row; those of an older file of
+    its first rows are taken over.
+    """
 
     def write(file: Path) -> None:
         file.unlink(missing_ok=True)

@@ -1,4 +1,6 @@
-"""``mtclip index export``: a bundle's reports, studies, films and embeddings as Parquet, a table each, written in pieces."""
+"""``mtclip index export``: a bundle's reports, studies, films and embeddings as Parquet, a table each,
+written in pieces.
+"""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,21 +20,41 @@ from .vectors import IndexFiles
 ROWS = 10_000
 _TABLES = {
     "reports": (
-        "SELECT row, report_id, text, findings, impression, label, normal, abnormal, unknown FROM report ORDER BY row",
+        (
+            "SELECT row, report_id, text, findings, impression, label, normal, abnormal, unknown FROM report "
+            "ORDER BY row"
+        ),
         ("row", "report_id", "text", "findings", "impression", "label", "normal", "abnormal", "unknown"),
     ),
     "studies": (
         "SELECT s.study_id, patient_id, report_id, coalesce(w.text, r.text), s.label, source, split, date,"
         " (SELECT group_concat(name, '|') FROM finding f WHERE f.study_id = s.study_id)"
-        " FROM study s LEFT JOIN report r ON r.row = report_row LEFT JOIN wording w ON w.study_id = s.study_id ORDER BY s.study_id",
-        ("study_id", "patient_id", "report_id", "report", "label", "source", "split", "date", "finding_labels"),
+        " FROM study s LEFT JOIN report r ON r.row = report_row LEFT JOIN wording w ON w.study_id = "
+        "s.study_id ORDER BY s.study_id",
+        (
+            "study_id",
+            "patient_id",
+            "report_id",
+            "report",
+            "label",
+            "source",
+            "split",
+            "date",
+            "finding_labels",
+        ),
     ),
-    "films": ("SELECT row, study_id, name, view FROM film ORDER BY row", ("row", "study_id", "image_path", "view")),
+    "films": (
+        "SELECT row, study_id, name, view FROM film ORDER BY row",
+        ("row", "study_id", "image_path", "view"),
+    ),
 }
 
 
 def export_parquet(path: Path, to: Path) -> list[str]:
-    """Write a new folder, all of it or none; returns a line for each file. Errors: ExtraMissing (pyarrow), Refused (it is there)."""
+    """Write a new folder, all of it or none; returns a line for each file.
+
+    Errors: ExtraMissing (pyarrow), Refused (it is there).
+    """
     parquet_library()
     bundle = Bundle.open(path)
     parts = IndexFiles.of(bundle)
@@ -44,7 +66,10 @@ def export_parquet(path: Path, to: Path) -> list[str]:
     try:
         private_dir(temporary)
         embedded = {"reports": parts.report_vectors, "films": parts.film_vectors, "studies": None}
-        lines = [f"{to / f'{name}.parquet'}: {_table(temporary, name, parts.store, embedded[name])} rows" for name in _TABLES]
+        lines = [
+            f"{to / f'{name}.parquet'}: {_table(temporary, name, parts.store, embedded[name])} rows"
+            for name in _TABLES
+        ]
         temporary.rename(to)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -67,10 +92,15 @@ def _table(folder: Path, name: str, store: Path, vectors: np.ndarray | None) -> 
         nonlocal rows
         with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
             for start, part in _parts(store, query):
-                data = [pa.array(values, field.type) for values, field in zip(zip(*part, strict=True), fields, strict=False)]
+                data = [
+                    pa.array(values, field.type)
+                    for values, field in zip(zip(*part, strict=True), fields, strict=False)
+                ]
                 if vectors is not None:
                     flat = np.ascontiguousarray(vectors[start : start + len(part)]).reshape(-1)
-                    data.append(pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), vectors.shape[1]))
+                    data.append(
+                        pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), vectors.shape[1])
+                    )
                 writer.write_table(pa.Table.from_arrays(data, schema=schema))
                 rows += len(part)
 

@@ -46,18 +46,37 @@ def _recall(hnsw: HnswRecord | None) -> str:
 def summary_lines(stats: dict[str, Any]) -> list[tuple[str, str]]:
     """The same for a person."""
     hnsw = stats["hnsw"]
-    graph = f"M {hnsw['M']}, ef {hnsw['ef']}, recall@10 {hnsw['recall@10']} on {hnsw['queries']} queries" if hnsw else "none"
+    graph = (
+        f"M {hnsw['M']}, ef {hnsw['ef']}, recall@10 {hnsw['recall@10']} on {hnsw['queries']} queries"
+        if hnsw
+        else "none"
+    )
     search = stats["search"]
     dates = stats["dates"]
     findings = dict(list(stats["findings"].items())[:_FINDINGS_SHOWN])
     return [
         ("bundle", f"{stats['path']}, generation {stats['generation']}"),
-        ("studies", f"{stats['studies']} of {stats['patients']} patients; {stats['twins']} have a report that another has too"),
+        (
+            "studies",
+            (
+                f"{stats['studies']} of {stats['patients']} patients; {stats['twins']} have a report that "
+                "another has too"
+            ),
+        ),
         ("reports", f"{stats['reports']} distinct: {_counted(stats['labels'])}"),
         ("films", f"{stats['films']}: {_counted(stats['views'])}" if stats["films"] else "none"),
         ("sources", _counted(stats["sources"])),
-        ("dates", f"{dates['first']} to {dates['last']}, {dates['without']} studies without" if dates["first"] else "none"),
-        ("findings", _counted(findings) + (f" and {more} more" if (more := len(stats["findings"]) - len(findings)) > 0 else "")),
+        (
+            "dates",
+            f"{dates['first']} to {dates['last']}, {dates['without']} studies without"
+            if dates["first"]
+            else "none",
+        ),
+        (
+            "findings",
+            _counted(findings)
+            + (f" and {more} more" if (more := len(stats["findings"]) - len(findings)) > 0 else ""),
+        ),
         ("graph", graph),
         ("one query", f"{search['one_query']['used']}: {search['one_query']['why']}"),
         ("many", f"{search['many_queries']['used']}: {search['many_queries']['why']}"),

@@ -1,8 +1,9 @@
-"""Writing report stores: studies, distinct reports, films and findings in one SQLite file, and the words of the reports in another.
+"""Writing report stores: studies, distinct reports, films and findings in one SQLite file, and the words of
+the reports in another.
 
-A file is written whole before it is renamed into a generation and never changes after that. Report row r is row r of the vector
-array; film row f is row R + f, where R is the number of reports. A study that is removed is left out of a new file, never deleted
-from an old one, so that no page of it holds what was there.
+A file is written whole before it is renamed into a generation and never changes after that. Report row r is
+row r of the vector array; film row f is row R + f, where R is the number of reports. A study that is removed
+is left out of a new file, never deleted from an old one, so that no page of it holds what was there.
 """
 
 import errno
@@ -21,11 +22,17 @@ _LABEL = "CASE WHEN normal = abnormal THEN 'unknown' WHEN normal > abnormal THEN
 
 @contextmanager
 def new_database(path: Path) -> Iterator[sqlite3.Connection]:
-    """An unpublished file, written without a journal: nobody reads it before it is renamed. A full disk comes as OSError."""
+    """An unpublished file, written without a journal: nobody reads it before it is renamed.
+
+    A full disk comes as OSError.
+    """
     db = sqlite3.connect(path)
     try:
         # foreign_keys says nothing inside a transaction, so it stands before the first.
-        db.executescript("PRAGMA foreign_keys = ON; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY")
+        db.executescript(
+            "PRAGMA foreign_keys = ON; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA "
+            "temp_store = MEMORY"
+        )
         with db:
             yield db
     except sqlite3.OperationalError as error:
@@ -34,8 +41,12 @@ def new_database(path: Path) -> Iterator[sqlite3.Connection]:
         db.close()
 
 
-def write_store(path: Path, model_id: str, studies: Iterable[Study], films: Iterable[tuple[Film, Study]]) -> Path:
-    """Write a new store: reports get their rows in the order in which the studies bring them, films in theirs."""
+def write_store(
+    path: Path, model_id: str, studies: Iterable[Study], films: Iterable[tuple[Film, Study]]
+) -> Path:
+    """Write a new store: reports get their rows in the order in which the studies bring them, films in
+    theirs.
+    """
 
     def write(file: Path) -> None:
         file.unlink(missing_ok=True)
@@ -47,7 +58,9 @@ def write_store(path: Path, model_id: str, studies: Iterable[Study], films: Iter
     return replace_with(path, write)
 
 
-def extend_store(path: Path, old: Path, studies: Iterable[Study], films: Iterable[tuple[Film, Study]]) -> Path:
+def extend_store(
+    path: Path, old: Path, studies: Iterable[Study], films: Iterable[tuple[Film, Study]]
+) -> Path:
     """Write a store that holds the old one's rows, unchanged, and the new studies after them."""
 
     def write(file: Path) -> None:
@@ -67,10 +80,22 @@ def insert(db: sqlite3.Connection, studies: Iterable[Study], films: Iterable[tup
     for study in studies:
         assert study.label in LABELS, study.label
         if study.report_id:
-            report = db.execute("SELECT row, text FROM report WHERE report_id = ?", (study.report_id,)).fetchone()
+            report = db.execute(
+                "SELECT row, text FROM report WHERE report_id = ?", (study.report_id,)
+            ).fetchone()
             if report is None:
                 report = (reports, study.text)
-                values = (reports, study.report_id, study.text, study.findings, study.impression, "unknown", 0, 0, 0)
+                values = (
+                    reports,
+                    study.report_id,
+                    study.text,
+                    study.findings,
+                    study.impression,
+                    "unknown",
+                    0,
+                    0,
+                    0,
+                )
                 db.execute("INSERT INTO report VALUES (?,?,?,?,?,?,?,?,?)", values)
                 reports += 1
             db.execute(f"UPDATE report SET {study.label} = {study.label} + 1 WHERE row = ?", report[:1])
@@ -83,23 +108,40 @@ def insert(db: sqlite3.Connection, studies: Iterable[Study], films: Iterable[tup
 
 
 def _insert_study(db: sqlite3.Connection, study: Study, report: tuple[int, str] | None) -> None:
-    values = (study.study_id, study.patient_id, report and report[0], study.label, study.source, study.split, study.date)
+    values = (
+        study.study_id,
+        study.patient_id,
+        report and report[0],
+        study.label,
+        study.source,
+        study.split,
+        study.date,
+    )
     db.execute("INSERT INTO study VALUES (?,?,?,?,?,?,?)", values)
     if report and report[1] != study.text:
-        db.execute("INSERT INTO wording VALUES (?,?,?,?)", (study.study_id, study.text, study.findings, study.impression))
-    db.executemany("INSERT INTO finding VALUES (?,?)", [(study.study_id, name) for name in study.finding_labels])
+        db.execute(
+            "INSERT INTO wording VALUES (?,?,?,?)",
+            (study.study_id, study.text, study.findings, study.impression),
+        )
+    db.executemany(
+        "INSERT INTO finding VALUES (?,?)", [(study.study_id, name) for name in study.finding_labels]
+    )
 
 
 def _create(db: sqlite3.Connection, model_id: str) -> None:
     db.executescript(SCHEMA)
-    db.executemany("INSERT INTO meta VALUES (?, ?)", [("schema_version", str(SCHEMA_VERSION)), ("model_id", model_id)])
+    db.executemany(
+        "INSERT INTO meta VALUES (?, ?)", [("schema_version", str(SCHEMA_VERSION)), ("model_id", model_id)]
+    )
 
 
-def write_without(path: Path, old: Path, model_id: str, gone: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
+def write_without(
+    path: Path, old: Path, model_id: str, gone: Sequence[str]
+) -> tuple[list[int], list[int], list[int]]:
     """Write a store without some studies; reports that nobody has any more go too.
 
-    Returns the old rows of the reports and of the films that stay, in their new order, and the new rows of reports that have
-    another wording now, because the study whose words they showed is gone.
+    Returns the old rows of the reports and of the films that stay, in their new order, and the new rows of
+    reports that have another wording now, because the study whose words they showed is gone.
     """
     with closing(open_store(old)) as source:
         source.execute("CREATE TEMP TABLE gone (study_id TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -118,7 +160,10 @@ def write_without(path: Path, old: Path, model_id: str, gone: Sequence[str]) -> 
 
         changed: list[int] = []
         replace_with(path, write)
-        reports, films = ([row for (row,) in source.execute(f"SELECT old FROM kept_{kind} ORDER BY new")] for kind in ("report", "film"))
+        reports, films = (
+            [row for (row,) in source.execute(f"SELECT old FROM kept_{kind} ORDER BY new")]
+            for kind in ("report", "film")
+        )
     return reports, films, changed
 
 
@@ -140,7 +185,8 @@ _COPIES = (
         " CASE WHEN sum(s.label = 'normal') = sum(s.label = 'abnormal') THEN 'unknown'"
         " WHEN sum(s.label = 'normal') > sum(s.label = 'abnormal') THEN 'normal' ELSE 'abnormal' END,"
         " sum(s.label = 'normal'), sum(s.label = 'abnormal'), sum(s.label = 'unknown')"
-        " FROM kept_report k JOIN report r ON r.row = k.old JOIN kept_study s ON s.report_row = k.old GROUP BY k.new ORDER BY k.new",
+        " FROM kept_report k JOIN report r ON r.row = k.old JOIN kept_study s ON s.report_row = k.old GROUP "
+        "BY k.new ORDER BY k.new",
     ),
     (
         "study",
@@ -155,16 +201,30 @@ _COPIES = (
 
 
 def _reword(db: sqlite3.Connection) -> list[int]:
-    """Give a report whose shown words are no remaining study's those of its first study; returns the rows of such reports."""
+    """Give a report whose shown words are no remaining study's those of its first study; returns the rows
+    of such reports.
+    """
     query = (
-        "SELECT report_row, min(wording.study_id) FROM study LEFT JOIN wording USING (study_id) WHERE report_row IS NOT NULL"
+        "SELECT report_row, min(wording.study_id) FROM study LEFT JOIN wording USING (study_id) WHERE "
+        "report_row IS NOT NULL"
         " GROUP BY report_row HAVING count(*) = count(wording.study_id)"
     )
     rows = db.execute(query).fetchall()
     for row, study_id in rows:
-        text, findings, impression = db.execute("SELECT text, findings, impression FROM wording WHERE study_id = ?", (study_id,)).fetchone()
-        db.execute("UPDATE report SET text = ?, findings = ?, impression = ? WHERE row = ?", (text, findings, impression, row))
-        db.execute("DELETE FROM wording WHERE text = ? AND study_id IN (SELECT study_id FROM study WHERE report_row = ?)", (text, row))
+        text, findings, impression = db.execute(
+            "SELECT text, findings, impression FROM wording WHERE study_id = ?", (study_id,)
+        ).fetchone()
+        db.execute(
+            "UPDATE report SET text = ?, findings = ?, impression = ? WHERE row = ?",
+            (text, findings, impression, row),
+        )
+        db.execute(
+            (
+                "DELETE FROM wording WHERE text = ? AND study_id IN (SELECT study_id FROM study WHERE "
+                "report_row = ?)"
+            ),
+            (text, row),
+        )
     if rows:  # what was replaced must not stay on a free page
         db.commit()
         db.execute("VACUUM")
@@ -172,15 +232,21 @@ def _reword(db: sqlite3.Connection) -> list[int]:
 
 
 def stored_studies(store: Path) -> Iterator[Study]:
-    """Every study of a store, with its own wording, the films that have a vector, and paths that mean nothing here."""
+    """Every study of a store, with its own wording, the films that have a vector, and paths that mean
+    nothing here.
+    """
     query = (
-        "SELECT s.study_id, patient_id, s.label, source, split, date, coalesce(w.text, r.text, ''), coalesce(w.findings, r.findings, ''),"
+        "SELECT s.study_id, patient_id, s.label, source, split, date, coalesce(w.text, r.text, ''), "
+        "coalesce(w.findings, r.findings, ''),"
         " coalesce(w.impression, r.impression, '')"
-        " FROM study s LEFT JOIN report r ON r.row = report_row LEFT JOIN wording w USING (study_id) ORDER BY s.study_id"
+        " FROM study s LEFT JOIN report r ON r.row = report_row LEFT JOIN wording w USING (study_id) ORDER "
+        "BY s.study_id"
     )
     with closing(open_store(store)) as db:
         for study_id, patient, label, source, split, date, text, findings, impression in db.execute(query):
-            films = db.execute("SELECT name, view FROM film WHERE study_id = ? ORDER BY row", (study_id,)).fetchall()
+            films = db.execute(
+                "SELECT name, view FROM film WHERE study_id = ? ORDER BY row", (study_id,)
+            ).fetchall()
             labels = db.execute("SELECT name FROM finding WHERE study_id = ?", (study_id,)).fetchall()
             yield Study(
                 study_id=study_id,

@@ -1,4 +1,7 @@
-"""Changes of a bundle's reports: add, remove, merge, rebuild. Each is one new generation; what fails leaves the bundle as it was."""
+"""Changes of a bundle's reports: add, remove, merge, rebuild.
+
+Each is one new generation; what fails leaves the bundle as it was.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -24,10 +27,19 @@ from .vectors import IndexFiles, recall_queries, write_vectors
 _ASKED_AT_ONCE = 10_000
 
 
-def add(path: Path, studies: Sequence[Study], *, device: str = "auto", progress: Progress = silent, say: Say = silent) -> Bundle:
-    """Add studies; those that are there already with the same report stay as they are, so that it can be run again.
+def add(
+    path: Path,
+    studies: Sequence[Study],
+    *,
+    device: str = "auto",
+    progress: Progress = silent,
+    say: Say = silent,
+) -> Bundle:
+    """Add studies; those that are there already with the same report stay as they are, so that it can be run
+    again.
 
-    Errors: NotABundle, ArtefactDamaged, TextTowerMissing, Refused (a study is there with another report; another writer).
+    Errors: NotABundle, ArtefactDamaged, TextTowerMissing, Refused (a study is there with another report;
+    another writer).
     """
     with changing(path, progress) as (bundle, change):
         old = IndexFiles.of(bundle)
@@ -37,7 +49,9 @@ def add(path: Path, studies: Sequence[Study], *, device: str = "auto", progress:
             forget_embedded(path)
             return bundle
         with resuming(bundle, device, progress) as embedder:
-            done = _extended(bundle, change, old, new, lambda reports, films: _embed(embedder, reports, films, say))
+            done = _extended(
+                bundle, change, old, new, lambda reports, films: _embed(embedder, reports, films, say)
+            )
     forget_embedded(path)
     return done
 
@@ -51,14 +65,18 @@ def merge(path: Path, other: Path, *, progress: Progress = silent, say: Say = si
     with changing(path, progress) as (bundle, change):
         if theirs.model.model_id != bundle.model.model_id:
             theirs_id, expected = theirs.model.model_id, bundle.model.model_id
-            raise ArtefactIncompatible(f"{other}: made with another model", f"expected {expected[:23]}…, found {theirs_id[:23]}…")
+            raise ArtefactIncompatible(
+                f"{other}: made with another model", f"expected {expected[:23]}…, found {theirs_id[:23]}…"
+            )
         old, source = IndexFiles.of(bundle), IndexFiles.of(theirs)
         new = _new(bundle, old, stored_studies(source.store), say)
         if not new:
             say("nothing to add")
             return bundle
         with ReportStore(source.store, theirs.model.model_id) as store:
-            return _extended(bundle, change, old, new, lambda reports, films: _copied(store, source, reports, films))
+            return _extended(
+                bundle, change, old, new, lambda reports, films: _copied(store, source, reports, films)
+            )
 
 
 def remove(
@@ -74,8 +92,9 @@ def remove(
 ) -> Bundle:
     """Take studies out for good: their texts, words, vectors and graph are in no file when this returns.
 
-    ``missing_ok`` passes over names that nothing here has. Errors: NotABundle, ArtefactDamaged, Refused: nothing matches, nothing
-    would be left, another writer, or a file of the state before cannot be removed (published all the same).
+    ``missing_ok`` passes over names that nothing here has. Errors: NotABundle, ArtefactDamaged, Refused:
+    nothing matches, nothing would be left, another writer, or a file of the state before cannot be removed
+    (published all the same).
     """
     with changing(path, progress) as (bundle, change):
         old = IndexFiles.of(bundle)
@@ -94,7 +113,10 @@ def remove(
         write_vectors(change.file("vectors"), kept[0].shape[1], kept[:1], kept[1:])
         hnsw = build_graph(change.file("graph"), kept[0], recall_queries(*kept), change.progress)
         left = bundle.index.studies - len(gone)
-        say(f"{len(gone)} studies removed, {bundle.index.reports - len(reports)} reports, {bundle.index.films - len(films)} films")
+        say(
+            f"{len(gone)} studies removed, {bundle.index.reports - len(reports)} reports, "
+            f"{bundle.index.films - len(films)} films"
+        )
         forget_embedded(path)
         return publish(bundle, change, record(change, len(reports), len(films), left, hnsw), strictly=True)
 
@@ -108,7 +130,10 @@ def count_removal(
     missing_ok: bool = False,
     say: Say = silent,
 ) -> dict[str, int]:
-    """How many studies, patients, reports and films ``remove`` would take out; nothing is changed. Errors: as of ``remove``."""
+    """How many studies, patients, reports and films ``remove`` would take out; nothing is changed.
+
+    Errors: as of ``remove``.
+    """
     bundle = Bundle.open(path)
     with ReportStore(bundle.file(bundle.index.store), bundle.model.model_id) as store:
         gone, missing = store.named(studies, patients, sources, missing_ok)
@@ -122,7 +147,8 @@ def _missing_line(missing: int) -> str:
 
 
 def rebuild_index(path: Path, *, progress: Progress = silent, say: Say = silent) -> Bundle:
-    """Write the derived files anew, the graph and the words, from store and vectors, which stay as they are (in today's schema).
+    """Write the derived files anew, the graph and the words, from store and vectors, which stay as they are
+    (in today's schema).
 
     Errors: NotABundle, ArtefactDamaged, Refused (another writer).
     """
@@ -135,7 +161,11 @@ def rebuild_index(path: Path, *, progress: Progress = silent, say: Say = silent)
         write_vectors(change.file("vectors"), vectors.shape[1], [reports], [films])
         hnsw = build_graph(change.file("graph"), reports, recall_queries(reports, films), change.progress)
         say(_recall_line(hnsw))
-        return publish(bundle, change, record(change, record_before.reports, record_before.films, record_before.studies, hnsw))
+        return publish(
+            bundle,
+            change,
+            record(change, record_before.reports, record_before.films, record_before.studies, hnsw),
+        )
 
 
 def _recall_line(hnsw: HnswRecord | None) -> str:
@@ -145,25 +175,38 @@ def _recall_line(hnsw: HnswRecord | None) -> str:
 
 
 def _new(bundle: Bundle, old: IndexFiles, studies: Iterable[Study], say: Say) -> list[Study]:
-    """The studies with a report that the bundle does not hold. Errors: Refused where one of them is there with another report."""
+    """The studies with a report that the bundle does not hold.
+
+    Errors: Refused where one of them is there with another report.
+    """
     studies = list(studies)
     wanted = [study for study in studies if study.report_id]
     if len(wanted) < len(studies):
-        say(f"{len(studies) - len(wanted)} studies without a report are left out: there is nothing to find of them")
+        say(
+            f"{len(studies) - len(wanted)} studies without a report are left out: there is nothing to "
+            "find of them"
+        )
     held: dict[str, tuple[str | None, str]] = {}
     with ReportStore(old.store, bundle.model.model_id) as store:
         for start in range(0, len(wanted), _ASKED_AT_ONCE):
             held |= store.known(study.study_id for study in wanted[start : start + _ASKED_AT_ONCE])
-    other = [s.study_id for s in wanted if s.study_id in held and held[s.study_id] != (s.report_id, s.patient_id)]
+    other = [
+        s.study_id for s in wanted if s.study_id in held and held[s.study_id] != (s.report_id, s.patient_id)
+    ]
     if other:
         raise Refused(
-            f"{bundle.path}: {len(other)} of these studies are there with another report or patient: {', '.join(other[:3])}",
+            (
+                f"{bundle.path}: {len(other)} of these studies are there with another report or patient: "
+                f"{', '.join(other[:3])}"
+            ),
             "nothing was added",
             f"mtclip index remove {bundle.path} --study {other[0]}",
         )
     if held:
         say(f"{len(held)} of {len(wanted)} studies are there already")
-    return sorted((s for s in wanted if s.study_id not in held), key=lambda s: (s.report_id or "", s.study_id))
+    return sorted(
+        (s for s in wanted if s.study_id not in held), key=lambda s: (s.report_id or "", s.study_id)
+    )
 
 
 Vectors = tuple[np.ndarray, np.ndarray, list[tuple[Film, Study]]]
@@ -176,7 +219,9 @@ def _extended(
     new: Sequence[Study],
     vectors_of: Callable[[Sequence[Study], Sequence[tuple[Film, Study]]], Vectors],
 ) -> Bundle:
-    """Publish the old state and, after it, new studies; ``vectors_of`` gives the vectors of the new reports and films."""
+    """Publish the old state and, after it, new studies; ``vectors_of`` gives the vectors of the new
+    reports and films.
+    """
     with ReportStore(old.store, bundle.model.model_id) as store:
         row_of = store.row_of({study.report_id for study in new if study.report_id})
     first = {study.report_id: study for study in reversed(new) if study.report_id not in row_of}
@@ -188,21 +233,35 @@ def _extended(
     table = np.load(change.file("vectors"), mmap_mode="r", allow_pickle=False)
     count = old.reports + len(reports)
     hnsw = _grown(bundle, change, np.asarray(table[:count]), old.reports, np.asarray(table[count:]))
-    return publish(bundle, change, record(change, count, len(table) - count, bundle.index.studies + len(new), hnsw))
+    return publish(
+        bundle, change, record(change, count, len(table) - count, bundle.index.studies + len(new), hnsw)
+    )
 
 
-def _grown(bundle: Bundle, change: Change, reports: np.ndarray, held: int, films: np.ndarray) -> HnswRecord | None:
+def _grown(
+    bundle: Bundle, change: Change, reports: np.ndarray, held: int, films: np.ndarray
+) -> HnswRecord | None:
     """The graph with the new reports in it; built anew where the old one is missing or damaged."""
     before, queries = bundle.index.hnsw, recall_queries(reports, films)
     if before:
         try:
-            return grow_graph(change.file("graph"), bundle.file(before.file), before, reports, held, queries, change.progress)
+            return grow_graph(
+                change.file("graph"),
+                bundle.file(before.file),
+                before,
+                reports,
+                held,
+                queries,
+                change.progress,
+            )
         except (ArtefactDamaged, RuntimeError):
             pass
     return build_graph(change.file("graph"), reports, queries, change.progress)
 
 
-def _embed(embedder: Embedder, reports: Sequence[Study], films: Sequence[tuple[Film, Study]], say: Say) -> Vectors:
+def _embed(
+    embedder: Embedder, reports: Sequence[Study], films: Sequence[tuple[Film, Study]], say: Say
+) -> Vectors:
     words = [study.tower_text for study in reports]
     embedder.check_words(words, say)
     texts = embedder.embed_texts(words)
@@ -212,7 +271,9 @@ def _embed(embedder: Embedder, reports: Sequence[Study], films: Sequence[tuple[F
     return texts, embedded.vectors, [films[row] for row in embedded.read]
 
 
-def _copied(store: ReportStore, source: IndexFiles, reports: Sequence[Study], films: Sequence[tuple[Film, Study]]) -> Vectors:
+def _copied(
+    store: ReportStore, source: IndexFiles, reports: Sequence[Study], films: Sequence[tuple[Film, Study]]
+) -> Vectors:
     rows = store.row_of({study.report_id for study in reports if study.report_id})
     of_film = store.film_rows()
     return (
@@ -222,12 +283,19 @@ def _copied(store: ReportStore, source: IndexFiles, reports: Sequence[Study], fi
     )
 
 
-def _embed_again(bundle: Bundle, change: Change, vectors: np.ndarray, rows: Sequence[int], device: str, say: Say) -> None:
-    """New vectors, in place, for reports that show other words than those they were made of (the same but for case and marks)."""
+def _embed_again(
+    bundle: Bundle, change: Change, vectors: np.ndarray, rows: Sequence[int], device: str, say: Say
+) -> None:
+    """New vectors, in place, for reports that show other words than those they were made of (the same but
+    for case and marks).
+    """
     if not rows:
         return
     if not bundle.precisions("text"):
-        say(f"{len(rows)} reports keep the vector of a removed study with the same words: the bundle has no text tower")
+        say(
+            f"{len(rows)} reports keep the vector of a removed study with the same words: the bundle has "
+            "no text tower"
+        )
         return
     texts = texts_of(change.file("store"), rows)
     with resuming(bundle, device, silent) as embedder:

@@ -1,4 +1,6 @@
-"""The vector array of a bundle: written in blocks, mapped where it is read; the first rows are reports, the rest films."""
+"""The vector array of a bundle: written in blocks, mapped where it is read; the first rows are reports,
+the rest films.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ MOST_RECALL_QUERIES = 500
 
 
 def recall_queries(reports: np.ndarray, films: np.ndarray) -> np.ndarray:
-    """Films are what will be asked; without any, the reports themselves, shifted so that none finds itself at distance zero."""
+    """Films are what will be asked; without any, the reports themselves, shifted so that none finds
+    itself at distance zero.
+    """
     if len(films):
         return np.asarray(films[:: max(1, len(films) // MOST_RECALL_QUERIES)][:MOST_RECALL_QUERIES])
     some = reports[:: max(1, len(reports) // MOST_RECALL_QUERIES)][:MOST_RECALL_QUERIES]
@@ -24,7 +28,9 @@ def recall_queries(reports: np.ndarray, films: np.ndarray) -> np.ndarray:
 
 
 def write_vectors(path: Path, dim: int, reports: Sequence[np.ndarray], films: Sequence[np.ndarray]) -> Path:
-    """The vector array, float32 [reports + films, dim], from parts [n, dim] that may be larger than memory (mapped files)."""
+    """The vector array, float32 [reports + films, dim], from parts [n, dim] that may be larger than
+    memory (mapped files).
+    """
     parts = [part for part in (*reports, *films) if len(part)]
 
     def write(temporary: Path) -> None:
@@ -52,7 +58,12 @@ class IndexFiles:
         """Errors: ArtefactDamaged, ArtefactIncompatible."""
         record = bundle.index
         terms = bundle.file(record.terms) if record.terms else None
-        return cls(bundle.file(record.store), terms, open_vectors(bundle, bundle.file(record.vectors)), record.reports)
+        return cls(
+            bundle.file(record.store),
+            terms,
+            open_vectors(bundle, bundle.file(record.vectors)),
+            record.reports,
+        )
 
     @property
     def report_vectors(self) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Which execution provider runs, and why. A GPU that was asked for and is not there is an error, never a silent CPU.
+"""Which execution provider runs, and why. A GPU that was asked for and is not there is an error, never a
+silent CPU.
 
-``cpu`` and ``cuda`` are what this project is tested on; ``tensorrt`` and ``openvino`` run by name where an onnxruntime with them is
-installed. Whatever is not the CPU is asked afterwards which nodes it really runs.
+``cpu`` and ``cuda`` are what this project is tested on; ``tensorrt`` and ``openvino`` run by name where an
+onnxruntime with them is installed. Whatever is not the CPU is asked afterwards which nodes it really runs.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
 }
 CHOICES = ("auto", *PROVIDERS)
-# TF32 moves an embedding by about 1e-3, more than the fp32 gate allows; OpenVINO computes in bf16 or f16 where it can, unless told.
+# TF32 moves an embedding by about 1e-3, more than the fp32 gate allows; OpenVINO computes in bf16 or f16
+# where it can, unless told.
 _OPTIONS = {"cuda": {"use_tf32": "0"}, "openvino": {"precision": "ACCURACY"}}
 _INSTALL = {
     "cuda": "install mtclip-edge[gpu] in an environment without [cpu]",
@@ -50,7 +52,10 @@ def runtime() -> Any:
 
 
 def choose(requested: str = "auto") -> Device:
-    """Pick a device. Errors: WrongOption for an unknown name, DeviceUnavailable for one that this onnxruntime does not have."""
+    """Pick a device.
+
+    Errors: WrongOption for an unknown name, DeviceUnavailable for one that this onnxruntime does not have.
+    """
     if requested not in CHOICES:
         raise not_among("device", requested, CHOICES)
     available = runtime().get_available_providers()
@@ -68,11 +73,14 @@ def choose(requested: str = "auto") -> Device:
 
 
 def open_session(graph: Path, device: Device, *, spinning: bool = False) -> tuple[Any, Device]:
-    """A session that really runs on the device, and the device as it turned out: ``auto`` may fall back to CPU and then says why.
+    """A session that really runs on the device, and the device as it turned out: ``auto`` may fall back to
+    CPU and then says why.
 
-    ``spinning`` lets threads wait busily between operators: quicker for a long series, and wasteful for a single answer.
+    ``spinning`` lets threads wait busily between operators: quicker for a long series, and wasteful for a
+    single answer.
 
-    Errors: DeviceUnavailable when a device was asked for and its session cannot be made; ArtefactDamaged for an unusable graph.
+    Errors: DeviceUnavailable when a device was asked for and its session cannot be made; ArtefactDamaged for
+    an unusable graph.
     """
     if device.used == "cpu":
         return _session(graph, [PROVIDERS["cpu"]], spinning=spinning), device
@@ -96,12 +104,18 @@ def _accelerated(graph: Path, device: Device) -> tuple[Any, Device]:
     if device.used != "openvino" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     order = ["tensorrt", "cuda"] if device.used == "tensorrt" else [device.used]
-    providers = [(PROVIDERS[name], _OPTIONS.get(name, {})) for name in order if PROVIDERS[name] in ort.get_available_providers()]
+    providers = [
+        (PROVIDERS[name], _OPTIONS.get(name, {}))
+        for name in order
+        if PROVIDERS[name] in ort.get_available_providers()
+    ]
     session = _session(graph, [*providers, PROVIDERS["cpu"]], record=True)
     ran = nodes(session)
     idle = ran is not None and not ran.get(device.provider)
     if session.get_providers()[0] == device.provider and not idle:
-        return session, replace(device, why=f"{device.why}; {_share(ran, device.provider)}" if ran else device.why)
+        return session, replace(
+            device, why=f"{device.why}; {_share(ran, device.provider)}" if ran else device.why
+        )
     if device.requested == device.used:
         raise DeviceUnavailable(
             f"device {device.used} was asked for, and onnxruntime made a CPU session instead",
@@ -121,11 +135,14 @@ def _session(graph: Path, providers: list[Any], *, record: bool = False, spinnin
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads()
     options.log_severity_level = 3
-    # A command line answers once: threads that spin after the last operator only take the processor from others.
+    # A command line answers once: threads that spin after the last operator only take the processor from
+    # others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     if record:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         return ort.InferenceSession(str(graph), options, providers=providers)
-    except Exception as error:  # onnxruntime raises its own classes, of which some are RuntimeError and some are not
+    except (
+        Exception
+    ) as error:  # onnxruntime raises its own classes, of which some are RuntimeError and some are not
         raise ArtefactDamaged(f"{graph}: onnxruntime cannot load this graph", str(error)[:300]) from None

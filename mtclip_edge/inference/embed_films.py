@@ -1,4 +1,6 @@
-"""Puts many film files through an encoder: threads decode and resize the next ones while the tower works on these."""
+"""Puts many film files through an encoder: threads decode and resize the next ones while the tower works
+on these.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class FilmVectors:
-    """``read`` int64 [read]: which of the paths could be read; unit vectors float32 [read, dim] and logits float32 [read]."""
+    """``read`` int64 [read]: which of the paths could be read; unit vectors float32 [read, dim] and
+    logits float32 [read].
+    """
 
     read: np.ndarray
     vectors: np.ndarray
@@ -27,7 +31,9 @@ class FilmVectors:
 
 @dataclass(frozen=True)
 class FilmBatch:
-    """Which of the paths could be read, their tower inputs float32 [read, 3, size, size], and a line for each other one."""
+    """Which of the paths could be read, their tower inputs float32 [read, 3, size, size], and a line for
+    each other one.
+    """
 
     read: list[int]
     pixels: np.ndarray
@@ -35,7 +41,10 @@ class FilmBatch:
 
 
 def embed_films(encoder: FilmEncoder, paths: Sequence[Path], dim: int, progress: Progress) -> FilmVectors:
-    """Embed films in order. One that cannot be read is named in ``problems`` and left out; memory holds three batches."""
+    """Embed films in order.
+
+    One that cannot be read is named in ``problems`` and left out; memory holds three batches.
+    """
     read: list[int] = []
     parts = [(np.zeros((0, dim), np.float32), np.zeros(0, np.float32))]
     problems: list[str] = []
@@ -48,8 +57,12 @@ def embed_films(encoder: FilmEncoder, paths: Sequence[Path], dim: int, progress:
     return FilmVectors(np.array(read, np.int64), vectors, logits, tuple(problems))
 
 
-def film_batches(paths: Sequence[Path], how: Preprocessing, size: int, progress: Progress) -> Iterator[FilmBatch]:
-    """The tower's inputs in order, ``size`` paths at a time, the next ones decoded ahead; counted when the caller is done with them."""
+def film_batches(
+    paths: Sequence[Path], how: Preprocessing, size: int, progress: Progress
+) -> Iterator[FilmBatch]:
+    """The tower's inputs in order, ``size`` paths at a time, the next ones decoded ahead; counted when
+    the caller is done with them.
+    """
     start = 0
     for inputs in batches(paths, lambda path: _input_or_problem(path, how), size):
         good = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]

@@ -1,4 +1,6 @@
-"""The film tower and the text tower as ONNX graphs: pixels or texts in, unit vectors in the shared space out."""
+"""The film tower and the text tower as ONNX graphs: pixels or texts in, unit vectors in the shared space
+out.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,18 +35,26 @@ class FilmEncoder:
     row_by_row: bool = False
 
     @classmethod
-    def load(cls, graph: Path, preprocessing: Preprocessing, device: Device, precision: str = "fp32") -> "FilmEncoder":
+    def load(
+        cls, graph: Path, preprocessing: Preprocessing, device: Device, precision: str = "fp32"
+    ) -> "FilmEncoder":
         session, device = open_session(graph, device)
         return cls(session, preprocessing, device, precision in ROW_BY_ROW)
 
     def encode(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """float32 [films, 3, size, size] to unit vectors float32 [films, dim] and abnormal logits float32 [films]."""
+        """float32 [films, 3, size, size] to unit vectors float32 [films, dim] and abnormal logits float32
+        [films].
+        """
         parts = np.split(pixels, len(pixels)) if self.row_by_row else [pixels]
         outputs = [self.session.run([FILM_EMBEDDING, ABNORMAL_LOGIT], {PIXELS: part}) for part in parts]
-        return np.concatenate([vectors for vectors, _ in outputs]), np.concatenate([logits for _, logits in outputs])
+        return np.concatenate([vectors for vectors, _ in outputs]), np.concatenate(
+            [logits for _, logits in outputs]
+        )
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
-        """One film, float32 [3, size, size], to the tower's features by place, float32 in the layout of ``places.Places``."""
+        """One film, float32 [3, size, size], to the tower's features by place, float32 in the layout of
+        ``places.Places``.
+        """
         return np.asarray(self.session.run([FEATURE_MAP], {PIXELS: pixels[None]})[0][0])
 
     def prepare(self, grey: np.ndarray) -> np.ndarray:
@@ -54,8 +64,12 @@ class FilmEncoder:
     def encode_films(self, films: Sequence[np.ndarray], batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
         """Grey films, uint8 [height, width] each, through preprocessing and tower in batches."""
         inputs = [self.prepare(grey) for grey in films]
-        parts = [self.encode(np.stack(inputs[start : start + batch])) for start in range(0, len(films), batch)]
-        return np.concatenate([vectors for vectors, _ in parts]), np.concatenate([logits for _, logits in parts])
+        parts = [
+            self.encode(np.stack(inputs[start : start + batch])) for start in range(0, len(films), batch)
+        ]
+        return np.concatenate([vectors for vectors, _ in parts]), np.concatenate(
+            [logits for _, logits in parts]
+        )
 
 
 @dataclass(frozen=True)
@@ -67,12 +81,16 @@ class TextEncoder:
     row_by_row: bool = False
 
     @classmethod
-    def load(cls, graph: Path, tokenizer: "Tokenizer", device: Device, precision: str = "fp32") -> "TextEncoder":
+    def load(
+        cls, graph: Path, tokenizer: "Tokenizer", device: Device, precision: str = "fp32"
+    ) -> "TextEncoder":
         session, _ = open_session(graph, device)
         return cls(session, tokenizer, precision in ROW_BY_ROW)
 
     def encode(self, texts: Sequence[str], batch: int = 32, progress: Progress = silent) -> np.ndarray:
-        """Texts to unit vectors float32 [texts, dim]; texts of like length share a batch, so little padding is computed."""
+        """Texts to unit vectors float32 [texts, dim]; texts of like length share a batch, so little
+        padding is computed.
+        """
         batch = 1 if self.row_by_row else batch
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors: list[np.ndarray | None] = [None] * len(texts)
@@ -90,16 +108,25 @@ def likely_precision(bundle: Bundle, requested: str, device: str) -> str:
 
     Errors: WrongOption for a precision that the bundle does not hold; DeviceUnavailable.
     """
-    return choose_precision(bundle.precisions("image"), requested, "cpu" if device in ("auto", "cpu") else device).name
+    return choose_precision(
+        bundle.precisions("image"), requested, "cpu" if device in ("auto", "cpu") else device
+    ).name
 
 
-def open_film_encoder(bundle: Bundle, device: Device, requested: str = "auto") -> tuple[FilmEncoder, Precision]:
+def open_film_encoder(
+    bundle: Bundle, device: Device, requested: str = "auto"
+) -> tuple[FilmEncoder, Precision]:
     """The bundle's film tower on a device, in the precision asked for or the fastest.
 
     Errors: ArtefactDamaged, DeviceUnavailable, WrongOption.
     """
     precision = choose_precision(bundle.precisions("image"), requested, device.used)
-    encoder = FilmEncoder.load(bundle.graph("image", precision.name), Preprocessing.of(bundle.model.preprocessing), device, precision.name)
+    encoder = FilmEncoder.load(
+        bundle.graph("image", precision.name),
+        Preprocessing.of(bundle.model.preprocessing),
+        device,
+        precision.name,
+    )
     if encoder.device.used == device.used:
         return encoder, precision
     # The device could not be had after all: what is fastest elsewhere need not be what suits this one.
@@ -107,11 +134,16 @@ def open_film_encoder(bundle: Bundle, device: Device, requested: str = "auto") -
     if fallback.name == precision.name:
         return encoder, fallback
     return FilmEncoder.load(
-        bundle.graph("image", fallback.name), Preprocessing.of(bundle.model.preprocessing), encoder.device, fallback.name
+        bundle.graph("image", fallback.name),
+        Preprocessing.of(bundle.model.preprocessing),
+        encoder.device,
+        fallback.name,
     ), fallback
 
 
-def open_text_encoder(bundle: Bundle, device: Device, requested: str = "auto") -> tuple[TextEncoder, Precision]:
+def open_text_encoder(
+    bundle: Bundle, device: Device, requested: str = "auto"
+) -> tuple[TextEncoder, Precision]:
     """The bundle's own text tower and its precision; one that only the film tower has gives way to ``auto``.
 
     Errors: TextTowerMissing, ArtefactDamaged, DeviceUnavailable.
@@ -127,7 +159,9 @@ def open_text_encoder(bundle: Bundle, device: Device, requested: str = "auto") -
     precision = choose_precision(packed, requested if requested in packed else "auto", device.used)
     record = bundle.model.tokenizer
     tokenizer = Tokenizer.of(bundle.file(record.file), record)
-    return TextEncoder.load(bundle.graph("text", precision.name), tokenizer, device, precision.name), precision
+    return TextEncoder.load(
+        bundle.graph("text", precision.name), tokenizer, device, precision.name
+    ), precision
 
 
 def open_exact_encoders(bundle: Bundle, device: Device) -> tuple[FilmEncoder, TextEncoder]:

@@ -1,6 +1,7 @@
 """Which of a bundle's precisions runs on a device, and why.
 
-A bundle lists the precisions of a tower that passed the export's gate, the fastest on a CPU first (docs/guide/export.md has the table).
+A bundle lists the precisions of a tower that passed the export's gate, the fastest on a CPU first
+(docs/guide/export.md has the table).
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ class Precision:
 def choose_precision(packed: Sequence[str], requested: str, device: str) -> Precision:
     """Pick among a tower's precisions for ``cpu`` or ``cuda``.
 
-    Errors: WrongOption for one that the bundle does not hold; DeviceUnavailable for one that this device cannot run well.
+    Errors: WrongOption for one that the bundle does not hold; DeviceUnavailable for one that this device
+    cannot run well.
     """
     if requested != "auto":
         if requested not in packed:
@@ -48,7 +50,12 @@ def choose_precision(packed: Sequence[str], requested: str, device: str) -> Prec
     if device == "cuda":
         usable.sort(key=lambda name: CUDA_ORDER.index(name) if name in CUDA_ORDER else len(CUDA_ORDER))
     if len(usable) == 1:
-        return Precision(usable[0], "the only one in this bundle" if len(packed) == 1 else f"the only one in this bundle for {device}")
+        return Precision(
+            usable[0],
+            "the only one in this bundle"
+            if len(packed) == 1
+            else f"the only one in this bundle for {device}",
+        )
     return Precision(usable[0], f"the fastest on {device} of those that passed the export's gate")
 
 

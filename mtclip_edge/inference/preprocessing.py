@@ -1,13 +1,17 @@
-"""Turns a film file into a tower's input: the only copy. Training and query both use it, with the numbers in run and bundle.
+"""Turns a film file into a tower's input: the only copy. Training and query both use it, with the numbers in
+run and bundle.
 
-Geometry ``squash`` scales the whole film to a square: a centre crop would cut off lung bases, and 256 px training copies are
-squashed already. ``crop`` is what open_clip does (shorter side scaled, centre cropped) and serves zero-shot baselines. The resize is
-Pillow's (8-bit, antialiased), so the same file gives the same numbers everywhere.
+Geometry ``squash`` scales the whole film to a square: a centre crop would cut off lung bases, and 256 px
+training copies are squashed already. ``crop`` is what open_clip does (shorter side scaled, centre cropped)
+and serves zero-shot baselines. The resize is Pillow's (8-bit, antialiased), so the same file gives the same
+numbers everywhere.
 
-``render`` says how a DICOM film's stored values became grey before (``films/dicom/grayscale``); pictures have no choice there.
+``render`` says how a DICOM film's stored values became grey before (``films/dicom/grayscale``); pictures have
+no choice there.
 
-``via``: training copies have often been squashed to 256 px already (Lanczos, as Open-I's here). A film of full size that takes the same way
-embeds like its copy: cosine 0.991 at least on four pairs of a trained model, 0.977 without (docs/results/results.md).
+``via``: training copies have often been squashed to 256 px already (Lanczos, as Open-I's here). A film of
+full size that takes the same way embeds like its copy: cosine 0.991 at least on four pairs of a trained
+model, 0.977 without (docs/results/results.md).
 """
 
 from collections.abc import Mapping
@@ -43,14 +47,27 @@ class Preprocessing:
     render: str = "voi"
 
     def __post_init__(self) -> None:
-        if self.interpolation not in INTERPOLATIONS or self.geometry not in GEOMETRIES or self.render not in RENDERS:
+        if (
+            self.interpolation not in INTERPOLATIONS
+            or self.geometry not in GEOMETRIES
+            or self.render not in RENDERS
+        ):
             choice = f"{self.interpolation}/{self.geometry}/{self.render}"
             raise ArtefactIncompatible(f"preprocessing {choice} is not known to this version")
-        if self.size < 1 or (self.via and self.via < self.size) or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if (
+            self.size < 1
+            or (self.via and self.via < self.size)
+            or len(self.mean) != 3
+            or len(self.std) != 3
+            or min(self.std) <= 0
+        ):
             raise ArtefactIncompatible(f"preprocessing makes no sense: {self}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As in a manifest. The default ``render`` is left out: what was made before it could be chosen keeps its identity."""
+        """As in a manifest.
+
+        The default ``render`` is left out: what was made before it could be chosen keeps its identity.
+        """
         return {
             "size": self.size,
             "mean": list(self.mean),
@@ -81,7 +98,10 @@ def tower_input(source: FilmSource, how: Preprocessing) -> np.ndarray:
 
 
 def grey_film(source: FilmSource, how: Preprocessing) -> np.ndarray:
-    """A film's file as grey values uint8 [height, width], rendered as the tower learned it. Errors: FilmUnreadable."""
+    """A film's file as grey values uint8 [height, width], rendered as the tower learned it.
+
+    Errors: FilmUnreadable.
+    """
     return read_film(source, render=how.render).grey
 
 
@@ -93,7 +113,9 @@ def model_input(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _normalised(how: Preprocessing) -> np.ndarray:
-    """What each of the 256 grey values becomes in each channel, float32 [3, 256]: looking up is four times faster than computing."""
+    """What each of the 256 grey values becomes in each channel, float32 [3, 256]: looking up is four
+    times faster than computing.
+    """
     value = np.arange(256, dtype=np.float32) / np.float32(255)
     mean, std = (np.array(numbers, np.float32)[:, None] for numbers in (how.mean, how.std))
     return (value - mean) / std
@@ -113,7 +135,9 @@ def _via(grey: np.ndarray, size: int) -> np.ndarray:
 
 
 def cropped(grey: np.ndarray, how: Preprocessing) -> np.ndarray:
-    """The film with its shorter side scaled to ``size``, and of that the middle, uint8 [size, size]; rounding as in torchvision."""
+    """The film with its shorter side scaled to ``size``, and of that the middle, uint8 [size, size];
+    rounding as in torchvision.
+    """
     height, width = grey.shape
     short = min(height, width)
     tall, wide = (int(how.size * side / short) if side > short else how.size for side in (height, width))

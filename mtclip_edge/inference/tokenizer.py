@@ -1,4 +1,6 @@
-"""Report text to token ids, the only copy: training, export and query tokenise with the file that the bundle carries."""
+"""Report text to token ids, the only copy: training, export and query tokenise with the file that the
+bundle carries.
+"""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +18,8 @@ from ..text_coverage import TextCoverage, coverage
 class Tokenizer:
     """A ``tokenizer.json`` with the tower's token limit and padding id.
 
-    ``fixed_length``: the tower takes rows of its limit only (CLIP's own have a mask of that size), so shorter ones are padded to it.
+    ``fixed_length``: the tower takes rows of its limit only (CLIP's own have a mask of that size), so shorter
+    ones are padded to it.
     """
 
     model: Any
@@ -26,7 +29,11 @@ class Tokenizer:
 
     def about(self) -> dict[str, Any]:
         """What a backbone's identity rests on beside the file."""
-        return {"context_length": self.context_length, "pad_id": self.pad_id, "fixed_length": self.fixed_length}
+        return {
+            "context_length": self.context_length,
+            "pad_id": self.pad_id,
+            "fixed_length": self.fixed_length,
+        }
 
     def record(self, file: str) -> TokenizerRecord:
         """What a bundle's manifest holds of a tokenizer in a file."""
@@ -50,7 +57,9 @@ class Tokenizer:
         return coverage(self.model, texts, self.context_length)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts as int64 [texts, length], truncated to the token limit and padded to the longest of them (or to the limit)."""
+        """Texts as int64 [texts, length], truncated to the token limit and padded to the longest of them
+        (or to the limit).
+        """
         rows = [encoding.ids for encoding in self.model.encode_batch(list(texts))]
         length = self.context_length if self.fixed_length else max(map(len, rows), default=0)
         ids = np.full((len(rows), length), self.pad_id, np.int64)
@@ -60,7 +69,9 @@ class Tokenizer:
 
 
 def _without_fixed_lengths(tokenizer_json: str) -> str:
-    """Published files often carry the lengths of their own training; ours come from the tower's configuration."""
+    """Published files often carry the lengths of their own training; ours come from the tower's
+    configuration.
+    """
     content = json.loads(tokenizer_json)
     content["truncation"] = content["padding"] = None
     return json.dumps(content, ensure_ascii=False)

@@ -1,7 +1,7 @@
 """Keeps vectors that were computed once, in one SQLite file that may be deleted at any time.
 
-Every batch is one transaction, so an interrupted pass resumes where it was. Each vector carries a checksum: what a disk has damaged
-is computed again, and a file that is no database any more is begun anew.
+Every batch is one transaction, so an interrupted pass resumes where it was. Each vector carries a checksum:
+what a disk has damaged is computed again, and a file that is no database any more is begun anew.
 """
 
 import hashlib
@@ -24,7 +24,8 @@ Compute = Callable[[list[Item]], tuple[Sequence[int] | np.ndarray, np.ndarray]]
 
 
 class VectorCache:
-    """The file of one backbone and preprocessing; keys are SHA-256 digests, values raw float32 with a CRC-32 behind them.
+    """The file of one backbone and preprocessing; keys are SHA-256 digests, values raw float32 with a CRC-32
+    behind them.
 
     ``hint`` says what to do where it cannot be written.
     """
@@ -48,7 +49,11 @@ class VectorCache:
             row = self.db.execute("SELECT vector FROM feature WHERE key = ?", (key,)).fetchone()
         except sqlite3.DatabaseError:  # a damaged page: as if it had never been computed
             return None
-        if row is None or len(row[0]) != 4 * self.width + 4 or zlib.crc32(row[0][:-4]) != int.from_bytes(row[0][-4:], "little"):
+        if (
+            row is None
+            or len(row[0]) != 4 * self.width + 4
+            or zlib.crc32(row[0][:-4]) != int.from_bytes(row[0][-4:], "little")
+        ):
             return None
         return np.frombuffer(row[0][:-4], np.float32)
 
@@ -63,7 +68,9 @@ class VectorCache:
     def cached(
         self, wanted: Mapping[bytes, Item], compute: Compute[Item], batch: int, progress: Progress, what: str
     ) -> dict[bytes, np.ndarray]:
-        """The vector of every key that is kept here or can be computed from its item; what is computed is kept batch by batch."""
+        """The vector of every key that is kept here or can be computed from its item; what is computed is
+        kept batch by batch.
+        """
         vectors = {key: vector for key in wanted if (vector := self.get(key)) is not None}
         todo = [(key, item) for key, item in wanted.items() if key not in vectors]
         for start in range(0, len(todo), batch):
@@ -103,7 +110,9 @@ def _opened(path: Path) -> sqlite3.Connection:
     # A write-ahead log keeps a killed pass readable; losing the last second of a cache is no loss.
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=NORMAL")
-    db.execute("CREATE TABLE IF NOT EXISTS feature (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS feature (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
+    )
     return db
 
 

@@ -1,4 +1,6 @@
-"""An embedded film, study or text becomes an answer: the index is asked once for everything, then evidence is computed from that."""
+"""An embedded film, study or text becomes an answer: the index is asked once for everything, then
+evidence is computed from that.
+"""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -8,7 +10,14 @@ import numpy as np
 
 from ..errors import FilmUnreadable, MtclipError
 from ..evidence.calibration import Abnormal
-from ..evidence.gather import NamedFinding, Neighbours, Voters, evidence_of_film, evidence_of_text, with_percentiles
+from ..evidence.gather import (
+    NamedFinding,
+    Neighbours,
+    Voters,
+    evidence_of_film,
+    evidence_of_text,
+    with_percentiles,
+)
 from ..evidence.validation_reference import ValidationReference
 from ..evidence.verdict import VOTERS
 from ..index.filters import Filters
@@ -34,14 +43,17 @@ class NeighbourSearch:
         self._naming: dict[str, float] = {}
 
     def reports(self, vector: np.ndarray, k: int, fuse: bool = False) -> Hits:
-        """At least the k nearest reports of those that pass the filters; with ``fuse`` their films count as they were asked to.
+        """At least the k nearest reports of those that pass the filters; with ``fuse`` their films count as
+        they were asked to.
 
         Where nothing is filtered, the voters are the first of them, so that many are searched at once.
         """
         k = max(k, VOTERS) if self._evidence and self._voters_are_hits else k
         only = self._passing.reports if self._passing else None
         if fuse and self._fusion.weight:
-            return self._index.fused(vector, k, self._store.report_ids, self._store.films_of, self._fusion.weight, only)
+            return self._index.fused(
+                vector, k, self._store.report_ids, self._store.films_of, self._fusion.weight, only
+            )
         return self._index.search_reports(vector, k, self._store.report_ids, only)
 
     def shown(self, hits: Hits) -> tuple[ReportHit, ...]:
@@ -50,10 +62,17 @@ class NeighbourSearch:
 
     def films(self, vector: np.ndarray, k: int) -> tuple[FilmHit, ...]:
         """The k nearest films of those that pass the filters."""
-        return film_hits(self._store, self._index.search_films(vector, k, self._passing.films if self._passing else None))
+        return film_hits(
+            self._store, self._index.search_films(vector, k, self._passing.films if self._passing else None)
+        )
 
-    def around(self, vector: np.ndarray, hits: Hits, shown: tuple[ReportHit, ...], verdict: bool) -> Neighbours:
-        """All else that evidence rests on. ``shown`` are the first of ``hits``; ``verdict``: whether anybody votes."""
+    def around(
+        self, vector: np.ndarray, hits: Hits, shown: tuple[ReportHit, ...], verdict: bool
+    ) -> Neighbours:
+        """All else that evidence rests on.
+
+        ``shown`` are the first of ``hits``; ``verdict``: whether anybody votes.
+        """
         nearest = {label: self._nearest(vector, label, shown) for label in ("abnormal", "normal")}
         findings = self._findings(hits.rows[: len(shown)])
         voters = self._voters(vector, hits) if verdict else None
@@ -74,7 +93,9 @@ class NeighbourSearch:
             hits = self._index.search_reports(vector, VOTERS, self._store.report_ids, self._not_excluded)
         first = hits.first(VOTERS)
         labels = self._store.labels(first.rows)
-        return Voters(first.scores, tuple(LABEL_CODES[labels[row]] for row in first.rows), self._abnormal_share)
+        return Voters(
+            first.scores, tuple(LABEL_CODES[labels[row]] for row in first.rows), self._abnormal_share
+        )
 
     @cached_property
     def _not_excluded(self) -> np.ndarray | None:
@@ -82,7 +103,11 @@ class NeighbourSearch:
         if not excluded:
             return None
         only = Filters(exclude_patient=excluded)
-        return self._passing.reports if self._passing and self._filters == only else self._store.allowed(only, None).reports
+        return (
+            self._passing.reports
+            if self._passing and self._filters == only
+            else self._store.allowed(only, None).reports
+        )
 
     @cached_property
     def _labelled(self) -> dict[str, np.ndarray]:
@@ -117,7 +142,9 @@ class NeighbourSearch:
         named: dict[str, tuple[str, set[int]]] = {}
         for row, name in self._store.findings(rows, self._filters.where()):
             named.setdefault(name.lower(), (name, set()))[1].add(place_of[row])
-        return tuple(NamedFinding(name, frozenset(places), self._share_naming(name)) for name, places in named.values())
+        return tuple(
+            NamedFinding(name, frozenset(places), self._share_naming(name)) for name, places in named.values()
+        )
 
     def _share_naming(self, finding: str) -> float:
         """The share of the reports searched that name a finding."""
@@ -128,11 +155,15 @@ class NeighbourSearch:
         return self._naming[key]
 
     def _nearest(self, vector: np.ndarray, label: str, hits: Sequence[ReportHit]) -> ReportHit | None:
-        """The nearest report with a label: among the hits if it is there, which come by cosine; else by a search of its own."""
+        """The nearest report with a label: among the hits if it is there, which come by cosine; else by a
+        search of its own.
+        """
         first = next((hit for hit in hits if hit.label == label), None)
         if first is not None and not self.fused:
             return first.at(1)
-        nearest = self.shown(self._index.search_reports(vector, 1, self._store.report_ids, self._labelled[label]))
+        nearest = self.shown(
+            self._index.search_reports(vector, 1, self._store.report_ids, self._labelled[label])
+        )
         return nearest[0] if nearest else None
 
 
@@ -146,15 +177,23 @@ class Answerer:
 
     def film(self, film: EmbeddedFilm, k: int) -> QueryResult:
         """The answer to one film; nothing is searched for what is rejected."""
-        return self._answer("film", film, film.vector, film.logit, film.input if film.answered else None, k, film.timings)
+        return self._answer(
+            "film", film, film.vector, film.logit, film.input if film.answered else None, k, film.timings
+        )
 
     def study(self, study: "StudyQuery", k: int) -> QueryResult | MtclipError:
-        """The answer to a study's mean; an error where none of its films is frontal, a rejection where all are rejected."""
+        """The answer to a study's mean; an error where none of its films is frontal, a rejection where
+        all are rejected.
+        """
         first, shown = (study.frontal or study.films)[0], study.to_films()
         if study.frontal:
-            return self._answer("study", first, study.vector, study.logit, study.input, k, study.timings, shown)
+            return self._answer(
+                "study", first, study.vector, study.logit, study.input, k, study.timings, shown
+            )
         if all(film.answered for film in study.films):
-            return FilmUnreadable(f"{first.name}: no frontal film in its study of {len(study.films)}", shown[0].reason)
+            return FilmUnreadable(
+                f"{first.name}: no frontal film in its study of {len(study.films)}", shown[0].reason
+            )
         return self._answer("study", first, first.vector, 0.0, None, k, study.timings, shown)
 
     def text(self, text: str, vector: np.ndarray, precision: Precision, k: int, clock: Clock) -> QueryResult:
@@ -192,7 +231,9 @@ class Answerer:
         timings: dict[str, float],
         study: tuple[StudyFilm, ...] | None = None,
     ) -> QueryResult:
-        """``judged`` is what was answered as a whole (of a study the gravest verdict), None for a rejection of ``film``."""
+        """``judged`` is what was answered as a whole (of a study the gravest verdict), None for a
+        rejection of ``film``.
+        """
         clock, choice = Clock(timings), self._opened.index.choice
         hits = self.search.reports(vector, k, fuse=True) if judged else Hits((), (), choice)
         shown = self.search.shown(hits.first(k))

@@ -1,4 +1,6 @@
-"""Films in, what a retriever sees of them out: read and resized by threads, embedded a batch ahead, judged."""
+"""Films in, what a retriever sees of them out: read and resized by threads, embedded a batch ahead,
+judged.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,8 +19,12 @@ from ..workers import ahead, batches
 from .results import Clock, Input
 
 BATCH = 8
-Reader = Callable[[FilmSource, str, str], DecodedFilm]  # a film, the name it is shown under, how it is rendered
-Named = tuple[str, str | FilmSource | MtclipError]  # a film with the name it is shown under, or an error in its place
+Reader = Callable[
+    [FilmSource, str, str], DecodedFilm
+]  # a film, the name it is shown under, how it is rendered
+Named = tuple[
+    str, str | FilmSource | MtclipError
+]  # a film with the name it is shown under, or an error in its place
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,9 @@ class Decoded:
 
 @dataclass(frozen=True)
 class EmbeddedFilm:
-    """An embedded film: unit vector float32 [dim], logit, what its header says, milliseconds of each stage; its pixels where kept."""
+    """An embedded film: unit vector float32 [dim], logit, what its header says, milliseconds of each
+    stage; its pixels where kept.
+    """
 
     name: str
     input: Input
@@ -45,14 +53,25 @@ class EmbeddedFilm:
     grey: np.ndarray | None = None
 
 
-TowerOutput = tuple[Decoded, np.ndarray, float]  # a film, its unit vector float32 [dim], the logit of the abnormal head
+TowerOutput = tuple[
+    Decoded, np.ndarray, float
+]  # a film, its unit vector float32 [dim], the logit of the abnormal head
 
 
 class Intake:
-    """How one retriever takes films. ``show_ids``: whose film it was is said; ``keep_films``: its pixels stay with what is seen."""
+    """How one retriever takes films.
+
+    ``show_ids``: whose film it was is said; ``keep_films``: its pixels stay with what is seen.
+    """
 
     def __init__(
-        self, encoder: FilmEncoder, admission: Admission, render: str | None, show_ids: bool, keep_films: bool, read: Reader = read_film
+        self,
+        encoder: FilmEncoder,
+        admission: Admission,
+        render: str | None,
+        show_ids: bool,
+        keep_films: bool,
+        read: Reader = read_film,
     ):
         self._encoder, self._admission = encoder, admission
         self._own = encoder.preprocessing.render
@@ -68,7 +87,13 @@ class Intake:
         """A film, rendered as it is asked for. Errors: FilmUnreadable."""
         decoded = self._read_film(_source(film, name), name, self._render)
         if decoded.kind == "dicom" and self._render != self._own:
-            decoded = replace(decoded, notes=(*decoded.notes, f"rendered by {self._render}; the bundle's own films are by {self._own}"))
+            decoded = replace(
+                decoded,
+                notes=(
+                    *decoded.notes,
+                    f"rendered by {self._render}; the bundle's own films are by {self._own}",
+                ),
+            )
         return self._admission.turned(decoded)
 
     def see(self, films: Iterable[Named]) -> Iterator[EmbeddedFilm | MtclipError]:
@@ -110,9 +135,16 @@ class Intake:
         decoded, vector, logit = output
         film = decoded.film
         judged, answered = self._admission.judge(film, decoded.pixels)
-        read = Input(film.kind, judged.verdict, judged.reasons, film.header.ids if self._show_ids and film.header else None)
+        read = Input(
+            film.kind,
+            judged.verdict,
+            judged.reasons,
+            film.header.ids if self._show_ids and film.header else None,
+        )
         grey = film.grey if self._keep_films else None
-        return EmbeddedFilm(decoded.name, read, answered, film.header, vector, logit, decoded.clock.laps, grey)
+        return EmbeddedFilm(
+            decoded.name, read, answered, film.header, vector, logit, decoded.clock.laps, grey
+        )
 
 
 def _source(film: str | FilmSource, name: str) -> FilmSource:
@@ -122,5 +154,6 @@ def _source(film: str | FilmSource, name: str) -> FilmSource:
     if isinstance(film, bytes) or callable(film):
         return film
     raise FilmUnreadable(
-        f"{name}: not a film", f"expected a path, a file's bytes or a function that gives them, found {type(film).__name__}"
+        f"{name}: not a film",
+        f"expected a path, a file's bytes or a function that gives them, found {type(film).__name__}",
     )

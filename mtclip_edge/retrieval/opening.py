@@ -1,4 +1,6 @@
-"""The parts of a bundle made ready: encoders in the precision that suits the device, the index with its graph where that can be used."""
+"""The parts of a bundle made ready: encoders in the precision that suits the device, the index with its
+graph where that can be used.
+"""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +37,9 @@ class OpenOptions:
 
 @dataclass(frozen=True)
 class Opened:
-    """A bundle's parts, ready for queries; ``passing`` are the rows that the filters leave, None without any."""
+    """A bundle's parts, ready for queries; ``passing`` are the rows that the filters leave, None without
+    any.
+    """
 
     bundle: Bundle
     options: OpenOptions
@@ -64,8 +68,12 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
     started = time.perf_counter()
     record, match = bundle.index, options.filters.match
     fusion = choose_fusion(options.fuse, bundle.model.fuse)
-    with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
-        graph = pool.submit(bundle.graph, "image", likely_precision(bundle, options.precision, options.device))
+    with ThreadPoolExecutor(
+        4
+    ) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
+        graph = pool.submit(
+            bundle.graph, "image", likely_precision(bundle, options.precision, options.device)
+        )
         store = pool.submit(bundle.file, record.store)
         vectors = pool.submit(bundle.file, record.vectors)
         wanted = choose_index_search(bundle, options.exact, options.queries)
@@ -80,7 +88,9 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
         films, used = open_film_encoder(bundle, chosen, options.precision)
         opened_index = searching.result()
         reports = ReportStore(store.result(), bundle.model.model_id)
-        passing = reports.allowed(options.filters, terms.result() if terms else None) if options.filters else None
+        passing = (
+            reports.allowed(options.filters, terms.result() if terms else None) if options.filters else None
+        )
         admission = Admission(gate.result(), options.force, options.invert)
     load_ms = 1000 * (time.perf_counter() - started)
     return Opened(bundle, options, films, used, reports, opened_index, fusion, passing, admission, load_ms)

@@ -1,4 +1,7 @@
-"""What a query gives: frozen dataclasses, each with the exact JSON of docs/reference/json.md as ``to_dict``. None means not computed."""
+"""What a query gives: frozen dataclasses, each with the exact JSON of docs/reference/json.md as ``to_dict``.
+
+None means not computed.
+"""
 
 import time
 from collections.abc import Mapping
@@ -25,7 +28,8 @@ SCHEMA = "mtclip.query/2"
 
 @dataclass(frozen=True)
 class Input:
-    """What the film is: ``verdict`` ok, warn, reject, or None where the bundle cannot judge and nothing speaks against the film.
+    """What the film is: ``verdict`` ok, warn, reject, or None where the bundle cannot judge and nothing
+    speaks against the film.
 
     ``ids`` (whose it is) only where they were asked for.
     """
@@ -65,10 +69,12 @@ class StudyFilm:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """The answer to one film, study or text. ``image`` is the film's path as given, of a study its first that counts, None for a text.
+    """The answer to one film, study or text. ``image`` is the film's path as given, of a study its first that
+    counts, None for a text.
 
-    ``filters`` are what was asked for, maybe empty; ``study`` holds a study's films, None where films are answered one by one.
-    ``grey`` is the pixels of that film, uint8 [height, width], where they were to be kept.
+    ``filters`` are what was asked for, maybe empty; ``study`` holds a study's films, None where films are
+    answered one by one. ``grey`` is the pixels of that film, uint8 [height, width], where they were to be
+    kept.
     """
 
     kind: str

@@ -40,7 +40,16 @@ if TYPE_CHECKING:
 class Retriever:
     """An open bundle. Use ``Retriever.open``; close it, or use it as a context manager."""
 
-    def __init__(self, opened: Opened, *, render: str | None, show_ids: bool, evidence: bool, keep_films: bool, isolated: bool):
+    def __init__(
+        self,
+        opened: Opened,
+        *,
+        render: str | None,
+        show_ids: bool,
+        evidence: bool,
+        keep_films: bool,
+        isolated: bool,
+    ):
         self.bundle, self.device, self.fusion = opened.bundle, opened.films.device, opened.fusion
         self.filters, self._passing = opened.options.filters, opened.passing
         self._precision = opened.precision
@@ -74,16 +83,18 @@ class Retriever:
     ) -> "Retriever":
         """Open a bundle for queries; ``"demo"`` is the one in the package. Every file read is hashed first.
 
-        ``exact``: compare with every report (True), use the graph (False), or what is better (None). ``filters`` hold for every query;
-        ``queries`` tells how many there will be, where that is known: a large graph is not loaded for
-        one. ``fuse``: off, auto (the weight chosen when the bundle was exported) or a weight; how much the films of reports count.
-        ``render``: how DICOM films become grey (voi, percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose
-        film it was.
+        ``exact``: compare with every report (True), use the graph (False), or what is better (None).
+        ``filters`` hold for every query; ``queries`` tells how many there will be, where that is known: a
+        large graph is not loaded for one. ``fuse``: off, auto (the weight chosen when the bundle was
+        exported) or a weight; how much the films of reports count. ``render``: how DICOM films become grey
+        (voi, percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose film it was.
         ``evidence``: gather what an answer rests on; ``keep_films``: keep each film's pixels with its answer.
-        ``force`` answers films that are rejected all the same; ``invert`` takes every film's grey values the other way round.
-        ``isolated``: films are read in a process of their own, which a hostile file may bring down without harm (``films.worker``).
+        ``force`` answers films that are rejected all the same; ``invert`` takes every film's grey values the
+        other way round. ``isolated``: films are read in a process of their own, which a hostile file may
+        bring down without harm (``films.worker``).
 
-        Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, ExtraMissing.
+        Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption,
+        ExtraMissing.
         """
         if render is not None and render not in RENDERS:
             raise not_among("render", render, RENDERS)
@@ -109,14 +120,18 @@ class Retriever:
         return self._reopen, ()
 
     def query(self, film: str | FilmSource, k: int = 5, *, name: str | None = None) -> QueryResult:
-        """The k reports nearest to one film, given as a path or as the file's bytes. Errors: FilmUnreadable, WrongOption."""
+        """The k reports nearest to one film, given as a path or as the file's bytes.
+
+        Errors: FilmUnreadable, WrongOption.
+        """
         result = next(self.query_many([(name or _name(film), film)], k))
         if isinstance(result, MtclipError):
             raise result
         return result
 
     def query_many(self, films: Iterable[Named], k: int = 5) -> Iterator[QueryResult | MtclipError]:
-        """Many films, each with the name it is shown under, in order; one that cannot be read gives its error in its place.
+        """Many films, each with the name it is shown under, in order; one that cannot be read gives its error
+        in its place.
 
         An error given in place of a film is handed through. Errors: WrongOption, Closed.
         """
@@ -130,7 +145,9 @@ class Retriever:
         """
         return self._studies(self._seen(films, k), k)
 
-    def _studies(self, seen: Iterator[EmbeddedFilm | MtclipError], k: int) -> Iterator[QueryResult | MtclipError]:
+    def _studies(
+        self, seen: Iterator[EmbeddedFilm | MtclipError], k: int
+    ) -> Iterator[QueryResult | MtclipError]:
         embedded: list[EmbeddedFilm] = []
         for film in seen:
             if isinstance(film, MtclipError):
@@ -147,7 +164,11 @@ class Retriever:
         _check_k(k)
         self._check_open()
         if isinstance(films, str | bytes | PathLike):
-            raise WrongOption("query_many takes many films", "expected pairs of a name and a film", "of one film: query(film)")
+            raise WrongOption(
+                "query_many takes many films",
+                "expected pairs of a name and a film",
+                "of one film: query(film)",
+            )
         return self._while_open(self._intake.see(map(_pair, films)))
 
     def _while_open(self, seen: Iterator[EmbeddedFilm | MtclipError]) -> Iterator[EmbeddedFilm | MtclipError]:
@@ -157,10 +178,16 @@ class Retriever:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Closed(f"{self.bundle.path}: this retriever is closed", hint="open its bundle again with Retriever.open")
+            raise Closed(
+                f"{self.bundle.path}: this retriever is closed",
+                hint="open its bundle again with Retriever.open",
+            )
 
     def query_text(self, text: str, k: int = 5) -> QueryResult:
-        """The k reports and the k films nearest to a text. Errors: TextTowerMissing, WrongOption, Refused (words unknown to it)."""
+        """The k reports and the k films nearest to a text.
+
+        Errors: TextTowerMissing, WrongOption, Refused (words unknown to it).
+        """
         _check_k(k)
         self._check_open()
         self._text_encoder()
@@ -179,7 +206,8 @@ class Retriever:
     ) -> "Explained":
         """A map of where a film resembles the first report of its ``answer``, or a text. Writes nothing.
 
-        Errors: WrongOption, NothingToExplain (the answer has no report), MapMissing, TextTowerMissing, FilmUnreadable.
+        Errors: WrongOption, NothingToExplain (the answer has no report), MapMissing, TextTowerMissing,
+        FilmUnreadable.
         """
         return self.explain_grey(self._intake.read(film, name or _name(film)).grey, answer, text=text)
 
@@ -192,7 +220,9 @@ class Retriever:
         places = Places.open(self.bundle)
         target = self._text_target(text) if text is not None else self._report_target(answer)
         pixels = self._films.prepare(grey)
-        return heat_map.Explained(target, heat_map.place_map(places, self._films.features(pixels), target), grey)
+        return heat_map.Explained(
+            target, heat_map.place_map(places, self._films.features(pixels), target), grey
+        )
 
     def _report_target(self, answer: QueryResult) -> "Target":
         from ..evidence.heat_map import Target
@@ -226,7 +256,11 @@ class Retriever:
     @property
     def fuse_note(self) -> str | None:
         """One line where films do not count though that was asked for."""
-        return f"without films: {self.fusion.why}" if not self.fusion.weight and self.fusion.why != "not asked for" else None
+        return (
+            f"without films: {self.fusion.why}"
+            if not self.fusion.weight and self.fusion.why != "not asked for"
+            else None
+        )
 
     @property
     def search(self) -> SearchChoice:
@@ -245,7 +279,9 @@ class Retriever:
 
     @property
     def filter_note(self) -> str | None:
-        """One line where filters leave nothing to find: which of them, and how many studies have what they ask about."""
+        """One line where filters leave nothing to find: which of them, and how many studies have what
+        they ask about.
+        """
         if self._passing is None or len(self._passing.reports):
             return None
         terms = self.bundle.index.terms
@@ -254,16 +290,24 @@ class Retriever:
 
     @property
     def patient_note(self) -> str | None:
-        """One line where excluded patients have no study here: a new one has no priors, a misspelt one keeps them."""
+        """One line where excluded patients have no study here: a new one has no priors, a misspelt one
+        keeps them.
+        """
         excluded = self.filters.exclude_patient
         unknown = self._store.unknown_patients(excluded) if excluded else 0
         if not unknown:
             return None
         count = len(set(excluded))
-        return f"--exclude-patient: {unknown} of {count} {'has' if count == 1 else 'have'} no study in this bundle: nothing to leave out"
+        return (
+            f"--exclude-patient: {unknown} of {count} {'has' if count == 1 else 'have'} no study in this "
+            "bundle: nothing to leave out"
+        )
 
     def text_note(self, text: str) -> str | None:
-        """One line where a text has words that the text tower does not know, or is longer than it reads. Errors: TextTowerMissing."""
+        """One line where a text has words that the text tower does not know, or is longer than it reads.
+
+        Errors: TextTowerMissing.
+        """
         return "; ".join(self._text_encoder()[0].tokenizer.coverage([text]).lines()) or None
 
     def close(self) -> None:
@@ -276,13 +320,17 @@ class Retriever:
     def __enter__(self) -> "Retriever":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _embedded_text(self, text: str) -> tuple[np.ndarray, Precision]:
         encoder, precision = self._text_encoder()
         if not isinstance(text, str):
-            raise WrongOption(f"a text of type {type(text).__name__}", "expected words, e.g. 'right pleural effusion'")
+            raise WrongOption(
+                f"a text of type {type(text).__name__}", "expected words, e.g. 'right pleural effusion'"
+            )
         if not text.strip():
             raise WrongOption("--text is empty", "expected some words, e.g. 'right pleural effusion'")
         encoder.tokenizer.coverage([text]).refuse_unknown("--text")
@@ -302,7 +350,8 @@ def _opened(path: Path, options: OpenOptions) -> Opened:
         try:
             return open_parts(bundle, options)
         except Exception:
-            # A writer may have published the next generation in between and removed ours, before or after its hash was checked.
+            # A writer may have published the next generation in between and removed ours, before or after its
+            # hash was checked.
             if Bundle.open(path).identity == bundle.identity:
                 raise
 
@@ -315,10 +364,16 @@ def _check_k(k: int) -> None:
 
 
 def _pair(named: Named) -> Named:
-    """What names one of many films. Errors: WrongOption; a film itself is not shown, it may be all its bytes."""
+    """What names one of many films.
+
+    Errors: WrongOption; a film itself is not shown, it may be all its bytes.
+    """
     if isinstance(named, tuple) and len(named) == 2:
         return named
-    raise WrongOption("query_many takes many films", f"expected pairs of a name and a film, found one {type(named).__name__}")
+    raise WrongOption(
+        "query_many takes many films",
+        f"expected pairs of a name and a film, found one {type(named).__name__}",
+    )
 
 
 def _name(film: str | FilmSource) -> str:

@@ -1,7 +1,8 @@
 """Films of one study answered as one: the mean of their embeddings, of frontal films only.
 
-A study is what shares a StudyInstanceUID; a picture without one is a study of its own. The mean is of unit vectors and is brought to
-length one again. The abnormal head's logits are averaged too: the head reads one film at a time.
+A study is what shares a StudyInstanceUID; a picture without one is a study of its own. The mean is of unit
+vectors and is brought to length one again. The abnormal head's logits are averaged too: the head reads one
+film at a time.
 """
 
 from collections.abc import Iterable, Sequence

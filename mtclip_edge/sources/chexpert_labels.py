@@ -1,7 +1,8 @@
 """The fourteen observations of the CheXpert and NegBio labellers, and what they say of a study as a whole.
 
-1 is positive, 0 negative, -1 uncertain, blank not mentioned. ``No Finding`` positive is normal; a positive pathology is abnormal;
-anything else, uncertain ones and support devices alone among them, is unknown. A study with both is contradictory: unknown.
+1 is positive, 0 negative, -1 uncertain, blank not mentioned. ``No Finding`` positive is normal; a positive
+pathology is abnormal; anything else, uncertain ones and support devices alone among them, is unknown. A study
+with both is contradictory: unknown.
 """
 
 from array import array

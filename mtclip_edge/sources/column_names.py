@@ -1,7 +1,8 @@
-"""Tells which of our columns a table's columns are: as spelled by others (``Study ID``), and as ``--map`` says.
+"""Tells which of our columns a table's columns are: as spelled by others (``Study ID``), and as ``--map``
+says.
 
-``--map TheirColumn=study_id`` names a column, ``--map label:sick=abnormal`` a value. In a source they stand as one option,
-``map=TheirColumn:study_id+label%3Asick:abnormal``, each word percent-encoded.
+``--map TheirColumn=study_id`` names a column, ``--map label:sick=abnormal`` a value. In a source they stand
+as one option, ``map=TheirColumn:study_id+label%3Asick:abnormal``, each word percent-encoded.
 """
 
 import re
@@ -26,13 +27,17 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """``columns`` are theirs to ours; ``values`` their words in one of our columns, in small letters, to ours."""
+    """``columns`` are theirs to ours; ``values`` their words in one of our columns, in small letters, to
+    ours.
+    """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def renamed(self, row: dict[str, str], names: Mapping[str, str]) -> dict[str, str]:
-        """A row by our columns' names, its values as the map says; columns of no meaning here keep their names."""
+        """A row by our columns' names, its values as the map says; columns of no meaning here keep their
+        names.
+        """
         if not names and not self.values:
             return row
         named = {name: value for name, value in row.items() if name not in names}
@@ -43,7 +48,9 @@ class ColumnMap:
         return named
 
     def names(self, theirs: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
-        """Which columns of a table are ours under another name: as mapped, as open_clip calls them, as squashed letters tell."""
+        """Which columns of a table are ours under another name: as mapped, as open_clip calls them, as
+        squashed letters tell.
+        """
         names = {name: column for name, column in self.columns.items() if name in theirs}
         squashed = {_squashed(name): name for name in ours}
         for name in theirs:
@@ -91,14 +98,18 @@ def check_mapped(columns: ColumnMap, theirs: Sequence[str], where: str) -> None:
         if name not in theirs:
             close = get_close_matches(name, theirs, 1, 0.5)
             raise SourceUnusable(
-                f"{where}: no column {name} to map", f"found: {', '.join(theirs)[:200]}", f"did you mean {close[0]}?" if close else None
+                f"{where}: no column {name} to map",
+                f"found: {', '.join(theirs)[:200]}",
+                f"did you mean {close[0]}?" if close else None,
             )
 
 
 def meant_for(column: str, theirs: Sequence[str]) -> str | None:
     """The column that another table most likely has for one of ours, by its name."""
     words = _WORDS.get(column, ())
-    return next((name for word in words for name in theirs if word in re.split(r"[^a-z]+", _spaced(name))), None)
+    return next(
+        (name for word in words for name in theirs if word in re.split(r"[^a-z]+", _spaced(name))), None
+    )
 
 
 def _spaced(name: str) -> str:

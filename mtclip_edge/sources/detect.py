@@ -1,4 +1,7 @@
-"""Which layout a plain path has, and by what it was recognised. Where two fit, neither is chosen: the person names one."""
+"""Which layout a plain path has, and by what it was recognised.
+
+Where two fit, neither is chosen: the person names one.
+"""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +22,9 @@ def detect(path: Path) -> tuple[str, str]:
         return _file(path)
     if named := next((name for name in NAMES if (path / name).is_file() and _is_manifest(path / name)), None):
         beside = "; DICOM files beside it are read only where it names them" if _has_dicom(path) else ""
-        return "manifest", "" if named == NAMES[0] and not beside else f"read as manifest: it holds {named}{beside}"
+        return "manifest", "" if named == NAMES[
+            0
+        ] and not beside else f"read as manifest: it holds {named}{beside}"
     kinds = dict(_folder(path))
     if len(kinds) > 1:
         listed = "; ".join(f"{kind} ({evidence})" for kind, evidence in kinds.items())
@@ -37,7 +42,9 @@ def _file(path: Path) -> tuple[str, str]:
     if path.is_file() and name.endswith((".zip", ".tgz", ".tar.gz")):
         if openi.holds_reports(path):
             return "openi", "read as openi: its first XML is a report of Open-I"
-        raise SourceUnusable(f"{path}: an archive without Open-I's reports", hint="name its kind, e.g. wds:shard.tar")
+        raise SourceUnusable(
+            f"{path}: an archive without Open-I's reports", hint="name its kind, e.g. wds:shard.tar"
+        )
     if name.endswith(".tar"):
         return "wds", "read as wds: a tar"
     return "manifest", ""
@@ -64,7 +71,11 @@ def _folder(folder: Path) -> Iterator[tuple[str, str]]:
         yield "r2gen", r2gen.FILE
     if mimic := sorted(n for n in names if n.startswith(("mimic-cxr-2.", "cxr-record-list.csv"))):
         yield "mimic-cxr", mimic[0]
-    for kind, pattern in (("chexpert-plus", chexpert_plus.TABLE), ("padchest", padchest.TABLE), ("nih", nih.TABLE)):
+    for kind, pattern in (
+        ("chexpert-plus", chexpert_plus.TABLE),
+        ("padchest", padchest.TABLE),
+        ("nih", nih.TABLE),
+    ):
         if table := next(iter(sorted(folder.glob(pattern))), None):
             yield kind, table.name
     if shards := sorted(n for n in names if n.endswith(".tar") and _is_samples(folder / n)):

@@ -1,8 +1,9 @@
-"""What a layout gives, one entry at a time: studies with their place in the source, and what was left out with the reason.
+"""What a layout gives, one entry at a time: studies with their place in the source, and what was left out
+with the reason.
 
-Rows of one study are joined here, for every table of films, in memory that does not grow with the table: a first pass reads the ids
-only and keeps 8 bytes a row, so that the second one knows when a study is complete. Only studies whose rows do not lie together
-are held meanwhile.
+Rows of one study are joined here, for every table of films, in memory that does not grow with the table: a
+first pass reads the ids only and keeps 8 bytes a row, so that the second one knows when a study is complete.
+Only studies whose rows do not lie together are held meanwhile.
 """
 
 from array import array
@@ -21,9 +22,11 @@ MOST_PROBLEMS = 1000  # kept word for word; all are counted
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One row that could not be used as it stands. ``lost`` is what was left out: the row, its film, its date, or its label.
+    """One row that could not be used as it stands. ``lost`` is what was left out: the row, its film, its
+    date, or its label.
 
-    ``place`` is a line's number, or the name of a file or member. ``kind`` is the reason without the row's own values, to count by.
+    ``place`` is a line's number, or the name of a file or member. ``kind`` is the reason without the row's
+    own values, to count by.
     """
 
     place: int | str
@@ -50,7 +53,9 @@ class BadRow(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A study, where it begins in the source, and its number in the source's order (a stream may give it later)."""
+    """A study, where it begins in the source, and its number in the source's order (a stream may give it
+    later).
+    """
 
     place: int | str
     number: int
@@ -59,7 +64,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """What is of a kind that a source does not take, with the rule that says so: counted by rule, and no bad row."""
+    """What is of a kind that a source does not take, with the rule that says so: counted by rule, and no
+    bad row.
+    """
 
     place: str
     rule: str
@@ -70,7 +77,9 @@ Item = Entry | Problem | PassedOver
 
 @dataclass(frozen=True)
 class Layout:
-    """A source that was recognised: what a bundle calls it, what is to be said of it, and its entries, as often as asked."""
+    """A source that was recognised: what a bundle calls it, what is to be said of it, and its entries, as
+    often as asked.
+    """
 
     name: str
     entries: Callable[[], Iterator[Item]]
@@ -79,7 +88,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a table of films. ``build`` makes a study with at most one film and what was wrong beside it. Errors: BadRow."""
+    """One row of a table of films.
+
+    ``build`` makes a study with at most one film and what was wrong beside it. Errors: BadRow.
+    """
 
     place: int | str
     study_id: str
@@ -129,7 +141,9 @@ def _add(begun: dict[str, Entry], row: Row, number: int) -> Iterator[Problem]:
         study, problems = row.build()
         known = begun.get(row.study_id)
         begun[row.study_id] = (
-            Entry(row.place, number, study) if known is None else replace(known, study=_join(known.study, study, problems))
+            Entry(row.place, number, study)
+            if known is None
+            else replace(known, study=_join(known.study, study, problems))
         )
     except BadRow as bad:
         yield Problem(row.place, str(bad), kind=bad.kind)
@@ -140,7 +154,9 @@ def _add(begun: dict[str, Entry], row: Row, number: int) -> Iterator[Problem]:
 def _join(study: Study, new: Study, problems: tuple[Problem, ...]) -> Study:
     for name in _SHARED:
         if getattr(study, name) != getattr(new, name):
-            raise BadRow(f"study {new.study_id} again, with another {name}", f"study again, with another {name}")
+            raise BadRow(
+                f"study {new.study_id} again, with another {name}", f"study again, with another {name}"
+            )
     if not new.films or new.films[0].path in {film.path for film in study.films}:
         film_problem = next((p for p in problems if p.lost == "film"), None)
         if film_problem:
@@ -195,10 +211,16 @@ class Tally:
         """Errors: SourceUnusable, with the first problem, where no study came."""
         if not self.studies:
             passed = f"passed over: {counted(self.passed_over)}" if self.passed_over else "it has no rows"
-            raise SourceUnusable(f"{spec}: no study can be used", f"first problem: {self.problems[0]}" if self.problems else passed)
+            raise SourceUnusable(
+                f"{spec}: no study can be used",
+                f"first problem: {self.problems[0]}" if self.problems else passed,
+            )
 
     def summary(self, spec: str) -> str:
-        return f"{spec}: {self.studies} studies, {self.films} films, {self.reports} reports, {self.bad_rows} bad rows"
+        return (
+            f"{spec}: {self.studies} studies, {self.films} films, {self.reports} reports, "
+            f"{self.bad_rows} bad rows"
+        )
 
     def summary_lines(self, spec: str, notes: Iterable[str] = (), most: int = 20) -> list[str]:
         """The summary, labels, notes, the first bad rows by place, and every reason with its count."""

@@ -1,4 +1,6 @@
-"""Reads JSON an object at a time, so that memory holds one and a piece of the file: lines, one array, or an object of arrays."""
+"""Reads JSON an object at a time, so that memory holds one and a piece of the file: lines, one array, or
+an object of arrays.
+"""
 
 import json
 import re
@@ -17,7 +19,8 @@ NOT_JSON = object()
 
 
 def rows(path: Path) -> Iterator[tuple[int | str, Any]]:
-    """Each value of JSON lines, or of one array over as many lines as it likes, with its place; ``NOT_JSON`` for a line that is none.
+    """Each value of JSON lines, or of one array over as many lines as it likes, with its place; ``NOT_JSON``
+    for a line that is none.
 
     Errors: SourceUnusable for an array that is not JSON to its end.
     """
@@ -50,7 +53,10 @@ def _array(path: Path) -> Iterator[tuple[int | str, Any]]:
 
 
 def entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each object of ``{"train": [{…}, …], …}`` with the key of its array. Errors: SourceUnusable for a file of another shape."""
+    """Each object of ``{"train": [{…}, …], …}`` with the key of its array.
+
+    Errors: SourceUnusable for a file of another shape.
+    """
     with reading(path) as file:
         text = _Text(file, path, "an object of arrays of objects")
         text.expect("{")

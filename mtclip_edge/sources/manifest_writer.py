@@ -1,8 +1,9 @@
-"""``mtclip data export``: any source as a manifest: a row for each film, or one without a film for a study that has none.
+"""``mtclip data export``: any source as a manifest: a row for each film, or one without a film for a study
+that has none.
 
-Read back it is the same studies. Nothing of a film is copied: paths are relative to the manifest where the film lies below its
-folder, else absolute. What the table's own columns do not hold is in three more: the film's name in its source, the source's name, and
-everything else as JSON.
+Read back it is the same studies. Nothing of a film is copied: paths are relative to the manifest where the
+film lies below its folder, else absolute. What the table's own columns do not hold is in three more: the
+film's name in its source, the source's name, and everything else as JSON.
 """
 
 import csv
@@ -24,8 +25,11 @@ ROWS = 2_000  # in a piece of a Parquet file
 Cells = tuple[str, ...]
 
 
-def export_manifest(word: str, to: Path, *, overwrite: bool = False, progress: Progress = silent) -> list[str]:
-    """Write the whole file or none; returns the lines that say what was read and written, in memory that does not grow.
+def export_manifest(
+    word: str, to: Path, *, overwrite: bool = False, progress: Progress = silent
+) -> list[str]:
+    """Write the whole file or none; returns the lines that say what was read and written, in memory that does
+    not grow.
 
     Errors: SourceUnusable, Refused (the file is there), WrongOption (another suffix), ExtraMissing (pyarrow).
     """
@@ -53,7 +57,9 @@ def export_manifest(word: str, to: Path, *, overwrite: bool = False, progress: P
     try:
         replace_with(to, lambda file: write(file, rows()))
     except UnicodeEncodeError:
-        raise SourceUnusable(f"{word}: a film's name or a text is not UTF-8, which a manifest must be") from None
+        raise SourceUnusable(
+            f"{word}: a film's name or a text is not UTF-8, which a manifest must be"
+        ) from None
     return [*tally.summary_lines(word, stream.notes), f"{to}: {count} rows"]
 
 
@@ -73,7 +79,10 @@ def rows_of(study: Study, folder: Path) -> Iterator[Cells]:
         "origin": study.source,
         "extra": extra,
     }
-    films = [{"image_path": _path(film.path, folder), "view": film.view, "image_name": film.name} for film in study.films]
+    films = [
+        {"image_path": _path(film.path, folder), "view": film.view, "image_name": film.name}
+        for film in study.films
+    ]
     for film in films or [{}]:
         row = {**shared, **film}
         yield tuple(row.get(name, "") for name in COLUMNS)

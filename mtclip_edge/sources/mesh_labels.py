@@ -1,12 +1,14 @@
 """What Open-I's MeSH terms say of a study: its label by one of two rules, and its findings.
 
-``mesh``: exactly ``normal`` is normal, ``No Indexing`` or no term is unknown, everything else is abnormal. So a healed rib and a
-pneumothorax are both abnormal.
+``mesh``: exactly ``normal`` is normal, ``No Indexing`` or no term is unknown, everything else is abnormal. So
+a healed rib and a pneumothorax are both abnormal.
 
-``acute``: as ``mesh``, but a study whose every term is chronic or benign is unknown: it serves the CLIP loss and retrieval, and neither
-the normal/abnormal loss nor SupCon. It is not normal: a report that tells of scoliosis would be shown as a normal one, and SupCon would
-pull its film to the clean ones. Whether a term is chronic was decided by what radiologists conclude where it stands alone: of the 2,737
-reports in ``../shared/data``, in each group below most conclude that nothing is acute (docs/guide/data.md has the shares).
+``acute``: as ``mesh``, but a study whose every term is chronic or benign is unknown: it serves the CLIP loss
+and retrieval, and neither the normal/abnormal loss nor SupCon. It is not normal: a report that tells of
+scoliosis would be shown as a normal one, and SupCon would pull its film to the clean ones. Whether a term is
+chronic was decided by what radiologists conclude where it stands alone: of the 2,737 reports in
+``../shared/data``, in each group below most conclude that nothing is acute (docs/guide/data.md has the
+shares).
 """
 
 import re
@@ -34,19 +36,48 @@ _OLD_INFECTION = (
     "Cicatrix",
 )  # a granuloma not called calcified may be a nodule
 _VESSELS = ("Atherosclerosis",)
-_AFTER_SURGERY = ("Surgical Instruments", "Sutures", "Spinal Fusion", "Breast Implants", "Mastectomy")  # clips and staples, not lines
-_VARIANTS = ("Hernia, Hiatal", "Diaphragmatic Eventration", "Epicardial Fat", "Adipose Tissue", "Nipple Shadow", "Colonic Interposition")
+_AFTER_SURGERY = (
+    "Surgical Instruments",
+    "Sutures",
+    "Spinal Fusion",
+    "Breast Implants",
+    "Mastectomy",
+)  # clips and staples, not lines
+_VARIANTS = (
+    "Hernia, Hiatal",
+    "Diaphragmatic Eventration",
+    "Epicardial Fat",
+    "Adipose Tissue",
+    "Nipple Shadow",
+    "Colonic Interposition",
+)
 _AIRWAYS = ("Pulmonary Disease, Chronic Obstructive", "Emphysema", "Pulmonary Emphysema", "Lung, Hyperlucent")
-CHRONIC = frozenset(term.lower() for group in (_SKELETON, _OLD_INFECTION, _VESSELS, _AFTER_SURGERY, _VARIANTS, _AIRWAYS) for term in group)
-# Terms that are chronic with one of these words behind them only: an aorta is tortuous for years, an enlarged one may dissect.
-_BONES = ("thoracic vertebrae", "lumbar vertebrae", "cervical vertebrae", "spine", "shoulder", "bone and bones", "ribs", "humerus")
+CHRONIC = frozenset(
+    term.lower()
+    for group in (_SKELETON, _OLD_INFECTION, _VESSELS, _AFTER_SURGERY, _VARIANTS, _AIRWAYS)
+    for term in group
+)
+# Terms that are chronic with one of these words behind them only: an aorta is tortuous for years, an enlarged
+# one may dissect.
+_BONES = (
+    "thoracic vertebrae",
+    "lumbar vertebrae",
+    "cervical vertebrae",
+    "spine",
+    "shoulder",
+    "bone and bones",
+    "ribs",
+    "humerus",
+)
 CHRONIC_WHEN: dict[str, frozenset[str]] = {
     **{bone: frozenset({"degenerative"}) for bone in _BONES},
     "fractures, bone": frozenset({"healed"}),
     "deformity": frozenset({"healed", "chronic", "thoracic vertebrae", "lumbar vertebrae", "spine", "ribs"}),
     "aorta": frozenset({"tortuous"}),
     "aorta, thoracic": frozenset({"tortuous"}),
-    "lung": frozenset({"hypoinflation", "hyperdistention"}),  # breath and habitus; of the first 85 % conclude nothing acute
+    "lung": frozenset(
+        {"hypoinflation", "hyperdistention"}
+    ),  # breath and habitus; of the first 85 % conclude nothing acute
     "diaphragm": frozenset({"elevated"}),
 }
 # A word behind any term that makes it new.

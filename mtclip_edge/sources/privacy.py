@@ -1,10 +1,14 @@
-"""What is said before patients' texts go into a bundle. Public data sets, and what is drawn, need no warning."""
+"""What is said before patients' texts go into a bundle.
+
+Public data sets, and what is drawn, need no warning.
+"""
 
 from collections.abc import Iterable
 
 from ..studies import Study
 
-# What a source is called in a bundle begins with one of these: data sets whose reports anybody may read, and drawn ones.
+# What a source is called in a bundle begins with one of these: data sets whose reports anybody may read, and
+# drawn ones.
 PUBLIC = ("phantom:", "openi:", "kaggle-iu:", "r2gen:", "manifest:openi")
 
 
@@ -17,7 +21,11 @@ def warning(studies: Iterable[Study]) -> list[str]:
     private = [study for study in studies if not is_public(study.source)]
     if not private:
         return []
-    patients, reports = len({study.patient_id for study in private}), sum(study.report_id is not None for study in private)
+    patients, reports = (
+        len({study.patient_id for study in private}),
+        sum(study.report_id is not None for study in private),
+    )
     return [
-        f"the bundle will hold {reports} reports of {patients} patients, word for word and with their ids: it is as private as they are"
+        f"the bundle will hold {reports} reports of {patients} patients, word for word and with their ids: "
+        "it is as private as they are"
     ]

@@ -1,9 +1,11 @@
-"""Finds findings and impression in a free-text radiology report, so that nothing a radiologist wrote of the film is lost.
+"""Finds findings and impression in a free-text radiology report, so that nothing a radiologist wrote of the
+film is lost.
 
-A heading is a line that begins with capitals and a colon; ``Findings:`` and the like count in small letters, misspelt, behind a full stop,
-and alone on a line. What stands under a heading of its own (``LUNGS:``, ``CHEST, TWO VIEWS:``) belongs to the section it stands in, with
-its name before it. Of a heading that occurs twice the last one counts (an addendum corrects what was before); lines are joined, since
-their breaks are the typewriter's.
+A heading is a line that begins with capitals and a colon; ``Findings:`` and the like count in small letters,
+misspelt, behind a full stop, and alone on a line. What stands under a heading of its own (``LUNGS:``,
+``CHEST, TWO VIEWS:``) belongs to the section it stands in, with its name before it. Of a heading that occurs
+twice the last one counts (an addendum corrects what was before); lines are joined, since their breaks are the
+typewriter's.
 """
 
 import re
@@ -13,7 +15,9 @@ from difflib import get_close_matches
 
 _CAPITALS = re.compile(r"^[ \t]*([A-Z][A-Z0-9 ,/()&'-]{2,60}?)[ \t]*:(?!\d)", re.MULTILINE)
 _NAMES = "findings?|impress?ions?|conclusions?"
-_SMALL = re.compile(rf"(?:^[ \t]*|(?<=[.!?])[ \t]+)((?i:{_NAMES}))[ \t]*:|^[ \t]*((?i:{_NAMES}))[ \t]*$", re.MULTILINE)
+_SMALL = re.compile(
+    rf"(?:^[ \t]*|(?<=[.!?])[ \t]+)((?i:{_NAMES}))[ \t]*:|^[ \t]*((?i:{_NAMES}))[ \t]*$", re.MULTILINE
+)
 _SMALL_OTHER = re.compile(
     r"^[ \t]*((?i:(?:clinical )?(?:indications?|history|information)|technique|comparisons?|exam(?:ination)?"
     r"|reason for (?:the )?exam(?:ination)?|recommendations?|notification|addendum))[ \t]*:",
@@ -21,18 +25,62 @@ _SMALL_OTHER = re.compile(
 )
 _FINDINGS, _IMPRESSION = ("FINDING", "FINDINGS"), ("IMPRESSION", "IMPRESSIONS", "CONCLUSION", "CONCLUSIONS")
 _WHOLE = frozenset({"REPORT", "NARRATIVE"})
-_OPINION = frozenset({"SUMMARY", "INTERPRETATION", "OPINION", "RECOMMENDATION", "RECOMMENDATIONS", "ADDENDUM"})
-# Headings of what is said before and beside the film; with one of the second kind a heading may still name the film itself.
+_OPINION = frozenset(
+    {"SUMMARY", "INTERPRETATION", "OPINION", "RECOMMENDATION", "RECOMMENDATIONS", "ADDENDUM"}
+)
+# Headings of what is said before and beside the film; with one of the second kind a heading may still name
+# the film itself.
 _BESIDE = frozenset(
-    {"INDICATION", "INDICATIONS", "HISTORY", "REASON", "CLINICAL", "TECHNIQUE", "COMPARISON", "COMPARISONS", "NOTIFICATION", "WET", "DOSE"}
-    | {"CONTRAST", "MEDICATION", "MEDICATIONS", "PATIENT", "ACCESSION", "PHYSICIAN", "ATTENDING", "DICTATED", "SIGNED", "COMMUNICATION"}
+    {
+        "INDICATION",
+        "INDICATIONS",
+        "HISTORY",
+        "REASON",
+        "CLINICAL",
+        "TECHNIQUE",
+        "COMPARISON",
+        "COMPARISONS",
+        "NOTIFICATION",
+        "WET",
+        "DOSE",
+    }
+    | {
+        "CONTRAST",
+        "MEDICATION",
+        "MEDICATIONS",
+        "PATIENT",
+        "ACCESSION",
+        "PHYSICIAN",
+        "ATTENDING",
+        "DICTATED",
+        "SIGNED",
+        "COMMUNICATION",
+    }
     | {"DIAGNOSIS", "READ", "INFORMATION", "REQUISITION"}
 )
-_OCCASION = frozenset({"EXAM", "EXAMINATION", "EXAMINATIONS", "EXAMS", "STUDY", "PROCEDURE", "DATE", "TIME", "TYPE"})
-_FILM = frozenset({"CHEST", "VIEW", "VIEWS", "RADIOGRAPH", "RADIOGRAPHS", "PORTABLE", "FRONTAL", "LATERAL", "CXR", "FILM", "FILMS"})
+_OCCASION = frozenset(
+    {"EXAM", "EXAMINATION", "EXAMINATIONS", "EXAMS", "STUDY", "PROCEDURE", "DATE", "TIME", "TYPE"}
+)
+_FILM = frozenset(
+    {
+        "CHEST",
+        "VIEW",
+        "VIEWS",
+        "RADIOGRAPH",
+        "RADIOGRAPHS",
+        "PORTABLE",
+        "FRONTAL",
+        "LATERAL",
+        "CXR",
+        "FILM",
+        "FILMS",
+    }
+)
 _TITLE = re.compile(r"^\W*(?:FINAL|PRELIMINARY|ADDENDUM)?\s*REPORT\W*$", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<=[.!?])\s+")
-_TOLD = r"(?:informed|notified|paged|called|telephoned|aware|discussed|communicated|conveyed|relayed|reported)"
+_TOLD = (
+    r"(?:informed|notified|paged|called|telephoned|aware|discussed|communicated|conveyed|relayed|reported)"
+)
 _NOTIFICATION = re.compile(
     rf"\W*(?:(?:drs?|doctor|nurse|mr|mrs|ms)\b.*\b{_TOLD}\b"
     r"|(?:(?:the|these|this|above|critical|preliminary|important)\s+)*(?:findings?|results?|report|impressions?|recommendations?)"
@@ -45,7 +93,9 @@ _NOTHING = frozenset({"", "none", "n/a"})
 
 @dataclass(frozen=True)
 class Sections:
-    """``unheaded`` is what stands outside every section where a report has neither findings nor an impression."""
+    """``unheaded`` is what stands outside every section where a report has neither findings nor an
+    impression.
+    """
 
     findings: str = ""
     impression: str = ""
@@ -62,13 +112,17 @@ class _Part:
 
 
 def sections_of(text: str) -> Sections:
-    """A report of neither heading keeps its paragraphs, without those under ``HISTORY:`` and the like and without notifications."""
+    """A report of neither heading keeps its paragraphs, without those under ``HISTORY:`` and the like and
+    without notifications.
+    """
     parts = list(_parts(text.replace("\r\n", "\n")))
     held: dict[str, list[tuple[str, str]]] = {"findings": [], "impression": []}
     into, stray = "findings", list[str]()
     for part in parts:
         if part.kind == "beside":
-            stray += _paragraphs(part.text)[1:]  # a history is one paragraph; what follows it without a heading is the report
+            stray += _paragraphs(part.text)[
+                1:
+            ]  # a history is one paragraph; what follows it without a heading is the report
         elif part.kind == "preamble":
             stray += _paragraphs(part.text)
         else:
@@ -120,7 +174,11 @@ def _add(held: list[tuple[str, str]], part: _Part) -> None:
 
 
 def _paragraphs(text: str) -> list[str]:
-    return [joined for part in re.split(r"\n[ \t]*\n", text) if (joined := _joined(part)) and not _TITLE.match(joined)]
+    return [
+        joined
+        for part in re.split(r"\n[ \t]*\n", text)
+        if (joined := _joined(part)) and not _TITLE.match(joined)
+    ]
 
 
 def _without_notifications(text: str) -> str:

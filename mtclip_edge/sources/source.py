@@ -1,7 +1,9 @@
-"""Where studies come from: ``KIND:PATH``, with options behind commas (``openi:PATH,abnormal=acute``), or a plain path.
+"""Where studies come from: ``KIND:PATH``, with options behind commas (``openi:PATH,abnormal=acute``), or a
+plain path.
 
-Each kind is one module with ``layout(path[, options]) -> Layout``. Nothing is copied: films are read in place. A plain path is
-recognised by what it holds, and the evidence is said. ``open_source`` reads all studies into memory, ``stream_source`` one at a time.
+Each kind is one module with ``layout(path[, options]) -> Layout``. Nothing is copied: films are read in
+place. A plain path is recognised by what it holds, and the evidence is said. ``open_source`` reads all
+studies into memory, ``stream_source`` one at a time.
 """
 
 import importlib
@@ -47,12 +49,16 @@ class Spec:
     why: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.rest}" + "".join(f",{name}={value}" for name, value in self.options.items())
+        return f"{self.kind}:{self.rest}" + "".join(
+            f",{name}={value}" for name, value in self.options.items()
+        )
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a source gave: its studies in the source's order, and what was left out: every reason counted, the first rows by place."""
+    """What a source gave: its studies in the source's order, and what was left out: every reason counted,
+    the first rows by place.
+    """
 
     spec: str
     studies: tuple[Study, ...]
@@ -71,11 +77,20 @@ class Reading:
         return self.tally.summary(self.spec)
 
     def refuse_bad_rows(self, allow: bool) -> None:
-        """Before anything is made of it; a lost date spoils no row. Errors: SourceUnusable: more than ``MOST_BAD`` of its rows are bad."""
+        """Before anything is made of it; a lost date spoils no row.
+
+        Errors: SourceUnusable: more than ``MOST_BAD`` of its rows are bad.
+        """
         bad = self.tally.unusable
         rows = self.tally.rows + bad
         if not allow and bad > MOST_BAD * rows:
-            reasons = Counter({why: count for why, count in self.tally.skipped.items() if not why.endswith("(date left out)")})
+            reasons = Counter(
+                {
+                    why: count
+                    for why, count in self.tally.skipped.items()
+                    if not why.endswith("(date left out)")
+                }
+            )
             raise SourceUnusable(
                 f"{self.spec}: {bad} of {rows} rows are bad, more than {100 * MOST_BAD:.0f} %",
                 f"most of them: {reasons.most_common(1)[0][0]}",
@@ -89,7 +104,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Stream:
-    """A source that gives its studies one at a time, as often as asked; ``notes`` hold the evidence for its layout."""
+    """A source that gives its studies one at a time, as often as asked; ``notes`` hold the evidence for
+    its layout.
+    """
 
     spec: Spec
     layout: Layout
@@ -103,7 +120,10 @@ class Stream:
 
 
 def parse_spec(word: str) -> Spec:
-    """A source as written on a command line. Errors: SourceUnusable (no such kind, nothing recognised), WrongOption."""
+    """A source as written on a command line.
+
+    Errors: SourceUnusable (no such kind, nothing recognised), WrongOption.
+    """
     options, rest = _options(word)
     match = _KIND.fullmatch(rest)
     if match and match[1] in KINDS:
@@ -111,7 +131,9 @@ def parse_spec(word: str) -> Spec:
     elif match and not user_path(rest).exists():
         close = get_close_matches(match[1], KINDS, 1, 0.5)
         hint = f"did you mean {close[0]}:{match[2]}?" if close else None
-        raise SourceUnusable(f"{word}: no kind of source {match[1]!r}", f"expected one of {', '.join(KINDS)}, or a path", hint)
+        raise SourceUnusable(
+            f"{word}: no kind of source {match[1]!r}", f"expected one of {', '.join(KINDS)}, or a path", hint
+        )
     else:
         from .detect import detect
 
@@ -122,7 +144,9 @@ def parse_spec(word: str) -> Spec:
 
 
 def _options(word: str) -> tuple[dict[str, str], str]:
-    """Options at the end of a source, first to last, and what stands before them; a comma that begins none of ours is the path's own."""
+    """Options at the end of a source, first to last, and what stands before them; a comma that begins
+    none of ours is the path's own.
+    """
     known = {name for _, names in KINDS.values() for name in names}
     options: dict[str, str] = {}
     while (match := _OPTION.search(word)) and match[1] in known:
@@ -140,7 +164,10 @@ def _check_option(kind: str, name: str, value: str) -> None:
 
 
 def with_abnormal(word: str, rule: str | None) -> str:
-    """A source with the rule of ``--abnormal`` for its labels. Errors: WrongOption where the source has no MeSH terms."""
+    """A source with the rule of ``--abnormal`` for its labels.
+
+    Errors: WrongOption where the source has no MeSH terms.
+    """
     if rule is None:
         return word
     spec = parse_spec(word)
@@ -149,7 +176,10 @@ def with_abnormal(word: str, rule: str | None) -> str:
 
 
 def with_map(word: str, pairs: Sequence[str] | None) -> str:
-    """A source with the words of ``--map`` for its columns. Errors: WrongOption where it is no table of other people's columns."""
+    """A source with the words of ``--map`` for its columns.
+
+    Errors: WrongOption where it is no table of other people's columns.
+    """
     if not pairs:
         return word
     from .column_names import encoded
@@ -164,12 +194,18 @@ def absolute(word: str) -> str:
     spec = parse_spec(word)
     if spec.kind == "phantom":
         return word
-    options = {name: str(user_path(value).resolve()) if name in PATHS else value for name, value in spec.options.items()}
+    options = {
+        name: str(user_path(value).resolve()) if name in PATHS else value
+        for name, value in spec.options.items()
+    }
     return str(Spec(spec.kind, str(user_path(spec.rest).resolve()), options))
 
 
 def stream_source(word: str) -> Stream:
-    """A source to be read one study at a time, in memory that does not grow with it. Errors: SourceUnusable, also while reading."""
+    """A source to be read one study at a time, in memory that does not grow with it.
+
+    Errors: SourceUnusable, also while reading.
+    """
     spec = parse_spec(word)
     module = importlib.import_module(f".layouts.{KINDS[spec.kind][0]}", __package__)
     takes = (spec.rest, spec.options) if KINDS[spec.kind][1] else (spec.rest,)
@@ -190,7 +226,10 @@ def open_source(word: str) -> Reading:
 
 
 def open_sources(specs: Sequence[str]) -> Reading:
-    """Several sources as one. A study id that two sources share is an error: it would be two patients under one name."""
+    """Several sources as one.
+
+    A study id that two sources share is an error: it would be two patients under one name.
+    """
     readings = [open_source(spec) for spec in specs]
     if len(readings) == 1:
         return readings[0]
@@ -208,7 +247,9 @@ def _sum(tallies: Sequence[Tally]) -> Tally:
     labels = Counter({name: sum(tally.labels[name] for tally in tallies) for name in LABELS})
     skipped: Counter[str] = sum((tally.skipped for tally in tallies), Counter())
     passed_over: Counter[str] = sum((tally.passed_over for tally in tallies), Counter())
-    studies, films, reports = (sum(getattr(tally, name) for tally in tallies) for name in ("studies", "films", "reports"))
+    studies, films, reports = (
+        sum(getattr(tally, name) for tally in tallies) for name in ("studies", "films", "reports")
+    )
     rows, unusable = sum(tally.rows for tally in tallies), sum(tally.unusable for tally in tallies)
     problems = [problem for tally in tallies for problem in tally.problems]
     return Tally(studies, films, reports, rows, unusable, labels, skipped, passed_over, problems)

@@ -1,6 +1,8 @@
-"""Reads tables as rows of words: CSV, TAB-separated, JSON lines or array, Parquet; plain or gzipped, with the line each row starts on.
+"""Reads tables as rows of words: CSV, TAB-separated, JSON lines or array, Parquet; plain or gzipped, with the
+line each row starts on.
 
-A number that a table program made of an id (``123.0``) is the id again, and its words for nothing (``nan``, ``<NA>``) are empty.
+A number that a table program made of an id (``123.0``) is the id again, and its words for nothing (``nan``,
+``<NA>``) are empty.
 """
 
 import csv
@@ -20,7 +22,9 @@ from .text_files import MOST_LINE, lines_of, reading
 
 Row = tuple[int | str, dict[str, str]]
 MISFIT = "_misfit"  # the column that says how a row does not fit the header
-_NOTHING = frozenset({"nan", "NaN", "NAN", "None", "<NA>", "NaT"})  # what pandas writes where there is nothing
+_NOTHING = frozenset(
+    {"nan", "NaN", "NAN", "None", "<NA>", "NaT"}
+)  # what pandas writes where there is nothing
 _INTEGRAL = re.compile(r"([+-]?\d+)\.0+")
 _POWER = re.compile(r"[+-]?\d(?:\.\d+)?[eE]\+?\d{1,2}")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # Excel's own first line
@@ -29,9 +33,11 @@ _NARROW = 4  # columns: in fewer, a sentence with a comma may look like a row
 
 
 def rows(path: Path, check: Any = None) -> Iterator[Row]:
-    """Rows of a table by its name's end. ``check(names)`` sees the header of a CSV or Parquet table before the first row.
+    """Rows of a table by its name's end. ``check(names)`` sees the header of a CSV or Parquet table before
+    the first row.
 
-    Errors: SourceUnusable (missing, damaged, not UTF-8, a quote never closed), ExtraMissing (Parquet without pyarrow).
+    Errors: SourceUnusable (missing, damaged, not UTF-8, a quote never closed), ExtraMissing (Parquet without
+    pyarrow).
     """
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".parquet"):
@@ -42,13 +48,19 @@ def rows(path: Path, check: Any = None) -> Iterator[Row]:
 
 
 def notes_of(path: Path) -> tuple[str, ...]:
-    """What is to be said of a table before it is read: the Parquet columns that are left out, by name and type. Errors: as ``rows``."""
+    """What is to be said of a table before it is read: the Parquet columns that are left out, by name and
+    type. Errors: as ``rows``.
+    """
     if not path.name.lower().endswith(".parquet"):
         return ()
     pa, parquet = parquet_library()
     with _parquet_file(path, pa, parquet) as file:
         left = [field for field in file.schema_arrow if not _is_words(field.type, pa)]
-    return (f"columns left out: {', '.join(f'{field.name} ({str(field.type)[:60]})' for field in left)}",) if left else ()
+    return (
+        (f"columns left out: {', '.join(f'{field.name} ({str(field.type)[:60]})' for field in left)}",)
+        if left
+        else ()
+    )
 
 
 def header_of(path: Path) -> list[str]:
@@ -68,7 +80,8 @@ def header_of(path: Path) -> list[str]:
 def csv_rows(path: Path, check: Any = None, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """Rows of a CSV or TAB-separated table; values without the space around them.
 
-    ``columns`` names the values by position instead of the header, whose first words must be the same: more values are ignored.
+    ``columns`` names the values by position instead of the header, whose first words must be the same: more
+    values are ignored.
     """
     csv.field_size_limit(MOST_LINE)  # a report may be longer than csv's 128 kB default
     with reading(path) as file:
@@ -97,7 +110,9 @@ def _names(header: str, delimiter: str) -> list[str]:
 
 
 class _Quotes:
-    """Refuses a table in which a quote that is never closed, or closed by another row's, swallows rows into one report."""
+    """Refuses a table in which a quote that is never closed, or closed by another row's, swallows rows
+    into one report.
+    """
 
     def __init__(self, path: Path, delimiter: str, names: Sequence[str], exact: bool):
         self._path, self._delimiter, self._count, self._exact = path, delimiter, len(names), exact
@@ -109,7 +124,10 @@ class _Quotes:
             yield line
 
     def checked(self, reader: Iterator[list[str]], before: int) -> Iterator[tuple[int, list[str]]]:
-        """Rows that are not empty, with the line each starts on. Errors: SourceUnusable, with the line of the quote's row."""
+        """Rows that are not empty, with the line each starts on.
+
+        Errors: SourceUnusable, with the line of the quote's row.
+        """
         try:
             for values in reader:
                 if values == [_END]:
@@ -123,12 +141,17 @@ class _Quotes:
         except csv.Error:
             count = len(self._lines) - (self._lines[-1] == _END)
             raise SourceUnusable(
-                f"{self._path}: line {before + 1}: a quote takes {count} lines into one row: it is not closed where it should be",
+                (
+                    f"{self._path}: line {before + 1}: a quote takes {count} lines into one row: it is not "
+                    "closed where it should be"
+                ),
                 hint="close the quote in that row, or write it twice where it stands inside a text",
             ) from None
 
     def _refuse_swallowed(self, values: list[str]) -> None:
-        """Errors: csv.Error where a row over several lines has a quote out of place, or most of its lines are rows by themselves."""
+        """Errors: csv.Error where a row over several lines has a quote out of place, or most of its lines
+        are rows by themselves.
+        """
         for _ in csv.reader(self._lines, delimiter=self._delimiter, strict=True):
             pass
         full = sum(self._is_row(line, values[0]) for line in self._lines[1:])
@@ -136,7 +159,9 @@ class _Quotes:
             raise csv.Error
 
     def _is_row(self, line: str, first: str) -> bool:
-        """The line that closes the quote, and any line of a narrow table, must begin with an id like the row's own too."""
+        """The line that closes the quote, and any line of a narrow table, must begin with an id like the
+        row's own too.
+        """
         if line.count(self._delimiter) < self._count - 1 or self._count < 2:
             return False
         closes = line.count('"') % 2 == 1
@@ -159,7 +184,9 @@ def _named(names: Sequence[str], values: list[str], exact: bool) -> dict[str, st
 
 
 def plain_word(word: str) -> str:
-    """A cell's word without the space around it: ``123.0`` and ``5.0414267e7`` are integers, pandas' words for nothing are empty."""
+    """A cell's word without the space around it: ``123.0`` and ``5.0414267e7`` are integers, pandas'
+    words for nothing are empty.
+    """
     word = word.strip()
     if word in _NOTHING:
         return ""
@@ -179,7 +206,9 @@ def _json_rows(path: Path) -> Iterator[Row]:
 
 
 def words_of(values: dict[str, Any]) -> dict[str, str]:
-    """JSON or Parquet values as a table's words: null is empty, a list is joined by ``|``, an object stays JSON."""
+    """JSON or Parquet values as a table's words: null is empty, a list is joined by ``|``, an object
+    stays JSON.
+    """
     return {name: word_of(value) for name, value in values.items()}
 
 
@@ -244,8 +273,18 @@ def _is_words(kind: Any, pa: Any) -> bool:
         return _is_words(kind.value_type, pa)
     if types.is_struct(kind):
         return all(_is_words(kind.field(i).type, pa) for i in range(kind.num_fields))
-    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean, types.is_null)
-    return any(is_one(kind) for is_one in (*plain, types.is_decimal, types.is_date, types.is_time, types.is_timestamp))
+    plain = (
+        types.is_string,
+        types.is_large_string,
+        types.is_integer,
+        types.is_floating,
+        types.is_boolean,
+        types.is_null,
+    )
+    return any(
+        is_one(kind)
+        for is_one in (*plain, types.is_decimal, types.is_date, types.is_time, types.is_timestamp)
+    )
 
 
 def _values(column: Any, pa: Any) -> list[Any]:

@@ -16,11 +16,17 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # what Excel calls Unicode text
 
 @contextmanager
 def reading(path: Path) -> Iterator[TextIO]:
-    """A text file in UTF-8 (or UTF-16 where it begins with its mark); what may go wrong comes as SourceUnusable."""
+    """A text file in UTF-8 (or UTF-16 where it begins with its mark); what may go wrong comes as
+    SourceUnusable.
+    """
     try:
         with path.open("rb") as raw:
             head = raw.read(2)
-        how: dict[str, Any] = {"mode": "rt", "encoding": "utf-16" if head in _UTF_16 else "utf-8-sig", "newline": ""}
+        how: dict[str, Any] = {
+            "mode": "rt",
+            "encoding": "utf-16" if head in _UTF_16 else "utf-8-sig",
+            "newline": "",
+        }
         with gzip.open(path, **how) if head == b"\x1f\x8b" else path.open(**how) as file:
             yield file
     except FileNotFoundError:
@@ -40,5 +46,7 @@ def lines_of(file: TextIO, path: Path) -> Iterator[str]:
     """Lines, none longer than ``MOST_LINE``. Errors: SourceUnusable."""
     while line := file.readline(MOST_LINE):
         if len(line) == MOST_LINE:
-            raise SourceUnusable(f"{path}: a line of more than {MOST_LINE >> 20} million characters: not a table of reports")
+            raise SourceUnusable(
+                f"{path}: a line of more than {MOST_LINE >> 20} million characters: not a table of reports"
+            )
         yield line

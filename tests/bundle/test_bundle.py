@@ -23,7 +23,12 @@ from mtclip_edge.sources.source import open_source
 def test_the_manifest_says_what_is_in_it(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     manifest = json.loads((tiny_bundle / MANIFEST).read_text())
-    assert (manifest["format"], manifest["purpose"], bundle.generation, bundle.demo) == (1, "research", 1, False)
+    assert (manifest["format"], manifest["purpose"], bundle.generation, bundle.demo) == (
+        1,
+        "research",
+        1,
+        False,
+    )
     assert set(manifest["files"]) == {
         "image.fp32.onnx",
         "text.fp32.onnx",
@@ -108,7 +113,10 @@ def test_what_a_query_does_not_read_does_not_stop_it(bundle: Path, film: Path) -
 
 def test_a_newer_format_is_refused_with_the_upgrade_command(bundle: Path) -> None:
     rewrite(bundle, format=2)
-    with pytest.raises(ArtefactIncompatible, match="bundle format 2, this version reads up to 1\n.*newer.*mtclip-edge than .*pip install "):
+    with pytest.raises(
+        ArtefactIncompatible,
+        match="bundle format 2, this version reads up to 1\n.*newer.*mtclip-edge than .*pip install ",
+    ):
         Bundle.open(bundle)
 
 
@@ -144,13 +152,17 @@ def test_a_rebuild_is_a_new_generation_and_the_old_files_go(bundle: Path, source
     assert Retriever.open(bundle).query(film).bundle.reports == after.index.reports
 
 
-def test_the_bundles_own_text_tower_gives_the_same_vectors_as_the_export(tiny_bundle: Path, bundle: Path, source: Path) -> None:
+def test_the_bundles_own_text_tower_gives_the_same_vectors_as_the_export(
+    tiny_bundle: Path, bundle: Path, source: Path
+) -> None:
     rebuild(bundle, open_source(str(source)).split("train"))
     old, new = (np.load(next(path.glob("vectors-*.npy"))) for path in (tiny_bundle, bundle))
     np.testing.assert_allclose(new, old, atol=1e-6)
 
 
-def test_a_rebuild_that_fails_leaves_the_bundle_as_it_was(bundle: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_that_fails_leaves_the_bundle_as_it_was(
+    bundle: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {p.name: p.read_bytes() for p in bundle.iterdir()}
     studies = open_source(str(source)).studies
     with pytest.raises(SourceUnusable, match="no study has a report"):
@@ -167,7 +179,9 @@ def test_a_rebuild_that_fails_leaves_the_bundle_as_it_was(bundle: Path, source: 
     assert {p.name: p.read_bytes() for p in bundle.iterdir()} == before
 
 
-def test_a_reader_that_meets_a_removed_generation_takes_the_next(bundle: Path, source: Path, film: Path, monkeypatch) -> None:
+def test_a_reader_that_meets_a_removed_generation_takes_the_next(
+    bundle: Path, source: Path, film: Path, monkeypatch
+) -> None:
     """A writer publishes between reading the manifest and opening its files."""
     calls: list[int] = []
 
@@ -184,7 +198,9 @@ def test_a_reader_that_meets_a_removed_generation_takes_the_next(bundle: Path, s
     assert calls == [1]
 
 
-def test_a_second_writer_is_refused_and_a_killed_one_holds_nothing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_writer_is_refused_and_a_killed_one_holds_nothing(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import filelock
 
     real = filelock.FileLock
@@ -239,7 +255,9 @@ def test_the_store_keeps_twins_counts_and_original_words(tiny_bundle: Path, sour
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(5, "Input/output error")])
-def test_a_failure_after_the_commit_point_keeps_what_is_published(bundle: Path, source: Path, film: Path, monkeypatch, failure) -> None:
+def test_a_failure_after_the_commit_point_keeps_what_is_published(
+    bundle: Path, source: Path, film: Path, monkeypatch, failure
+) -> None:
     """The manifest names generation 2 already; removing the old files is interrupted."""
     real, calls = Path.unlink, []
 
@@ -264,7 +282,9 @@ def test_a_failure_after_the_commit_point_keeps_what_is_published(bundle: Path, 
     assert not list(bundle.glob("*-1.*")) + list(bundle.glob("*-2.*"))
 
 
-@pytest.mark.parametrize("content", [b"{}", b"[]", b"[" * 100_000, b"\xff", b'{"format": "1"}', b'{"format": 1, "files": {}}'])
+@pytest.mark.parametrize(
+    "content", [b"{}", b"[]", b"[" * 100_000, b"\xff", b'{"format": "1"}', b'{"format": 1, "files": {}}']
+)
 def test_a_manifest_of_something_else_is_damaged(bundle: Path, content: bytes) -> None:
     (bundle / MANIFEST).write_bytes(content)
     with pytest.raises(ArtefactDamaged, match="manifest.json: damaged"):
@@ -280,7 +300,9 @@ def test_a_manifest_of_something_else_is_damaged(bundle: Path, content: bytes) -
         ({"graphs": {}}, "no graphs.image"),
     ],
 )
-def test_a_whole_manifest_without_what_a_reader_needs_is_damaged(bundle: Path, change: dict, what: str) -> None:
+def test_a_whole_manifest_without_what_a_reader_needs_is_damaged(
+    bundle: Path, change: dict, what: str
+) -> None:
     rewrite(bundle, **change)
     with pytest.raises(ArtefactDamaged, match=f"damaged .{what}."):
         Bundle.open(bundle)
@@ -296,7 +318,10 @@ def test_new_folders_are_private_with_their_parents(tmp_path: Path) -> None:
     from mtclip_edge.files import private_dir
 
     private_dir(tmp_path / "a" / "b" / "c")
-    assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c")} == {0o700}
+    assert {
+        stat.S_IMODE(p.stat().st_mode)
+        for p in (tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c")
+    } == {0o700}
 
 
 def test_nothing_in_a_bundle_names_a_folder_of_this_machine(tiny_bundle: Path, source: Path) -> None:

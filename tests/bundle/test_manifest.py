@@ -74,13 +74,17 @@ def test_no_value_in_any_place_is_more_than_one_line(bundle: Path, random: np.ra
                 list(opened.manifest.to_dict())
             except (ArtefactDamaged, ArtefactIncompatible) as damage:
                 refused += 1
-                assert str(damage).count("\n") <= 2 and "\x1b" not in str(damage) and len(str(damage)) < 1000, way
+                assert (
+                    str(damage).count("\n") <= 2 and "\x1b" not in str(damage) and len(str(damage)) < 1000
+                ), way
     assert refused > len(ways)
 
 
 @pytest.mark.parametrize("name", ["../reports.sqlite", "/dev/zero", ".x", "a/b", "", "x" * 200, "a\nb"])
 @pytest.mark.parametrize("field", ["store", "vectors", "terms"])
-def test_a_file_is_a_plain_name_beside_the_manifest(bundle: Path, name: str, field: str, mtclip, film: Path) -> None:
+def test_a_file_is_a_plain_name_beside_the_manifest(
+    bundle: Path, name: str, field: str, mtclip, film: Path
+) -> None:
     rewrite(bundle, lambda manifest: manifest["index"].update({field: name}))
     found = mtclip("query", film, "--bundle", bundle)
     assert (found.code, found.out) == (3, "")

@@ -37,7 +37,9 @@ def test_records_of_before_are_read(run: Path) -> None:
     del older["config"]["render"]
     (run / "run.json").write_text(json.dumps(older))
     record = read_run_record(run)
-    assert record.tower_sha256 is None and record.device is None and record.backbone.record.restriction is None
+    assert (
+        record.tower_sha256 is None and record.device is None and record.backbone.record.restriction is None
+    )
 
 
 PLACES = [
@@ -87,7 +89,9 @@ def test_hostile_values_are_one_line(mtclip, run: Path, place: tuple[str, ...]) 
         (run / "run.json").write_text(json.dumps(changed))
         found = mtclip("info", run)
         harmless = found.code == 0  # a number within its bounds, say
-        assert harmless or (found.code == 3 and found.err.startswith(f"{run}") and found.err.count("\n") <= 3), (value, found)
+        assert harmless or (
+            found.code == 3 and found.err.startswith(f"{run}") and found.err.count("\n") <= 3
+        ), (value, found)
         assert "Traceback" not in found.err and len(found.err) < 500
 
 
@@ -102,7 +106,9 @@ def test_what_a_value_should_be_is_said(run: Path) -> None:
         (run / "run.json").write_text(json.dumps({**whole, **change}))
         with pytest.raises(ArtefactDamaged) as error:
             read_run_record(run)
-        assert str(error.value).startswith(f"{run / 'run.json'}: not the record of a run ({told.split(' is ')[0]}"), error.value
+        assert str(error.value).startswith(
+            f"{run / 'run.json'}: not the record of a run ({told.split(' is ')[0]}"
+        ), error.value
 
 
 def test_a_shape_that_the_weights_do_not_have_takes_no_memory(mtclip, run: Path) -> None:

@@ -29,32 +29,66 @@ from mtclip_edge.sources.source import open_source
 def known(tmp_path: Path) -> Path:
     """Seven rows of which everything is known."""
     folder = tmp_path / "known"
-    long = "The cardiac silhouette and mediastinal contours are within normal limits in size and shape without change. " + " ".join(
-        f"Word{i} in a row" for i in range(20)
+    long = (
+        "The cardiac silhouette and mediastinal contours are within normal limits in size and shape without change. "
+        + " ".join(f"Word{i} in a row" for i in range(20))
     )
     for name, data in (("a", png(1)), ("b", png(1)), ("c", png(2, (20, 30))), ("bad", png(3)[:40])):
         put(folder / f"{name}.png", data)
     rows = [
         ("s1", "p1", "a.png", "PA", "Lungs are clear.", "Normal.", "normal", "", "train"),
         ("s2", "p1", "b.png", "L", "lungs are CLEAR", "normal", "normal", "", "test"),
-        ("s3", "p2", "c.png", "", f"{long}.", "XXXX seen by Dr. Mabuse on 3/14/2019.", "abnormal", "Mass|Nodule", "train"),
+        (
+            "s3",
+            "p2",
+            "c.png",
+            "",
+            f"{long}.",
+            "XXXX seen by Dr. Mabuse on 3/14/2019.",
+            "abnormal",
+            "Mass|Nodule",
+            "train",
+        ),
         ("s4", "p3", "bad.png", "AP", f"{long}.", "___ seen by Dr. XXXX.", "abnormal", "Mass", "validation"),
         ("s5", "p4", "", "", "", "word " * 100, "", "", "test"),
         ("s6", "p5", "gone.png", "", "", "", "", "", "test"),
     ]
     with put(folder / "manifest.csv", "").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["study_id", "patient_id", "image_path", "view", "findings", "impression", "label", "finding_labels", "split"])
+        writer.writerow(
+            [
+                "study_id",
+                "patient_id",
+                "image_path",
+                "view",
+                "findings",
+                "impression",
+                "label",
+                "finding_labels",
+                "split",
+            ]
+        )
         writer.writerows(rows)
     return folder
 
 
 def test_everything_is_counted(known: Path) -> None:
     found, films = inspect(str(known))
-    assert (found["studies"], found["patients"], found["films"], found["reports"], found["distinct_reports"]) == (5, 4, 4, 5, 4)
+    assert (
+        found["studies"],
+        found["patients"],
+        found["films"],
+        found["reports"],
+        found["distinct_reports"],
+    ) == (5, 4, 4, 5, 4)
     assert found["labels"] == {"normal": 2, "abnormal": 2, "unknown": 1}
     assert {k: v for k, v in found["views"].items() if v} == {"PA": 1, "lateral": 1, "AP": 1, "unknown": 1}
-    assert found["splits"]["train"] == {"studies": 2, "patients": 2, "films": 2, "labels": {"normal": 1, "abnormal": 1, "unknown": 0}}
+    assert found["splits"]["train"] == {
+        "studies": 2,
+        "patients": 2,
+        "films": 2,
+        "labels": {"normal": 1, "abnormal": 1, "unknown": 0},
+    }
     assert found["patients_in_two_splits"] == {"patients": 1, "ids": None}
     assert found["twins"]["exact"] == {
         "reports": 1,
@@ -85,12 +119,23 @@ def test_health_information_is_located_and_not_shown(known: Path) -> None:
     found, films = inspect(str(known))
     text = "XXXX seen by Dr. Mabuse on 3/14/2019."
     assert found["possible_phi"] == {
-        "date": {"count": 1, "where": [{"place": "line 4", "field": "impression", "start": text.index("3/14"), "end": len(text) - 1}]},
-        "name after a title": {"count": 1, "where": [{"place": "line 4", "field": "impression", "start": 13, "end": 23}]},
+        "date": {
+            "count": 1,
+            "where": [
+                {"place": "line 4", "field": "impression", "start": text.index("3/14"), "end": len(text) - 1}
+            ],
+        },
+        "name after a title": {
+            "count": 1,
+            "where": [{"place": "line 4", "field": "impression", "start": 13, "end": 23}],
+        },
     }
     said = json.dumps(found) + "".join(value for _, value in summary_lines(found)) + page(found, films)
     assert "Mabuse" not in said and "3/14" not in said
-    hostile = page({**found, "source": {"spec": "<script>", "kind": "x", "notes": []}}, [Thumbnail("<script>", "normal", "PA", png())])
+    hostile = page(
+        {**found, "source": {"spec": "<script>", "kind": "x", "notes": []}},
+        [Thumbnail("<script>", "normal", "PA", png())],
+    )
     assert "<script" not in hostile and hostile.count("&lt;script&gt;") >= 4
     shown, _ = inspect(str(known), show=True)
     assert shown["possible_phi"]["name after a title"]["where"][0]["text"] == "Dr. Mabuse"
@@ -102,7 +147,10 @@ def test_health_information_is_located_and_not_shown(known: Path) -> None:
     [
         ("Compared with 2019-03-14 and 14.3.19.", ["date", "date"]),
         ("Seen on March 3rd, 2020 and 3 March 2020, and 12th of Oct.", ["date"] * 3),
-        ("Call (317) 555-0123 or +49 89 1234567.", ["phone", "phone", "record number"]),  # one number, two kinds: it is named all the same
+        (
+            "Call (317) 555-0123 or +49 89 1234567.",
+            ["phone", "phone", "record number"],
+        ),  # one number, two kinds: it is named all the same
         ("MRN: 00123456, accession no. A1234567, 123-45-6789.", ["record number"] * 3),
         ("Discussed with Drs. Holmes Watson and Prof. Moriarty.", ["name after a title"] * 2),
         ("Mail to a.b@ward.example now.", ["e-mail"]),
@@ -120,7 +168,9 @@ def test_near_twins_are_like_the_exact_jaccard_index() -> None:
     random = np.random.default_rng(0)
     base = [" ".join(str(n) for n in random.integers(0, 500, 60)) for _ in range(40)]
     near = [text.replace(text.split()[30], "changed", 1) for text in base[:20]]
-    far = [" ".join(text.split()[:30] + [str(n) for n in random.integers(500, 999, 30)]) for text in base[20:]]
+    far = [
+        " ".join(text.split()[:30] + [str(n) for n in random.integers(500, 999, 30)]) for text in base[20:]
+    ]
     found = groups(np.stack([signature(text) for text in base + near + far]))
     assert sum(found[i] == found[40 + i] for i in range(20)) >= 19
     assert not any(found[20 + i] == found[60 + i] for i in range(20))
@@ -128,7 +178,9 @@ def test_near_twins_are_like_the_exact_jaccard_index() -> None:
     assert len(signature("word")) == 32 and not len(groups(np.zeros((0, 32), np.uint16)))
 
 
-def test_tokens_are_counted_where_the_tokenizer_is_and_never_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_are_counted_where_the_tokenizer_is_and_never_estimated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
@@ -136,14 +188,22 @@ def test_tokens_are_counted_where_the_tokenizer_is_and_never_estimated(tmp_path:
     model = Tokenizer(WordLevel({"word": 0, "[UNK]": 1}, unk_token="[UNK]"))
     model.pre_tokenizer = Whitespace()
     model.save(str(tmp_path / "tokenizer.json"))
-    monkeypatch.setattr("mtclip_edge.sources.inspection.text_lengths._files", lambda: {"clip": tmp_path / "tokenizer.json"})
+    monkeypatch.setattr(
+        "mtclip_edge.sources.inspection.text_lengths._files", lambda: {"clip": tmp_path / "tokenizer.json"}
+    )
     lengths = Lengths()
     for words in (50, 70, 200):
         lengths.add("word " * words)
     towers = {tower["backbone"]: tower for tower in lengths.to_dict()["towers"]}
-    assert towers.keys() == {"clip", "siglip"}  # of compact and BiomedCLIP nothing is said: their pieces cannot be counted here
+    assert towers.keys() == {
+        "clip",
+        "siglip",
+    }  # of compact and BiomedCLIP nothing is said: their pieces cannot be counted here
     assert (towers["clip"]["tokens"]["median"], towers["clip"]["cut"], towers["siglip"]["cut"]) == (70, 1, 2)
-    assert (towers["clip"]["counted"], towers["siglip"]["counted"]) == ("CLIP's byte pairs", "CLIP's byte pairs, not its own")
+    assert (towers["clip"]["counted"], towers["siglip"]["counted"]) == (
+        "CLIP's byte pairs",
+        "CLIP's byte pairs, not its own",
+    )
     assert Lengths().to_dict()["towers"][0]["share"] is None
 
 
@@ -153,22 +213,36 @@ def test_a_sample_of_films_is_decoded_where_there_are_many(known: Path) -> None:
     assert len(films) + found["film_files"]["unreadable"]["films"] == 2
     assert found["film_files"]["identical"]["films"] == 2  # all of one size are compared
     none, films = inspect(str(known), films=0)
-    assert none["film_files"]["unreadable"] is None and none["film_files"]["why"] == "none was asked for" and not films
+    assert (
+        none["film_files"]["unreadable"] is None
+        and none["film_files"]["why"] == "none was asked for"
+        and not films
+    )
 
 
 def test_the_commands(mtclip, known: Path, tmp_path: Path) -> None:
     found = mtclip("data", "inspect", known, "--format", "json", "--html", tmp_path / "page.html")
     assert found.code == 0 and json.loads(found.out)["schema"] == "mtclip.inspect/1"
     html = (tmp_path / "page.html").read_text()
-    assert html.count("<img ") == 3 and "Mabuse" not in html and (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
+    assert (
+        html.count("<img ") == 3
+        and "Mabuse" not in html
+        and (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
+    )
     found = mtclip("data", "inspect", known)
     assert found.code == 0 and "longest 102" in found.out and "Mabuse" not in found.out + found.err
     assert "Mabuse" in mtclip("data", "inspect", known, "--show").out
     found = mtclip("data", "export", known, "--to", tmp_path / "out" / "m.csv")
-    assert (found.code, found.out) == (0, "") and found.err.splitlines()[-1] == f"{tmp_path / 'out' / 'm.csv'}: 5 rows"
+    assert (found.code, found.out) == (0, "") and found.err.splitlines()[
+        -1
+    ] == f"{tmp_path / 'out' / 'm.csv'}: 5 rows"
     for words, code, message in (
         (("export", known, "--to", tmp_path / "out" / "m.csv"), 1, "is there already\nadd --overwrite"),
-        (("export", known, "--to", tmp_path / "m.xlsx"), 2, "expected a name that ends with .csv or .parquet"),
+        (
+            ("export", known, "--to", tmp_path / "m.xlsx"),
+            2,
+            "expected a name that ends with .csv or .parquet",
+        ),
         (("inspect", tmp_path / "none"), 1, "no such manifest"),
         (("inspect", known, "--abnormal", "acute"), 1, "needs the MeSH terms"),
         (("inspect", known, "--format", "xml"), 2, "expected one of table, json"),
@@ -179,7 +253,10 @@ def test_the_commands(mtclip, known: Path, tmp_path: Path) -> None:
 
 
 def openi(folder: Path) -> Path:
-    put(folder / "ecgen-radiology" / "1.xml", open_i(1, 'Quote " and, comma.', "Normal.", ["normal"], ["CXR1_1_IM-1", "CXR1_1_IM-2"]))
+    put(
+        folder / "ecgen-radiology" / "1.xml",
+        open_i(1, 'Quote " and, comma.', "Normal.", ["normal"], ["CXR1_1_IM-1", "CXR1_1_IM-2"]),
+    )
     put(folder / "ecgen-radiology" / "2.xml", open_i(2, "", "Größe |.", ["Mass/lung", "Hernia, Hiatal"]))
     put(folder / "CXR1_1_IM-1.png", png())
     put(folder / "CXR1_1_IM-2.png", png(3))
@@ -187,14 +264,20 @@ def openi(folder: Path) -> Path:
 
 
 def kaggle(folder: Path) -> Path:
-    put(folder / "indiana_reports.csv", "uid,MeSH,findings,impression,indication,comparison\n1,normal,Clear.,Normal.,Cough,\n")
+    put(
+        folder / "indiana_reports.csv",
+        "uid,MeSH,findings,impression,indication,comparison\n1,normal,Clear.,Normal.,Cough,\n",
+    )
     put(folder / "indiana_projections.csv", "uid,filename,projection\n1,1_IM-1.dcm.png,Frontal\n")
     put(folder / "images" / "1_IM-1.dcm.png", png())
     return folder
 
 
 def r2gen(folder: Path) -> Path:
-    put(folder / "annotation.json", json.dumps({"val": [{"id": "CXR1_IM-1", "report": "Clear.", "image_path": ["a/0.png"]}]}))
+    put(
+        folder / "annotation.json",
+        json.dumps({"val": [{"id": "CXR1_IM-1", "report": "Clear.", "image_path": ["a/0.png"]}]}),
+    )
     put(folder / "images" / "a" / "0.png", png())
     return folder
 
@@ -226,7 +309,10 @@ def test_a_manifest_read_back_is_the_same_studies(tmp_path: Path, kind: str, suf
         pytest.importorskip("pyarrow")
     source = f"{kind}:{LAYOUTS[kind](tmp_path / 'in')}"
     before = open_source(source)
-    for to in (tmp_path / "in" / f"m.{suffix}", tmp_path / "other" / f"m.{suffix}"):  # films below it, and elsewhere
+    for to in (
+        tmp_path / "in" / f"m.{suffix}",
+        tmp_path / "other" / f"m.{suffix}",
+    ):  # films below it, and elsewhere
         export_manifest(source, to)
         after = open_source(f"manifest:{to}")
         assert after.studies == before.studies and not after.problems
@@ -249,12 +335,18 @@ def test_an_export_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch:
     put(tmp_path / "empty.csv", "study_id,report\n1,\n")
     with pytest.raises(SourceUnusable, match="no study can be used\nfirst problem: line 2"):
         export_manifest(str(tmp_path / "empty.csv"), to, overwrite=True)
-    assert to.read_text() == "old" and sorted(p.name for p in tmp_path.iterdir()) == ["empty.csv", "in", "m.csv"]
+    assert to.read_text() == "old" and sorted(p.name for p in tmp_path.iterdir()) == [
+        "empty.csv",
+        "in",
+        "m.csv",
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["csv", "stream", "parquet", "inspect"])
-def test_memory_does_not_grow_with_the_reports(tmp_path_factory: pytest.TempPathFactory, soak: bool, way: str) -> None:
+def test_memory_does_not_grow_with_the_reports(
+    tmp_path_factory: pytest.TempPathFactory, soak: bool, way: str
+) -> None:
     """Peak memory of a fresh process. In ``make test`` 30 MB of text go through it, in ``make soak`` 400,000 rows with 170 MB."""
     if way != "csv" and not soak:
         pytest.skip("make soak has all ways, and 400,000 rows")
@@ -273,7 +365,9 @@ def test_memory_does_not_grow_with_the_reports(tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.torch
-def test_train_hands_the_rule_on_with_the_source(mtclip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_hands_the_rule_on_with_the_source(
+    mtclip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mtclip_edge.train import training
 
     asked: list[str] = []

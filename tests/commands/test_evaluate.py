@@ -20,11 +20,15 @@ def figures(model: dict) -> dict[tuple[str, str], dict]:
 
 
 @pytest.fixture(scope="module")
-def judged(tiny_run: Path, tiny_bundle: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def judged(
+    tiny_run: Path, tiny_bundle: Path, source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
     """One evaluation of run and bundle, as a process of its own, with what it wrote."""
     folder = tmp_path_factory.mktemp("judged") / "out"
     words = ["eval", tiny_run, tiny_bundle, "--data", source, "--format", "json", "--out", folder]
-    done = subprocess.run([sys.executable, "-m", "mtclip_edge", *map(str, words)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "mtclip_edge", *map(str, words)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return SimpleNamespace(document=json.loads(done.stdout), err=done.stderr, folder=folder)
 
@@ -65,7 +69,10 @@ def test_eval_as_a_table(mtclip, tiny_bundle: Path, source: Path, judged: Simple
     auroc, recall = bundle["auroc", "all"], bundle["recall@10.film_to_report", "all"]
     assert rows["AUROC"] == ["0.500", f"{auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"]
     bounds = f"[{recall['low']:.3f}, {recall['high']:.3f}]"
-    assert rows["Recall@10, film to report"] == [f"{recall['chance']:.3f}", f"{recall['value']:.3f} {bounds} ×{recall['lift']:.1f}"]
+    assert rows["Recall@10, film to report"] == [
+        f"{recall['chance']:.3f}",
+        f"{recall['value']:.3f} {bounds} ×{recall['lift']:.1f}",
+    ]
     assert "Research use only" in found.out
     assert {p.name for p in tiny_bundle.iterdir()} == there  # a bundle is never written to
 
@@ -83,7 +90,11 @@ def test_several_models_are_readable_in_a_narrow_terminal(judged: SimpleNamespac
         print_eval(judged.document, Console(file=out, width=width, highlight=False, markup=False))
         shown[width] = next(line for line in out.getvalue().splitlines() if line.startswith("AUROC"))
     values = [figures(model)["auroc", "all"]["value"] for model in judged.document["models"]]
-    assert re.split(r"\s{2,}", shown[80].rstrip()) == ["AUROC", "0.500", *(f"{value:.3f}" for value in values)]
+    assert re.split(r"\s{2,}", shown[80].rstrip()) == [
+        "AUROC",
+        "0.500",
+        *(f"{value:.3f}" for value in values),
+    ]
     assert shown[140].count("[") == 2
 
 
@@ -93,8 +104,13 @@ def leaking(source: Path, folder: Path) -> Path:
         rows = list(csv.DictReader(file))
     split = {s.study_id: s.split for s in open_source(str(source)).studies}
     for row in rows:
-        row["image_path"], row["split"] = row["image_path"] and str(source.parent / row["image_path"]), split[row["study_id"]]
-    train, test = (next(r for r in rows if r["split"] == name and r["image_path"]) for name in ("train", "test"))
+        row["image_path"], row["split"] = (
+            row["image_path"] and str(source.parent / row["image_path"]),
+            split[row["study_id"]],
+        )
+    train, test = (
+        next(r for r in rows if r["split"] == name and r["image_path"]) for name in ("train", "test")
+    )
     train["patient_id"], train["image_path"] = test["patient_id"], test["image_path"]
     path = folder / "leak.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -104,7 +120,9 @@ def leaking(source: Path, folder: Path) -> Path:
     return path
 
 
-def test_a_leak_is_an_error_and_allowed_it_is_marked(mtclip, tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
+def test_a_leak_is_an_error_and_allowed_it_is_marked(
+    mtclip, tiny_bundle: Path, source: Path, tmp_path: Path
+) -> None:
     path = leaking(source, tmp_path)
     found = mtclip("eval", tiny_bundle, "--data", path)
     assert (found.code, found.out) == (1, "")
@@ -123,12 +141,21 @@ def test_a_run_judged_on_its_own_train_films_is_a_leak(mtclip, tiny_run: Path, s
     assert "was trained on" in found.err
 
 
-def test_films_without_reports_search_the_runs(mtclip, tiny_run: Path, tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
-    of = {label: [s.films[0].path for s in open_source(str(source)).split("test") if s.films and s.label == label] for label in LABELS}
+def test_films_without_reports_search_the_runs(
+    mtclip, tiny_run: Path, tiny_bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    of = {
+        label: [
+            s.films[0].path for s in open_source(str(source)).split("test") if s.films and s.label == label
+        ]
+        for label in LABELS
+    }
     films = [*of["abnormal"][:3], *of["normal"][:3]]
     lines = "".join(f"x{i},{path},{'abnormal' if i < 3 else 'normal'},test\n" for i, path in enumerate(films))
     (tmp_path / "m.csv").write_text(f"study_id,image_path,label,split\n{lines}")
-    found = mtclip("eval", tiny_run, "--data", tmp_path / "m.csv", "--format", "json", "--out", tmp_path / "o")
+    found = mtclip(
+        "eval", tiny_run, "--data", tmp_path / "m.csv", "--format", "json", "--out", tmp_path / "o"
+    )
     assert found.code == 0, found.err
     document = json.loads(found.out)
     assert document["data"]["searched"].startswith("the train reports of")
@@ -146,12 +173,16 @@ def test_films_without_reports_search_the_runs(mtclip, tiny_run: Path, tiny_bund
         "sensitivity",
         "specificity",
     }
-    named = json.loads(mtclip("eval", tiny_bundle, "--data", tmp_path / "m.csv", "--reports", source, "--format", "json").out)
+    named = json.loads(
+        mtclip("eval", tiny_bundle, "--data", tmp_path / "m.csv", "--reports", source, "--format", "json").out
+    )
     assert named["data"]["searched"] == str(source)
 
 
 @pytest.mark.parametrize("kind", ["tiny_backbone", "clip_backbone"])
-def test_a_backbone_by_itself_is_a_baseline_in_both_geometries(mtclip, source: Path, kind: str, request) -> None:
+def test_a_backbone_by_itself_is_a_baseline_in_both_geometries(
+    mtclip, source: Path, kind: str, request
+) -> None:
     found = mtclip("eval", "--backbone", request.getfixturevalue(kind), "--data", source, "--format", "json")
     assert found.code == 0, found.err
     crop, squash = json.loads(found.out)["models"]
@@ -167,13 +198,34 @@ def test_the_ablation_compares_each_combination_of_losses_with_clip_alone(
     mtclip, source: Path, tiny_backbone: Path, tmp_path: Path
 ) -> None:
     found = mtclip(
-        "eval", "--ablate", "--seeds", "2", "--backbone", tiny_backbone, "--data", source, "--format", "json", "--out", tmp_path / "o"
+        "eval",
+        "--ablate",
+        "--seeds",
+        "2",
+        "--backbone",
+        tiny_backbone,
+        "--data",
+        source,
+        "--format",
+        "json",
+        "--out",
+        tmp_path / "o",
     )
     assert found.code == 0, found.err
     document = json.loads(found.out)
-    assert [m["name"] for m in document["models"]] == ["CLIP", "CLIP + BCE", "CLIP + SupCon", "CLIP + BCE + SupCon"]
+    assert [m["name"] for m in document["models"]] == [
+        "CLIP",
+        "CLIP + BCE",
+        "CLIP + SupCon",
+        "CLIP + BCE + SupCon",
+    ]
     assert [d["against"] for d in document["differences"]] == ["CLIP"] * 3
-    assert ["auroc" in {name for name, _ in figures(m)} for m in document["models"]] == [False, True, False, True]
+    assert ["auroc" in {name for name, _ in figures(m)} for m in document["models"]] == [
+        False,
+        True,
+        False,
+        True,
+    ]
     assert any("standard deviation over seeds" in note for note in document["models"][0]["notes"])
     assert (tmp_path / "o" / "report.html").is_file()
 

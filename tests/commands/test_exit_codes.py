@@ -10,7 +10,9 @@ from mtclip_edge import __version__
 
 def test_part_of_a_batch_fails(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(films[0].read_bytes()[:500])
-    found = mtclip("query", films[0], tmp_path / "bad.png", tmp_path / "gone.png", films[1], "--bundle", tiny_bundle)
+    found = mtclip(
+        "query", films[0], tmp_path / "bad.png", tmp_path / "gone.png", films[1], "--bundle", tiny_bundle
+    )
     assert found.code == 5
     assert [json.loads(line)["image"] for line in found.out.splitlines()] == [str(films[0]), str(films[1])]
     lines = found.err.splitlines()
@@ -25,15 +27,27 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
     ("words", "code", "message"),
     [
         (["query", "gone.png", "--bundle", BUNDLE], 1, "gone.png: no such file\n"),
-        (["query", "x.png", "--bundle", "gone"], 1, "gone: no such directory\nmtclip export RUN --out BUNDLE makes one\n"),
+        (
+            ["query", "x.png", "--bundle", "gone"],
+            1,
+            "gone: no such directory\nmtclip export RUN --out BUNDLE makes one\n",
+        ),
         (["query", "x.png", "--bundle", BUNDLE, "-k", "0"], 2, "-k 0\nexpected 1 or more\n"),
         (
             ["query", "x.png", "--bundle", BUNDLE, "--device", "vulkan"],
             2,
             "device 'vulkan'\nexpected one of auto, cpu, cuda, tensorrt, openvino\n",
         ),
-        (["query", "x.png", "--bundle", BUNDLE, "--format", "xml"], 2, "format 'xml'\nexpected one of table, json, jsonl, ids\n"),
-        (["query", "--bundle", BUNDLE], 2, "query\nexpected one of films, --text and --watch\nsee: mtclip query --help\n"),
+        (
+            ["query", "x.png", "--bundle", BUNDLE, "--format", "xml"],
+            2,
+            "format 'xml'\nexpected one of table, json, jsonl, ids\n",
+        ),
+        (
+            ["query", "--bundle", BUNDLE],
+            2,
+            "query\nexpected one of films, --text and --watch\nsee: mtclip query --help\n",
+        ),
         (
             ["query", "x.png", "--text", "y", "--bundle", BUNDLE],
             2,
@@ -48,8 +62,16 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
         (["train", "--data", "gone.csv"], 1, "gone.csv: no such manifest\n"),
         (["train", "--data", "gone.csv", "--epochs", "0"], 2, "epochs = 0\nexpected at least 1\n"),
         (["eval", "gone", "--data", "gone.csv"], 1, "gone.csv: no such manifest\n"),
-        (["eval", "gone", "--data", "gone.csv", "--format", "xml"], 2, "format 'xml'\nexpected one of table, json\n"),
-        (["export", "gone", "--out", "b"], 1, "gone: not a run (no run.json)\nmtclip train --data SOURCE --out RUN makes one\n"),
+        (
+            ["eval", "gone", "--data", "gone.csv", "--format", "xml"],
+            2,
+            "format 'xml'\nexpected one of table, json\n",
+        ),
+        (
+            ["export", "gone", "--out", "b"],
+            1,
+            "gone: not a run (no run.json)\nmtclip train --data SOURCE --out RUN makes one\n",
+        ),
         (
             ["export", "gone", "--out", "b", "--precision", "int3"],
             2,
@@ -76,7 +98,9 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
         (["index", "build", "gone", "gone.csv"], 1, "gone.csv: no such manifest\n"),
     ],
 )
-def test_errors_are_three_plain_lines_and_their_own_code(mtclip, tiny_bundle, tmp_path, monkeypatch, words, code, message) -> None:
+def test_errors_are_three_plain_lines_and_their_own_code(
+    mtclip, tiny_bundle, tmp_path, monkeypatch, words, code, message
+) -> None:
     monkeypatch.chdir(tmp_path)
     found = mtclip(*(str(tiny_bundle) if word == BUNDLE else word for word in words))
     assert (found.code, found.out, found.err) == (code, "", message)
@@ -90,7 +114,10 @@ def test_errors_are_three_plain_lines_and_their_own_code(mtclip, tiny_bundle, tm
         (["querry"], "No such command 'querry'. Did you mean 'query'?\nsee: mtclip --help\n"),
         (["train"], "Missing option '--data'"),
         (["query", "-k", "many"], "Invalid value for '-k'"),
-        (["index", "biuld"], "No such command 'biuld'. Did you mean 'build', 'rebuild'?\nsee: mtclip index --help\n"),
+        (
+            ["index", "biuld"],
+            "No such command 'biuld'. Did you mean 'build', 'rebuild'?\nsee: mtclip index --help\n",
+        ),
     ],
 )
 def test_wrong_usage_is_exit_2(mtclip, words: list[str], message: str) -> None:
@@ -126,7 +153,9 @@ def test_cuda_is_exit_4(mtclip, tiny_bundle: Path, films: list[Path]) -> None:
     assert (found.code, found.out) == (4, "")
 
 
-def test_an_unexpected_error_shows_no_values(mtclip, tiny_bundle: Path, films: list[Path], monkeypatch) -> None:
+def test_an_unexpected_error_shows_no_values(
+    mtclip, tiny_bundle: Path, films: list[Path], monkeypatch
+) -> None:
     from mtclip_edge.retrieval.retriever import Retriever
 
     def broken(*_: object, **__: object) -> None:
@@ -137,7 +166,9 @@ def test_an_unexpected_error_shows_no_values(mtclip, tiny_bundle: Path, films: l
     assert (found.code, found.err) == (1, "internal error: RuntimeError. Set MTCLIP_DEBUG=1 to see where.\n")
 
 
-def test_a_folder_with_one_bad_film_among_good_ones(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path) -> None:
+def test_a_folder_with_one_bad_film_among_good_ones(
+    mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path
+) -> None:
     import shutil
 
     for film in films:
@@ -145,7 +176,10 @@ def test_a_folder_with_one_bad_film_among_good_ones(mtclip, tiny_bundle: Path, f
     (tmp_path / films[1].name).write_bytes(films[1].read_bytes()[:2000])
     found = mtclip("query", tmp_path, "--bundle", tiny_bundle)
     assert found.code == 5
-    assert [Path(json.loads(line)["image"]).name for line in found.out.splitlines()] == [films[0].name, films[2].name]
+    assert [Path(json.loads(line)["image"]).name for line in found.out.splitlines()] == [
+        films[0].name,
+        films[2].name,
+    ]
     assert found.err.splitlines()[0].startswith(f"{tmp_path / films[1].name}: damaged picture")
     assert found.err.splitlines()[1:] == ["2 films answered, 1 could not be read"]
     empty = tmp_path / "empty"
@@ -154,9 +188,18 @@ def test_a_folder_with_one_bad_film_among_good_ones(mtclip, tiny_bundle: Path, f
     assert (none.code, none.err) == (1, f"{empty}: no film in this folder\n")
 
 
-def test_words_without_a_film_do_not_stop_the_others(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path) -> None:
+def test_words_without_a_film_do_not_stop_the_others(
+    mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
-    odd = ["", "~nobody-of-that-name/x.png", "x" * 300, "nul\0byte.png", str(tmp_path / "empty"), str(tmp_path / "*.nothing")]
+    odd = [
+        "",
+        "~nobody-of-that-name/x.png",
+        "x" * 300,
+        "nul\0byte.png",
+        str(tmp_path / "empty"),
+        str(tmp_path / "*.nothing"),
+    ]
     found = mtclip("query", *odd, films[0], "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
     assert found.code == 5
     assert [line.split("\t")[0] for line in found.out.splitlines()] == [str(films[0])]

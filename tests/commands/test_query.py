@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 
-def test_one_film_as_json_is_one_object_and_several_an_array(mtclip, tiny_bundle: Path, films: list[Path]) -> None:
+def test_one_film_as_json_is_one_object_and_several_an_array(
+    mtclip, tiny_bundle: Path, films: list[Path]
+) -> None:
     one = mtclip("query", films[0], "--bundle", tiny_bundle, "--json")
     assert (one.code, one.err) == (0, "")
     assert json.loads(one.out)["image"] == str(films[0])
@@ -47,13 +49,17 @@ def test_the_table_reads_at_80_columns(mtclip, tiny_bundle: Path, films: list[Pa
 
 
 def test_a_text_is_searched_for(mtclip, tiny_bundle: Path) -> None:
-    found = mtclip("query", "--text", "opacity in the left lung", "--bundle", tiny_bundle, "--format", "ids", "-k", "2")
+    found = mtclip(
+        "query", "--text", "opacity in the left lung", "--bundle", tiny_bundle, "--format", "ids", "-k", "2"
+    )
     rows = [line.split("\t") for line in found.out.splitlines()]
     assert [r[:2] for r in rows] == [["opacity in the left lung", str(i)] for i in (1, 2, 1, 2)]
     assert [r[2].startswith("film:images/") for r in rows] == [False, False, True, True]
 
 
-def test_folders_are_read_recursively_and_by_content(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path) -> None:
+def test_folders_are_read_recursively_and_by_content(
+    mtclip, tiny_bundle: Path, films: list[Path], tmp_path: Path
+) -> None:
     import shutil
 
     (tmp_path / "a" / "deep").mkdir(parents=True)
@@ -62,13 +68,17 @@ def test_folders_are_read_recursively_and_by_content(mtclip, tiny_bundle: Path, 
     (tmp_path / "a" / "note.png").write_text("not a film")
     everything = mtclip("query", tmp_path / "a", "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
     assert [Path(line.split("\t")[0]).name for line in everything.out.splitlines()] == ["b.png", "no-suffix"]
-    top = mtclip("query", tmp_path / "a", "--no-recursive", "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
+    top = mtclip(
+        "query", tmp_path / "a", "--no-recursive", "--bundle", tiny_bundle, "--format", "ids", "-k", "1"
+    )
     assert [Path(line.split("\t")[0]).name for line in top.out.splitlines()] == ["no-suffix"]
     pattern = mtclip("query", f"{tmp_path}/a/**/*.png", "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
     assert (pattern.code, len(pattern.out.splitlines())) == (5, 1)  # note.png was named and is not a film
 
 
-def test_the_bundle_may_come_from_the_environment(mtclip, tiny_bundle: Path, films: list[Path], monkeypatch) -> None:
+def test_the_bundle_may_come_from_the_environment(
+    mtclip, tiny_bundle: Path, films: list[Path], monkeypatch
+) -> None:
     monkeypatch.setenv("MTCLIP_BUNDLE", str(tiny_bundle))
     assert mtclip("query", films[0]).code == 0
 
@@ -81,12 +91,18 @@ def test_an_unusable_index_is_said_on_stderr(mtclip, bundle: Path, films: list[P
     assert len(found.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("kind", ["tiny_backbone", "clip_backbone", "hf_clip", "hf_siglip", "siglip_backbone"])
-def test_the_whole_path_by_four_commands(mtclip, source: Path, kind: str, request, soak: bool, tmp_path: Path, films: list[Path]) -> None:
+@pytest.mark.parametrize(
+    "kind", ["tiny_backbone", "clip_backbone", "hf_clip", "hf_siglip", "siglip_backbone"]
+)
+def test_the_whole_path_by_four_commands(
+    mtclip, source: Path, kind: str, request, soak: bool, tmp_path: Path, films: list[Path]
+) -> None:
     if kind not in ("tiny_backbone", "hf_clip") and not soak:
         pytest.skip("a layout of open_clip's and one of transformers' in make test, all in make soak")
     run, bundle, backbone = tmp_path / "run", tmp_path / "bundle", request.getfixturevalue(kind)
-    trained = mtclip("train", "--data", source, "--backbone", backbone, "--out", run, "--epochs", "2", "--batch-size", "32")
+    trained = mtclip(
+        "train", "--data", source, "--backbone", backbone, "--out", run, "--epochs", "2", "--batch-size", "32"
+    )
     assert (trained.code, trained.out) == (0, "")
     assert "epoch 2/2" in trained.err
     assert json.loads((run / "run.json").read_text())["origins"]["epochs"] == "option"
@@ -95,7 +111,14 @@ def test_the_whole_path_by_four_commands(mtclip, source: Path, kind: str, reques
     assert (built.code, built.out) == (0, "")
     assert "generation 2" in built.err
     assert mtclip("query", films[0], "--bundle", bundle).code == 0
-    assert len(json.loads(mtclip("query", "--text", "opacity", "--bundle", bundle, "--json", "-k", "2").out)["hits"]) == 4
+    assert (
+        len(
+            json.loads(mtclip("query", "--text", "opacity", "--bundle", bundle, "--json", "-k", "2").out)[
+                "hits"
+            ]
+        )
+        == 4
+    )
 
 
 @pytest.mark.parametrize("name", ["a b.png", "quote'\".png", "line\nbreak.png", "röntgen-胸.png", "-k.png"])
@@ -106,7 +129,9 @@ def test_odd_file_names(mtclip, tiny_bundle: Path, films: list[Path], tmp_path: 
     found = mtclip("query", tmp_path, "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
     assert found.code == 0
     assert len(found.out.splitlines()) == 1
-    assert json.loads(mtclip("query", tmp_path / name, "--bundle", tiny_bundle, "--json").out)["image"] == str(tmp_path / name)
+    assert json.loads(mtclip("query", tmp_path / name, "--bundle", tiny_bundle, "--json").out)[
+        "image"
+    ] == str(tmp_path / name)
     (tmp_path / name).write_text("x")
     bad = mtclip("query", tmp_path / name, "--bundle", tiny_bundle)
     assert bad.code == 1
@@ -145,6 +170,11 @@ def test_the_help_of_query_stands_in_panels(mtclip) -> None:
     help = mtclip("query", "--help").out
     panels = re.findall(r"^╭─ (\w+) ─", help, re.MULTILINE)
     assert panels == ["Arguments", "Options", "Input", "Search", "Filters", "Evidence", "Output", "DICOM"]
-    for panel, option in (("Input", "--watch"), ("Filters", "--since"), ("Output", "--save"), ("DICOM", "--render")):
+    for panel, option in (
+        ("Input", "--watch"),
+        ("Filters", "--since"),
+        ("Output", "--save"),
+        ("DICOM", "--render"),
+    ):
         assert option in help.split(f"╭─ {panel} ─")[1].split("╰─")[0]
     assert help.split("╭─ Options ─")[1].split("╰─")[0].count("--") == 1  # --help alone

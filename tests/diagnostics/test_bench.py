@@ -23,7 +23,10 @@ def test_everything_is_measured(mtclip, tiny_bundle: Path, source: Path) -> None
     assert document["schema"] == "mtclip.bench/1"
     assert document["films"] == {"count": bench.MOST_FILMS, "source": str(source.parent / "images")}
     assert document["machine"]["threads"] >= 1 and document["machine"]["cpu"]
-    assert document["cold"]["median_s"] > document["cold"]["floor_s"] > 0 and document["cold"]["peak_bytes"] > 30e6
+    assert (
+        document["cold"]["median_s"] > document["cold"]["floor_s"] > 0
+        and document["cold"]["peak_bytes"] > 30e6
+    )
     (variant,) = [v for v in document["variants"] if v["device"] == "cpu"]
     assert (variant["precision"], variant["problem"]) == ("fp32", None)
     assert 0 < variant["warm_ms"]["p50"] <= variant["warm_ms"]["p95"] and variant["warm_ms"]["runs"] >= 5

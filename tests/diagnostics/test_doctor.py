@@ -44,13 +44,21 @@ def test_a_provider_that_only_is_listed_is_bad(monkeypatch: pytest.MonkeyPatch) 
     import onnxruntime
 
     real = onnxruntime.InferenceSession
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda graph, providers: real(graph, providers=["CPUExecutionProvider"]))
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda graph, providers: real(graph, providers=["CPUExecutionProvider"]),
+    )
     found = states(doctor.examine())
     assert (found["CUDAExecutionProvider"], found["CPUExecutionProvider"]) == ("bad", "ok")
 
 
-def test_without_hnswlib_and_with_a_broken_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mtclip) -> None:
+def test_without_hnswlib_and_with_a_broken_bundle(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mtclip
+) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "hnswlib", None)
@@ -70,10 +78,14 @@ def test_info_of_a_bundle_and_a_run(mtclip, tiny_bundle: Path, tiny_run: Path) -
     assert "frozen" in mtclip("info", tiny_run).out
 
 
-def test_info_shows_every_setting_and_its_origin(mtclip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_info_shows_every_setting_and_its_origin(
+    mtclip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("MTCLIP_SEED", "4")
     (tmp_path / "t.toml").write_text("lr = 0.5\n")
-    settings = json.loads(mtclip("info", "--config", "--config-file", tmp_path / "t.toml", "--format", "json").out)
+    settings = json.loads(
+        mtclip("info", "--config", "--config-file", tmp_path / "t.toml", "--format", "json").out
+    )
     assert settings["seed"] == {"value": 4, "origin": "MTCLIP_SEED"}
     assert settings["lr"] == {"value": 0.5, "origin": str(tmp_path / "t.toml")}
     assert settings["clip"] == {"value": 1.0, "origin": "default"}
@@ -83,12 +95,16 @@ def test_info_shows_every_setting_and_its_origin(mtclip, monkeypatch: pytest.Mon
 def test_verify_names_the_damaged_file(mtclip, bundle: Path) -> None:
     good = mtclip("verify", bundle)
     assert good.code == 0
-    assert {line.split()[1] for line in good.out.splitlines()} == {p.name for p in bundle.iterdir()} - {"manifest.json"}
+    assert {line.split()[1] for line in good.out.splitlines()} == {p.name for p in bundle.iterdir()} - {
+        "manifest.json"
+    }
     path = bundle / "tokenizer.json"
     path.write_bytes(path.read_bytes()[:-1] + b"X")
     bad = mtclip("verify", bundle)
     assert bad.code == 3
-    assert [line.split()[1] for line in bad.out.splitlines() if line.startswith("damaged")] == ["tokenizer.json"]
+    assert [line.split()[1] for line in bad.out.splitlines() if line.startswith("damaged")] == [
+        "tokenizer.json"
+    ]
     assert bad.err == f"{bundle}: 1 of 9 files are damaged\n"
     path.unlink()
     assert mtclip("verify", bundle).code == 3

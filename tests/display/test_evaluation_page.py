@@ -18,12 +18,26 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><defs><path id=
 PNG = b"\x89PNG\r\n\x1a\n not really"
 
 
-def figure(name: str, value: float | None, subset: str = "all", studies: int = 100, **more: Any) -> dict[str, Any]:
-    return Figure(name, subset, value, **({"low": value and value - 0.1, "high": value and value + 0.1} | more), studies=studies).to_dict()
+def figure(
+    name: str, value: float | None, subset: str = "all", studies: int = 100, **more: Any
+) -> dict[str, Any]:
+    return Figure(
+        name,
+        subset,
+        value,
+        **({"low": value and value - 0.1, "high": value and value + 0.1} | more),
+        studies=studies,
+    ).to_dict()
 
 
 def model(name: str, *figures: dict[str, Any], precision: str | None = None) -> dict[str, Any]:
-    return {"name": name, "kind": "run", "precision": precision, "notes": [f"note of {name}"], "figures": list(figures)}
+    return {
+        "name": name,
+        "kind": "run",
+        "precision": precision,
+        "notes": [f"note of {name}"],
+        "figures": list(figures),
+    }
 
 
 def document(*models: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -52,10 +66,21 @@ def document(*models: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def example(**more: Any) -> Example:
-    hits = (ExampleHit(1, 0.91234, "abnormal", "An effusion.", False), ExampleHit(2, 0.5, "normal", "Clear.", True))
+    hits = (
+        ExampleHit(1, 0.91234, "abnormal", "An effusion.", False),
+        ExampleHit(2, 0.5, "normal", "Clear.", True),
+    )
     return Example(
         **(
-            {"name": "a.png", "image_png": PNG, "label": "normal", "own_text": "Clear.", "verdict": "wrong", "why": "w", "hits": hits}
+            {
+                "name": "a.png",
+                "image_png": PNG,
+                "label": "normal",
+                "own_text": "Clear.",
+                "verdict": "wrong",
+                "why": "w",
+                "hits": hits,
+            }
             | more
         )
     )
@@ -76,12 +101,21 @@ def headings(text: str) -> list[str]:
 
 @pytest.fixture
 def full() -> str:
-    a = model("one", figure("auroc", 0.8, chance=0.5, ceiling=1.0), figure("recall@10.film_to_report", 0.51, chance=0.1, ceiling=0.9))
+    a = model(
+        "one",
+        figure("auroc", 0.8, chance=0.5, ceiling=1.0),
+        figure("recall@10.film_to_report", 0.51, chance=0.1, ceiling=0.9),
+    )
     b = model("two", figure("auroc", None), figure("finding@10.mass", 0.2, studies=3), precision="int8")
     different = [{"model": "two (int8)", "against": "one", "figures": [figure("auroc", -0.05)]}]
-    pictures = [Picture("First", SVG.format("a"), "caption one"), Picture("Second", SVG.format("b"), "caption two")]
+    pictures = [
+        Picture("First", SVG.format("a"), "caption one"),
+        Picture("Second", SVG.format("b"), "caption two"),
+    ]
     return page(
-        document(a, b, differences=different, leaks=["3 patients"]), pictures, [example(), example(verdict="right", image_png=None)]
+        document(a, b, differences=different, leaks=["3 patients"]),
+        pictures,
+        [example(), example(verdict="right", image_png=None)],
     )
 
 
@@ -90,7 +124,7 @@ def test_the_page_is_well_formed(full: str) -> None:
     assert full.startswith("<!DOCTYPE html>") and found.tags[:2] == ["html", "head"]
     assert found.tags.count("table") == 4 and found.tags.count("article") == 2
     for svg in re.findall(r"<svg.*?</svg>", full, re.DOTALL):
-        ET.fromstring(svg)  # noqa: S314  # our own
+        ET.fromstring(svg)  # noqa: S314 - our own
 
 
 def test_the_parser_of_this_test_sees_a_tag_left_open() -> None:
@@ -103,7 +137,15 @@ def test_nothing_is_fetched_and_nothing_runs(full: str) -> None:
     found = Balanced(full)
     assert set(re.findall(r"https?://[^\"'<\s)]+", full)) == {"http://www.w3.org/2000/svg"}
     assert found.links and all(link.startswith(("data:image/png;base64,", "#")) for link in found.links)
-    assert not found.handlers and not set(found.tags) & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    assert not found.handlers and not set(found.tags) & {
+        "script",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+    }
     assert "url(" not in full and "@import" not in full
     assert "default-src 'none'" in full
 
@@ -116,17 +158,46 @@ def test_light_dark_phone_and_print(full: str) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    ["notice", "source", "split", "searched", "label", "leak", "model", "precision", "kind", "note", "finding", "view", "against", "unit"],
+    [
+        "notice",
+        "source",
+        "split",
+        "searched",
+        "label",
+        "leak",
+        "model",
+        "precision",
+        "kind",
+        "note",
+        "finding",
+        "view",
+        "against",
+        "unit",
+    ],
 )
 def test_whatever_comes_from_a_document_is_escaped(where: str) -> None:
     evil = {where: EVIL}
-    one = model(evil.get("model", "one"), figure(f"finding@10.{evil.get('finding', 'mass')}", 0.5), figure("auroc", 0.5, f"view {EVIL}"))
-    one |= {"precision": evil.get("precision"), "kind": evil.get("kind", "run"), "notes": [evil.get("note", "n")]}
+    one = model(
+        evil.get("model", "one"),
+        figure(f"finding@10.{evil.get('finding', 'mass')}", 0.5),
+        figure("auroc", 0.5, f"view {EVIL}"),
+    )
+    one |= {
+        "precision": evil.get("precision"),
+        "kind": evil.get("kind", "run"),
+        "notes": [evil.get("note", "n")],
+    }
     made = document(one, notice=evil.get("notice", "n"), leaks=[evil.get("leak", "l")])
-    made["data"] |= {"source": evil.get("source", "s"), "split": evil.get("split", "t"), "searched": evil.get("searched")}
+    made["data"] |= {
+        "source": evil.get("source", "s"),
+        "split": evil.get("split", "t"),
+        "searched": evil.get("searched"),
+    }
     made["data"]["labels"] = {"normal": 1, "abnormal": 1, evil.get("label", "normal"): 1}
     made["intervals"]["unit"] = evil.get("unit", "patient")
-    made["differences"] = [{"model": evil.get("model", "one"), "against": evil.get("against", "two"), "figures": one["figures"]}]
+    made["differences"] = [
+        {"model": evil.get("model", "one"), "against": evil.get("against", "two"), "figures": one["figures"]}
+    ]
     _assert_escaped(page(made))
 
 
@@ -160,7 +231,10 @@ def test_what_html_or_utf8_cannot_hold_is_replaced() -> None:
 
 def test_the_leak_box_stands_only_with_leaks_and_above_every_figure(full: str) -> None:
     one = model("one", figure("auroc", 0.8))
-    assert '<section class="leaks"' not in page(document(one)) and "Leak" not in Balanced(page(document(one))).text
+    assert (
+        '<section class="leaks"' not in page(document(one))
+        and "Leak" not in Balanced(page(document(one))).text
+    )
     text = page(document(one, leaks=["3 patients are in both", "2 films"]))
     box = text.index('<section class="leaks"')
     assert box < text.index("3 patients are in both") < text.index("2 films") < text.index("<table>")
@@ -184,11 +258,16 @@ def test_the_counts_stand_at_the_top() -> None:
 
 def test_the_notice_opens_and_closes_the_page(full: str) -> None:
     assert full.count("Research use only.") == 2
-    assert full.index("Research use only.") < full.index("<h2>") and full.rindex("Research use only.") > full.rindex("</section>")
+    assert full.index("Research use only.") < full.index("<h2>") and full.rindex(
+        "Research use only."
+    ) > full.rindex("</section>")
 
 
 def test_a_row_gives_value_interval_and_lift() -> None:
-    one = model("one", figure("recall@10.film_to_report", 0.51, low=0.41, high=0.62, chance=0.1, ceiling=0.9, studies=1500))
+    one = model(
+        "one",
+        figure("recall@10.film_to_report", 0.51, low=0.41, high=0.62, chance=0.1, ceiling=0.9, studies=1500),
+    )
     assert rows(page(document(one))) == [
         ["figure", "studies", "chance", "ceiling", "one"],
         ["Recall@10, film to report", "1,500", "0.100", "0.900", "0.510 [0.410, 0.620] ×5.1"],
@@ -196,17 +275,30 @@ def test_a_row_gives_value_interval_and_lift() -> None:
 
 
 def test_a_median_rank_is_a_whole_number_without_lift() -> None:
-    one = model("one", figure("median_rank.film_to_report", 12.0, low=9.0, high=15.0, chance=200.4, ceiling=1.0))
+    one = model(
+        "one", figure("median_rank.film_to_report", 12.0, low=9.0, high=15.0, chance=200.4, ceiling=1.0)
+    )
     assert rows(page(document(one)))[1] == ["Median rank, film to report", "100", "200", "1", "12 [9, 15]"]
 
 
 def test_null_is_not_computed_and_never_a_number() -> None:
-    one = model("one", figure("auroc", None, low=None, high=None, chance=0.5), figure("ece", 0.1, low=None, high=None))
+    one = model(
+        "one", figure("auroc", None, low=None, high=None, chance=0.5), figure("ece", 0.1, low=None, high=None)
+    )
     two = model("two", figure("auroc", 0.0, low=0.0, high=0.0))
     found = {cells[0]: cells[1:] for cells in rows(page(document(one, two)))}
     assert found["AUROC"] == ["100", "0.500", "", "not computed", "0.000 [0.000, 0.000]"]
-    assert found["ECE"] == ["100", "", "", "0.100", "not computed"]  # the second model has no such figure; nothing bounds the first's
-    assert "None" not in Balanced(page(document(one, two))).text and "nan" not in page(document(one, two)).lower()
+    assert found["ECE"] == [
+        "100",
+        "",
+        "",
+        "0.100",
+        "not computed",
+    ]  # the second model has no such figure; nothing bounds the first's
+    assert (
+        "None" not in Balanced(page(document(one, two))).text
+        and "nan" not in page(document(one, two)).lower()
+    )
 
 
 def test_headings_stand_in_order_and_only_where_there_are_figures() -> None:
@@ -242,10 +334,21 @@ def test_clinical_relevance_says_what_a_constant_answer_has() -> None:
 
 def test_findings_go_by_studies_and_anecdotes_are_marked() -> None:
     names = {"rare": 3, "common": 90, "nineteen": 19, "twenty": 20}
-    text = page(document(model("one", *(figure(f"finding@10.{name}", 0.3, studies=count) for name, count in names.items()))))
-    assert [cells[0] for cells in rows(text)[1:]] == ["common", "twenty", "nineteen anecdote", "rare anecdote"]
+    text = page(
+        document(
+            model("one", *(figure(f"finding@10.{name}", 0.3, studies=count) for name, count in names.items()))
+        )
+    )
+    assert [cells[0] for cells in rows(text)[1:]] == [
+        "common",
+        "twenty",
+        "nineteen anecdote",
+        "rare anecdote",
+    ]
     assert text.count('<tr class="anecdote">') == 2
-    assert re.search(r'<tr class="anecdote"><th scope="row">rare ', text) and re.search(r'<tr><th scope="row">twenty<', text)
+    assert re.search(r'<tr class="anecdote"><th scope="row">rare ', text) and re.search(
+        r'<tr><th scope="row">twenty<', text
+    )
 
 
 def test_views_are_told_apart() -> None:
@@ -262,9 +365,18 @@ def test_precisions_of_one_bundle_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "bold"),
-    [(0.01, 0.2, True), (-0.2, -0.01, True), (-0.1, 0.2, False), (0.0, 0.2, False), (-0.2, 0.0, False), (None, None, False)],
+    [
+        (0.01, 0.2, True),
+        (-0.2, -0.01, True),
+        (-0.1, 0.2, False),
+        (0.0, 0.2, False),
+        (-0.2, 0.0, False),
+        (None, None, False),
+    ],
 )
-def test_a_difference_is_bold_where_its_interval_excludes_0(low: float | None, high: float | None, bold: bool) -> None:
+def test_a_difference_is_bold_where_its_interval_excludes_0(
+    low: float | None, high: float | None, bold: bool
+) -> None:
     compared = {"model": "b", "against": "a", "figures": [figure("auroc", 0.1, low=low, high=high)]}
     text = page(document(differences=[compared]))
     assert ('<tr class="sure">' in text) == bold
@@ -296,7 +408,12 @@ def test_examples_show_the_film_its_report_and_the_hits() -> None:
         and "0.912" in other
         and "its own report" not in other
     )
-    assert 'value="2"' in own and '<span class="chip normal">normal</span>' in own and "its own report" in own and "is-own" in own
+    assert (
+        'value="2"' in own
+        and '<span class="chip normal">normal</span>' in own
+        and "its own report" in own
+        and "is-own" in own
+    )
     assert "Example queries" not in headings(page(document()))
 
 
@@ -317,12 +434,19 @@ def test_pictures_of_the_training_side_share_a_page() -> None:
 
     cloud = plots.Cloud(np.zeros((3, 2)), np.array([0, 1, -1]), np.array(["<script>", "a & b", ""]))
     history = [{"epoch": 1, "train": {"loss": 1.0}, "validation": {"auroc": 0.5}, "selection": 0.5}]
-    drawn = plots.clusters({"films": cloud}), plots.loss_curves(history), plots.reliability(np.array([0, 1]), np.array([0.2, 0.7]), None)
+    drawn = (
+        plots.clusters({"films": cloud}),
+        plots.loss_curves(history),
+        plots.reliability(np.array([0, 1]), np.array([0.2, 0.7]), None),
+    )
     text = page(document(), [Picture(str(i), svg, "") for i, svg in enumerate(drawn)])
     found = Balanced(text)
     assert len(found.ids) == len(set(found.ids)) > 3
     assert "script" not in found.tags and "style" not in found.tags[found.tags.index("body") :]
-    assert set(re.findall(r"https?://[^\"'<\s)]+", text)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\"'<\s)]+", text)) == {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
 
 
 def test_a_judged_evaluation_becomes_a_page_with_every_figure() -> None:
@@ -338,7 +462,11 @@ def test_a_judged_evaluation_becomes_a_page_with_every_figure() -> None:
         vectors = random.normal(size=(count, 8)).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    judged = Judged(cases, ModelOutput(unit(60), random.normal(size=60), unit(len(cases.reports))), frozenset({cases.reports[0].report_id}))
+    judged = Judged(
+        cases,
+        ModelOutput(unit(60), random.normal(size=60), unit(len(cases.reports))),
+        frozenset({cases.reports[0].report_id}),
+    )
     figures = [drawn.figure.to_dict() for drawn in judged.draw(20)]
     text = page(document(model("random", *figures)))
     Balanced(text)
@@ -351,7 +479,14 @@ def study(number: int) -> Study:
     film = Film(Path(f"{number}.png"), f"{number}.png", ("PA", "AP")[number % 3 == 0])
     names = ("mass", "nodule. big")[: 1 + number % 4 // 2] if number % 2 else ()
     label = ("normal", "abnormal")[number % 2]
-    return Study(f"s{number}", f"p{number}", (film,), report=f"Report {number % 40}.", label=label, finding_labels=names)
+    return Study(
+        f"s{number}",
+        f"p{number}",
+        (film,),
+        report=f"Report {number % 40}.",
+        label=label,
+        finding_labels=names,
+    )
 
 
 @pytest.mark.parametrize(
@@ -366,8 +501,18 @@ def study(number: int) -> Study:
         ("map@10", "all", "mAP@10", "Clinical relevance"),
         ("ndcg@10", "all", "nDCG@10", "Clinical relevance"),
         ("recall@5.film_to_report", "all", "Recall@5, film to report", "Both directions"),
-        ("recall@5.report_to_film", "abnormal", "Recall@5, report to film", "Both directions, abnormal studies alone"),
-        ("balance_gap@10", "fresh", "Balance gap@10", "Both directions, without texts that stand verbatim in train"),
+        (
+            "recall@5.report_to_film",
+            "abnormal",
+            "Recall@5, report to film",
+            "Both directions, abnormal studies alone",
+        ),
+        (
+            "balance_gap@10",
+            "fresh",
+            "Balance gap@10",
+            "Both directions, without texts that stand verbatim in train",
+        ),
         ("median_rank.film_to_report", "all", "Median rank, film to report", "Both directions"),
         ("finding@10.Pleural Effusion", "all", "Pleural Effusion", "Per finding"),
         ("finding@10.a.b@c", "all", "a.b@c", "Per finding"),
@@ -380,6 +525,8 @@ def test_names_for_a_person(name: str, subset: str, called: str, heading: str) -
     assert (title(name), group(name, subset)) == (called, heading)
     assert heading in GROUPS
     assert row_title(name, subset) == (
-        f"{called}, {subset}" if heading in ("By view", "Embeddings cut to their first numbers", "Other") else called
+        f"{called}, {subset}"
+        if heading in ("By view", "Embeddings cut to their first numbers", "Other")
+        else called
     )
     assert len(called) <= 30 or heading == FINDINGS

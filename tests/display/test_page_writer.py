@@ -48,7 +48,10 @@ def test_one_film_becomes_one_private_page(mtclip, judged: Path, film: Path, tmp
         found = retriever.query(film)
     assert said.text.count(NOTICE) == 2
     for hit in found.reports:
-        assert f"similarity {hit.score:.3f}, percentile {hit.percentile:.0f}" in said.text and " ".join(hit.findings.split()) in said.text
+        assert (
+            f"similarity {hit.score:.3f}, percentile {hit.percentile:.0f}" in said.text
+            and " ".join(hit.findings.split()) in said.text
+        )
     for fact in (
         str(film),
         found.evidence.judgement.why,
@@ -64,8 +67,22 @@ def test_one_film_becomes_one_private_page(mtclip, judged: Path, film: Path, tmp
 
 def test_the_film_is_a_small_grey_png_or_left_out(mtclip, judged: Path, film: Path, tmp_path: Path) -> None:
     Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (900, 4))[:, :1000]).save(tmp_path / "large.png")
-    assert mtclip("query", tmp_path / "large.png", "--bundle", judged, "--save", tmp_path / "with.html").code == 0
-    assert mtclip("query", tmp_path / "large.png", "--bundle", judged, "--save", tmp_path / "without.htm", "--no-film").code == 0
+    assert (
+        mtclip("query", tmp_path / "large.png", "--bundle", judged, "--save", tmp_path / "with.html").code
+        == 0
+    )
+    assert (
+        mtclip(
+            "query",
+            tmp_path / "large.png",
+            "--bundle",
+            judged,
+            "--save",
+            tmp_path / "without.htm",
+            "--no-film",
+        ).code
+        == 0
+    )
     links = Balanced((tmp_path / "with.html").read_text()).links
     picture, heat = (Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))) for data in links)
     assert (picture.format, picture.mode, picture.size, picture.info) == ("PNG", "L", (512, 461), {})
@@ -74,21 +91,35 @@ def test_the_film_is_a_small_grey_png_or_left_out(mtclip, judged: Path, film: Pa
     assert "data:image" not in page.replace("img-src data:", "") and "<img" not in page
 
 
-def test_several_films_share_a_page_and_a_text_has_one_too(mtclip, judged: Path, source: Path, film: Path, tmp_path: Path) -> None:
+def test_several_films_share_a_page_and_a_text_has_one_too(
+    mtclip, judged: Path, source: Path, film: Path, tmp_path: Path
+) -> None:
     other = next(p for p in film.parent.iterdir() if p != film and p.suffix == ".png")
     (tmp_path / "bad.png").write_text("not a film")
     page = tmp_path / "page.html"
     found = mtclip("query", film, tmp_path / "bad.png", other, "--bundle", judged, "--save", page, "-k", "1")
     said = Balanced(page.read_text())
-    assert (found.code, said.tags.count("article"), said.tags.count("img"), said.tags.count("h1")) == (5, 2, 4, 1)
+    assert (found.code, said.tags.count("article"), said.tags.count("img"), said.tags.count("h1")) == (
+        5,
+        2,
+        4,
+        1,
+    )
     assert "Prior reports similar to 2 films" in said.text
     assert mtclip("query", "--text", "opacity <b>", "--bundle", judged, "--save", page, "-k", "2").code == 0
     said = Balanced(page.read_text())
-    assert "opacity <b>" in said.text and "Most similar films" in said.text and "verdict" not in said.text and "img" not in said.tags
+    assert (
+        "opacity <b>" in said.text
+        and "Most similar films" in said.text
+        and "verdict" not in said.text
+        and "img" not in said.tags
+    )
 
 
 def test_whatever_comes_from_data_is_text(result: QueryResult) -> None:
-    hit = replace(result.reports[0], findings=EVIL, impression=f"{EVIL}\0", text=EVIL, report_id=EVIL, label=EVIL)
+    hit = replace(
+        result.reports[0], findings=EVIL, impression=f"{EVIL}\0", text=EVIL, report_id=EVIL, label=EVIL
+    )
     votes = tuple(replace(vote, finding=EVIL) for vote in result.evidence.agreement.findings)
     evidence = replace(
         result.evidence,
@@ -97,7 +128,12 @@ def test_whatever_comes_from_data_is_text(result: QueryResult) -> None:
         judgement=replace(result.evidence.judgement, why=EVIL),
     )
     bad = replace(
-        result, value=f"{EVIL}.png", hits=(hit,), evidence=evidence, filters={"match": EVIL}, input=Input(EVIL, "warn", (EVIL, EVIL))
+        result,
+        value=f"{EVIL}.png",
+        hits=(hit,),
+        evidence=evidence,
+        filters={"match": EVIL},
+        input=Input(EVIL, "warn", (EVIL, EVIL)),
     )
     page = answer_page([Answer(bad, b"png", b"heat")], {EVIL: EVIL})
     said = Balanced(page)
@@ -107,13 +143,27 @@ def test_whatever_comes_from_data_is_text(result: QueryResult) -> None:
 
 
 def test_the_page_reads_in_order_and_is_made_for_paper(result: QueryResult) -> None:
-    page = answer_page([Answer(result, thumbnail(result.grey, 64), thumbnail(result.grey, 32)), Answer(replace(result, hits=()))], HOW)
+    page = answer_page(
+        [
+            Answer(result, thumbnail(result.grey, 64), thumbnail(result.grey, 32)),
+            Answer(replace(result, hits=())),
+        ],
+        HOW,
+    )
     levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
     assert levels[0] == 1 and levels.count(1) == 1 and all(b - a <= 1 for a, b in pairwise(levels))
     assert page.count("<table>") == 2
     assert page.count('scope="col"') == 2 * 4 and page.count('<th scope="row"') == page.count("<tr>") - 2
-    assert all(re.search('alt="[^"]{8,}"', img) for img in re.findall("<img[^>]*>", page)) and page.count("<img") == 2
-    assert "size: A4" in page and "break-inside: avoid" in page and 'content="only light"' in page and "prefers-color-scheme" not in page
+    assert (
+        all(re.search('alt="[^"]{8,}"', img) for img in re.findall("<img[^>]*>", page))
+        and page.count("<img") == 2
+    )
+    assert (
+        "size: A4" in page
+        and "break-inside: avoid" in page
+        and 'content="only light"' in page
+        and "prefers-color-scheme" not in page
+    )
     assert "No report was found." in page and "url(" not in page and "@import" not in page
 
 
@@ -134,16 +184,27 @@ def test_where_no_page_can_be_nothing_is_computed(
     assert (found.code, found.out, found.err) == (code, "", message)
 
 
-def test_too_many_films_and_a_watched_folder_have_no_page(mtclip, judged: Path, film: Path, tmp_path: Path) -> None:
+def test_too_many_films_and_a_watched_folder_have_no_page(
+    mtclip, judged: Path, film: Path, tmp_path: Path
+) -> None:
     many = mtclip("query", *[film] * 51, "--bundle", judged, "--save", tmp_path / "a.html")
-    assert (many.code, many.out, many.err) == (2, "", f"--save {tmp_path / 'a.html'}: 51 films\na page holds at most 50\n")
+    assert (many.code, many.out, many.err) == (
+        2,
+        "",
+        f"--save {tmp_path / 'a.html'}: 51 films\na page holds at most 50\n",
+    )
     watched = mtclip("query", "--watch", tmp_path, "--bundle", judged, "--save", tmp_path / "a.html")
-    assert (watched.code, watched.err) == (2, "--watch and --save\na page has no end here\nuse --format jsonl\n")
+    assert (watched.code, watched.err) == (
+        2,
+        "--watch and --save\na page has no end here\nuse --format jsonl\n",
+    )
     gone = mtclip("query", tmp_path / "gone.png", "--bundle", judged, "--save", tmp_path / "a.html")
     assert gone.code == 1 and not (tmp_path / "a.html").exists()
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_page_of_before(mtclip, judged: Path, film: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_is_one_line_and_leaves_the_page_of_before(
+    mtclip, judged: Path, film: Path, tmp_path: Path, monkeypatch
+) -> None:
     import errno
 
     from mtclip_edge import files
@@ -156,6 +217,9 @@ def test_a_full_disk_is_one_line_and_leaves_the_page_of_before(mtclip, judged: P
 
     monkeypatch.setattr(files, "_write", full)
     found = mtclip("query", film, "--bundle", judged, "--save", tmp_path / "a.html", "--format", "ids")
-    assert (found.code, found.err) == (1, f"--save {tmp_path / 'a.html'}: cannot be written (No space left on device)\n")
+    assert (found.code, found.err) == (
+        1,
+        f"--save {tmp_path / 'a.html'}: cannot be written (No space left on device)\n",
+    )
     assert len(found.out.splitlines()) == 5 and (tmp_path / "a.html").read_text() == "before"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "bundle"]

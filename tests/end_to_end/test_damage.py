@@ -110,9 +110,16 @@ def test_damage_everywhere(bundle: Path, film: Path, tmp_path: Path, soak: bool)
     for seed in seeds:
         copy = Path(shutil.copytree(bundle, tmp_path / f"{seed}"))
         words = [sys.executable, "-c", WORKER, str(copy), str(film), str(seed), str(cases)]
-        found = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        found = subprocess.run(
+            words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
         lines = found.stdout.splitlines()
-        assert found.returncode == 0 and lines[-1] == "all judged", (seed, found.returncode, lines[-2:], found.stderr[-2000:])
+        assert found.returncode == 0 and lines[-1] == "all judged", (
+            seed,
+            found.returncode,
+            lines[-2:],
+            found.stderr[-2000:],
+        )
         for name, kind, end in map(json.loads, lines[:-1]):
             log[name.split(".")[0].split("-")[0] + Path(name).suffix, end] += 1
             kinds[kind] += 1
@@ -137,10 +144,16 @@ def test_every_region_of_every_file_is_covered_by_a_hash(bundle: Path) -> None:
     """Not a sample: no byte of a bundle stands outside a hash, and a large file is hashed to its last byte."""
     opened = Bundle.open(bundle)
     assert {p.name for p in bundle.iterdir()} == {*opened.manifest.files, "manifest.json"}
-    assert all(opened.manifest.files[p.name]["size"] == p.stat().st_size for p in bundle.iterdir() if p.name != "manifest.json")
+    assert all(
+        opened.manifest.files[p.name]["size"] == p.stat().st_size
+        for p in bundle.iterdir()
+        if p.name != "manifest.json"
+    )
 
 
-def test_a_large_file_is_hashed_in_parts_to_its_last_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_hashed_in_parts_to_its_last_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import hashlib
 
     from mtclip_edge import files

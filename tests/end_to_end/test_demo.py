@@ -77,7 +77,9 @@ def test_on_unseen_phantoms(soak: bool) -> None:
     with Retriever.open(FOLDER) as retriever:
         for phantom in phantoms:
             answer = retriever.query(made.encoded(phantom), k=10)
-            precision[phantom.label].append(float(np.mean([hit.label == phantom.label for hit in answer.hits])))
+            precision[phantom.label].append(
+                float(np.mean([hit.label == phantom.label for hit in answer.hits]))
+            )
             if phantom.findings:
                 told = made.source_of(answer.hits[0].study_ids[0]).findings
                 named.append(bool({f.kind for f in told} & {f.kind for f in phantom.findings}))
@@ -103,7 +105,11 @@ def test_damage_in_any_file_a_query_reads_is_exit_3(mtclip, tmp_path: Path) -> N
     copy = Path(shutil.copytree(FOLDER, tmp_path / "copy"))
     for path in sorted(copy.iterdir()):
         good = path.read_bytes()
-        path.write_bytes(good[: len(good) // 2] + bytes([good[len(good) // 2] ^ 1]) + good[len(good) // 2 + 1 :])
+        path.write_bytes(
+            good[: len(good) // 2] + bytes([good[len(good) // 2] ^ 1]) + good[len(good) // 2 + 1 :]
+        )
         code = mtclip("query", EXAMPLES / "nodule.png", "--bundle", copy).code
-        assert code == (0 if path.suffix in (".hnsw", ".md") or path.name.startswith(("terms", "explain")) else 3), path.name
+        assert code == (
+            0 if path.suffix in (".hnsw", ".md") or path.name.startswith(("terms", "explain")) else 3
+        ), path.name
         path.write_bytes(good)

@@ -32,7 +32,9 @@ def on_small_disk(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, home
     def run(size: int, script: str) -> subprocess.CompletedProcess:
         environment = {**os.environ, "MTCLIP": f"{sys.executable} -m mtclip_edge", "DISK": str(disk)}
         whole = MOUNT.format(size=size, folder=disk) + "\n" + script
-        return subprocess.run(["unshare", "-rm", "sh", "-c", whole], capture_output=True, text=True, env=environment)
+        return subprocess.run(
+            ["unshare", "-rm", "sh", "-c", whole], capture_output=True, text=True, env=environment
+        )
 
     return run
 
@@ -42,7 +44,10 @@ def kilobytes(folder: Path) -> int:
 
 
 def test_train(on_small_disk, source: Path, tiny_backbone: Path) -> None:
-    found = on_small_disk(60, f"$MTCLIP train --data {source} --backbone {tiny_backbone} --out $DISK/run; echo code $?; ls -A $DISK/run")
+    found = on_small_disk(
+        60,
+        f"$MTCLIP train --data {source} --backbone {tiny_backbone} --out $DISK/run; echo code $?; ls -A $DISK/run",
+    )
     assert "code 1" in found.stdout
     assert "Traceback" not in found.stderr and "internal error" not in found.stderr
     assert "No space left" in found.stderr.splitlines()[-1]
@@ -74,7 +79,9 @@ CHANGES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
-def test_index_changes(change: str, on_small_disk, bundle: Path, source: Path, film: Path, tmp_path: Path, soak: bool) -> None:
+def test_index_changes(
+    change: str, on_small_disk, bundle: Path, source: Path, film: Path, tmp_path: Path, soak: bool
+) -> None:
     """It fills while the store, the words, the vectors, the graph or the manifest is written: what stood before still answers."""
     from mtclip_edge.indexing.build import rebuild
     from mtclip_edge.sources.source import open_source
@@ -95,14 +102,18 @@ def test_index_changes(change: str, on_small_disk, bundle: Path, source: Path, f
         found = on_small_disk(kilobytes(bundle) + room, script)
         assert "code 1" in found.stdout and "still answers" in found.stdout, (room, found)
         assert "internal error" not in found.stderr and "Traceback" not in found.stderr
-        assert any(words in found.stderr for words in ("No space left", "is full", "disk I/O error")), found.stderr
+        assert any(words in found.stderr for words in ("No space left", "is full", "disk I/O error")), (
+            found.stderr
+        )
         assert (tmp_path / "manifest.json").read_bytes() == (bundle / "manifest.json").read_bytes()
         assert "-2." not in found.stdout and ".tmp" not in found.stdout and "out" not in found.stdout.split()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("room", [100, 900])
-def test_export_over_a_bundle(on_small_disk, bundle: Path, tiny_run: Path, film: Path, room: int, soak: bool) -> None:
+def test_export_over_a_bundle(
+    on_small_disk, bundle: Path, tiny_run: Path, film: Path, room: int, soak: bool
+) -> None:
     """It fills in the first graph, or later on: tiny graphs take about 700 kB."""
     if room == 100 and not soak:
         pytest.skip("the later of the two is enough outside make soak")

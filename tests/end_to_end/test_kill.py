@@ -113,16 +113,26 @@ class Changes:
 
     def __init__(self, source: Path):
         pipe, environment = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen([sys.executable, "-c", CHILD, str(source)], stdin=pipe, stdout=pipe, text=True, env=environment)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(source)], stdin=pipe, stdout=pipe, text=True, env=environment
+        )
 
     def line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def make(self, command: str, case: dict[str, Path], wanted: tuple[str, int] | None, seconds: float | None = None) -> bool:
+    def make(
+        self,
+        command: str,
+        case: dict[str, Path],
+        wanted: tuple[str, int] | None,
+        seconds: float | None = None,
+    ) -> bool:
         """Make a change, and kill it in a phase or after some seconds; whether it was killed."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([command, str(case["bundle"]), str(case["other"]), str(case["out"]), wanted]) + "\n")
+        self.process.stdin.write(
+            json.dumps([command, str(case["bundle"]), str(case["other"]), str(case["out"]), wanted]) + "\n"
+        )
         self.process.stdin.flush()
         child = int(self.line())
         if seconds is not None:
@@ -157,21 +167,33 @@ def states(bundle: Path, source: Path, tmp_path: Path) -> dict[str, dict]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_killed_in_every_phase(command: str, bundle: Path, states: dict, changes: Changes, tmp_path: Path, soak: bool) -> None:
+def test_killed_in_every_phase(
+    command: str, bundle: Path, states: dict, changes: Changes, tmp_path: Path, soak: bool
+) -> None:
     if command not in ("add", "remove", "export") and not soak:
         pytest.skip("three of the six are enough outside make soak")
     random, log = stdlib_random.Random(f"kill {command}"), Counter()  # noqa: S311
-    finished = {"bundle": Path(shutil.copytree(bundle, tmp_path / "finished")), "other": tmp_path / "other", "out": tmp_path / "o" / "out"}
+    finished = {
+        "bundle": Path(shutil.copytree(bundle, tmp_path / "finished")),
+        "other": tmp_path / "other",
+        "out": tmp_path / "o" / "out",
+    }
     started = time.monotonic()
     assert not changes.make(command, finished, None)
     whole = time.monotonic() - started
     after = content(finished["bundle"])
-    phases = {name: passes for name, passes in PHASES.items() if (command, name) != ("export", "during clean-up")}
+    phases = {
+        name: passes for name, passes in PHASES.items() if (command, name) != ("export", "during clean-up")
+    }
     for phase, passes in phases.items():
         tries = 0
         while log[phase] < (20 if soak else 1) and tries < 100:
             tries += 1
-            case = {"bundle": Path(shutil.copytree(bundle, tmp_path / "case")), "other": tmp_path / "other", "out": tmp_path / "c" / "out"}
+            case = {
+                "bundle": Path(shutil.copytree(bundle, tmp_path / "case")),
+                "other": tmp_path / "other",
+                "out": tmp_path / "c" / "out",
+            }
             wanted = (phase, random.randint(1, passes)) if passes else None
             killed = changes.make(command, case, wanted, None if passes else random.uniform(0, whole))
             log[phase] += killed
@@ -179,7 +201,10 @@ def test_killed_in_every_phase(command: str, bundle: Path, states: dict, changes
             if random.random() < (0.2 if soak else 1):
                 assert not changes.make(command, case, None)  # done, or refused because it was done before
                 check(command, "done", case, states["before"], after)
-                leftovers = {p.name for p in case["bundle"].iterdir()} - {*Bundle.open(case["bundle"]).manifest.files, "manifest.json"}
+                leftovers = {p.name for p in case["bundle"].iterdir()} - {
+                    *Bundle.open(case["bundle"]).manifest.files,
+                    "manifest.json",
+                }
                 assert not leftovers and not list(tmp_path.glob(".case.*"))
             shutil.rmtree(tmp_path / "case")
             shutil.rmtree(tmp_path / "c", ignore_errors=True)
@@ -208,7 +233,9 @@ def check(command: str, phase: str, case: dict[str, Path], before: dict, after: 
 
 
 @pytest.mark.slow
-def test_a_query_meanwhile_sees_one_state_or_the_other(bundle: Path, source: Path, film: Path, changes: Changes, soak: bool) -> None:
+def test_a_query_meanwhile_sees_one_state_or_the_other(
+    bundle: Path, source: Path, film: Path, changes: Changes, soak: bool
+) -> None:
     """Readers open and ask without a pause while a writer adds, removes and rebuilds."""
     from mtclip_edge.retrieval.retriever import Retriever
 

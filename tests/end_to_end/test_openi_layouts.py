@@ -31,7 +31,9 @@ def xml(real_data: Path) -> dict[str, Study]:
 def test_every_xml_report_is_read(real_data: Path) -> None:
     reading = open_source(str(real_data / "openi_reports" / "ecgen-radiology.zip"))
     assert (len(reading.studies), reading.bad_rows) == (2718, 19)
-    assert dict(reading.tally.skipped) == {"neither a film nor a text (row left out)": 19}  # all 19 are empty and normal
+    assert dict(reading.tally.skipped) == {
+        "neither a film nor a text (row left out)": 19
+    }  # all 19 are empty and normal
     assert dict(reading.tally.labels) == {"normal": 961 - 19, "abnormal": 1717, "unknown": 59}
     assert reading.notes == (
         "read as openi: its first XML is a report of Open-I",
@@ -46,14 +48,21 @@ def test_every_xml_report_is_read(real_data: Path) -> None:
 def test_the_xml_says_what_kaggle_and_the_manifest_say(real_data: Path, xml: dict[str, Study]) -> None:
     kaggle = studies(f"kaggle-iu:{real_data / 'openi_reports'}")
     assert len(kaggle) == 2649
-    for study in kaggle.values():  # a spreadsheet made one of Kaggle's indications, which begins with a plus, #NAME?
-        assert told(study) == told(xml[study.study_id]) and study.extra["mesh"] == xml[study.study_id].extra["mesh"]
+    for (
+        study
+    ) in kaggle.values():  # a spreadsheet made one of Kaggle's indications, which begins with a plus, #NAME?
+        assert (
+            told(study) == told(xml[study.study_id])
+            and study.extra["mesh"] == xml[study.study_id].extra["mesh"]
+        )
     manifest = studies(real_data / "openi_frontal")
     assert len(manifest) == 2544
     for study in manifest.values():
         known = xml[study.study_id]
         assert told(study, "patient_id", "label", "split") == told(known, "patient_id", "label", "split")
-        assert study.tower_text == known.tower_text and terms_of(study.extra["mesh_major"]) == known.extra["mesh"].split(";")
+        assert study.tower_text == known.tower_text and terms_of(study.extra["mesh_major"]) == known.extra[
+            "mesh"
+        ].split(";")
         assert [" ".join(name.split()) for name in study.finding_labels] == list(known.finding_labels)
 
 
@@ -61,27 +70,37 @@ def test_r2gen_has_the_findings_of_the_xml(real_data: Path, xml: dict[str, Study
     found = open_source(f"r2gen:{real_data / 'openi_reports'}").studies
     assert len(found) == 2034
     assert all(study.findings == xml[study.study_id].findings and study.label == "unknown" for study in found)
-    assert [sum(study.split == name for study in found) for name in ("train", "validation", "test")] == [1440, 198, 396]
+    assert [sum(study.split == name for study in found) for name in ("train", "validation", "test")] == [
+        1440,
+        198,
+        396,
+    ]
 
 
 def test_sixty_studies_in_three_layouts_are_the_same_studies(real_data: Path) -> None:
     folder = real_data / "openi_format_samples"
     openi, kaggle, r2gen = (studies(folder / name) for name in ("openi", "kaggle", "r2gen_iu_xray"))
     assert (len(openi), list(openi)) == (60, list(kaggle))
-    assert len(r2gen) == 47 and set(r2gen) <= set(openi)  # R2Gen takes studies of two films with findings only
+    assert len(r2gen) == 47 and set(r2gen) <= set(
+        openi
+    )  # R2Gen takes studies of two films with findings only
     for study in openi.values():
         twin = kaggle[study.study_id]
         # A table's "None" is pandas' word for nothing, the XML's is the radiologist's: a comparison with none.
         extra = {name: "" if value == "None" else value for name, value in study.extra.items()}
         assert told(study) == told(twin) and extra == twin.extra
-        assert sorted(film_key(film.name) for film in study.films) == sorted(film_key(film.name) for film in twin.films)
+        assert sorted(film_key(film.name) for film in study.films) == sorted(
+            film_key(film.name) for film in twin.films
+        )
     same = 0
     for study in r2gen.values():
         assert study.findings == openi[study.study_id].findings and len(study.films) == 2
         theirs = {sha256(film.path.read_bytes()).digest() for film in openi[study.study_id].films}
         same += sum(sha256(film.path.read_bytes()).digest() in theirs for film in study.films)
     assert same == 94
-    views = studies(f"openi:{folder / 'openi'},views={folder / 'kaggle'}")  # with Kaggle's table the views are the same too
+    views = studies(
+        f"openi:{folder / 'openi'},views={folder / 'kaggle'}"
+    )  # with Kaggle's table the views are the same too
     for study in views.values():
         ours = {film_key(film.name): film.view for film in study.films}
         assert ours == {film_key(film.name): film.view for film in kaggle[study.study_id].films}

@@ -30,7 +30,11 @@ def real_home(keep: Path) -> Iterator[Path]:
 def openi(real_data: Path, keep: Path, soak: bool) -> Path:
     """Open-I as it is, or a manifest of 500 studies drawn from it with a seed."""
     full = real_data / "openi_frontal" / "manifest.csv"
-    return full if soak else once(keep / "openi", lambda folder: write_sample(full, folder, 500)) / "manifest.csv"
+    return (
+        full
+        if soak
+        else once(keep / "openi", lambda folder: write_sample(full, folder, 500)) / "manifest.csv"
+    )
 
 
 def write_sample(full: Path, folder: Path, studies: int) -> None:
@@ -41,7 +45,11 @@ def write_sample(full: Path, folder: Path, studies: int) -> None:
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
-        writer.writerows({**row, "image_path": str(full.parent / row["image_path"])} for row in rows if row["study_id"] in chosen)
+        writer.writerows(
+            {**row, "image_path": str(full.parent / row["image_path"])}
+            for row in rows
+            if row["study_id"] in chosen
+        )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +86,9 @@ def test_the_bundle_measures_what_the_run_does(run: Path, real_bundle: Path, ope
     a, b = (model.summary() for model in (run_model(run, studies), *bundle_models(real_bundle, studies)))
     assert a["auroc"] == pytest.approx(b["auroc"], abs=1e-3)
     assert a["precision@10"]["macro"] == pytest.approx(b["precision@10"]["macro"], abs=2e-3)
-    assert a["film_to_report"]["recall@10"]["value"] == pytest.approx(b["film_to_report"]["recall@10"]["value"], abs=0.011)
+    assert a["film_to_report"]["recall@10"]["value"] == pytest.approx(
+        b["film_to_report"]["recall@10"]["value"], abs=0.011
+    )
 
 
 def test_a_film_it_has_not_seen_is_answered(real_bundle: Path, openi: Path) -> None:
@@ -94,16 +104,28 @@ def test_full_size_films_and_their_squashed_copies_embed_alike(real_bundle: Path
     """The four pairs in the format samples: 2,000-pixel PNG against a 256-pixel squashed copy."""
     from mtclip_edge.films.read import read_film
 
-    full = sorted(p for p in (real_data / "openi_format_samples" / "kaggle").rglob("*.png") if p.stat().st_size > 500_000)
-    copies = [real_data / "openi_format_samples" / "openi" / "images" / f"CXR{p.name.removesuffix('.dcm.png')}.png" for p in full]
+    full = sorted(
+        p
+        for p in (real_data / "openi_format_samples" / "kaggle").rglob("*.png")
+        if p.stat().st_size > 500_000
+    )
+    copies = [
+        real_data / "openi_format_samples" / "openi" / "images" / f"CXR{p.name.removesuffix('.dcm.png')}.png"
+        for p in full
+    ]
     assert len(full) == 4
     with Retriever.open(real_bundle) as retriever:
-        a, b = (retriever._films.encode_films([read_film(p).grey for p in paths])[0] for paths in (full, copies))
+        a, b = (
+            retriever._films.encode_films([read_film(p).grey for p in paths])[0] for paths in (full, copies)
+        )
     assert (a * b).sum(axis=1).min() >= 0.98
 
 
 def test_other_hospitals_films_are_answered(real_bundle: Path, real_data: Path) -> None:
-    films = sorted((real_data / "nih_cxr" / "images").iterdir())[:8] + sorted((real_data / "hannover" / "images").iterdir())[:8]
+    films = (
+        sorted((real_data / "nih_cxr" / "images").iterdir())[:8]
+        + sorted((real_data / "hannover" / "images").iterdir())[:8]
+    )
     with Retriever.open(real_bundle) as retriever:
         for answer in retriever.query_many([(str(p), p) for p in films]):
             assert not isinstance(answer, Exception)
@@ -122,12 +144,15 @@ def test_shuffled_labels_leave_nothing_to_learn(openi: Path, run: Path, tmp_path
     config, cpu = TrainConfig(epochs=8, patience=8), torch.device("cpu")
     backbone = split_tensors.prepared(load_backbone("compact"), config.size, config.via)
     reading = open_source(str(openi))
-    train, test = (split_tensors.tabulate(backbone, Cases.of(reading.split(name)), lambda *_: None, cpu) for name in ("train", "test"))
+    train, test = (
+        split_tensors.tabulate(backbone, Cases.of(reading.split(name)), lambda *_: None, cpu)
+        for name in ("train", "test")
+    )
     order = torch.randperm(len(train.label), generator=torch.Generator().manual_seed(0))
     shuffled = replace(train, label=train.label[order], report=train.report[order])
-    done = training.Fit(config, training.shape_for(config, backbone), backbone.logit_scale, shuffled, test, cpu).run(
-        tmp_path, False, lambda _: None
-    )
+    done = training.Fit(
+        config, training.shape_for(config, backbone), backbone.logit_scale, shuffled, test, cpu
+    ).run(tmp_path, False, lambda _: None)
     last = done.history[-1]["validation"]
     assert last["auroc"] == pytest.approx(0.5, abs=0.15)
     assert last["film_to_report"]["recall@10"]["lift"] == pytest.approx(1.0, abs=0.8)
@@ -139,5 +164,12 @@ def test_nothing_of_the_real_data_is_tracked() -> None:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         pytest.skip("not a git checkout")
-    names = subprocess.run(["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert not [n for n in names if n.endswith((".jpg", ".dcm", ".safetensors", ".bin", ".pth")) or os.path.basename(n).startswith("CXR")]  # noqa: PTH119
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    assert not [
+        n
+        for n in names
+        if n.endswith((".jpg", ".dcm", ".safetensors", ".bin", ".pth"))
+        or os.path.basename(n).startswith("CXR")  # noqa: PTH119
+    ]

@@ -27,12 +27,23 @@ def script(name: str):
 def test_every_row_of_the_comparison(
     source: Path, tiny_backbone: Path, clip_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    words = ["--data", str(source), "--clip", str(clip_backbone), "--biomedclip", str(tiny_backbone), "--out", str(tmp_path / "out")]
+    words = [
+        "--data",
+        str(source),
+        "--clip",
+        str(clip_backbone),
+        "--biomedclip",
+        str(tiny_backbone),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     module = script("retrieval/reproduce")
     module.main([*words, "--seeds", "2", "--epochs", "2"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     names = [row[0].removeprefix("| ") for row in rows]
-    baselines = [f"{folder.name} ({way})" for folder in (tiny_backbone, clip_backbone) for way in ("crop", "squash")]
+    baselines = [
+        f"{folder.name} ({way})" for folder in (tiny_backbone, clip_backbone) for way in ("crop", "squash")
+    ]
     assert names == ["|", *baselines, "CLIP", "CLIP + BCE", "CLIP + SupCon", "CLIP + BCE + SupCon"]
     by_name = dict(zip(names, rows, strict=True))
     assert by_name["CLIP"][1] == "–"  # no head was trained
@@ -41,13 +52,28 @@ def test_every_row_of_the_comparison(
     assert (tmp_path / "out" / "comparison.md").read_text().count("\n") == len(rows) + 1
     before = (tmp_path / "out" / "CLIP, seed 0" / "run.json").stat().st_mtime_ns
     module.main([*words, "--seeds", "2", "--epochs", "2"])
-    assert (tmp_path / "out" / "CLIP, seed 0" / "run.json").stat().st_mtime_ns == before  # what is finished is used again
+    assert (
+        tmp_path / "out" / "CLIP, seed 0" / "run.json"
+    ).stat().st_mtime_ns == before  # what is finished is used again
 
 
-def test_the_gpu_measurements_stop_in_time_and_go_on(source: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+def test_the_gpu_measurements_stop_in_time_and_go_on(
+    source: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
     """On the CPU here: the same code, without a card."""
     module = script("speed/gpu_hour")
-    words = ["--data", str(source), "--out", str(tmp_path), "--device", "cpu", "--backbone", str(tiny_backbone), "--epochs", "2"]
+    words = [
+        "--data",
+        str(source),
+        "--out",
+        str(tmp_path),
+        "--device",
+        "cpu",
+        "--backbone",
+        str(tiny_backbone),
+        "--epochs",
+        "2",
+    ]
     module.JOBS = {"defaults": {}, "last-block": {"unfreeze": "1"}}
     module.main([*words, "--minutes", "0"])
     assert (tmp_path / "defaults" / "checkpoint.safetensors").is_file()
@@ -61,11 +87,27 @@ def test_the_gpu_measurements_stop_in_time_and_go_on(source: Path, tiny_backbone
 
 def test_the_pointing_game(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     module = script("retrieval/pointing_game")
-    words = ["--data", "phantom:24@5", "--backbone", str(tiny_backbone), "--out", str(tmp_path), "--epochs", "1", "--seeds", "1"]
+    words = [
+        "--data",
+        "phantom:24@5",
+        "--backbone",
+        str(tiny_backbone),
+        "--out",
+        str(tmp_path),
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+    ]
     module.main([*words, "--films", "2", "--occlusion"])
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    by_loss = {name: {row[1]: row[2:] for row in rows if row[0] == name} for name in ("untrained", *module.LOSSES)}
-    assert all({"the finding: place left out", "the finding: occlusion", "chance"} <= set(ways) for ways in by_loss.values())
+    by_loss = {
+        name: {row[1]: row[2:] for row in rows if row[0] == name} for name in ("untrained", *module.LOSSES)
+    }
+    assert all(
+        {"the finding: place left out", "the finding: occlusion", "chance"} <= set(ways)
+        for ways in by_loss.values()
+    )
     chance = {tuple(ways["chance"]) for ways in by_loss.values()}
     assert len(chance) == 1 and 0 < float(chance.pop()[0]) < 1
     assert all(0 <= float(figure) <= 1 for row in rows for figure in row[2:4])
@@ -79,10 +121,15 @@ def test_a_hit_is_a_peak_in_the_box() -> None:
     inside, beside = (0.7, 0.1, 0.9, 0.3), (at[0] + 0.05, 0.1, 0.95, 0.3)
     assert module.hit(values, inside) == 1 and module.hit(values, beside) == 0
     assert module.hit(values, (at[0] + 0.01, *beside[1:])) == 1  # the tolerance
-    assert module.energy(values, (0.5, 0.0, 1.0, 0.5)) > 0.99 and module.energy(values, (0.0, 0.5, 0.5, 1.0)) < 0.01
+    assert (
+        module.energy(values, (0.5, 0.0, 1.0, 0.5)) > 0.99
+        and module.energy(values, (0.0, 0.5, 0.5, 1.0)) < 0.01
+    )
     assert module.area((0.0, 0.5, 1.0, 1.0), 0.03) == pytest.approx(0.53)
     found = module.Finding("nodule", "left", "upper", "small")
-    assert module.sentence(found) == "Small left upper zone nodule." and module.mirrored(found).side == "right"
+    assert (
+        module.sentence(found) == "Small left upper zone nodule." and module.mirrored(found).side == "right"
+    )
 
 
 @pytest.mark.torch
@@ -109,13 +156,18 @@ def test_what_a_benchmark_prints_is_kept_as_it_was_printed(tmp_path: Path) -> No
     printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     kept = json.loads(file.read_text(encoding="utf-8"))
     assert kept["figures"] == {"tables": [], "lines": [line.strip() for line in printed.splitlines()]}
-    assert kept["command"].startswith("python benchmarks/speed/index_libraries.py --reports 500 --only int8 --json ")
+    assert kept["command"].startswith(
+        "python benchmarks/speed/index_libraries.py --reports 500 --only int8 --json "
+    )
     assert kept["options"] == {"reports": 500, "only": ["int8"]}
     assert kept["versions"]["numpy"] and re.fullmatch(r"\d{4}-\d\d-\d\d", kept["date"])
 
 
 def test_tables_are_kept_by_their_headings() -> None:
-    text = "| a | b |\n|---|---|\n| 0.5 | 3 |\n| x ± y | -1.25 |\n\nchosen: 2\n| c |\n|---|\n| 7 |\n" + '{"d": 1}\n'
+    text = (
+        "| a | b |\n|---|---|\n| 0.5 | 3 |\n| x ± y | -1.25 |\n\nchosen: 2\n| c |\n|---|\n| 7 |\n"
+        + '{"d": 1}\n'
+    )
     found = script("record").figures(text)
     assert found["tables"] == [[{"a": 0.5, "b": 3}, {"a": "x ± y", "b": -1.25}], [{"c": 7}]]
     assert found["lines"] == ["chosen: 2", {"d": 1}]
@@ -123,4 +175,8 @@ def test_tables_are_kept_by_their_headings() -> None:
 
 def test_data_and_seeds_are_kept_with_the_figures(tmp_path: Path) -> None:
     kept = script("record").about(Namespace(data="openi", seeds=3, out=Path("scratch"), json=tmp_path))
-    assert (kept["data"], kept["seed"], kept["options"]) == ("openi", 3, {"data": "openi", "seeds": 3, "out": "scratch"})
+    assert (kept["data"], kept["seed"], kept["options"]) == (
+        "openi",
+        3,
+        {"data": "openi", "seeds": 3, "out": "scratch"},
+    )

@@ -13,7 +13,15 @@ from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.studies import Film, Study
 
 
-def study(name: str, text: str, label: str, patient: str = "", films: int = 1, findings: tuple[str, ...] = (), view: str = "PA") -> Study:
+def study(
+    name: str,
+    text: str,
+    label: str,
+    patient: str = "",
+    films: int = 1,
+    findings: tuple[str, ...] = (),
+    view: str = "PA",
+) -> Study:
     shown = tuple(Film(Path(f"{name}{i}.png"), f"{name}{i}.png", view) for i in range(films))
     return Study(name, patient or name, shown, report=text, label=label, finding_labels=findings)
 
@@ -66,7 +74,9 @@ def unit(rows: list[list[float]]) -> np.ndarray:
 
 def test_perfect_embeddings_get_everything(cases: Cases) -> None:
     report = np.eye(3, dtype=np.float32)
-    film = np.stack([report[np.argmax(row)] if row.any() else unit([[1, 1, 1]])[0] for row in cases.own_report])
+    film = np.stack(
+        [report[np.argmax(row)] if row.any() else unit([[1, 1, 1]])[0] for row in cases.own_report]
+    )
     result = evaluate(cases, film, np.array([-2.0, 1, 2, 3, 0]), report)
     assert result["auroc"] == 1.0
     for direction in ("film_to_report", "report_to_film"):
@@ -77,14 +87,22 @@ def test_perfect_embeddings_get_everything(cases: Cases) -> None:
 
 def test_what_cannot_be_computed_is_none(cases: Cases) -> None:
     result = evaluate(cases, np.ones((5, 2), np.float32), None, None)
-    assert [result[name] for name in ("auroc", "precision@10", "film_to_report", "report_to_film")] == [None] * 4
+    assert [result[name] for name in ("auroc", "precision@10", "film_to_report", "report_to_film")] == [
+        None
+    ] * 4
     assert selection_score(result) is None
 
 
 def test_permuting_the_films_changes_nothing(cases: Cases, random: np.random.Generator) -> None:
-    film, report, logit = unit(random.normal(size=(5, 4)).tolist()), unit(random.normal(size=(3, 4)).tolist()), random.normal(size=5)
+    film, report, logit = (
+        unit(random.normal(size=(5, 4)).tolist()),
+        unit(random.normal(size=(3, 4)).tolist()),
+        random.normal(size=5),
+    )
     order = random.permutation(5)
-    assert flat(evaluate(cases.only(order), film[order], logit[order], report)) == pytest.approx(flat(evaluate(cases, film, logit, report)))
+    assert flat(evaluate(cases.only(order), film[order], logit[order], report)) == pytest.approx(
+        flat(evaluate(cases, film, logit, report))
+    )
 
 
 def test_the_selection_score_is_the_mean_of_four_figures() -> None:
@@ -119,7 +137,10 @@ def many(random: np.random.Generator, count: int = 200) -> Cases:
 def embedded(cases: Cases, random: np.random.Generator, signal: float, dim: int = 48) -> ModelOutput:
     """Unit vectors in which a film is drawn to its own report by ``signal``; a logit drawn to its label."""
     report = unit(random.normal(size=(len(cases.reports), dim)).tolist())
-    film = signal * report[cases.own_report.argmax(axis=1)] + random.normal(size=(len(cases.films), dim)) / dim**0.5
+    film = (
+        signal * report[cases.own_report.argmax(axis=1)]
+        + random.normal(size=(len(cases.films), dim)) / dim**0.5
+    )
     logit = signal * (cases.labels - 0.5) + random.normal(size=len(cases.films))
     return ModelOutput(unit(film.tolist()), logit, report, Calibration(1.2, 0.4, 0.9, 50), prefixes=(16,))
 
@@ -148,7 +169,11 @@ def test_a_random_model_has_chance(random: np.random.Generator) -> None:
         gaps = [f.value - f.chance for f in figures]
         if key[0] == "balance_gap@10":  # queries of the two ways have different chances
             gaps = [
-                g - (m["recall@10.film_to_report", "all"].figure.chance - m["recall@10.report_to_film", "all"].figure.chance)
+                g
+                - (
+                    m["recall@10.film_to_report", "all"].figure.chance
+                    - m["recall@10.report_to_film", "all"].figure.chance
+                )
                 for g, m in zip(gaps, models, strict=True)
             ]
         assert np.mean(gaps) == pytest.approx(0, abs=tolerance), key
@@ -158,9 +183,13 @@ def test_intervals_hold_the_value_and_shrink_with_more_patients(random: np.rando
     widths = []
     for count in (60, 240):
         cases = many(random, count)
-        figures = {k: d.figure for k, d in by_name(Judged(cases, embedded(cases, random, 1.0)).draw(300)).items()}
+        figures = {
+            k: d.figure for k, d in by_name(Judged(cases, embedded(cases, random, 1.0)).draw(300)).items()
+        }
         for figure in figures.values():
-            if not figure.anecdote and not figure.name.startswith("ece"):  # resampling adds to a calibration error
+            if not figure.anecdote and not figure.name.startswith(
+                "ece"
+            ):  # resampling adds to a calibration error
                 assert figure.low - 1e-9 <= figure.value <= figure.high + 1e-9, figure
         widths.append(figures["auroc", "all"].high - figures["auroc", "all"].low)
     assert widths[1] < 0.75 * widths[0]
@@ -196,7 +225,9 @@ def test_paired_intervals_are_narrower_than_apart(random: np.random.Generator) -
     """The same films are easy for both models: their difference is known better than either figure."""
     cases = many(random)
     shared = embedded(cases, random, 0.7)
-    other = ModelOutput(shared.film, shared.logit + 0.1 * random.normal(size=len(shared.logit)), shared.report)
+    other = ModelOutput(
+        shared.film, shared.logit + 0.1 * random.normal(size=len(shared.logit)), shared.report
+    )
     a, b = (Judged(cases, e).draw(300) for e in (shared, other))
     paired = {(f.name, f.subset): f for f in differences(a, b)}["auroc", "all"]
     alone = by_name(a)["auroc", "all"].figure
@@ -206,8 +237,12 @@ def test_paired_intervals_are_narrower_than_apart(random: np.random.Generator) -
 def test_abnormal_alone_and_fresh_are_corpora_of_their_own(random: np.random.Generator) -> None:
     cases = many(random)
     known = frozenset(r.report_id for r in cases.reports[:10])
-    figures = {k: d.figure for k, d in by_name(Judged(cases, embedded(cases, random, 1.0), known).draw(10)).items()}
-    everything, abnormal, fresh = (figures["recall@10.film_to_report", subset] for subset in ("all", "abnormal", "fresh"))
+    figures = {
+        k: d.figure for k, d in by_name(Judged(cases, embedded(cases, random, 1.0), known).draw(10)).items()
+    }
+    everything, abnormal, fresh = (
+        figures["recall@10.film_to_report", subset] for subset in ("all", "abnormal", "fresh")
+    )
     assert everything.chance < abnormal.chance
     assert everything.chance < fresh.chance
     assert everything.studies == 200
@@ -238,7 +273,12 @@ def test_gains_are_the_likeness_of_finding_sets() -> None:
 
 
 def test_a_shared_report_counts_without_the_querys_patient() -> None:
-    cases = Cases.of([study("a", "same", "abnormal", "p", findings=("Mass",)), study("b", "same", "abnormal", "q", findings=("Nodule",))])
+    cases = Cases.of(
+        [
+            study("a", "same", "abnormal", "p", findings=("Mass",)),
+            study("b", "same", "abnormal", "q", findings=("Nodule",)),
+        ]
+    )
     assert cases.foreign.all()
     assert cases.gains.tolist() == [[0.0], [0.0]]
     assert cases.carriers("Mass").tolist() == [[False], [True]]
@@ -259,7 +299,9 @@ def test_views_are_told_apart_where_both_are_many(random: np.random.Generator) -
     figures = by_name(Judged(cases, embedded(cases, random, 1.0)).draw(1))
     assert figures["auroc", "view AP"].figure.studies == 67
     assert figures["auroc", "view PA"].figure.studies == 133
-    few = by_name(Judged(cases.only(range(30)), ModelOutput(np.ones((30, 2), np.float32), np.zeros(30), None)).draw(1))
+    few = by_name(
+        Judged(cases.only(range(30)), ModelOutput(np.ones((30, 2), np.float32), np.zeros(30), None)).draw(1)
+    )
     assert not any(subset.startswith("view") for _, subset in few)
 
 
@@ -283,8 +325,16 @@ def test_the_operating_point_comes_from_the_calibration(random: np.random.Genera
 
 
 def test_a_finding_that_no_report_names_has_no_figure_and_few_carriers_have_a_ceiling() -> None:
-    asked = [study("a", "", "abnormal", findings=("Effusion",)), study("b", "", "abnormal", findings=("Mass",))]
-    searched = [study(f"r{i}", f"text {i}", "abnormal", films=0, findings=("Mass",) if i < 3 else ("Pleural Effusion",)) for i in range(12)]
+    asked = [
+        study("a", "", "abnormal", findings=("Effusion",)),
+        study("b", "", "abnormal", findings=("Mass",)),
+    ]
+    searched = [
+        study(
+            f"r{i}", f"text {i}", "abnormal", films=0, findings=("Mass",) if i < 3 else ("Pleural Effusion",)
+        )
+        for i in range(12)
+    ]
     cases = Cases.of(asked, searched)
     report = unit(np.eye(12).tolist())
     film = unit([[1.0] * 12, [1.0] * 3 + [0.0] * 9])

@@ -77,7 +77,9 @@ def test_random_scores_get_chance(random: np.random.Generator) -> None:
     positive = np.zeros((4000, 50), bool)
     positive[np.arange(4000), random.integers(0, 50, 4000)] = True
     positive[:2000, 7] = True
-    assert recall_at(random.normal(size=positive.shape), positive, 10) == pytest.approx(chance_recall_at(positive, 10), abs=0.03)
+    assert recall_at(random.normal(size=positive.shape), positive, 10) == pytest.approx(
+        chance_recall_at(positive, 10), abs=0.03
+    )
 
 
 def test_a_twin_is_a_hit() -> None:
@@ -118,7 +120,9 @@ def test_a_nan_is_never_a_hit() -> None:
 
 def test_average_precision_by_hand() -> None:
     # by falling score: abnormal (1/1), normal, abnormal (2/3), unknown left out
-    found = weighted_average_precision(np.array([1, 0, 1, -1]), np.array([0.9, 0.5, 0.4, 2.0]), np.ones((1, 4)))
+    found = weighted_average_precision(
+        np.array([1, 0, 1, -1]), np.array([0.9, 0.5, 0.4, 2.0]), np.ones((1, 4))
+    )
     assert found == pytest.approx((1 + 2 / 3) / 2)
     assert np.isnan(weighted_average_precision(np.array([0, 0]), np.zeros(2), np.ones((1, 2)))).all()
 
@@ -146,17 +150,24 @@ def test_weights_are_counts(random: np.random.Generator) -> None:
 
 def test_calibration_error_by_hand() -> None:
     # bin 0.0-0.1: two films at 0.05, one abnormal: |0.5 - 0.05|; bin 0.9-1.0: two at 1.0, both abnormal: 0
-    assert calibration_error(np.array([0, 1, 1, 1, -1]), np.array([0.05, 0.05, 1.0, 1.0, 0.3])) == pytest.approx(0.45 / 2)
+    assert calibration_error(
+        np.array([0, 1, 1, 1, -1]), np.array([0.05, 0.05, 1.0, 1.0, 0.3])
+    ) == pytest.approx(0.45 / 2)
     assert calibration_error(np.zeros(0, int), np.zeros(0)) is None
 
 
 def test_weighted_mean_and_median_leave_out_what_was_not_asked() -> None:
-    value, weight = np.array([1.0, np.nan, 3.0, 5.0]), np.array([[1.0, 9.0, 1.0, 1.0], [0, 1, 0, 4], [0, 1, 0, 0]])
+    value, weight = (
+        np.array([1.0, np.nan, 3.0, 5.0]),
+        np.array([[1.0, 9.0, 1.0, 1.0], [0, 1, 0, 4], [0, 1, 0, 0]]),
+    )
     assert weighted_mean(value, weight)[:2].tolist() == [3.0, 5.0]
     assert weighted_median(value, weight)[:2].tolist() == [3.0, 5.0]
     assert np.isnan(weighted_mean(value, weight)[2])
     assert np.isnan(weighted_median(value, weight)[2])
-    assert weighted_median(np.array([1.0, 2.0, 4.0, math.inf]), np.ones((1, 4))).tolist() == [2.0]  # the lower of two
+    assert weighted_median(np.array([1.0, 2.0, 4.0, math.inf]), np.ones((1, 4))).tolist() == [
+        2.0
+    ]  # the lower of two
 
 
 def test_precision_for_each_query_by_hand() -> None:

@@ -25,15 +25,24 @@ def judged(bundle: Path) -> Path:
     return commit_evidence(bundle)
 
 
-def nearest(source: Path, retriever: Retriever, film: Path, only=lambda report: True) -> list[tuple[float, object]]:
+def nearest(
+    source: Path, retriever: Retriever, film: Path, only=lambda report: True
+) -> list[tuple[float, object]]:
     """Every distinct report of train that passes with its score, best first, by comparing all vectors."""
     from mtclip_edge.films.read import read_film
 
     reports = distinct_reports(open_source(str(source)).split("train"))
-    vector = retriever._films.encode(retriever._films.prepare(read_film(film).grey)[None])[0][0].astype(np.float64)
+    vector = retriever._films.encode(retriever._films.prepare(read_film(film).grey)[None])[0][0].astype(
+        np.float64
+    )
     rows = retriever._store.row_of([report.report_id for report in reports])
-    score = {r.report_id: round(float(retriever._index.vectors[rows[r.report_id]].astype(np.float64) @ vector), 4) for r in reports}
-    return sorted(((score[r.report_id], r) for r in reports if only(r)), key=lambda pair: (-pair[0], pair[1].report_id))
+    score = {
+        r.report_id: round(float(retriever._index.vectors[rows[r.report_id]].astype(np.float64) @ vector), 4)
+        for r in reports
+    }
+    return sorted(
+        ((score[r.report_id], r) for r in reports if only(r)), key=lambda pair: (-pair[0], pair[1].report_id)
+    )
 
 
 def named(report) -> set[str]:
@@ -50,11 +59,20 @@ def test_agreement_is_the_vote_of_the_hits(judged: Path, source: Path, film: Pat
     for label in ("normal", "abnormal", "unknown"):
         voted = sum(w for w, (_, report) in zip(weight, everything, strict=False) if report.label == label)
         assert agreement.labels[label] == pytest.approx(voted, abs=1e-4)
-        assert agreement.labels_in_index[label] == pytest.approx(np.mean([r.label == label for _, r in everything]), abs=1e-4)
-    expected = {name: [i for i, (_, r) in enumerate(everything[:7]) if name in named(r)] for _, r in everything[:7] for name in named(r)}
+        assert agreement.labels_in_index[label] == pytest.approx(
+            np.mean([r.label == label for _, r in everything]), abs=1e-4
+        )
+    expected = {
+        name: [i for i, (_, r) in enumerate(everything[:7]) if name in named(r)]
+        for _, r in everything[:7]
+        for name in named(r)
+    }
     assert expected and {vote.finding for vote in agreement.findings} == set(expected)
     for vote in agreement.findings:
-        share, there = weight[expected[vote.finding]].sum(), np.mean([vote.finding in named(r) for _, r in everything])
+        share, there = (
+            weight[expected[vote.finding]].sum(),
+            np.mean([vote.finding in named(r) for _, r in everything]),
+        )
         assert (vote.reports, vote.share) == (len(expected[vote.finding]), pytest.approx(share, abs=2e-4))
         assert vote.share_in_index == pytest.approx(there, abs=1e-6)
         assert vote.lift == pytest.approx(share / there, abs=0.02)
@@ -63,13 +81,20 @@ def test_agreement_is_the_vote_of_the_hits(judged: Path, source: Path, film: Pat
 
 
 @pytest.mark.parametrize("filters", [Filters(), Filters(finding="Opacity"), Filters(label="normal")])
-def test_contrast_is_the_nearest_of_either_label_that_passes(judged: Path, source: Path, film: Path, filters: Filters) -> None:
+def test_contrast_is_the_nearest_of_either_label_that_passes(
+    judged: Path, source: Path, film: Path, filters: Filters
+) -> None:
     def passes(report) -> bool:
-        finding = filters.finding is None or any(filters.finding in study.finding_labels for study in report.studies)
+        finding = filters.finding is None or any(
+            filters.finding in study.finding_labels for study in report.studies
+        )
         return finding and filters.label in (None, report.label)
 
     with Retriever.open(judged, filters=filters) as retriever:
-        contrast, everything = retriever.query(film, k=1).evidence.contrast, nearest(source, retriever, film, passes)
+        contrast, everything = (
+            retriever.query(film, k=1).evidence.contrast,
+            nearest(source, retriever, film, passes),
+        )
     for label, hit in (("abnormal", contrast.abnormal), ("normal", contrast.normal)):
         first = next(((s, r.report_id) for s, r in everything if r.label == label), None)
         assert (hit and (hit.score, hit.report_id)) == first
@@ -89,23 +114,36 @@ def test_percentiles_and_verdict_follow_the_manifest(judged: Path, film: Path) -
     with Retriever.open(judged) as retriever:
         result = retriever.query(film)
         evidence, probability = result.evidence, result.abnormal.probability
-    assert [hit.percentile for hit in result.hits] == pytest.approx([100 * hit.score for hit in result.hits], abs=0.051)
+    assert [hit.percentile for hit in result.hits] == pytest.approx(
+        [100 * hit.score for hit in result.hits], abs=0.051
+    )
     assert evidence.similarity.percentile == result.hits[0].percentile and evidence.similarity.films == 200
     sure = max(probability, 1 - probability)
     assert evidence.judgement.trust == pytest.approx(sure)
     assert evidence.decision == ("abnormal" if probability >= 0.5 else "normal")
-    assert evidence.judgement.verdict == ("confident" if sure >= 0.7 else "abstain" if sure <= 0.55 else "uncertain")
+    assert evidence.judgement.verdict == (
+        "confident" if sure >= 0.7 else "abstain" if sure <= 0.55 else "uncertain"
+    )
 
 
 def test_the_verdict_does_not_depend_on_k_or_a_filter(judged: Path, film: Path) -> None:
     """The ten nearest of all are asked, whatever is shown; only an excluded patient is left out of them."""
     everyone = []
-    for filters, k in ((Filters(), 1), (Filters(), 30), (Filters(label="normal"), 3), (Filters(match="zebra"), 5)):
+    for filters, k in (
+        (Filters(), 1),
+        (Filters(), 30),
+        (Filters(label="normal"), 3),
+        (Filters(match="zebra"), 5),
+    ):
         commit_evidence(judged)
         with Retriever.open(judged, filters=filters) as retriever:
             everyone.append(retriever.query(film, k=k).evidence)
     assert len({evidence.judgement for evidence in everyone}) == 1
-    assert everyone[-1].agreement is None and everyone[-1].contrast.to_dict() == {"abnormal": None, "normal": None, "margin": None}
+    assert everyone[-1].agreement is None and everyone[-1].contrast.to_dict() == {
+        "abnormal": None,
+        "normal": None,
+        "margin": None,
+    }
     assert everyone[-1].similarity.why == "no report was found"
 
 
@@ -146,18 +184,25 @@ def test_a_filter_makes_no_film_rare(judged: Path, film: Path) -> None:
     assert filtered.judgement == mixed.judgement == one.judgement
 
 
-def test_after_a_change_of_the_reports_nothing_stale_is_told(judged: Path, film: Path, tmp_path: Path, source: Path) -> None:
+def test_after_a_change_of_the_reports_nothing_stale_is_told(
+    judged: Path, film: Path, tmp_path: Path, source: Path
+) -> None:
     """The percentile is null; the verdict, which rests on the head, stays. Taking the change back brings all of it back."""
     from mtclip_edge.indexing.update import add, remove
 
     def evidence() -> Evidence:
         with Retriever.open(judged) as retriever:
             result = retriever.query(film)
-            assert all((hit.percentile is None) == (result.evidence.similarity.percentile is None) for hit in result.reports)
+            assert all(
+                (hit.percentile is None) == (result.evidence.similarity.percentile is None)
+                for hit in result.reports
+            )
             return result.evidence
 
     before = evidence()
-    (tmp_path / "more.csv").write_text("study_id,patient_id,report,label\nn1,q1,A zebra in the left lung.,abnormal\n")
+    (tmp_path / "more.csv").write_text(
+        "study_id,patient_id,report,label\nn1,q1,A zebra in the left lung.,abnormal\n"
+    )
     add(judged, open_source(str(tmp_path / "more.csv")).studies)
     stale = evidence()
     assert stale.similarity.percentile is None and "changed since" in stale.similarity.why
@@ -168,12 +213,23 @@ def test_after_a_change_of_the_reports_nothing_stale_is_told(judged: Path, film:
 
 def test_what_export_writes_of_few_films_says_why_there_is_no_verdict(tiny_bundle: Path, film: Path) -> None:
     record = Bundle.open(tiny_bundle).model.evidence
-    assert record.films == 14 and 0 < record.temperature < 1 and record.searched == searched(Bundle.open(tiny_bundle).manifest)
+    assert (
+        record.films == 14
+        and 0 < record.temperature < 1
+        and record.searched == searched(Bundle.open(tiny_bundle).manifest)
+    )
     assert (record.best_scores, record.best_scores_why) == (None, "fewer than 20 validation films")
     with Retriever.open(tiny_bundle) as retriever:
         evidence = retriever.query(film).evidence
-    assert (evidence.judgement.verdict, evidence.judgement.trust, evidence.similarity.percentile) == (None, None, None)
-    assert evidence.judgement.why == "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
+    assert (evidence.judgement.verdict, evidence.judgement.trust, evidence.similarity.percentile) == (
+        None,
+        None,
+        None,
+    )
+    assert (
+        evidence.judgement.why
+        == "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
+    )
 
 
 def test_a_bundle_of_before_says_so(bundle: Path, film: Path) -> None:
@@ -182,13 +238,20 @@ def test_a_bundle_of_before_says_so(bundle: Path, film: Path) -> None:
     rewrite(bundle, lambda manifest: manifest.pop("evidence"))
     old = ValidationReference.of(Bundle.open(bundle).manifest)
     assert (old.rule, old.similarities, old.temperature) == (None, None, 0.05)
-    assert old.rule_why == old.similarities_why == "the bundle was exported before this was measured: export it again"
+    assert (
+        old.rule_why
+        == old.similarities_why
+        == "the bundle was exported before this was measured: export it again"
+    )
 
 
 def test_fused_scores_are_not_compared_and_contrast_is_by_reports(judged: Path, film: Path) -> None:
     with Retriever.open(judged) as plain, Retriever.open(judged, fuse="0.5") as fused:
         one, other = plain.query(film, k=3), fused.query(film, k=3)
-    assert other.evidence.contrast == one.evidence.contrast and other.evidence.judgement == one.evidence.judgement
+    assert (
+        other.evidence.contrast == one.evidence.contrast
+        and other.evidence.judgement == one.evidence.judgement
+    )
     assert other.evidence.similarity.why == "with --fuse a score is not a cosine"
     assert [hit.percentile for hit in other.hits] == [None] * 3
 
@@ -197,10 +260,18 @@ def test_a_text_has_agreement_and_contrast(judged: Path) -> None:
     with Retriever.open(judged) as retriever:
         result = retriever.query_text("opacity in the left lung", k=4)
     evidence = result.evidence
-    assert (evidence.decision, evidence.judgement.verdict, evidence.similarity.percentile) == (None, None, None)
+    assert (evidence.decision, evidence.judgement.verdict, evidence.similarity.percentile) == (
+        None,
+        None,
+        None,
+    )
     assert evidence.judgement.why == "a text has neither a film's probability nor its similarities"
-    assert len(evidence.agreement.weights) == 4 and sum(evidence.agreement.weights) == pytest.approx(1, abs=1e-3)
-    assert evidence.contrast.abnormal.score == max(hit.score for hit in result.reports if hit.label == "abnormal")
+    assert len(evidence.agreement.weights) == 4 and sum(evidence.agreement.weights) == pytest.approx(
+        1, abs=1e-3
+    )
+    assert evidence.contrast.abnormal.score == max(
+        hit.score for hit in result.reports if hit.label == "abnormal"
+    )
     assert [hit.percentile for hit in result.reports] == [None] * 4
 
 
@@ -241,7 +312,15 @@ def test_the_json_is_exactly_this(mtclip, judged: Path, film: Path) -> None:
             "weights": ["float"],
             "labels": SHARES,
             "labels_in_index": SHARES,
-            "findings": [{"finding": "str", "reports": "int", "share": "float", "share_in_index": "float", "lift": "float"}],
+            "findings": [
+                {
+                    "finding": "str",
+                    "reports": "int",
+                    "share": "float",
+                    "share_in_index": "float",
+                    "lift": "float",
+                }
+            ],
         },
         "contrast": {"abnormal": NEAREST, "normal": NEAREST, "margin": "float"},
     }
@@ -268,11 +347,18 @@ def test_the_terminal_shows_all_of_it_in_30_lines(judged: Path, film: Path, k: i
     with Retriever.open(judged) as retriever:
         result = retriever.query(film, k=k)
     long = "Right   basilar opacity,\nunchanged 胸部 " * 60
-    hits = tuple(replace(hit, impression=long, findings=long, studies=1234, label="abnormal") for hit in result.reports)
-    votes = tuple(FindingVote(f"finding {i} of a long and winding name that goes on", 3, 0.9 - i / 20, 0.01) for i in range(12))
+    hits = tuple(
+        replace(hit, impression=long, findings=long, studies=1234, label="abnormal") for hit in result.reports
+    )
+    votes = tuple(
+        FindingVote(f"finding {i} of a long and winding name that goes on", 3, 0.9 - i / 20, 0.01)
+        for i in range(12)
+    )
     agreement = replace(result.evidence.agreement, findings=votes)
     contrast = replace(result.evidence.contrast, abnormal=hits[0], normal=replace(hits[0], label="normal"))
-    doubt = replace(result.evidence.judgement, why="a reason that is far longer than a line of a terminal can be " * 3)
+    doubt = replace(
+        result.evidence.judgement, why="a reason that is far longer than a line of a terminal can be " * 3
+    )
     worst = replace(
         result,
         hits=hits,
@@ -289,7 +375,19 @@ def test_the_terminal_shows_all_of_it_in_30_lines(judged: Path, film: Path, k: i
         assert len(lines) <= 30, "\n".join(lines)
         assert all(len(line.rstrip()) <= width for line in lines)
     text = out.getvalue()
-    for needed in ("DEMO", "abnormal", "careful", "agreement", "finding 0", "×90.0", "nearest abnormal", "nearest normal", "reports of"):
+    for needed in (
+        "DEMO",
+        "abnormal",
+        "careful",
+        "agreement",
+        "finding 0",
+        "×90.0",
+        "nearest abnormal",
+        "nearest normal",
+        "reports of",
+    ):
         assert needed in text, needed
-    assert [line.split()[0] for line in lines if line.split()[0].isdigit() and "1234" in line] == [str(rank) for rank in range(1, k + 1)]
+    assert [line.split()[0] for line in lines if line.split()[0].isdigit() and "1234" in line] == [
+        str(rank) for rank in range(1, k + 1)
+    ]
     assert lines[-1].startswith("Research use only.")

@@ -38,7 +38,9 @@ def test_a_place_counts_by_what_the_film_loses_without_it() -> None:
     values = place_map(places, found, target(1.0, 0.0))
     whole, without = np.array([0.5, 1.0]), np.array([0.0, 1.0])
     assert values.shape == (2, 3)
-    assert values[1, 2] == pytest.approx(whole[0] / np.linalg.norm(whole) - without[0] / np.linalg.norm(without), abs=1e-6)
+    assert values[1, 2] == pytest.approx(
+        whole[0] / np.linalg.norm(whole) - without[0] / np.linalg.norm(without), abs=1e-6
+    )
     assert (np.delete(values.ravel(), 5) < 0).all()
     assert peak(values) == (pytest.approx(5 / 6), 0.75)
 
@@ -83,7 +85,9 @@ def trained(source: Path, keep: Path) -> SimpleNamespace:
 
     @torch.inference_mode()
     def text(words: str) -> Target:
-        found = run.space.embed_texts(text_features(backbone.text_tower, backbone.tokenizer, [words]))[0].numpy()
+        found = run.space.embed_texts(text_features(backbone.text_tower, backbone.tokenizer, [words]))[
+            0
+        ].numpy()
         return Target(found, np.zeros_like(found))
 
     @torch.inference_mode()
@@ -95,7 +99,10 @@ def trained(source: Path, keep: Path) -> SimpleNamespace:
 
 def test_two_reports_give_two_maps(trained: SimpleNamespace) -> None:
     """Of the same film, the report of an opacity looks at the lung with the opacity more than a normal report does."""
-    opacity, clear = trained.text("There is an opacity in the lung."), trained.text("The lungs are clear. No acute finding.")
+    opacity, clear = (
+        trained.text("There is an opacity in the lung."),
+        trained.text("The lungs are clear. No acute finding."),
+    )
     assert float(opacity.vector @ clear.vector) < 0.97
     random, towards = np.random.default_rng(5), []
     for number in range(24):
@@ -103,12 +110,16 @@ def test_two_reports_give_two_maps(trained: SimpleNamespace) -> None:
         found = trained.features(np.asarray(draw(random, side)))
         of_opacity, of_clear = (place_map(trained.places, found, one) for one in (opacity, clear))
         assert np.abs(of_opacity - of_clear).max() > 1e-3
-        halves = (of_opacity - of_clear).reshape(4, 2, 2).mean(axis=(0, 2))  # the patient's left is the viewer's right
+        halves = (
+            (of_opacity - of_clear).reshape(4, 2, 2).mean(axis=(0, 2))
+        )  # the patient's left is the viewer's right
         towards.append(halves[1] > halves[0] if side == "left" else halves[0] > halves[1])
     assert np.mean(towards) >= 0.8, towards
 
 
-def test_the_command_writes_a_picture_and_says_what_it_is_of(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+def test_the_command_writes_a_picture_and_says_what_it_is_of(
+    tiny_bundle: Path, film: Path, tmp_path: Path, mtclip
+) -> None:
     out = tmp_path / "new" / "map.png"
     found = mtclip("query", film, "--bundle", tiny_bundle, "--explain", out, "--json")
     assert (found.code, found.err) == (0, "")
@@ -119,7 +130,9 @@ def test_the_command_writes_a_picture_and_says_what_it_is_of(tiny_bundle: Path, 
     assert 0 < about["peak"]["x"] < 1 and 0 < about["peak"]["y"] < 1
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     with Image.open(out) as picture, Image.open(film) as plain:
-        assert picture.format == "PNG" and not picture.info.get("Software") and not getattr(picture, "text", {})
+        assert (
+            picture.format == "PNG" and not picture.info.get("Software") and not getattr(picture, "text", {})
+        )
         scale = picture.width / plain.width
         assert picture.height > scale * plain.height  # the film's own shape, and a legend below
     assert [p.name for p in out.parent.iterdir()] == ["map.png"]
@@ -130,7 +143,8 @@ def test_the_command_writes_a_picture_and_says_what_it_is_of(tiny_bundle: Path, 
 def test_a_text_can_be_what_the_map_is_of(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
     words = ["query", film, "--bundle", tiny_bundle, "--json", "--explain", tmp_path / "map.png"]
     plain, *maps = (
-        json.loads(mtclip(*words, *more).out) for more in ([], ["--text", "Opacity on the left."], ["--text", "Lungs are clear."])
+        json.loads(mtclip(*words, *more).out)
+        for more in ([], ["--text", "Opacity on the left."], ["--text", "Lungs are clear."])
     )
     assert maps[0]["hits"] == plain["hits"] and maps[0]["query"]["type"] == "film"
     assert maps[0]["explain"]["target"] == {"kind": "text"}
@@ -172,14 +186,18 @@ def test_the_film_itself_is_not_overwritten(tiny_bundle: Path, film: Path, tmp_p
         assert mtclip("query", copy, "--bundle", tiny_bundle, "--explain", tmp_path / "map.png").code == 0
 
 
-def test_with_nothing_found_the_answer_is_printed_without_a_map(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+def test_with_nothing_found_the_answer_is_printed_without_a_map(
+    tiny_bundle: Path, film: Path, tmp_path: Path, mtclip
+) -> None:
     words = ["--bundle", tiny_bundle, "--explain", tmp_path / "map.png", "--match", "zebra", "--json"]
     found = mtclip("query", film, *words)
     assert found.code == 1 and "no report was found, so there is nothing to explain" in found.err
     assert json.loads(found.out)["explain"] is None and not (tmp_path / "map.png").exists()
 
 
-def test_a_bundle_without_text_tower_says_how_to_get_one(bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+def test_a_bundle_without_text_tower_says_how_to_get_one(
+    bundle: Path, film: Path, tmp_path: Path, mtclip
+) -> None:
     packed = Bundle.open(bundle)
     without = [name for name in packed.manifest.files if name.startswith(("text.", "tokenizer"))]
     rewrite(bundle, graphs={**packed.model.graphs, "text": None}, without=without)
@@ -198,13 +216,24 @@ def test_a_saved_page_has_the_map(tiny_bundle: Path, film: Path, tmp_path: Path,
     }.items():
         assert mtclip(*words, tmp_path / f"{name}.html", *more).code == 0
         said[name] = (tmp_path / f"{name}.html").read_text(encoding="utf-8")
-    assert "Where it matches the first report" in said["plain"] and "Where it matches the text given" in said["text"]
+    assert (
+        "Where it matches the first report" in said["plain"]
+        and "Where it matches the text given" in said["text"]
+    )
     assert "data:image/png" in said["plain"] and "data:image/png" not in said["without"]
 
 
 def test_a_rejected_film_has_no_map(tiny_bundle: Path, tmp_path: Path, mtclip) -> None:
     Image.new("L", (40, 2000), 0).save(tmp_path / "strip.png")
-    words = ["query", tmp_path / "strip.png", "--bundle", tiny_bundle, "--explain", tmp_path / "map.png", "--json"]
+    words = [
+        "query",
+        tmp_path / "strip.png",
+        "--bundle",
+        tiny_bundle,
+        "--explain",
+        tmp_path / "map.png",
+        "--json",
+    ]
     found = mtclip(*words)
     assert found.code == 6 and "rejected" in found.err
     assert json.loads(found.out)["explain"] is None and not (tmp_path / "map.png").exists()

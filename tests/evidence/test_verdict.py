@@ -26,7 +26,11 @@ from mtclip_edge.export.fitted.verdicts import fit, measure, thresholds
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Film, Study, split_of
 
-WORTH = {"confident": Measured(60, 0.05, 0.3), "uncertain": Measured(100, 0.3, 0.5), "abstain": Measured(40, 0.525, 0.2)}
+WORTH = {
+    "confident": Measured(60, 0.05, 0.3),
+    "uncertain": Measured(100, 0.3, 0.5),
+    "abstain": Measured(40, 0.525, 0.2),
+}
 RULE = TrustRule(0.8, 0.6, WORTH)
 
 
@@ -36,7 +40,15 @@ def studies(count: int, seed: int = 0) -> list[Study]:
     for i in range(count):
         label = "unknown" if i % 10 == 9 else "normal" if i % 3 == 0 else "abnormal"
         film = Film(Path(f"{seed}-{i}.png"), f"{seed}-{i}.png", "PA")
-        found.append(Study(f"s{seed}-{i}", f"p{i // 2}", (film,), report=f"report {i - i % 4 if i % 4 == 1 else i}", label=label))
+        found.append(
+            Study(
+                f"s{seed}-{i}",
+                f"p{i // 2}",
+                (film,),
+                report=f"report {i - i % 4 if i % 4 == 1 else i}",
+                label=label,
+            )
+        )
     return found
 
 
@@ -70,14 +82,20 @@ def test_the_isotonic_fit_is_the_nearest_rising_function(random: np.random.Gener
 def test_aurc_is_the_mean_risk_over_every_coverage(random: np.random.Generator) -> None:
     trust, wrong = np.array([0.9, 0.8, 0.7, 0.6]), np.array([0.0, 1.0, 0.0, 1.0])
     assert weighted_aurc(trust, wrong, np.ones((1, 4)))[0] == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
-    assert [x.tolist() for x in risk_coverage(trust, wrong)] == [[0.25, 0.5, 0.75, 1], pytest.approx([0, 0.5, 1 / 3, 0.5])]
+    assert [x.tolist() for x in risk_coverage(trust, wrong)] == [
+        [0.25, 0.5, 0.75, 1],
+        pytest.approx([0, 0.5, 1 / 3, 0.5]),
+    ]
     assert weighted_aurc(np.ones(4), wrong, np.ones((1, 4)))[0] == 0.5  # a constant trust has the risk of all
     assert best_aurc(wrong) == pytest.approx((0 + 0 + 1 / 3 + 2 / 4) / 4)
     trust, wrong = random.permutation(30) / 30, random.integers(0, 2, 30).astype(float)
     count = random.integers(0, 4, 30)
     repeated = weighted_aurc(np.repeat(trust, count), np.repeat(wrong, count), np.ones((1, count.sum())))
     assert weighted_aurc(trust, wrong, count[None].astype(float)) == pytest.approx(repeated)
-    assert np.isnan(weighted_aurc(trust, np.full(30, np.nan), np.ones((1, 30)))[0]) and best_aurc(np.array([np.nan])) is None
+    assert (
+        np.isnan(weighted_aurc(trust, np.full(30, np.nan), np.ones((1, 30)))[0])
+        and best_aurc(np.array([np.nan])) is None
+    )
 
 
 def test_a_known_risk_gives_known_thresholds() -> None:
@@ -109,7 +127,12 @@ def test_a_known_risk_gives_known_thresholds() -> None:
             "confident",
             "5.0 % of 60 validation films this sure were judged wrongly",
         ),
-        (0.7, {"film": "warn"}, "uncertain", "30 % of 100 validation films about as sure were judged wrongly"),
+        (
+            0.7,
+            {"film": "warn"},
+            "uncertain",
+            "30 % of 100 validation films about as sure were judged wrongly",
+        ),
     ],
 )
 def test_a_verdict_and_its_reason(probability: float, more: dict, verdict: str, why: str) -> None:
@@ -127,7 +150,11 @@ def test_without_thresholds_nothing_is_confident_and_nothing_abstains() -> None:
 
 def test_trust_is_in_what_the_head_decides_and_the_vote_speaks_against() -> None:
     assert trust_in(np.array([0.8, 0.2, 0.5])).tolist() == [0.8, 0.8, 0.5]
-    assert against(np.array([0.8, 0.2, 0.8]), np.array([0.4, 0.6, np.nan]), 0.5).tolist() == [True, True, False]
+    assert against(np.array([0.8, 0.2, 0.8]), np.array([0.4, 0.6, np.nan]), 0.5).tolist() == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_what_verdicts_are_worth_counts_every_labelled_film_once(random: np.random.Generator) -> None:
@@ -148,11 +175,16 @@ def test_percentiles_of_the_films_they_were_made_of_are_uniform(random: np.rando
     assert Similarities.fit(best[:19]) is None
 
 
-def test_what_is_measured_leaves_own_patients_out_and_knows_validation_only(random: np.random.Generator) -> None:
+def test_what_is_measured_leaves_own_patients_out_and_knows_validation_only(
+    random: np.random.Generator,
+) -> None:
     """Against a loop that compares film by film; labels of films that were not asked change nothing."""
     asked, others = studies(60), studies(60)
     cases = Cases.of(asked, others)
-    films, reports = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (random.normal(size=(n, 8)) for n in (60, len(cases.reports))))
+    films, reports = (
+        v / np.linalg.norm(v, axis=1, keepdims=True)
+        for v in (random.normal(size=(n, 8)) for n in (60, len(cases.reports)))
+    )
     best = []
     for film, study in zip(films, asked, strict=True):
         foreign = [any(s.patient_id != study.patient_id for s in report.studies) for report in cases.reports]
@@ -162,12 +194,18 @@ def test_what_is_measured_leaves_own_patients_out_and_knows_validation_only(rand
     assert (found.films, found.searched, found.trust) == (60, "hash", None)
     assert found.trust_why == "the abnormal head was not trained"
     few = measure(cases, films, random.normal(size=60), reports, None, "hash")
-    assert few.trust_why == "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
+    assert (
+        few.trust_why
+        == "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
+    )
 
 
 def test_test_labels_have_no_part_in_what_is_fitted(tmp_path: Path) -> None:
     """Every label of the test split turned round: the same record, to the last digit; one of validation turned round: another."""
-    film, turn = Path(__file__).parents[2] / "examples" / "normal.png", {"normal": "abnormal", "abnormal": "normal"}
+    film, turn = (
+        Path(__file__).parents[2] / "examples" / "normal.png",
+        {"normal": "abnormal", "abnormal": "normal"},
+    )
 
     def record(turned: str | None, most: int) -> dict:
         rows, left = ["study_id,patient_id,image_path,report,label"], most
@@ -198,7 +236,13 @@ def test_figures_of_decisions() -> None:
     )
     means = {name: float(np.nanmean(values)) for name, values in decisions.means()}
     assert means == pytest.approx(
-        {"risk.all": 2 / 6, "risk.decided": 1 / 5, "coverage.decided": 5 / 6, "risk.confident": 0.0, "coverage.confident": 2 / 6}
+        {
+            "risk.all": 2 / 6,
+            "risk.decided": 1 / 5,
+            "coverage.decided": 5 / 6,
+            "risk.confident": 0.0,
+            "coverage.confident": 2 / 6,
+        }
     )
     assert decisions.bounds() == pytest.approx((2 / 6, (1 / 5 + 2 / 6) / 6))
     curves = decisions.curves()

@@ -33,9 +33,12 @@ def test_what_a_licence_restricts(name: str | None, terms: str | None, restricti
 def test_a_model_cards_front_matter(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
     assert of_card(card) == Licence(None, None)
-    card.write_text("---\nlicense: other\nlicense_name: health-ai-developer-foundations\nlicense_link: https://example.org/terms\n---\n")
+    card.write_text(
+        "---\nlicense: other\nlicense_name: health-ai-developer-foundations\nlicense_link: https://example.org/terms\n---\n"
+    )
     assert of_card(card, gated=True) == Licence(
-        "other (health-ai-developer-foundations)", "https://example.org/terms; gated: its publisher's terms must be accepted"
+        "other (health-ai-developer-foundations)",
+        "https://example.org/terms; gated: its publisher's terms must be accepted",
     )
     card.write_text('---\nlicense: "mit\\e[31m"\n---\n')
     assert of_card(card) == Licence("mit\\x1b[31m", None)

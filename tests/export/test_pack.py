@@ -11,7 +11,14 @@ from torch import nn
 
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.generations import Change
-from mtclip_edge.errors import ArtefactIncompatible, ParityFailed, Refused, RunUnusable, SourceUnusable, WrongOption
+from mtclip_edge.errors import (
+    ArtefactIncompatible,
+    ParityFailed,
+    Refused,
+    RunUnusable,
+    SourceUnusable,
+    WrongOption,
+)
 from mtclip_edge.export import pack
 from mtclip_edge.export.graphs import towers
 from mtclip_edge.export.parity import limits
@@ -53,8 +60,12 @@ class NegatedLogit(towers.FilmGraph):
 
 
 @pytest.mark.usefixtures("known_text")
-@pytest.mark.parametrize(("graph", "figure"), [(WithoutProjector, "cosine"), (NegatedLogit, "abnormal logit difference")])
-def test_a_broken_graph_is_never_published(tiny_run: Path, tmp_path: Path, monkeypatch, graph: type, figure: str) -> None:
+@pytest.mark.parametrize(
+    ("graph", "figure"), [(WithoutProjector, "cosine"), (NegatedLogit, "abnormal logit difference")]
+)
+def test_a_broken_graph_is_never_published(
+    tiny_run: Path, tmp_path: Path, monkeypatch, graph: type, figure: str
+) -> None:
     monkeypatch.setattr(pack, "FilmGraph", graph)
     with pytest.raises(ParityFailed, match=figure):
         pack.export(tiny_run, tmp_path / "b", precision=FP32)
@@ -63,7 +74,9 @@ def test_a_broken_graph_is_never_published(tiny_run: Path, tmp_path: Path, monke
 
 @pytest.mark.parametrize("change", [{"mean": [0.4, 0.4, 0.4]}, {"interpolation": "bilinear"}, {"size": 144}])
 @pytest.mark.usefixtures("known_graphs")
-def test_wrong_preprocessing_in_the_bundle_is_never_published(tiny_run: Path, tmp_path: Path, monkeypatch, change: dict) -> None:
+def test_wrong_preprocessing_in_the_bundle_is_never_published(
+    tiny_run: Path, tmp_path: Path, monkeypatch, change: dict
+) -> None:
     real = pack._model_part
 
     def wrong(run, *rest):
@@ -78,7 +91,9 @@ def test_wrong_preprocessing_in_the_bundle_is_never_published(tiny_run: Path, tm
 
 
 @pytest.mark.usefixtures("known_graphs")
-def test_a_failed_export_leaves_the_old_bundle(tiny_run: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_export_leaves_the_old_bundle(
+    tiny_run: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {p.name: p.read_bytes() for p in bundle.iterdir()}
     monkeypatch.setitem(limits._LIMITS, "fp32", limits.Limits(1.1))
     with pytest.raises(ParityFailed):
@@ -108,7 +123,9 @@ def test_a_folder_of_something_else_is_not_touched(tiny_run: Path, tmp_path: Pat
 
 @pytest.mark.usefixtures("known_graphs")
 def test_other_reports_can_be_packed(tiny_run: Path, tmp_path: Path) -> None:
-    (tmp_path / "r.csv").write_text("study_id,report,label\n1,Clear.,normal\n2,clear,normal\n3,Opacity.,abnormal\n4,Mass.,abnormal\n")
+    (tmp_path / "r.csv").write_text(
+        "study_id,report,label\n1,Clear.,normal\n2,clear,normal\n3,Opacity.,abnormal\n4,Mass.,abnormal\n"
+    )
     bundle = pack.export(tiny_run, tmp_path / "b", reports=str(tmp_path / "r.csv"), precision=FP32)
     assert (bundle.index.reports, bundle.index.studies, bundle.index.films) == (3, 4, 0)
     with Retriever.open(tmp_path / "b") as retriever:
@@ -132,18 +149,28 @@ def moved_run(tiny_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("known_graphs")
-def test_when_the_runs_films_are_gone_drawn_pictures_serve_and_the_bundle_says_so(moved_run: Path, source: Path, tmp_path: Path) -> None:
+def test_when_the_runs_films_are_gone_drawn_pictures_serve_and_the_bundle_says_so(
+    moved_run: Path, source: Path, tmp_path: Path
+) -> None:
     bundle = pack.export(moved_run, tmp_path / "b", reports=str(source), precision=FP32)
-    assert bundle.model.parity[0].inputs == "drawn pictures: fewer than 7 of the run's validation films can be read"
+    assert (
+        bundle.model.parity[0].inputs
+        == "drawn pictures: fewer than 7 of the run's validation films can be read"
+    )
     assert bundle.model.parity[0].min_cosine >= 0.99999
 
 
 def test_when_the_runs_reports_are_gone_others_must_be_named(moved_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(SourceUnusable, match="no such manifest\nthe run's own reports cannot be read\nname others with --reports SOURCE"):
+    with pytest.raises(
+        SourceUnusable,
+        match="no such manifest\nthe run's own reports cannot be read\nname others with --reports SOURCE",
+    ):
         pack.export(moved_run, tmp_path / "b", precision=FP32)
 
 
-def test_another_backbone_than_the_runs_is_refused(tiny_run: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+def test_another_backbone_than_the_runs_is_refused(
+    tiny_run: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
     import json
 
     folder = Path(shutil.copytree(tiny_backbone, tmp_path / "other"))
@@ -174,7 +201,9 @@ def test_the_model_card_says_what_it_is_not_for(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.usefixtures("known_graphs")
-def test_an_interrupted_export_leaves_nothing(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_export_leaves_nothing(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -185,12 +214,15 @@ def test_an_interrupted_export_leaves_nothing(tiny_run: Path, tmp_path: Path, mo
 
 
 @pytest.mark.usefixtures("known_graphs")
-def test_weights_stored_in_fp16_are_half_the_size_and_find_the_same(tiny_run: Path, tiny_bundle: Path, tmp_path: Path, film: Path) -> None:
+def test_weights_stored_in_fp16_are_half_the_size_and_find_the_same(
+    tiny_run: Path, tiny_bundle: Path, tmp_path: Path, film: Path
+) -> None:
     bundle = pack.export(tiny_run, tmp_path / "b", precision=["fp16w"])
     assert list(bundle.model.graphs["image"]) == ["fp16w"]
     assert not list((tmp_path / "b").glob("*.fp32.*"))
     size, full = (
-        (folder / name).stat().st_size for folder, name in ((tmp_path / "b", "image.fp16w.onnx"), (tiny_bundle, "image.fp32.onnx"))
+        (folder / name).stat().st_size
+        for folder, name in ((tmp_path / "b", "image.fp16w.onnx"), (tiny_bundle, "image.fp32.onnx"))
     )
     assert size < 0.6 * full
     (film_row,) = [p for p in bundle.model.parity if (p.tower, p.precision) == ("film", "fp16w")]
@@ -210,22 +242,31 @@ def test_a_weight_too_large_for_half_precision_is_refused(tmp_path: Path) -> Non
 
     weight = numpy_helper.from_array(np.full((16, 16), 1e5, np.float32), "w")
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [16, 16]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", value[:1], value[1:], [weight])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "a.onnx")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g", value[:1], value[1:], [weight]
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
+        tmp_path / "a.onnx",
+    )
     with pytest.raises(ParityFailed, match="weight w does not fit into half precision"):
         store_weights_in_fp16(tmp_path / "a.onnx", tmp_path / "b.onnx")
     assert not (tmp_path / "b.onnx").exists()
 
 
 @pytest.mark.usefixtures("known_graphs")
-def test_a_precision_whose_gate_cannot_be_asked_is_not_published(moved_run: Path, source: Path, tmp_path: Path) -> None:
+def test_a_precision_whose_gate_cannot_be_asked_is_not_published(
+    moved_run: Path, source: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ParityFailed, match="fp16w: its gate needs validation films"):
         pack.export(moved_run, tmp_path / "b", reports=str(source), precision=["fp32", "fp16w"])
     assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.usefixtures("known_graphs")
-def test_a_bundle_with_a_damaged_manifest_can_be_exported_again(tiny_run: Path, bundle: Path, film: Path) -> None:
+def test_a_bundle_with_a_damaged_manifest_can_be_exported_again(
+    tiny_run: Path, bundle: Path, film: Path
+) -> None:
     (bundle / "manifest.json").write_text("{")
     pack.export(tiny_run, bundle, overwrite=True, precision=FP32)
     assert Retriever.open(bundle).query(film).hits
@@ -254,7 +295,9 @@ def test_a_head_that_was_never_trained_gives_no_probability(cut: Bundle, film: P
 
 
 @torch.inference_mode()
-def test_embeddings_are_cut_and_the_head_still_reads_them_whole(wide_run: Path, cut: Bundle, film: Path) -> None:
+def test_embeddings_are_cut_and_the_head_still_reads_them_whole(
+    wide_run: Path, cut: Bundle, film: Path
+) -> None:
     run = load_run(wide_run)
     backbone = backbone_of(run)
     assert (run.space.shape.dim, run.space.shape.prefixes) == (128, (64,))

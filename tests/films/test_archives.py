@@ -30,7 +30,10 @@ def deflated(path: Path, members: dict[str, bytes]) -> Path:
 def test_a_member_is_read_like_a_file(tmp_path: Path) -> None:
     archive = deflated(tmp_path / "a.zip", {"in/x.png": png(7)})
     tar = shard(tmp_path / "b.tar", [("in/x.png", png(8)), ("in/x.png", png(9)), ("empty", b"")])
-    for name, value in ((f"{archive}!in/x.png", 7), (f"{tar}!in/x.png", 9)):  # of two with one name the later counts
+    for name, value in (
+        (f"{archive}!in/x.png", 7),
+        (f"{tar}!in/x.png", 9),
+    ):  # of two with one name the later counts
         path = Path(name)
         assert archives.exists(path) and archives.size(path) == len(archives.read_bytes(path))
         assert read_film(path).grey[0, 0] == value
@@ -47,7 +50,10 @@ def test_an_archive_that_changed_is_read_anew(tmp_path: Path) -> None:
     assert read_film(Path(f"{tar}!x.png")).grey[0, 0] == 2
 
 
-@pytest.mark.parametrize("name", ["a.zip!gone.png", "b.tar!gone.png", "b.tar!../x.png", "none.zip!x.png", "none.tar!x.png", "a.zip!"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.zip!gone.png", "b.tar!gone.png", "b.tar!../x.png", "none.zip!x.png", "none.tar!x.png", "a.zip!"],
+)
 def test_what_is_not_there_is_no_film(tmp_path: Path, name: str) -> None:
     deflated(tmp_path / "a.zip", {"x.png": png()})
     shard(tmp_path / "b.tar", [("x.png", png())])
@@ -83,24 +89,39 @@ def test_a_member_larger_than_a_film_is_not_unpacked(tmp_path: Path, monkeypatch
 
 
 def test_a_zip_of_a_study(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
-    members = {"DICOM/IM2": written(cr(deep, 12), dicoms.JPEG_LS), "DICOM/IM1": written(cr(deep, 12)), "DICOM/SR": report(deep)}
-    members |= {"a.png": picture((deep >> 4).astype(np.uint8), "PNG"), "readme.txt": b"not a film", "empty": b""}
+    members = {
+        "DICOM/IM2": written(cr(deep, 12), dicoms.JPEG_LS),
+        "DICOM/IM1": written(cr(deep, 12)),
+        "DICOM/SR": report(deep),
+    }
+    members |= {
+        "a.png": picture((deep >> 4).astype(np.uint8), "PNG"),
+        "readme.txt": b"not a film",
+        "empty": b"",
+    }
     path = zipped(tmp_path / "study.zip", members, compression=zipfile.ZIP_DEFLATED)
     assert film_names(path, tmp_path) == ["study.zip!DICOM/IM1", "study.zip!DICOM/IM2", "study.zip!a.png"]
     found = mtclip("query", path, "--bundle", tiny_bundle)
     answers = [json.loads(line) for line in found.out.splitlines()]
-    assert (found.code, [a["image"] for a in answers]) == (0, [f"{path}!DICOM/IM1", f"{path}!DICOM/IM2", f"{path}!a.png"])
+    assert (found.code, [a["image"] for a in answers]) == (
+        0,
+        [f"{path}!DICOM/IM1", f"{path}!DICOM/IM2", f"{path}!a.png"],
+    )
     assert answers[0]["hits"] == answers[1]["hits"] and answers[0]["input"]["kind"] == "dicom"
     assert mtclip("query", path, "--format", "ids", "-k", "1").err.count("DICOM needs --bundle DIR") == 2
 
 
-def test_a_zip_on_standard_input(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path, monkeypatch) -> None:
+def test_a_zip_on_standard_input(
+    mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path, monkeypatch
+) -> None:
     data = zipped(tmp_path / "z", {"f": written(cr(deep, 12))}).read_bytes()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
     assert json.loads(mtclip("query", "-", "--bundle", tiny_bundle, "--json").out)["image"] == "-!f"
 
 
-def test_a_zip_is_known_by_content_where_it_is_named_and_in_a_folder(deep: np.ndarray, tmp_path: Path) -> None:
+def test_a_zip_is_known_by_content_where_it_is_named_and_in_a_folder(
+    deep: np.ndarray, tmp_path: Path
+) -> None:
     (tmp_path / "disc").mkdir()
     zipped(tmp_path / "disc" / "study", {"f": written(cr(deep, 12))})
     (tmp_path / "disc" / "g").write_bytes(written(cr(deep, 12)))
@@ -126,7 +147,9 @@ def test_names_that_lead_elsewhere_lead_nowhere(deep: np.ndarray, tmp_path: Path
         ("MOST_BYTES", 5000, "z.zip: 0 GB expanded, more than 0 GB"),
     ],
 )
-def test_a_zip_beyond_bounds_is_not_opened(deep: np.ndarray, tmp_path: Path, monkeypatch, limit: str, value: int, message: str) -> None:
+def test_a_zip_beyond_bounds_is_not_opened(
+    deep: np.ndarray, tmp_path: Path, monkeypatch, limit: str, value: int, message: str
+) -> None:
     path = zipped(tmp_path / "z.zip", {name: written(cr(deep, 12)) for name in "abc"})
     monkeypatch.setattr(archives, limit, value)
     assert film_names(path, tmp_path) == [message]
@@ -134,14 +157,18 @@ def test_a_zip_beyond_bounds_is_not_opened(deep: np.ndarray, tmp_path: Path, mon
 
 def test_a_member_that_expands_beyond_bounds(deep: np.ndarray, tmp_path: Path, monkeypatch) -> None:
     bomb = written(cr(deep, 12)) + bytes(1 << 20)
-    path = zipped(tmp_path / "z.zip", {"bomb": bomb, "f": written(cr(deep, 12))}, compression=zipfile.ZIP_DEFLATED)
+    path = zipped(
+        tmp_path / "z.zip", {"bomb": bomb, "f": written(cr(deep, 12))}, compression=zipfile.ZIP_DEFLATED
+    )
     monkeypatch.setattr(archives, "LARGEST", 1 << 19)
     assert film_names(path, tmp_path) == ["z.zip!bomb: 0.0 GB, more than 0 GB", "z.zip!f"]
 
 
 def test_a_member_never_expands_beyond_what_the_zip_says(deep: np.ndarray, tmp_path: Path) -> None:
     """A directory that claims less than is there: the reader stops at the claim and its checksum does not fit."""
-    path = zipped(tmp_path / "z.zip", {"f": written(cr(deep, 12)) + bytes(1 << 20)}, compression=zipfile.ZIP_DEFLATED)
+    path = zipped(
+        tmp_path / "z.zip", {"f": written(cr(deep, 12)) + bytes(1 << 20)}, compression=zipfile.ZIP_DEFLATED
+    )
     data = path.read_bytes()
     (size,) = np.frombuffer(data[22:26], "<u4")
     path.write_bytes(data.replace(int(size).to_bytes(4, "little"), (5000).to_bytes(4, "little")))
@@ -173,8 +200,12 @@ def test_an_encrypted_member_is_named(deep: np.ndarray, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_random_damage_to_a_zip_never_escapes(deep: np.ndarray, tmp_path: Path, random: np.random.Generator, soak: bool) -> None:
-    good = zipped(tmp_path / "z.zip", {n: written(cr(deep, 12)) for n in "ab"}, compression=zipfile.ZIP_DEFLATED).read_bytes()
+def test_random_damage_to_a_zip_never_escapes(
+    deep: np.ndarray, tmp_path: Path, random: np.random.Generator, soak: bool
+) -> None:
+    good = zipped(
+        tmp_path / "z.zip", {n: written(cr(deep, 12)) for n in "ab"}, compression=zipfile.ZIP_DEFLATED
+    ).read_bytes()
     directory = good.rindex(b"PK\x01\x02") - 60
     for _ in range(2000 if soak else 100):
         data = bytearray(good)

@@ -44,15 +44,29 @@ def png(pixels: np.ndarray) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", width, height, 16, KINDS[samples], 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(raw))
+        + chunk(b"IEND", b"")
+    )
 
 
-def tiff(pixels: np.ndarray, photometric: int, order: str, extra: tuple[tuple[int, int, int], ...] = ()) -> bytes:
+def tiff(
+    pixels: np.ndarray, photometric: int, order: str, extra: tuple[tuple[int, int, int], ...] = ()
+) -> bytes:
     """One strip, not compressed, of uint8 or uint16 [height, width] or [height, width, samples]."""
     samples = pixels.shape[2] if pixels.ndim == 3 else 1
     bits = 8 * pixels.dtype.itemsize
     data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
-    values = [(256, 3, pixels.shape[1]), (257, 3, pixels.shape[0]), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8)]
+    values = [
+        (256, 3, pixels.shape[1]),
+        (257, 3, pixels.shape[0]),
+        (258, 3, bits),
+        (259, 3, 1),
+        (262, 3, photometric),
+        (273, 4, 8),
+    ]
     values += [(277, 3, samples), (278, 3, pixels.shape[0]), (279, 4, len(data)), *extra]
     behind = 8 + len(data) + 2 + 12 * len(values) + 4
     tags = struct.pack(order + "H", len(values))
@@ -76,12 +90,18 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def near(data: bytes, smooth: np.ndarray, notes: int = 0) -> bool:
     film = read_film(data)
-    return bool(spearmanr(film.grey.ravel(), smooth.ravel())[0] >= 0.999) and np.ptp(film.grey) == 255 and len(film.notes) == notes
+    return (
+        bool(spearmanr(film.grey.ravel(), smooth.ravel())[0] >= 0.999)
+        and np.ptp(film.grey) == 255
+        and len(film.notes) == notes
+    )
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 4])
 @pytest.mark.parametrize("shift", [0, 4])
-def test_a_png_of_16_bits_keeps_both_bytes(deep: np.ndarray, smooth: np.ndarray, samples: int, shift: int) -> None:
+def test_a_png_of_16_bits_keeps_both_bytes(
+    deep: np.ndarray, smooth: np.ndarray, samples: int, shift: int
+) -> None:
     pixels = np.stack([deep << shift] * samples, -1)
     if samples in (2, 4):
         pixels[..., -1] = 65535
@@ -106,7 +126,9 @@ def test_colours_of_16_bits_become_luma(deep: np.ndarray) -> None:
 
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("height", [3, 10])
-def test_a_lone_marker_does_not_blacken_the_film(deep: np.ndarray, smooth: np.ndarray, samples: int, height: int) -> None:
+def test_a_lone_marker_does_not_blacken_the_film(
+    deep: np.ndarray, smooth: np.ndarray, samples: int, height: int
+) -> None:
     """Within the robust percentiles, and beyond them: 2.5 % of the film."""
     marked = np.stack([deep] * samples, -1)
     marked[2 : 2 + height, 2:18] = 65535
@@ -119,7 +141,9 @@ def test_a_lone_marker_does_not_blacken_the_film(deep: np.ndarray, smooth: np.nd
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("full", [False, True])
-def test_a_tiff_in_which_white_is_zero_is_turned(deep: np.ndarray, smooth: np.ndarray, order: str, full: bool) -> None:
+def test_a_tiff_in_which_white_is_zero_is_turned(
+    deep: np.ndarray, smooth: np.ndarray, order: str, full: bool
+) -> None:
     values = 65535 - (deep << 4) if full else 4095 - deep
     assert near(tiff(values, 0, order), smooth)
     assert near(tiff(deep, 1, order), smooth)
@@ -128,7 +152,9 @@ def test_a_tiff_in_which_white_is_zero_is_turned(deep: np.ndarray, smooth: np.nd
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("samples", [3, 4])
-def test_a_tiff_of_16_bit_colours_keeps_both_bytes(deep: np.ndarray, smooth: np.ndarray, order: str, samples: int) -> None:
+def test_a_tiff_of_16_bit_colours_keeps_both_bytes(
+    deep: np.ndarray, smooth: np.ndarray, order: str, samples: int
+) -> None:
     pixels = np.stack([deep] * samples, -1)
     pixels[..., 3:] = 65535
     assert near(tiff(pixels, 2, order, ((338, 3, 2),) if samples == 4 else ()), smooth)
@@ -162,7 +188,11 @@ def test_the_first_of_a_phones_pictures_and_a_tiff_with_its_thumbnail(smooth: np
     [
         ("1", "PNG", "x: a picture of one bit a pixel; expected grey or RGB"),
         ("LAB", "TIFF", "x: a picture of LAB colours; expected grey or RGB"),
-        ("L", "JPEG2000", "x: not a picture (it is JPEG 2000 outside of DICOM; films are PNG, JPEG, TIFF, BMP, WEBP)"),
+        (
+            "L",
+            "JPEG2000",
+            "x: not a picture (it is JPEG 2000 outside of DICOM; films are PNG, JPEG, TIFF, BMP, WEBP)",
+        ),
         ("L", "GIF", "x: not a picture (it is a GIF; films are PNG, JPEG, TIFF, BMP, WEBP)"),
     ],
 )
@@ -174,10 +204,19 @@ def test_what_cannot_be_a_film_is_named(smooth: np.ndarray, mode: str, kind: str
 
 
 def test_damage_to_deep_pictures_is_one_line(deep: np.ndarray, random: np.random.Generator) -> None:
-    for good in (png(np.stack([deep] * 3, -1)), png(np.stack([deep] * 2, -1)), tiff(np.stack([deep] * 3, -1), 2, ">"), tiff(deep, 0, ">")):
+    for good in (
+        png(np.stack([deep] * 3, -1)),
+        png(np.stack([deep] * 2, -1)),
+        tiff(np.stack([deep] * 3, -1), 2, ">"),
+        tiff(deep, 0, ">"),
+    ):
         for _ in range(40):
             data = bytearray(good)
-            for position in (*random.integers(0, len(data), 3), int(random.integers(0, 60)), -int(random.integers(1, 150))):
+            for position in (
+                *random.integers(0, len(data), 3),
+                int(random.integers(0, 60)),
+                -int(random.integers(1, 150)),
+            ):
                 data[position] = int(random.integers(0, 256))
             try:
                 assert read_film(bytes(data), "x").grey.dtype == np.uint8

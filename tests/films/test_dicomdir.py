@@ -34,7 +34,9 @@ def disc(folder: Path, deep: np.ndarray, films: int = 3) -> Path:
         delattr(directory, name)
     directory.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
     directory.FileSetID = "DISC"
-    directory.DirectoryRecordSequence = Sequence([*records, record("SR DOCUMENT", ["PT000000", "SR"]), record("IMAGE", ["PT000000", "SR"])])
+    directory.DirectoryRecordSequence = Sequence(
+        [*records, record("SR DOCUMENT", ["PT000000", "SR"]), record("IMAGE", ["PT000000", "SR"])]
+    )
     directory.save_as(folder / "DICOMDIR")
     return folder / "DICOMDIR"
 
@@ -47,13 +49,17 @@ def record(kind: str, parts: list[str] | None = None) -> Dataset:
     return made
 
 
-def test_a_dicomdir_gives_the_films_it_lists(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
+def test_a_dicomdir_gives_the_films_it_lists(
+    mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path
+) -> None:
     path = disc(tmp_path / "disc", deep)
     listed = film_names(path, tmp_path / "disc")
     assert listed == [f"PT000000/ST000000/IM00000{number}" for number in range(3)]
     (tmp_path / "disc" / "extra.png").write_bytes(picture((deep >> 4).astype(np.uint8), "PNG"))
     assert film_names(path, tmp_path / "disc") == listed  # what it does not list is not there
-    assert sorted(film_names(tmp_path / "disc", tmp_path / "disc")) == sorted([*listed, "extra.png"])  # a folder is what lies in it
+    assert sorted(film_names(tmp_path / "disc", tmp_path / "disc")) == sorted(
+        [*listed, "extra.png"]
+    )  # a folder is what lies in it
     found = mtclip("query", path, "--by", "study", "--bundle", tiny_bundle)
     assert len(json.loads(found.out)["films"]) == 3
 
@@ -62,7 +68,9 @@ def test_a_dicomdir_on_a_disc_in_lower_case_and_with_a_missing_file(deep: np.nda
     path = disc(tmp_path / "disc", deep)
     before = film_names(path, tmp_path / "disc")
     (tmp_path / "disc" / before[1]).unlink()
-    for folder in sorted((p for p in (tmp_path / "disc").rglob("*") if p != path), key=lambda p: -len(p.parts)):
+    for folder in sorted(
+        (p for p in (tmp_path / "disc").rglob("*") if p != path), key=lambda p: -len(p.parts)
+    ):
         folder.rename(folder.with_name(folder.name.lower()))
     found = film_names(path, tmp_path / "disc")
     assert [found[0], found[2]] == [before[0].lower(), before[2].lower()]
@@ -78,15 +86,23 @@ def test_a_dicomdir_leads_nowhere_else(deep: np.ndarray, tmp_path: Path, parts: 
     assert (name, str(problem)) == ("DICOMDIR", "DICOMDIR: a listed file that is not below it")
 
 
-@pytest.mark.parametrize("change", ["suffix", "lower", "mixed", "version", "slashes", "leading", "suffix and lower"])
+@pytest.mark.parametrize(
+    "change", ["suffix", "lower", "mixed", "version", "slashes", "leading", "suffix and lower"]
+)
 def test_a_dicomdir_of_a_disc_that_was_copied(deep: np.ndarray, tmp_path: Path, change: str) -> None:
     """Copying puts ``.dcm`` behind names and changes their case; some writers put a whole path into one name, or begin with a backslash."""
     path = disc(tmp_path / "disc", deep, films=2)
     before = film_names(path, path.parent)
     for name in before:
         file = path.parent / name
-        renamed = {"version": file.name + ";1", "lower": file.name.lower(), "mixed": file.name.capitalize()}.get(change, file.name)
-        renamed = f"{renamed.lower() if 'lower' in change else renamed}.dcm" if "suffix" in change else renamed
+        renamed = {
+            "version": file.name + ";1",
+            "lower": file.name.lower(),
+            "mixed": file.name.capitalize(),
+        }.get(change, file.name)
+        renamed = (
+            f"{renamed.lower() if 'lower' in change else renamed}.dcm" if "suffix" in change else renamed
+        )
         file.rename(file.with_name(renamed))
     if change in ("slashes", "leading"):
         listed = [tuple(name.split("/")) for name in before]
@@ -108,14 +124,20 @@ def test_a_folder_as_it_comes(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_p
     (folder / "report.dcm").write_bytes(report(deep))
     (folder / "notes.txt").write_text("no film")
     (folder / "table.bin").write_bytes(bytes(100))
-    zipped(folder / "sub" / "study.zip", {"1": written(cr(deep, 12)), "2": picture((deep >> 4).astype(np.uint8), "PNG"), "r.txt": b"text"})
+    zipped(
+        folder / "sub" / "study.zip",
+        {"1": written(cr(deep, 12)), "2": picture((deep >> 4).astype(np.uint8), "PNG"), "r.txt": b"text"},
+    )
     zipped(folder / "letter.docx", {"word/document.xml": b"<w/>"})
     found = mtclip("query", folder, "--bundle", tiny_bundle, "--format", "ids", "-k", "1")
     assert len(found.out.splitlines()) == 3 and found.code == 5
     lines = found.err.splitlines()
     assert f"{folder}/empty.dcm: empty file" in lines
     assert any(line.startswith("3 films answered, 2 could not be read") for line in lines)
-    assert lines[-1] == "6 passed over: 2 text, 1 empty, 1 zip without a film, 1 DICOM without a picture, 1 of another kind"
+    assert (
+        lines[-1]
+        == "6 passed over: 2 text, 1 empty, 1 zip without a film, 1 DICOM without a picture, 1 of another kind"
+    )
 
 
 def test_a_film_from_a_pipe(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
@@ -150,7 +172,9 @@ def test_a_damaged_and_an_empty_dicomdir(deep: np.ndarray, tmp_path: Path) -> No
 # Folders and arrivals
 
 
-def test_a_folder_of_files_without_suffix(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
+def test_a_folder_of_files_without_suffix(
+    mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path
+) -> None:
     for name, data in (
         ("IM1", written(cr(deep, 12))),
         ("IM2", written(cr(deep, 12), dicoms.J2K)),
@@ -166,5 +190,8 @@ def test_dicom_that_arrives_is_seen(deep: np.ndarray, tmp_path: Path) -> None:
     from mtclip_edge.films.watch import arrivals
 
     film = written(cr(deep, 12))
-    found = arrivals(tmp_path, wait=lambda _: None if (tmp_path / "IM1").exists() else (tmp_path / "IM1").write_bytes(film) and None)
+    found = arrivals(
+        tmp_path,
+        wait=lambda _: None if (tmp_path / "IM1").exists() else (tmp_path / "IM1").write_bytes(film) and None,
+    )
     assert [next(found) for _ in range(3)] == [[], [tmp_path / "IM1"], []]

@@ -27,7 +27,9 @@ CHEST = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
 
 
 def said(**facts) -> list[tuple[str, str]]:
-    return [(fact.weight, fact.reason) for fact in facts_of(DecodedFilm(CHEST, "dicom", header=Header(**facts)))]
+    return [
+        (fact.weight, fact.reason) for fact in facts_of(DecodedFilm(CHEST, "dicom", header=Header(**facts)))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,10 @@ def said(**facts) -> list[tuple[str, str]]:
         ({"view": "LLAT"}, ("reject", "the header's view is LLAT, not frontal")),
         ({"view": "RAO"}, ("warn", "the header's view is RAO, neither PA nor AP")),
         ({"frames": 12}, ("reject", "the file holds 12 frames, expected one film")),
-        ({"intent": "FOR PROCESSING"}, ("warn", "the file is meant for processing, not for reading: its grey values may differ")),
+        (
+            {"intent": "FOR PROCESSING"},
+            ("warn", "the file is meant for processing, not for reading: its grey values may differ"),
+        ),
         ({"burned_in": True}, ("warn", "the header says that writing is burned into the picture")),
         ({"photometric": "YBR_FULL_422"}, ("warn", "the picture is coloured")),
         ({"modality": "DOE^JANE"}, ("reject", "the header's modality is not that of a radiograph")),
@@ -90,7 +95,9 @@ def test_pictures_that_no_film_can_be() -> None:
         ("warn", "the picture is 256 x 20 pixels: no film has that shape"),
     ]
     assert told(CHEST[:100, :100]) == [("warn", "the picture is only 100 x 100 pixels")]
-    assert told(np.hstack([CHEST, CHEST])) == [("warn", "the picture is 512 x 256 pixels: no film has that shape")]
+    assert told(np.hstack([CHEST, CHEST])) == [
+        ("warn", "the picture is 512 x 256 pixels: no film has that shape")
+    ]
     assert told(np.hstack([CHEST, CHEST[:, :200]])) == []
     assert told(CHEST, coloured=True) == [("warn", "the picture is coloured")]
     assert told(np.full((300, 300), 90, np.uint8)) == [("reject", "the picture is nearly uniform")]
@@ -100,7 +107,9 @@ def test_pictures_that_no_film_can_be() -> None:
     assert told(np.repeat(np.repeat(CHEST, 8, 0), 8, 1)) == []
 
 
-def test_a_layout_knows_neither_contrast_nor_size_and_turns_with_the_film(random: np.random.Generator) -> None:
+def test_a_layout_knows_neither_contrast_nor_size_and_turns_with_the_film(
+    random: np.random.Generator,
+) -> None:
     pixels = random.normal(0, 1, (3, 160, 160)).astype(np.float32)
     layout = layout_of(pixels)
     assert layout.shape == (64,) and abs(layout.mean()) < 1e-12 and layout.std() == pytest.approx(1)
@@ -124,16 +133,23 @@ def test_the_distance_is_mahalanobis(random: np.random.Generator) -> None:
     few = fitting.fit_gaussian(rows, 3)
     variance, vectors = np.linalg.eigh(shrunk)
     flat = vectors @ np.diag([*[variance[:9].mean()] * 9, *variance[9:]]) @ vectors.T
-    assert few.distance(rows) == pytest.approx(np.einsum("ni,ij,nj->n", away, np.linalg.inv(flat), away) / 12, rel=1e-4)
+    assert few.distance(rows) == pytest.approx(
+        np.einsum("ni,ij,nj->n", away, np.linalg.inv(flat), away) / 12, rel=1e-4
+    )
 
 
 def test_a_threshold_holds_for_new_films_and_few_films_give_none(random: np.random.Generator) -> None:
     assert fitting.threshold(np.arange(1, 100.0), 0.05) == 95
     assert fitting.threshold(np.arange(1, 200.0), 0.005) == 199
     assert fitting.threshold(np.arange(1, 199.0), 0.005) is None
-    assert fitting.threshold(np.arange(1, 20.0), 0.05) == 19 and fitting.threshold(np.arange(1, 19.0), 0.05) is None
+    assert (
+        fitting.threshold(np.arange(1, 20.0), 0.05) == 19
+        and fitting.threshold(np.arange(1, 19.0), 0.05) is None
+    )
     assert fitting.threshold(np.zeros(0), 0.05) is None
-    alarms = [(random.normal(size=50) > fitting.threshold(random.normal(size=99), 0.03)).mean() for _ in range(400)]
+    alarms = [
+        (random.normal(size=50) > fitting.threshold(random.normal(size=99), 0.03)).mean() for _ in range(400)
+    ]
     assert 0.025 < np.mean(alarms) < 0.035
 
 
@@ -147,7 +163,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         return Study(name, name, (StudyFilm(folder / f"{name}.png", f"{name}.png"),))
 
     parts = {"train": 120, "validation": 205, "new": 30}
-    return SimpleNamespace(**{part: [study(f"{part}{i}") for i in range(count)] for part, count in parts.items()})
+    return SimpleNamespace(
+        **{part: [study(f"{part}{i}") for i in range(count)] for part, count in parts.items()}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +182,12 @@ def gated(films: SimpleNamespace, tiny_bundle: Path, tmp_path_factory: pytest.Te
 def odd(films: SimpleNamespace, tmp_path: Path) -> Path:
     """A folder with one film as it is and the same film inverted, on its side, mirrored."""
     grey = np.asarray(Image.open(films.new[0].films[0].path))
-    for name, picture in {"a": grey, "inverted": 255 - grey, "right": np.rot90(grey, -1), "down": np.rot90(grey, 2)}.items():
+    for name, picture in {
+        "a": grey,
+        "inverted": 255 - grey,
+        "right": np.rot90(grey, -1),
+        "down": np.rot90(grey, 2),
+    }.items():
         Image.fromarray(np.ascontiguousarray(picture)).save(tmp_path / f"{name}.png")
     return tmp_path
 
@@ -182,7 +205,10 @@ def test_an_inverted_film_is_offered_the_other_way_round(mtclip, gated: Path, od
     reason = "black and white seem to be exchanged: ask again with --invert"
     found = mtclip("query", odd / "inverted.png", "--bundle", gated, "--json")
     answer = json.loads(found.out)
-    assert (found.code, found.err) == (6, f"{odd}/inverted.png: rejected: {reason} (--force answers all the same)\n")
+    assert (found.code, found.err) == (
+        6,
+        f"{odd}/inverted.png: rejected: {reason} (--force answers all the same)\n",
+    )
     assert answer["input"] == {"kind": "png", "verdict": "reject", "reasons": [reason]}
     assert answer["hits"] == [] and answer["abnormal"] is None
     plain = json.loads(mtclip("query", odd / "a.png", "--bundle", gated, "--json").out)
@@ -190,13 +216,20 @@ def test_an_inverted_film_is_offered_the_other_way_round(mtclip, gated: Path, od
     answer = json.loads(again.out)
     assert (again.code, again.err) == (0, "")
     assert (answer["hits"], answer["abnormal"]) == (plain["hits"], plain["abnormal"])
-    assert answer["input"] == {"kind": "png", "verdict": "ok", "reasons": ["grey values taken the other way round (--invert)"]}
+    assert answer["input"] == {
+        "kind": "png",
+        "verdict": "ok",
+        "reasons": ["grey values taken the other way round (--invert)"],
+    }
 
 
 def test_an_ordinary_film_inverted_by_mistake_is_offered_without(gated: Path, odd: Path) -> None:
     with Retriever.open(gated, invert=True) as retriever:
         found = retriever.query(odd / "a.png")
-    assert found.rejected and found.input.reasons[-1] == "black and white seem to be exchanged: ask again without --invert"
+    assert (
+        found.rejected
+        and found.input.reasons[-1] == "black and white seem to be exchanged: ask again without --invert"
+    )
 
 
 def test_a_turned_film_is_named(gated: Path, odd: Path) -> None:
@@ -211,7 +244,10 @@ def test_force_answers_all_the_same(mtclip, gated: Path, tiny_bundle: Path, odd:
     found = mtclip("query", odd / "inverted.png", "--bundle", gated, "--json", "--force")
     answer = json.loads(found.out)
     assert (found.code, found.err) == (0, "")
-    assert answer["input"]["verdict"] == "reject" and answer["input"]["reasons"][-1] == "answered all the same (--force)"
+    assert (
+        answer["input"]["verdict"] == "reject"
+        and answer["input"]["reasons"][-1] == "answered all the same (--force)"
+    )
     before = json.loads(mtclip("query", odd / "inverted.png", "--bundle", tiny_bundle, "--json").out)
     assert before["input"] == {"kind": "png", "verdict": None, "reasons": []}  # a bundle without a gate
     assert (answer["hits"], answer["abnormal"]) == (before["hits"], before["abnormal"])
@@ -231,13 +267,17 @@ def test_a_batch_counts_what_it_rejects(mtclip, gated: Path, odd: Path) -> None:
     assert every.err.splitlines()[-1] == "0 films answered, 2 rejected, 0 could not be read"
     (odd / "no.png").write_bytes(b"no")
     mixed = mtclip("query", odd / "no.png", odd / "inverted.png", "--bundle", gated, "--format", "ids")
-    assert mixed.code == 5 and mixed.err.splitlines()[-1] == "0 films answered, 1 rejected, 1 could not be read"
+    assert (
+        mixed.code == 5 and mixed.err.splitlines()[-1] == "0 films answered, 1 rejected, 1 could not be read"
+    )
 
 
 def test_the_table_shows_verdict_and_reasons(mtclip, gated: Path, odd: Path) -> None:
     found = mtclip("query", odd / "inverted.png", "--bundle", gated, "--format", "table")
     assert found.code == 6
-    assert "rejected: black and white seem to be exchanged: ask again with --invert" in " ".join(found.out.split())
+    assert "rejected: black and white seem to be exchanged: ask again with --invert" in " ".join(
+        found.out.split()
+    )
     assert "similarity" not in found.out
     Image.open(odd / "a.png").convert("RGB").save(odd / "b.png")
     Image.merge("RGB", [Image.open(odd / "a.png"), *[Image.new("L", (180, 200))] * 2]).save(odd / "red.png")
@@ -257,7 +297,9 @@ def flat(dim: int) -> Gaussian:
 
 
 def test_verdicts_by_score_and_notes_in_front() -> None:
-    pixels = np.stack([CHEST.astype(np.float32)] * 3)  # its layout's distance is 1, whichever way it is turned
+    pixels = np.stack(
+        [CHEST.astype(np.float32)] * 3
+    )  # its layout's distance is 1, whichever way it is turned
 
     def verdict(notes: tuple[str, ...] = (), header: Header | None = None, **thresholds: float):
         gate = FilmGate(flat(64), Thresholds(**thresholds))
@@ -269,7 +311,10 @@ def test_verdicts_by_score_and_notes_in_front() -> None:
     assert (noted.verdict, noted.reasons) == ("ok", ("the first of 2 windows",))
     warned = verdict(("a note",), layout_warn=0.9, layout_reject=1.2)
     assert warned.verdict == "warn"
-    assert warned.reasons == ("a note", "it does not look like the frontal chest films this bundle knows (1.0, they stay below 0.9)")
+    assert warned.reasons == (
+        "a note",
+        "it does not look like the frontal chest films this bundle knows (1.0, they stay below 0.9)",
+    )
     assert verdict(layout_warn=0.8, layout_reject=0.9).verdict == "reject"
     assert verdict(layout_warn=0.9).verdict == "warn"  # too few films for a threshold that rejects
     both = verdict(header=Header(body_part="HAND", burned_in=True), layout_warn=1.1)
@@ -286,13 +331,19 @@ def test_what_fits_better_as_it_is_is_never_called_mirrored(random: np.random.Ge
 
 def test_a_mirrored_film_is_warned_of() -> None:
     mean = np.where(np.arange(64) % 8 < 4, 1.0, -1.0).astype(np.float32)
-    gate = FilmGate(Gaussian(mean, np.zeros((1, 64), np.float32), 1.0), Thresholds(layout_warn=9.0, mirror_warn=2.0))
+    gate = FilmGate(
+        Gaussian(mean, np.zeros((1, 64), np.float32), 1.0), Thresholds(layout_warn=9.0, mirror_warn=2.0)
+    )
     left = -mean.astype(np.float64)
-    assert [fact.reason for fact in gate.facts(left)] == ["left and right may be exchanged: the heart seems to lie on the other side"]
+    assert [fact.reason for fact in gate.facts(left)] == [
+        "left and right may be exchanged: the heart seems to lie on the other side"
+    ]
     assert gate.facts(mirrored(left)) == []
 
 
-def test_a_gate_goes_with_its_bundle(mtclip, gated: Path, films: SimpleNamespace, odd: Path, tmp_path: Path) -> None:
+def test_a_gate_goes_with_its_bundle(
+    mtclip, gated: Path, films: SimpleNamespace, odd: Path, tmp_path: Path
+) -> None:
     path = Path(shutil.copytree(gated, tmp_path / "bundle"))
     before = Bundle.open(path).model.film_gate
     assert before.file == "film-gate-2.npy" and before.films == {"train": 120, "validation": 205}
@@ -319,7 +370,9 @@ def test_a_gate_goes_with_its_bundle(mtclip, gated: Path, films: SimpleNamespace
 
 
 @pytest.mark.usefixtures("known_graphs")
-def test_an_export_fits_a_gate(tiny_run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_fits_a_gate(
+    tiny_run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a later fit of the bundle would; 14 validation films are too few, so a tenth may be warned of here."""
     from mtclip_edge.export import pack
     from mtclip_edge.sources.source import open_source
@@ -336,7 +389,9 @@ def test_an_export_fits_a_gate(tiny_run: Path, source: Path, tmp_path: Path, mon
     assert again.to_dict() == {**bundle.model.film_gate.to_dict(), "file": "film-gate-2.npy"}
 
 
-def test_a_dicom_header_rejects_a_film_and_takes_it_out_of_its_study(mtclip, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_dicom_header_rejects_a_film_and_takes_it_out_of_its_study(
+    mtclip, tiny_bundle: Path, tmp_path: Path
+) -> None:
     from dicoms import cr, written
 
     deep = np.tile(np.arange(0, 4000, 20, dtype=np.uint16), (200, 1))
@@ -344,24 +399,49 @@ def test_a_dicom_header_rejects_a_film_and_takes_it_out_of_its_study(mtclip, tin
         (tmp_path / f"{name}.dcm").write_bytes(written(cr(deep, 12, StudyInstanceUID="1.2.3", **fields)))
     reason = "the header's body part is KNEE, not the chest"
     alone = mtclip("query", tmp_path / "knee.dcm", "--bundle", tiny_bundle, "--json")
-    assert alone.code == 6 and json.loads(alone.out)["input"] == {"kind": "dicom", "verdict": "reject", "reasons": [reason]}
+    assert alone.code == 6 and json.loads(alone.out)["input"] == {
+        "kind": "dicom",
+        "verdict": "reject",
+        "reasons": [reason],
+    }
     study = ("query", tmp_path, "--by", "study", "--bundle", tiny_bundle)
     left, forced = (json.loads(mtclip(*study, *more).out) for more in ((), ("--force",)))
-    assert [film["reason"] for film in left["films"]] == [None, f"rejected: {reason}"] and left["input"]["verdict"] is None
-    assert [film["counted"] for film in forced["films"]] == [True, True] and forced["input"]["verdict"] == "reject"
-    inverted = json.loads(mtclip("query", tmp_path / "chest.dcm", "--bundle", tiny_bundle, "--json", "--invert", "--render", "minmax").out)
+    assert [film["reason"] for film in left["films"]] == [None, f"rejected: {reason}"] and left["input"][
+        "verdict"
+    ] is None
+    assert [film["counted"] for film in forced["films"]] == [True, True] and forced["input"][
+        "verdict"
+    ] == "reject"
+    inverted = json.loads(
+        mtclip(
+            "query",
+            tmp_path / "chest.dcm",
+            "--bundle",
+            tiny_bundle,
+            "--json",
+            "--invert",
+            "--render",
+            "minmax",
+        ).out
+    )
     assert inverted["input"]["reasons"] == [
         "rendered by minmax; the bundle's own films are by voi",
         "grey values taken the other way round (--invert)",
     ]
 
 
-def test_distributions_are_of_training_films_and_thresholds_of_validation_films(random: np.random.Generator) -> None:
-    train, near, far = (centre + random.normal(size=(rows, 64)) for centre, rows in ((0.0, 400), (0.0, 250), (3.0, 250)))
+def test_distributions_are_of_training_films_and_thresholds_of_validation_films(
+    random: np.random.Generator,
+) -> None:
+    train, near, far = (
+        centre + random.normal(size=(rows, 64)) for centre, rows in ((0.0, 400), (0.0, 250), (3.0, 250))
+    )
     for validation in (near, far):
         gate = fitting.fit_gate(train, validation)
         np.testing.assert_allclose(gate.layout.mean, train.mean(axis=0), atol=1e-6)
-        assert gate.thresholds.layout_warn == fitting.threshold(gate.layout.distance(validation), fitting.LAYOUT_WARN)
+        assert gate.thresholds.layout_warn == fitting.threshold(
+            gate.layout.distance(validation), fitting.LAYOUT_WARN
+        )
 
 
 def test_layouts_are_of_films_rendered_as_the_tower_learned_them(tmp_path: Path) -> None:
@@ -380,17 +460,25 @@ def test_layouts_are_of_films_rendered_as_the_tower_learned_them(tmp_path: Path)
     assert len(np.unique(layouts["voi"][0].round(3))) < len(np.unique(layouts["minmax"][0].round(3)))
 
 
-def test_the_gate_of_a_bundle_is_fitted_by_its_own_render(gated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gate_of_a_bundle_is_fitted_by_its_own_render(
+    gated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What ``--render minmax`` trained on is what its gate must know."""
     path = Path(shutil.copytree(gated, tmp_path / "bundle"))
     bundle = Bundle.open(path)
     shaped = replace(bundle.model.preprocessing, render="minmax")
-    commit(path, replace(bundle.manifest, model=replace(bundle.model, preprocessing=shaped)), set(bundle.manifest.files))
+    commit(
+        path,
+        replace(bundle.manifest, model=replace(bundle.model, preprocessing=shaped)),
+        set(bundle.manifest.files),
+    )
     asked = []
 
     def read(source: Path, name: str | None = None, render: str = "voi") -> DecodedFilm:
         asked.append(render)
-        return DecodedFilm(np.random.default_rng(len(asked)).integers(0, 256, (64, 64), dtype=np.uint8), "dicom")
+        return DecodedFilm(
+            np.random.default_rng(len(asked)).integers(0, 256, (64, 64), dtype=np.uint8), "dicom"
+        )
 
     monkeypatch.setattr("mtclip_edge.inference.preprocessing.read_film", read)
     study = Study("a", "a", tuple(StudyFilm(tmp_path / f"{i}.dcm", f"{i}.dcm") for i in range(120)))
@@ -407,9 +495,17 @@ def test_a_gate_of_before_is_read_without_its_embedding(gated: Path, odd: Path, 
     numbers = np.load(path / record.file)
     with (path / record.file).open("wb") as file:
         np.save(file, np.concatenate([numbers, np.ones(33 * 16, np.float32)]).astype("<f4"))
-    older = replace(record, embedding=GaussianRecord(16, 32, 1.0), thresholds={**record.thresholds, "embedding_warn": -1.0})
+    older = replace(
+        record,
+        embedding=GaussianRecord(16, 32, 1.0),
+        thresholds={**record.thresholds, "embedding_warn": -1.0},
+    )
     files = {name: entry for name, entry in bundle.manifest.files.items() if name != record.file}
-    commit(path, replace(bundle.manifest, model=replace(bundle.model, film_gate=older), files=files), set(bundle.manifest.files))
+    commit(
+        path,
+        replace(bundle.manifest, model=replace(bundle.model, film_gate=older), files=files),
+        set(bundle.manifest.files),
+    )
     kept = Bundle.open(path).model.film_gate
     assert kept is not None and kept.to_dict() == older.to_dict()  # carried on as it was
     for name in ("a", "inverted"):

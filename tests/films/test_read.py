@@ -46,7 +46,9 @@ def test_transparency_is_laid_on_black() -> None:
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     values = np.array([[1000, 2000], [3000, 5000]], np.uint16)
-    np.testing.assert_array_equal(read_film(encoded(Image.fromarray(values), "PNG")).grey, [[0, 64], [128, 255]])
+    np.testing.assert_array_equal(
+        read_film(encoded(Image.fromarray(values), "PNG")).grey, [[0, 64], [128, 255]]
+    )
 
 
 def test_a_uniform_deep_film_is_black_not_an_error() -> None:
@@ -67,7 +69,12 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 def bomb() -> bytes:
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def animated() -> bytes:

@@ -50,7 +50,17 @@ def test_a_film_is_given_when_it_is_whole(tmp_path: Path) -> None:
 
 def test_a_replaced_film_is_given_again_and_one_that_left_and_came_back(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    found = looks(tmp_path, lambda: draw(path), None, lambda: draw(path, 7), None, path.unlink, lambda: draw(path, 9), None, None)
+    found = looks(
+        tmp_path,
+        lambda: draw(path),
+        None,
+        lambda: draw(path, 7),
+        None,
+        path.unlink,
+        lambda: draw(path, 9),
+        None,
+        None,
+    )
     assert [names for names in found if names] == [["a.png"]] * 3
 
 
@@ -100,9 +110,22 @@ def test_memory_holds_what_lies_there_only(tmp_path: Path, soak: bool) -> None:
 def test_the_command_answers_arrivals_until_it_is_interrupted(tmp_path: Path) -> None:
     import signal
 
-    command = [sys.executable, "-m", "mtclip_edge", "query", "--watch", str(tmp_path), "--bundle", "demo", "--format", "jsonl"]
+    command = [
+        sys.executable,
+        "-m",
+        "mtclip_edge",
+        "query",
+        "--watch",
+        str(tmp_path),
+        "--bundle",
+        "demo",
+        "--format",
+        "jsonl",
+    ]
     listen = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a shell's background job ignores Ctrl-C, and so would it
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen
+    )
     assert process.stdout and process.stderr
     try:
         assert process.stderr.readline().startswith(f"watching {tmp_path}; ")
@@ -125,8 +148,16 @@ def test_the_command_answers_arrivals_until_it_is_interrupted(tmp_path: Path) ->
     ("words", "code", "said"),
     [
         (["--watch", "gone"], 1, "gone: cannot be watched (No such file or directory)\n"),
-        (["x.png", "--watch", "gone"], 2, "query\nexpected one of films, --text and --watch\nsee: mtclip query --help\n"),
-        (["--watch", "gone", "--json"], 2, "--watch and --format json\nan array has no end here\nuse --format jsonl\n"),
+        (
+            ["x.png", "--watch", "gone"],
+            2,
+            "query\nexpected one of films, --text and --watch\nsee: mtclip query --help\n",
+        ),
+        (
+            ["--watch", "gone", "--json"],
+            2,
+            "--watch and --format json\nan array has no end here\nuse --format jsonl\n",
+        ),
     ],
 )
 def test_wrong_uses(mtclip, words: list[str], code: int, said: str) -> None:

@@ -33,7 +33,9 @@ def workers():
 
 @pytest.fixture
 def deep(random: np.random.Generator) -> np.ndarray:
-    return (np.add.outer(np.arange(80), np.arange(72)) * 25 + random.integers(0, 40, (80, 72))).astype(np.uint16)
+    return (np.add.outer(np.arange(80), np.arange(72)) * 25 + random.integers(0, 40, (80, 72))).astype(
+        np.uint16
+    )
 
 
 def picture(deep: np.ndarray) -> bytes:
@@ -56,7 +58,12 @@ def test_a_film_is_the_same_film(workers: DecodeWorkers, deep: np.ndarray, synta
     data = written(cr(pixels, 8 if syntax == dicoms.BASELINE else 12, **fields), syntax)
     here, there = read_film(data, "x"), workers.read(data, "x")
     np.testing.assert_array_equal(here.grey, there.grey)
-    assert (here.kind, here.notes, here.coloured, here.header) == (there.kind, there.notes, there.coloured, there.header)
+    assert (here.kind, here.notes, here.coloured, here.header) == (
+        there.kind,
+        there.notes,
+        there.coloured,
+        there.header,
+    )
 
 
 def test_studies_keep_together_over_several_processes(deep: np.ndarray) -> None:
@@ -68,7 +75,9 @@ def test_studies_keep_together_over_several_processes(deep: np.ndarray) -> None:
     assert len(keys) == 1
 
 
-def test_paths_bytes_and_functions(workers: DecodeWorkers, deep: np.ndarray, tmp_path: Path, monkeypatch) -> None:
+def test_paths_bytes_and_functions(
+    workers: DecodeWorkers, deep: np.ndarray, tmp_path: Path, monkeypatch
+) -> None:
     data = picture(deep)
     (tmp_path / "f.png").write_bytes(data)
     monkeypatch.chdir(tmp_path)
@@ -86,7 +95,9 @@ def test_errors_are_those_of_reading_here(workers: DecodeWorkers, deep: np.ndarr
         assert str(here.value) == str(there.value)
 
 
-def test_films_of_a_zip_and_what_is_wrong_with_it(workers: DecodeWorkers, deep: np.ndarray, tmp_path: Path) -> None:
+def test_films_of_a_zip_and_what_is_wrong_with_it(
+    workers: DecodeWorkers, deep: np.ndarray, tmp_path: Path
+) -> None:
     path = tmp_path / "study.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/1", written(cr(deep, 12)))
@@ -98,11 +109,15 @@ def test_films_of_a_zip_and_what_is_wrong_with_it(workers: DecodeWorkers, deep: 
         for name, film in films:
             assert not isinstance(film, MtclipError)
             assert workers.read(film, name).grey.shape == deep.shape
-    assert [(name, str(film)) for name, film in workers.films_in(b"PK\3\4 damaged", "z")] == [("z", "z: the zip cannot be read (damaged)")]
+    assert [(name, str(film)) for name, film in workers.films_in(b"PK\3\4 damaged", "z")] == [
+        ("z", "z: the zip cannot be read (damaged)")
+    ]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
-def test_what_a_film_does_to_its_process_is_that_films_error(importable: None, deep: np.ndarray, tmp_path: Path) -> None:
+def test_what_a_film_does_to_its_process_is_that_films_error(
+    importable: None, deep: np.ndarray, tmp_path: Path
+) -> None:
     workers, data = DecodeWorkers(seconds=4), picture(deep)
     try:
         for harm, why in (
@@ -136,9 +151,18 @@ def test_an_answer_that_is_nonsense_is_refused(monkeypatch, deep: np.ndarray) ->
     """The process may have been taken over: what it says is checked, and nothing of it is executed."""
     workers = DecodeWorkers()
     good = {"kind": "png", "notes": [], "coloured": False, "shape": [2, 2], "header": None}
-    bad = [{}, good | {"shape": [2, 3]}, good | {"shape": "x"}, good | {"notes": 5}, good | {"header": {"ids": 3}}, good | {"header": []}]
+    bad = [
+        {},
+        good | {"shape": [2, 3]},
+        good | {"shape": "x"},
+        good | {"notes": 5},
+        good | {"header": {"ids": 3}},
+        good | {"header": []},
+    ]
     for answer in bad:
-        monkeypatch.setattr(worker._Worker, "ask", lambda self, request, seconds, answer=answer: (dict(answer), bytes(4)))
+        monkeypatch.setattr(
+            worker._Worker, "ask", lambda self, request, seconds, answer=answer: (dict(answer), bytes(4))
+        )
         with pytest.raises(FilmUnreadable, match="x: the process that read it answered nonsense"):
             workers.read(b"anything", "x")
     workers.close()
@@ -147,7 +171,9 @@ def test_an_answer_that_is_nonsense_is_refused(monkeypatch, deep: np.ndarray) ->
 def test_many_at_once_and_none_is_left(deep: np.ndarray) -> None:
     workers, data = DecodeWorkers(), picture(deep)
     shapes: list[tuple[int, ...]] = []
-    threads = [threading.Thread(target=lambda: shapes.append(workers.read(data).grey.shape)) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: shapes.append(workers.read(data).grey.shape)) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -160,6 +186,8 @@ def test_many_at_once_and_none_is_left(deep: np.ndarray) -> None:
 def test_an_isolated_retriever_answers_as_the_other(tiny_bundle: Path, deep: np.ndarray) -> None:
     data = written(cr(deep, 12))
     with Retriever.open(tiny_bundle) as here, Retriever.open(tiny_bundle, isolated=True) as there:
-        assert [hit.to_dict() for hit in here.query(data).hits] == [hit.to_dict() for hit in there.query(data).hits]
+        assert [hit.to_dict() for hit in here.query(data).hits] == [
+            hit.to_dict() for hit in there.query(data).hits
+        ]
         answers = list(there.query_many([("bad", b"nothing"), ("good", data)]))
     assert isinstance(answers[0], FilmUnreadable) and not isinstance(answers[1], MtclipError)

@@ -14,7 +14,16 @@ from mtclip_edge import errors
 ROOT = Path(__file__).parents[2]
 # cli -> export -> train -> mtclip_edge: what each may not import.
 FORBIDDEN = {
-    "mtclip_edge": ("mtclip_edge.train", "mtclip_edge.export", "mtclip_edge.cli", "torch", "open_clip", "transformers", "onnx", "timm"),
+    "mtclip_edge": (
+        "mtclip_edge.train",
+        "mtclip_edge.export",
+        "mtclip_edge.cli",
+        "torch",
+        "open_clip",
+        "transformers",
+        "onnx",
+        "timm",
+    ),
     "train": ("mtclip_edge.export", "mtclip_edge.cli", "onnx"),
     "export": ("mtclip_edge.cli",),
 }
@@ -22,7 +31,9 @@ FORBIDDEN = {
 
 def sources(folder: str) -> list[Path]:
     """Python files of a folder, without following the links in the package."""
-    files = [p for p in (ROOT / folder).rglob("*.py") if not any(part.is_symlink() for part in (p, *p.parents))]
+    files = [
+        p for p in (ROOT / folder).rglob("*.py") if not any(part.is_symlink() for part in (p, *p.parents))
+    ]
     assert files
     return files
 
@@ -43,7 +54,10 @@ def imports(path: Path) -> set[str]:
             base = ".".join(package_of(path).split(".")[: -node.level + 1 or None]) if node.level else ""
             module = ".".join(part for part in (base, node.module) if part)
             found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("import_module", "__import__"):
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
+            "import_module",
+            "__import__",
+        ):
             found |= {a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)}
     return found
 
@@ -55,7 +69,10 @@ def test_imports_go_one_way(folder: str) -> None:
             continue
         for name in imports(path):
             for forbidden in FORBIDDEN[folder]:
-                if path.parent.name == "commands" and forbidden in ("mtclip_edge.train", "mtclip_edge.export"):
+                if path.parent.name == "commands" and forbidden in (
+                    "mtclip_edge.train",
+                    "mtclip_edge.export",
+                ):
                     continue  # the one room that may
                 assert name != forbidden and not name.startswith(f"{forbidden}."), f"{path} imports {name}"
 
@@ -89,7 +106,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     copy = folder / "checkout"
     leave = shutil.ignore_patterns(
-        ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "wheelhouse", "runs", "scratch"
+        ".git",
+        ".venv*",
+        "build",
+        "dist",
+        "*.egg-info",
+        "__pycache__",
+        ".*_cache",
+        "wheelhouse",
+        "runs",
+        "scratch",
     )
     shutil.copytree(ROOT, copy, symlinks=True, ignore=leave)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(copy)]
@@ -110,10 +136,17 @@ def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
 @pytest.mark.slow
 def test_the_wheel_holds_the_checkouts_files(wheel: Path) -> None:
     expected = {f"mtclip_edge/{p.relative_to(ROOT / 'mtclip_edge')}": p for p in sources("mtclip_edge")}
-    expected |= {f"mtclip_edge/{p.relative_to(ROOT)}": p for folder in ("train", "export") for p in sources(folder)}
-    expected |= {"mtclip_edge/cli.py": ROOT / "cli.py", "mtclip_edge/py.typed": ROOT / "mtclip_edge" / "py.typed"}
+    expected |= {
+        f"mtclip_edge/{p.relative_to(ROOT)}": p for folder in ("train", "export") for p in sources(folder)
+    }
+    expected |= {
+        "mtclip_edge/cli.py": ROOT / "cli.py",
+        "mtclip_edge/py.typed": ROOT / "mtclip_edge" / "py.typed",
+    }
     with zipfile.ZipFile(wheel) as archive:
-        held = {name for name in archive.namelist() if name.startswith("mtclip_edge/") and not name.endswith("/")}
+        held = {
+            name for name in archive.namelist() if name.startswith("mtclip_edge/") and not name.endswith("/")
+        }
         code = {name for name in held if name.endswith((".py", ".typed"))}
         assert code == set(expected)
         for name, path in expected.items():
@@ -124,7 +157,9 @@ def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
 
-QUERY_ALONE = {f"mtclip_edge.commands.{name}" for name in ("query", "query_loop", "query_options", "film_arguments")}
+QUERY_ALONE = {
+    f"mtclip_edge.commands.{name}" for name in ("query", "query_loop", "query_options", "film_arguments")
+}
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -140,7 +175,17 @@ def test_a_film_query_loads_only_what_it_needs(tiny_bundle: Path, film: Path) ->
     )
     loaded = set(run_python(code).split("LOADED")[1].split())
     assert {"onnxruntime", "numpy", "PIL"} <= loaded
-    assert not loaded & {"torch", "open_clip", "transformers", "onnx", "tokenizers", "rich", "rich.table", "filelock", "platformdirs"}
+    assert not loaded & {
+        "torch",
+        "open_clip",
+        "transformers",
+        "onnx",
+        "tokenizers",
+        "rich",
+        "rich.table",
+        "filelock",
+        "platformdirs",
+    }
     ours = {name for name in loaded if name.split(".")[0] == "mtclip_edge"}
     assert len(ours) <= 55, sorted(ours)  # half a millisecond each
     assert not {name for name in ours if name.startswith("mtclip_edge.commands.")} - QUERY_ALONE
@@ -186,7 +231,13 @@ def test_public_names_are_complete() -> None:
     assert set(mtclip_edge._HOMES) | {"NOTICE", "__version__"} == set(mtclip_edge.__all__)
     for name in mtclip_edge.__all__:
         assert getattr(mtclip_edge, name) is not None
-    public = {name for name in vars(mtclip_edge) if not name.startswith("_")} - {"importlib", "os", "annotations", "Any", "TYPE_CHECKING"}
+    public = {name for name in vars(mtclip_edge) if not name.startswith("_")} - {
+        "importlib",
+        "os",
+        "annotations",
+        "Any",
+        "TYPE_CHECKING",
+    }
     modules = {name for name in public if isinstance(getattr(mtclip_edge, name), type(ast))}
     assert public - modules <= set(mtclip_edge.__all__)
 
@@ -203,7 +254,11 @@ def test_the_error_tree_in_the_docstring_is_the_real_one() -> None:
         words = line.replace("├──", "").replace("└──", "").split()
         if len(words) > 2 and words[1].isdigit() and not words[0].isdigit() and words[0][0].isupper():
             drawn[words[0]] = int(words[1])
-    real = {name: value.exit_code for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    real = {
+        name: value.exit_code
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
     assert drawn == real
 
 

@@ -21,9 +21,9 @@ def generator():
 
 @pytest.mark.slow
 def test_the_help_in_the_docs_is_the_real_one() -> None:
-    assert (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8") == generator().cli_markdown(), (
-        "run python docs/generate.py cli"
-    )
+    assert (ROOT / "docs" / "reference" / "cli.md").read_text(
+        encoding="utf-8"
+    ) == generator().cli_markdown(), "run python docs/generate.py cli"
 
 
 def test_every_command_is_in_the_generated_help(mtclip) -> None:
@@ -50,7 +50,9 @@ def test_tests_named_in_the_promises_exist() -> None:
 
 def test_every_benchmark_has_its_row() -> None:
     folder = ROOT / "benchmarks"
-    rows = set(re.findall(r"^\| \[(\S+\.py)\]", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    rows = set(
+        re.findall(r"^\| \[(\S+\.py)\]", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     assert rows == {str(path.relative_to(folder)) for path in folder.rglob("*.py")}
 
 
@@ -73,6 +75,12 @@ def test_no_page_is_machine_bound() -> None:
 def test_large_files_are_few() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    large = [n for n in names if (ROOT / n).is_file() and not (ROOT / n).is_symlink() and (ROOT / n).stat().st_size > 1_500_000]
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    large = [
+        n
+        for n in names
+        if (ROOT / n).is_file() and not (ROOT / n).is_symlink() and (ROOT / n).stat().st_size > 1_500_000
+    ]
     assert all(n.startswith("mtclip_edge/demo_bundle/") for n in large), large

@@ -6,7 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+    "contracts"
+]
 ROOMS = {path.name for path in (ROOT / "mtclip_edge").iterdir() if (path / "__init__.py").is_file()}
 
 
@@ -15,7 +17,11 @@ def words(contract: dict, key: str) -> set[str]:
 
 
 def test_the_table_is_that_of_the_contracts() -> None:
-    forbidden = {c["source_modules"][0].split(".")[-1]: words(c, "forbidden_modules") for c in CONTRACTS if c["id"] in ROOMS}
+    forbidden = {
+        c["source_modules"][0].split(".")[-1]: words(c, "forbidden_modules")
+        for c in CONTRACTS
+        if c["id"] in ROOMS
+    }
     (layers,) = (contract["layers"] for contract in CONTRACTS if contract["type"] == "layers")
     floors = [set(layer.split(" | ")) for layer in layers]
     below = {room: set().union(*floors[i + 1 :]) for i, floor in enumerate(floors) for room in floor}
@@ -36,7 +42,9 @@ def test_the_picture_has_the_layers_in_their_order() -> None:
 def test_the_ground_is_complete() -> None:
     drawn = re.search(r"^ground +(.+)$", PAGE, re.MULTILINE)
     assert drawn and set(drawn[1].split(", ")) == {
-        path.stem for path in (ROOT / "mtclip_edge").glob("*.py") if not path.is_symlink() and not path.stem.startswith("__")
+        path.stem
+        for path in (ROOT / "mtclip_edge").glob("*.py")
+        if not path.is_symlink() and not path.stem.startswith("__")
     }
 
 

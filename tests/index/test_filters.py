@@ -23,9 +23,13 @@ def studies(source: Path) -> list[Study]:
     return [
         replace(
             study,
-            date=f"20{random.integers(10, 14)}-{random.integers(1, 13):02d}-{random.integers(1, 29):02d}" if random.random() < 0.8 else "",
+            date=f"20{random.integers(10, 14)}-{random.integers(1, 13):02d}-{random.integers(1, 29):02d}"
+            if random.random() < 0.8
+            else "",
             source=str(random.choice(["manifest:a", "manifest:b"])),
-            films=tuple(replace(film, view=str(random.choice(["PA", "AP", "lateral"]))) for film in study.films),
+            films=tuple(
+                replace(film, view=str(random.choice(["PA", "AP", "lateral"]))) for film in study.films
+            ),
         )
         for study in found
     ]
@@ -80,7 +84,9 @@ CASES = [
 
 
 @pytest.mark.parametrize("asked", CASES, ids=lambda f: "-".join(f.to_dict()))
-def test_a_filter_finds_what_a_loop_finds(filtered: Path, studies: list[Study], film: Path, asked: Filters) -> None:
+def test_a_filter_finds_what_a_loop_finds(
+    filtered: Path, studies: list[Study], film: Path, asked: Filters
+) -> None:
     groups = {
         report.report_id: [s for s in report.studies if passes(s, asked)]
         for report in distinct_reports(studies)
@@ -90,7 +96,9 @@ def test_a_filter_finds_what_a_loop_finds(filtered: Path, studies: list[Study], 
     with Retriever.open(filtered, filters=asked) as retriever:
         hits = retriever.query(film, k=1000).hits
         found = retriever.query_text("opacity in the left lung", k=1000)
-    assert {hit.report_id: hit.studies for hit in hits} == {key: len(group) for key, group in expected.items()}
+    assert {hit.report_id: hit.studies for hit in hits} == {
+        key: len(group) for key, group in expected.items()
+    }
     assert all(list(hit.study_ids) == expected[hit.report_id][:10] for hit in hits)
     assert expected  # a case that nothing passes would test nothing
     films = {
@@ -106,9 +114,14 @@ def test_a_filter_finds_what_a_loop_finds(filtered: Path, studies: list[Study], 
 
 
 def test_filtered_scores_are_those_without_a_filter(filtered: Path, film: Path) -> None:
-    with Retriever.open(filtered) as whole, Retriever.open(filtered, filters=Filters(label="abnormal")) as some:
+    with (
+        Retriever.open(filtered) as whole,
+        Retriever.open(filtered, filters=Filters(label="abnormal")) as some,
+    ):
         all_hits, hits = whole.query(film, k=1000).hits, some.query(film, k=3).hits
-    assert [(h.report_id, h.score) for h in hits] == [(h.report_id, h.score) for h in all_hits if h.label == "abnormal"][:3]
+    assert [(h.report_id, h.score) for h in hits] == [
+        (h.report_id, h.score) for h in all_hits if h.label == "abnormal"
+    ][:3]
     assert [h.rank for h in hits] == [1, 2, 3]
 
 
@@ -131,7 +144,10 @@ def test_nothing_passes(filtered: Path, film: Path) -> None:
         ({"since": "2012-13"}, "--since '2012-13'\nexpected YYYY, YYYY-MM or YYYY-MM-DD"),
         ({"until": "5 May"}, "--until '5 May'"),
         ({"until": "2012-05-01-02"}, "--until"),
-        ({"finding": "opacitie"}, "--finding 'opacitie': no study of this bundle has it\namong them are Opacity"),
+        (
+            {"finding": "opacitie"},
+            "--finding 'opacitie': no study of this bundle has it\namong them are Opacity",
+        ),
         ({"source": "manifest:c"}, "--source 'manifest:c': no study of this bundle has it"),
         ({"match": "a AND"}, "--match 'a AND': "),
         ({"match": '"open'}, "--match"),
@@ -156,7 +172,20 @@ def test_words_are_found_by_their_stem_and_combined(filtered: Path, film: Path) 
 def test_the_command_line_has_every_filter(mtclip, filtered: Path, film: Path) -> None:
     import json
 
-    words = ["--view", "PA", "--label", "abnormal", "--since", "2010", "--until", "2013", "--match", "opacity", "--source", "manifest:a"]
+    words = [
+        "--view",
+        "PA",
+        "--label",
+        "abnormal",
+        "--since",
+        "2010",
+        "--until",
+        "2013",
+        "--match",
+        "opacity",
+        "--source",
+        "manifest:a",
+    ]
     words += ["--exclude-patient", "p000", "--exclude-patient", "p001", "--finding", "opacity"]
     found = mtclip("query", film, "--bundle", filtered, "--json", *words)
     assert found.code == 0, found.err
@@ -179,10 +208,14 @@ def test_the_command_line_has_every_filter(mtclip, filtered: Path, film: Path) -
 
 
 def test_the_manifest_reads_dates(tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text("study_id,report,date\n1,Clear.,2012-05-01\n2,Opacity.,20130601\n3,Effusion.,last May\n4,Mass.,\n")
+    (tmp_path / "m.csv").write_text(
+        "study_id,report,date\n1,Clear.,2012-05-01\n2,Opacity.,20130601\n3,Effusion.,last May\n4,Mass.,\n"
+    )
     reading = open_source(str(tmp_path / "m.csv"))
     assert [s.date for s in reading.studies] == ["2012-05-01", "2013-06-01", "", ""]
-    assert [str(p) for p in reading.problems] == ["line 4: date 'last May', expected YYYY-MM-DD (date left out)"]
+    assert [str(p) for p in reading.problems] == [
+        "line 4: date 'last May', expected YYYY-MM-DD (date left out)"
+    ]
 
 
 def test_the_words_are_hashed_before_they_are_read(filtered: Path, film: Path, tmp_path: Path) -> None:
@@ -193,7 +226,10 @@ def test_the_words_are_hashed_before_they_are_read(filtered: Path, film: Path, t
     copy = Path(shutil.copytree(filtered, tmp_path / "copy"))
     terms = copy / Bundle.open(copy).index.terms
     terms.write_bytes(terms.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(ArtefactDamaged, match=terms.name), Retriever.open(copy, filters=Filters(match="left")):
+    with (
+        pytest.raises(ArtefactDamaged, match=terms.name),
+        Retriever.open(copy, filters=Filters(match="left")),
+    ):
         pass
     with Retriever.open(copy) as retriever:
         assert retriever.query(film).hits

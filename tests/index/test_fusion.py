@@ -31,7 +31,9 @@ def test_a_report_without_film_keeps_its_score() -> None:
     assert found[1] == 0.2
     assert found[0] > 0.4
     assert fused(report, np.full(4, np.nan), 0.7).tolist() == report.tolist()
-    assert fused(report, np.array([0.5, np.nan, np.nan, np.nan]), 0.7).tolist() == report.tolist()  # one film says nothing of spread
+    assert (
+        fused(report, np.array([0.5, np.nan, np.nan, np.nan]), 0.7).tolist() == report.tolist()
+    )  # one film says nothing of spread
 
 
 def test_the_most_similar_film_of_each_report() -> None:
@@ -54,12 +56,21 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def drawn(random: np.random.Generator, film_tells: bool) -> tuple[Cases, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def drawn(
+    random: np.random.Generator, film_tells: bool
+) -> tuple[Cases, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """120 films asked, 90 reports each with a film; what is shown is in the films alone, or nowhere."""
     kind = random.integers(0, 3, 210)
     names = ("Mass", "Nodule", "Effusion")
     studies = [
-        Study(f"s{i}", f"p{i}", (Film(Path("x"), "x"),), report=f"text {i}", label="abnormal", finding_labels=(names[kind[i]],))
+        Study(
+            f"s{i}",
+            f"p{i}",
+            (Film(Path("x"), "x"),),
+            report=f"text {i}",
+            label="abnormal",
+            finding_labels=(names[kind[i]],),
+        )
         for i in range(210)
     ]
     cases = Cases.of(studies[:120], studies[120:])
@@ -70,7 +81,9 @@ def drawn(random: np.random.Generator, film_tells: bool) -> tuple[Cases, np.ndar
     return cases, films[:120], texts, films[order], np.arange(90)
 
 
-def test_the_weight_is_chosen_where_films_help_and_is_zero_where_they_do_not(random: np.random.Generator) -> None:
+def test_the_weight_is_chosen_where_films_help_and_is_zero_where_they_do_not(
+    random: np.random.Generator,
+) -> None:
     helpful = tune(*drawn(random, True))
     assert helpful.weight >= 0.5
     assert "120 validation films" in helpful.why
@@ -78,7 +91,11 @@ def test_the_weight_is_chosen_where_films_help_and_is_zero_where_they_do_not(ran
 
 
 def test_only_the_best_candidates_are_scored(random: np.random.Generator) -> None:
-    asked, reports, films = unit(random.normal(size=(2, 8))), unit(random.normal(size=(300, 8))), unit(random.normal(size=(300, 8)))
+    asked, reports, films = (
+        unit(random.normal(size=(2, 8))),
+        unit(random.normal(size=(300, 8))),
+        unit(random.normal(size=(300, 8))),
+    )
     found = fused_scores(asked, reports, films, np.arange(300), 0.4)
     assert np.isfinite(found).sum(axis=1).tolist() == [200, 200]
 
@@ -92,7 +109,9 @@ def test_a_query_is_fused_as_the_evaluation_says() -> None:
         index, store = retriever._index, retriever._store
         vector = retriever._films.encode_films([read_film(EXAMPLE).grey])[0]
         owner = np.array([report for report, _ in store.films_of(range(index.reports))])
-        expected = fused_scores(vector, index.vectors[: index.reports], index.vectors[index.reports :], owner, 0.5)[0]
+        expected = fused_scores(
+            vector, index.vectors[: index.reports], index.vectors[index.reports :], owner, 0.5
+        )[0]
         best = np.sort(expected)[::-1][:50]
     assert [h.score for h in after.hits] != pytest.approx([h.score for h in before.hits], abs=2e-4)
     assert [h.score for h in after.hits] == pytest.approx(best, abs=2e-4)
@@ -124,4 +143,6 @@ def test_the_bundle_carries_the_weight_chosen_on_validation(tiny_bundle: Path) -
 
 def test_a_text_is_never_fused(tiny_bundle: Path) -> None:
     with Retriever.open(tiny_bundle) as plain, Retriever.open(tiny_bundle, fuse="0.5") as retriever:
-        assert [h.score for h in plain.query_text("opacity").hits] == [h.score for h in retriever.query_text("opacity").hits]
+        assert [h.score for h in plain.query_text("opacity").hits] == [
+            h.score for h in retriever.query_text("opacity").hits
+        ]

@@ -149,7 +149,9 @@ def test_films_are_filtered_too(vectors: np.ndarray, tmp_path: Path) -> None:
         (50_001, 10, "hnsw", ""),
     ],
 )
-def test_how_to_search_is_chosen_with_a_reason(reports: int, queries: int | None, used: str, why: str) -> None:
+def test_how_to_search_is_chosen_with_a_reason(
+    reports: int, queries: int | None, used: str, why: str
+) -> None:
     choice = index.choose_search(reports, 256, queries)
     assert choice.used == used and why in choice.why and not choice.fallback
 
@@ -201,7 +203,9 @@ def mapped(tmp_path: Path, random: np.random.Generator) -> np.ndarray:
     return np.asarray(np.load(tmp_path / "v.npy", mmap_mode="r"))
 
 
-linux = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells how much of a mapping is held")
+linux = pytest.mark.skipif(
+    not Path("/proc/self/smaps").exists(), reason="Linux tells how much of a mapping is held"
+)
 
 
 @linux
@@ -219,7 +223,9 @@ def test_a_graphs_queries_do_not_gather_the_mapped_vectors(tmp_path: Path, mappe
 @linux
 @pytest.mark.parametrize("every", [1, 2, 20])
 @pytest.mark.slow
-def test_a_filter_beside_a_graph_holds_a_part_of_the_vectors_at_a_time(tmp_path: Path, mapped: np.ndarray, every: int, monkeypatch) -> None:
+def test_a_filter_beside_a_graph_holds_a_part_of_the_vectors_at_a_time(
+    tmp_path: Path, mapped: np.ndarray, every: int, monkeypatch
+) -> None:
     monkeypatch.setattr(index, "_BLOCK", 100)
     most: list[int] = []
 

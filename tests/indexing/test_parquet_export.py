@@ -23,12 +23,23 @@ def test_parquet_holds_everything(tiny_bundle: Path, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("mtclip_edge.indexing.parquet_export.ROWS", 7)  # several pieces
     lines = export_parquet(tiny_bundle, tmp_path / "out")
-    tables = {name: parquet.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist() for name in ("reports", "studies", "films")}
+    tables = {
+        name: parquet.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist()
+        for name in ("reports", "studies", "films")
+    }
     about, parts = Bundle.open(tiny_bundle).index, IndexFiles.of(Bundle.open(tiny_bundle))
-    assert [len(tables[name]) for name in ("reports", "studies", "films")] == [about.reports, about.studies, about.films]
+    assert [len(tables[name]) for name in ("reports", "studies", "films")] == [
+        about.reports,
+        about.studies,
+        about.films,
+    ]
     assert lines[0] == f"{tmp_path / 'out' / 'reports.parquet'}: {about.reports} rows"
-    np.testing.assert_array_equal(np.array([r["embedding"] for r in tables["reports"]], np.float32), parts.report_vectors)
-    np.testing.assert_array_equal(np.array([r["embedding"] for r in tables["films"]], np.float32), parts.film_vectors)
+    np.testing.assert_array_equal(
+        np.array([r["embedding"] for r in tables["reports"]], np.float32), parts.report_vectors
+    )
+    np.testing.assert_array_equal(
+        np.array([r["embedding"] for r in tables["films"]], np.float32), parts.film_vectors
+    )
     stored = {s.study_id: s for s in stored_studies(parts.store)}
     for row in tables["studies"]:
         study = stored[row["study_id"]]
@@ -43,7 +54,9 @@ def test_parquet_holds_everything(tiny_bundle: Path, tmp_path: Path, monkeypatch
     assert {p.stat().st_mode & 0o777 for p in (tmp_path / "out").iterdir()} == {0o600}
 
 
-def test_parquet_overwrites_nothing_and_leaves_nothing(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_overwrites_nothing_and_leaves_nothing(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(Refused, match="out: is there already"):
         export_parquet(tiny_bundle, tmp_path / "out")
@@ -58,7 +71,9 @@ def test_parquet_overwrites_nothing_and_leaves_nothing(tiny_bundle: Path, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_without_pyarrow_it_says_what_to_install(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyarrow_it_says_what_to_install(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(ExtraMissing, match=re.escape(install_command("parquet"))):
         export_parquet(tiny_bundle, tmp_path / "out")
@@ -81,12 +96,17 @@ def test_stats_count_what_is_there(tiny_bundle: Path, source: Path) -> None:
 
 def test_the_index_commands(mtclip, bundle: Path, source: Path, tmp_path: Path) -> None:
     """Each prints what it did on stderr and ends with 0; stats alone prints on stdout."""
-    (tmp_path / "more.csv").write_text("study_id,patient_id,report,label\nn1,pn,A zebrafish.,abnormal\nn2,pn,No zebrafish.,normal\n")
+    (tmp_path / "more.csv").write_text(
+        "study_id,patient_id,report,label\nn1,pn,A zebrafish.,abnormal\nn2,pn,No zebrafish.,normal\n"
+    )
     before = Bundle.open(bundle).index
     found = mtclip("index", "add", bundle, tmp_path / "more.csv")
     assert (found.code, found.out) == (0, "")
     assert "the bundle will hold 2 reports of 1 patients" in found.err
-    assert found.err.splitlines()[-1] == f"{bundle}: {before.reports + 2} distinct reports of {before.studies + 2} studies, generation 2"
+    assert (
+        found.err.splitlines()[-1]
+        == f"{bundle}: {before.reports + 2} distinct reports of {before.studies + 2} studies, generation 2"
+    )
     found = mtclip("index", "stats", bundle, "--format", "json")
     assert found.code == 0 and json.loads(found.out)["reports"] == before.reports + 2
     assert "recall@10" in mtclip("index", "stats", bundle).out

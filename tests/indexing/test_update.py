@@ -78,17 +78,23 @@ def test_what_is_there_stays_as_it_is(half: Path, studies: list[Study]) -> None:
     assert Bundle.open(half).index.studies == len(studies) // 2 + 1
 
 
-@pytest.mark.parametrize("change", [{"report": "Another report.", "findings": "", "impression": ""}, {"patient_id": "somebody else"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"report": "Another report.", "findings": "", "impression": ""}, {"patient_id": "somebody else"}],
+)
 def test_a_known_study_with_another_report_is_refused(half: Path, studies: list[Study], change: dict) -> None:
     before = {p.name: p.read_bytes() for p in half.iterdir()}
     with pytest.raises(
-        Refused, match=f"1 of these studies are there with another report or patient: {studies[3].study_id}\nnothing was added"
+        Refused,
+        match=f"1 of these studies are there with another report or patient: {studies[3].study_id}\nnothing was added",
     ):
         add(half, [SECRET, replace(studies[3], **change)])
     assert {p.name: p.read_bytes() for p in half.iterdir()} == before
 
 
-def test_an_interrupted_add_goes_on_where_it_was(half: Path, studies: list[Study], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_add_goes_on_where_it_was(
+    half: Path, studies: list[Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(embedder, "KEPT_TEXTS", 2)
     real, seen = TextEncoder.encode, []
 
@@ -106,7 +112,9 @@ def test_an_interrupted_add_goes_on_where_it_was(half: Path, studies: list[Study
     done = {text for part in seen for text in part}
     (kept,) = half.parent.glob(".bundle.embedded.*")
     assert kept.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setattr(TextEncoder, "encode", lambda self, texts, *rest: seen.append(list(texts)) or real(self, texts, *rest))
+    monkeypatch.setattr(
+        TextEncoder, "encode", lambda self, texts, *rest: seen.append(list(texts)) or real(self, texts, *rest)
+    )
     add(half, studies)
     assert not {text for part in seen[2:] for text in part} & done
     assert not list(half.parent.glob(".bundle.embedded.*"))
@@ -118,7 +126,9 @@ def test_a_removed_study_is_in_no_byte(half: Path, studies: list[Study], film: P
     before = content(half)
     own = tmp_path / "own.png"  # like no other, so that its vector is nobody else's
     Image.fromarray(np.random.default_rng(77).integers(0, 255, (200, 180), np.uint8)).save(own)
-    planted = replace(SECRET, films=(Film(own, "films/secret-film.png", "PA"),), finding_labels=("Zebrafish",))
+    planted = replace(
+        SECRET, films=(Film(own, "films/secret-film.png", "PA"),), finding_labels=("Zebrafish",)
+    )
     add(half, [planted])
     parts = IndexFiles.of(Bundle.open(half))
     texts = [b"zebrafish", b"zebrafi", b"secret", b"2024-03-05"]
@@ -137,7 +147,10 @@ def test_a_removed_study_is_in_no_byte(half: Path, studies: list[Study], film: P
 
 def everything(bundle: Path) -> bytes:
     """Every byte of the bundle and of what lies beside it under its name."""
-    return b"\n".join(p.read_bytes() for p in [*bundle.iterdir(), *bundle.parent.glob(".bundle*"), *bundle.parent.glob("bundle.*")])
+    return b"\n".join(
+        p.read_bytes()
+        for p in [*bundle.iterdir(), *bundle.parent.glob(".bundle*"), *bundle.parent.glob("bundle.*")]
+    )
 
 
 def test_removing_does_not_depend_on_how_it_is_named(half: Path, studies: list[Study]) -> None:
@@ -163,7 +176,10 @@ def test_when_the_shown_words_go_their_twins_take_their_place(half: Path) -> Non
     with ReportStore(*store_of(half)) as store:
         row = store.row_of([SECRET.report_id])[SECRET.report_id]
         assert (store.reports([row])[0].text, store.reports([row])[0].label) == (SECRET.report, "unknown")
-    assert {s.text for s in stored_studies(store_of(half)[0]) if s.report_id == SECRET.report_id} == {SECRET.report, loud.report}
+    assert {s.text for s in stored_studies(store_of(half)[0]) if s.report_id == SECRET.report_id} == {
+        SECRET.report,
+        loud.report,
+    }
     remove(half, studies=[SECRET.study_id])
     with ReportStore(*store_of(half)) as store:
         row = store.row_of([SECRET.report_id])[SECRET.report_id]
@@ -191,12 +207,16 @@ def test_what_cannot_be_removed(half: Path, names: dict, message: str) -> None:
     assert {p.name: p.read_bytes() for p in half.iterdir()} == before
 
 
-def test_ids_that_nobody_has_are_passed_over_where_that_is_asked(half: Path, studies: list[Study], mtclip) -> None:
+def test_ids_that_nobody_has_are_passed_over_where_that_is_asked(
+    half: Path, studies: list[Study], mtclip
+) -> None:
     before = {p.name: p.read_bytes() for p in half.iterdir()}
     patient = studies[0].patient_id
     counted = mtclip("index", "remove", half, "--patient", patient, "--patient", "nobody", "--dry-run")
     assert counted.code == 1 and "no patient 'nobody' in this bundle" in counted.err
-    counted = mtclip("index", "remove", half, "--patient", patient, "--patient", "nobody", "--missing-ok", "--dry-run")
+    counted = mtclip(
+        "index", "remove", half, "--patient", patient, "--patient", "nobody", "--missing-ok", "--dry-run"
+    )
     assert counted.code == 0 and counted.err.startswith("1 of the names given is of nothing in this bundle\n")
     nothing = mtclip("index", "remove", half, "--study", "nobody", "--missing-ok")
     assert nothing.code == 0 and {p.name: p.read_bytes() for p in half.iterdir()} == before
@@ -206,11 +226,15 @@ def test_ids_that_nobody_has_are_passed_over_where_that_is_asked(half: Path, stu
     with ReportStore(*store_of(half)) as store:
         gone = [a - b for a, b in zip(all_before, store.counts(), strict=True)]
     assert removed.code == 0 and gone[0] > 0
-    would = f"would remove {gone[0]} studies, 1 patients, {gone[1]} reports, {gone[2]} films; nothing was changed"
+    would = (
+        f"would remove {gone[0]} studies, 1 patients, {gone[1]} reports, {gone[2]} films; nothing was changed"
+    )
     assert would in counted.err
 
 
-def test_a_held_file_of_before_is_named(half: Path, studies: list[Study], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_held_file_of_before_is_named(
+    half: Path, studies: list[Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a system that does not let go of an open file: published without the study, and exit 1 with the file's name."""
     held, real = Bundle.open(half).index.store, Path.unlink
 
@@ -220,7 +244,9 @@ def test_a_held_file_of_before_is_named(half: Path, studies: list[Study], monkey
         real(self, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", unlink)
-    with pytest.raises(Refused, match=f"{held}: published without it, but this file of before cannot be removed") as refused:
+    with pytest.raises(
+        Refused, match=f"{held}: published without it, but this file of before cannot be removed"
+    ) as refused:
         remove(half, studies=[studies[0].study_id])
     assert refused.value.exit_code == 1
     monkeypatch.undo()
@@ -230,7 +256,9 @@ def test_a_held_file_of_before_is_named(half: Path, studies: list[Study], monkey
     assert not (half / held).exists()
 
 
-def test_two_halves_merge_into_the_whole(half: Path, studies: list[Study], tmp_path: Path, monkeypatch) -> None:
+def test_two_halves_merge_into_the_whole(
+    half: Path, studies: list[Study], tmp_path: Path, monkeypatch
+) -> None:
     other, whole = (Path(shutil.copytree(half, tmp_path / name)) for name in ("other", "whole"))
     rebuild(other, studies[len(studies) // 2 - 20 :])
     rebuild(whole, studies)
@@ -340,7 +368,11 @@ def test_a_damaged_store_stops_every_change(half: Path, studies: list[Study]) ->
     path = half / Bundle.open(half).index.store
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     names = sorted(p.name for p in half.iterdir())
-    for work in (lambda: add(half, [SECRET]), lambda: remove(half, studies=["s001"]), lambda: rebuild_index(half)):
+    for work in (
+        lambda: add(half, [SECRET]),
+        lambda: remove(half, studies=["s001"]),
+        lambda: rebuild_index(half),
+    ):
         with pytest.raises(MtclipError, match=f"{path.name}: damaged") as error:
             work()
         assert error.value.exit_code == 3
@@ -354,7 +386,9 @@ def test_a_wrong_path_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_adding_a_few_to_many_does_not_build_the_graph_again(half: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adding_a_few_to_many_does_not_build_the_graph_again(
+    half: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(update, "build_graph", None)
     add(half, [SECRET])
     assert Bundle.open(half).index.hnsw.recall >= 0.99

@@ -57,23 +57,31 @@ def test_a_gpu_that_runs_says_how_much_of_the_graph(played, graph: Path) -> None
 
 
 @pytest.mark.parametrize("how", ["falls back", "runs nothing"])
-def test_a_gpu_that_silently_became_a_cpu_is_an_error_where_it_was_asked_for(played, graph: Path, how: str) -> None:
+def test_a_gpu_that_silently_became_a_cpu_is_an_error_where_it_was_asked_for(
+    played, graph: Path, how: str
+) -> None:
     if how == "falls back":
         played.runs = CPU
     else:
         played.parts = [part(CPU, 301)]
-    with pytest.raises(DeviceUnavailable, match="device cuda was asked for, and onnxruntime made a CPU session instead"):
+    with pytest.raises(
+        DeviceUnavailable, match="device cuda was asked for, and onnxruntime made a CPU session instead"
+    ):
         open_session(graph, choose("cuda"))
     _, device = open_session(graph, choose("auto"))
     assert (device.used, device.provider) == ("cpu", CPU)
     assert device.why == "the CUDA provider is installed but could not make a session"
 
 
-def test_fp16_is_taken_on_a_gpu_and_given_up_with_it(played, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fp16_is_taken_on_a_gpu_and_given_up_with_it(
+    played, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle = Bundle.open(tiny_bundle)
     graphs = {"image": {"fp32": "image.fp32.onnx", "fp16": "image.fp32.onnx"}, "text": None}
     monkeypatch.setattr(Bundle, "precisions", lambda self, tower: list(graphs[tower] or ()))
-    monkeypatch.setattr(Bundle, "graph", lambda self, tower, precision: tiny_bundle / graphs[tower][precision])
+    monkeypatch.setattr(
+        Bundle, "graph", lambda self, tower, precision: tiny_bundle / graphs[tower][precision]
+    )
     assert open_film_encoder(bundle, choose("auto"))[1].name == "fp16"
     played.runs = CPU
     encoder, precision = open_film_encoder(bundle, choose("auto"))
@@ -85,7 +93,10 @@ def test_fp16_is_taken_on_a_gpu_and_given_up_with_it(played, tiny_bundle: Path, 
 def test_what_is_not_installed_says_what_to_do(name: str) -> None:
     if name == "cuda" and CUDA in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
-    with pytest.raises(DeviceUnavailable, match=f"device {name} was asked for, and this onnxruntime has no such provider\nit has: "):
+    with pytest.raises(
+        DeviceUnavailable,
+        match=f"device {name} was asked for, and this onnxruntime has no such provider\nit has: ",
+    ):
         choose(name)
 
 
@@ -109,7 +120,13 @@ PACKED = ["int8-dynamic", "fp32", "fp16w", "fp16"]
         (PACKED, "auto", "cuda", "fp16", "the fastest on cuda of those that passed the export's gate"),
         (PACKED, "fp16w", "cpu", "fp16w", "asked for"),
         (PACKED, "fp16", "cuda", "fp16", "asked for"),
-        (["int8", "fp16w"], "auto", "cuda", "fp16w", "the fastest on cuda of those that passed the export's gate"),
+        (
+            ["int8", "fp16w"],
+            "auto",
+            "cuda",
+            "fp16w",
+            "the fastest on cuda of those that passed the export's gate",
+        ),
         (["fp32"], "auto", "cpu", "fp32", "the only one in this bundle"),
         (["fp32", "fp16"], "auto", "cpu", "fp32", "the only one in this bundle for cpu"),
     ],
@@ -126,4 +143,6 @@ def test_precisions_that_cannot_run() -> None:
 
 
 def test_an_index_is_built_with_the_most_exact() -> None:
-    assert most_exact(PACKED) == "fp32" and most_exact(["int8", "w8"]) == "w8" and most_exact(["int8"]) == "int8"
+    assert (
+        most_exact(PACKED) == "fp32" and most_exact(["int8", "w8"]) == "w8" and most_exact(["int8"]) == "int8"
+    )

@@ -29,7 +29,9 @@ def test_it_equals_torchvisions_transform(random: np.random.Generator, interpola
 
     how = Preprocessing(64, CLIP_LIKE.mean, CLIP_LIKE.std, interpolation)
     grey = random.integers(0, 256, (200, 150), dtype=np.uint8)
-    theirs = Compose([Resize((64, 64), InterpolationMode(interpolation)), ToTensor(), Normalize(how.mean, how.std)])
+    theirs = Compose(
+        [Resize((64, 64), InterpolationMode(interpolation)), ToTensor(), Normalize(how.mean, how.std)]
+    )
     expected = theirs(Image.fromarray(grey).convert("RGB")).numpy()
     np.testing.assert_allclose(model_input(grey, how), expected, atol=2e-6)
 
@@ -58,7 +60,10 @@ def test_it_survives_json() -> None:
     assert Preprocessing.from_dict(before) == CLIP_LIKE
 
 
-@pytest.mark.parametrize("bad", [{"geometry": "round"}, {"interpolation": "nearest"}, {"size": 0}, {"via": 63}, {"std": [0.1, 0.0, 0.1]}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"geometry": "round"}, {"interpolation": "nearest"}, {"size": 0}, {"via": 63}, {"std": [0.1, 0.0, 0.1]}],
+)
 def test_unknown_numbers_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ArtefactIncompatible):
         Preprocessing.from_dict({**CLIP_LIKE.to_dict(), **bad})
@@ -82,5 +87,7 @@ def test_the_crop_is_that_of_open_clip(random: np.random.Generator, shape: tuple
 
     grey = random.integers(0, 256, shape, dtype=np.uint8)
     how = Preprocessing(224, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), geometry="crop")
-    theirs = image_transform(224, is_train=False, mean=how.mean, std=how.std)(Image.fromarray(grey).convert("RGB"))
+    theirs = image_transform(224, is_train=False, mean=how.mean, std=how.std)(
+        Image.fromarray(grey).convert("RGB")
+    )
     np.testing.assert_allclose(model_input(grey, how), theirs.numpy(), atol=1e-5)

@@ -57,14 +57,34 @@ def first_failure(patch: Path | None) -> str | None:
     """The first test that fails in a copy with the fault (or without any), None where all pass."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "checkout"
-        leave = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "mutants")
+        leave = shutil.ignore_patterns(
+            ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "mutants"
+        )
         shutil.copytree(ROOT, copy, symlinks=True, ignore=leave)
         if patch:
             apply(patch, copy)
         data = os.environ.get("MTCLIP_TEST_DATA", str(ROOT.parent / "shared" / "data"))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy), "MTCLIP_TEST_DATA": data}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(copy),
+            "MTCLIP_TEST_DATA": data,
+        }
         for chosen in (FIRST, ("tests",)):
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "worksteal", *chosen]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-x",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-n",
+                "2",
+                "--dist",
+                "worksteal",
+                *chosen,
+            ]
             found = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
             if found.returncode:
                 return _failed_test(found, patch.stem if patch else "no fault")
@@ -73,13 +93,17 @@ def first_failure(patch: Path | None) -> str | None:
 
 def _failed_test(found: subprocess.CompletedProcess[str], name: str) -> str:
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", found.stdout, re.MULTILINE)
-    if found.returncode not in (1, 2) or failed is None:  # 2: stopped at the first failure, with several workers
+    if (
+        found.returncode not in (1, 2) or failed is None
+    ):  # 2: stopped at the first failure, with several workers
         sys.exit(f"{name}: the suite could not run\n{found.stdout[-2000:]}{found.stderr[-2000:]}")
     return failed[1]
 
 
 def apply(patch: Path, copy: Path) -> None:
-    done = subprocess.run(["patch", "-p1", "--fuzz=0", "-s", "-i", str(patch)], cwd=copy, capture_output=True, text=True)
+    done = subprocess.run(
+        ["patch", "-p1", "--fuzz=0", "-s", "-i", str(patch)], cwd=copy, capture_output=True, text=True
+    )
     if done.returncode:
         sys.exit(f"{patch.stem}: does not apply any more\n{done.stdout}")
 

@@ -25,7 +25,9 @@ def retriever(tiny_bundle: Path):
 
 
 @torch.inference_mode()
-def test_a_query_is_what_training_would_have_said(tiny_run: Path, tiny_bundle: Path, source: Path, retriever: Retriever) -> None:
+def test_a_query_is_what_training_would_have_said(
+    tiny_run: Path, tiny_bundle: Path, source: Path, retriever: Retriever
+) -> None:
     """Embedding, abnormal probability, hits and scores, from the film's file on, computed once more in torch."""
     run = load_run(tiny_run)
     backbone = load_backbone(run.record.backbone.spec)
@@ -33,7 +35,9 @@ def test_a_query_is_what_training_would_have_said(tiny_run: Path, tiny_bundle: P
     from mtclip_edge.studies import distinct_reports
 
     reports = distinct_reports(train)
-    texts = run.space.embed_texts(text_features(backbone.text_tower, backbone.tokenizer, [r.first.tower_text for r in reports])).numpy()
+    texts = run.space.embed_texts(
+        text_features(backbone.text_tower, backbone.tokenizer, [r.first.tower_text for r in reports])
+    ).numpy()
     for study in open_source(str(source)).split("test")[:8]:
         for film in study.films:
             pixels = torch.from_numpy(model_input(read_film(film.path).grey, backbone.preprocessing))[None]
@@ -43,7 +47,9 @@ def test_a_query_is_what_training_would_have_said(tiny_run: Path, tiny_bundle: P
             result = retriever.query(film.path, k=3)
             assert result.abnormal.probability == pytest.approx(probability, abs=2e-4)
             by_id = {r.report_id: s for r, s in zip(reports, scores, strict=True)}
-            assert [hit.score for hit in result.hits] == pytest.approx([by_id[hit.report_id] for hit in result.hits], abs=2e-4)
+            assert [hit.score for hit in result.hits] == pytest.approx(
+                [by_id[hit.report_id] for hit in result.hits], abs=2e-4
+            )
             assert [hit.score for hit in result.hits] == pytest.approx(np.sort(scores)[::-1][:3], abs=2e-4)
 
 
@@ -100,7 +106,15 @@ def test_the_result_is_documented_json(retriever: Retriever, film: Path) -> None
         "text",
     ]
     assert (hit["rank"], hit["kind"], hit["percentile"]) == (1, "report", None)
-    assert list(document["timings_ms"]) == ["load", "decode", "preprocess", "encode", "search", "evidence", "total"]
+    assert list(document["timings_ms"]) == [
+        "load",
+        "decode",
+        "preprocess",
+        "encode",
+        "search",
+        "evidence",
+        "total",
+    ]
 
 
 def test_bytes_and_path_give_the_same(retriever: Retriever, film: Path) -> None:
@@ -116,7 +130,9 @@ def test_exact_gives_the_same_hits(tiny_bundle: Path, retriever: Retriever, film
         assert exact.search_note is None
 
 
-def test_many_films_keep_their_order_and_a_bad_one_its_place(retriever: Retriever, source: Path, tmp_path: Path) -> None:
+def test_many_films_keep_their_order_and_a_bad_one_its_place(
+    retriever: Retriever, source: Path, tmp_path: Path
+) -> None:
     films = [s.films[0].path for s in open_source(str(source)).studies if s.films][:11]
     bad = tmp_path / "bad.png"
     bad.write_text("not a film")
@@ -163,17 +179,27 @@ def test_cuda_is_never_silently_a_cpu(tiny_bundle: Path) -> None:
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has a CUDA provider")
-    with pytest.raises(DeviceUnavailable, match="device cuda was asked for, and this onnxruntime has no such provider"):
+    with pytest.raises(
+        DeviceUnavailable, match="device cuda was asked for, and this onnxruntime has no such provider"
+    ):
         Retriever.open(tiny_bundle, device="cuda")
 
 
-def test_a_cuda_session_that_became_a_cpu_session_is_an_error_or_said(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cuda_session_that_became_a_cpu_session_is_an_error_or_said(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """onnxruntime lists a provider that cannot start and hands out a CPU session instead."""
     import onnxruntime
 
     real = onnxruntime.InferenceSession
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, ["CPUExecutionProvider"]))
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, providers: real(path, options, ["CPUExecutionProvider"]),
+    )
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
     with pytest.raises(DeviceUnavailable, match="made a CPU session instead"):
         Retriever.open(tiny_bundle, device="cuda")
@@ -182,7 +208,9 @@ def test_a_cuda_session_that_became_a_cpu_session_is_an_error_or_said(tiny_bundl
         assert retriever.device.why == "the CUDA provider is installed but could not make a session"
 
 
-def test_without_hnswlib_search_is_exact_and_says_so(tiny_bundle: Path, retriever: Retriever, film: Path, monkeypatch) -> None:
+def test_without_hnswlib_search_is_exact_and_says_so(
+    tiny_bundle: Path, retriever: Retriever, film: Path, monkeypatch
+) -> None:
     import sys
 
     monkeypatch.setattr(index, "EXACT_NUMBERS", 0)
@@ -193,7 +221,9 @@ def test_without_hnswlib_search_is_exact_and_says_so(tiny_bundle: Path, retrieve
 
 
 @pytest.mark.usefixtures("known_graphs")
-def test_a_bundle_without_a_text_tower_says_how_to_make_one(tiny_run: Path, tmp_path: Path, film: Path) -> None:
+def test_a_bundle_without_a_text_tower_says_how_to_make_one(
+    tiny_run: Path, tmp_path: Path, film: Path
+) -> None:
     from mtclip_edge.export.pack import export
 
     export(tiny_run, tmp_path / "b", text=False, precision=["fp32"])

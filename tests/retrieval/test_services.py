@@ -21,9 +21,13 @@ def ids(retriever: Retriever, film: Path) -> list[str]:
     return [hit.report_id for hit in retriever.query(film, 3).reports]
 
 
-def test_a_pickled_retriever_opens_its_bundle_again(tiny_bundle: Path, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickled_retriever_opens_its_bundle_again(
+    tiny_bundle: Path, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tiny_bundle.parent)
-    with Retriever.open(tiny_bundle.name, filters=Filters(label="normal"), evidence=False, force=True) as retriever:
+    with Retriever.open(
+        tiny_bundle.name, filters=Filters(label="normal"), evidence=False, force=True
+    ) as retriever:
         expected, packed = ids(retriever, film), pickle.dumps(retriever)
     monkeypatch.chdir(tiny_bundle)  # another process may work elsewhere
     with pickle.loads(packed) as again:  # noqa: S301 - our own bytes
@@ -42,7 +46,9 @@ def test_a_pickled_retriever_answers_in_another_process(film: Path, tmp_path: Pa
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == expected
 
 
-def test_demo_is_known_by_its_name_and_a_folder_by_its_path(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_is_known_by_its_name_and_a_folder_by_its_path(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").symlink_to(tiny_bundle)
     with Retriever.open("demo") as retriever:
@@ -65,7 +71,9 @@ def test_demo_is_known_by_its_name_and_a_folder_by_its_path(tiny_bundle: Path, t
     ],
     ids=["query", "query_many", "query_studies", "query_text", "nearest", "explain", "pickle"],
 )
-def test_a_closed_retriever_says_so(tiny_bundle: Path, film: Path, call: Callable[[Retriever, Path], Any]) -> None:
+def test_a_closed_retriever_says_so(
+    tiny_bundle: Path, film: Path, call: Callable[[Retriever, Path], Any]
+) -> None:
     retriever = Retriever.open(tiny_bundle)
     retriever.close()
     retriever.close()
@@ -85,14 +93,22 @@ def test_closing_while_films_are_answered_says_so_too(tiny_bundle: Path, film: P
 @pytest.mark.parametrize("k", ["5", 2.0, None, True, 0, -1])
 def test_k_is_a_whole_number(tiny_bundle: Path, film: Path, k: Any) -> None:
     with Retriever.open(tiny_bundle) as retriever:
-        for call in (retriever.query, lambda f, k: retriever.query_many([("a", f)], k), lambda f, k: retriever.query_text("opacity", k)):
+        for call in (
+            retriever.query,
+            lambda f, k: retriever.query_many([("a", f)], k),
+            lambda f, k: retriever.query_text("opacity", k),
+        ):
             with pytest.raises(WrongOption, match=r"expected (a whole number, )?1 or more"):
                 call(film, k)
         assert len(retriever.query(film, np.int64(2)).hits) == 2
 
 
 def test_a_patient_left_out_may_stand_alone(tiny_bundle: Path) -> None:
-    assert Filters(exclude_patient="p001") == Filters(exclude_patient=["p001"]) == Filters(exclude_patient=("p001",))
+    assert (
+        Filters(exclude_patient="p001")
+        == Filters(exclude_patient=["p001"])
+        == Filters(exclude_patient=("p001",))
+    )
     with Retriever.open(tiny_bundle, filters=Filters(exclude_patient="p001")) as retriever:
         assert retriever.filters.to_dict() == {"exclude_patient": ["p001"]}
 
@@ -107,7 +123,9 @@ def test_words_and_filters_are_what_they_should_be(tiny_bundle: Path) -> None:
 def test_what_is_no_film_is_told_in_a_line(tiny_bundle: Path, film: Path) -> None:
     with Retriever.open(tiny_bundle) as retriever:
         for wrong, name in ((io.BytesIO(film.read_bytes()), "BytesIO"), (None, "NoneType"), (7, "int")):
-            with pytest.raises(FilmUnreadable, match=f"not a film\nexpected a path, a file's bytes or .* found {name}$"):
+            with pytest.raises(
+                FilmUnreadable, match=f"not a film\nexpected a path, a file's bytes or .* found {name}$"
+            ):
                 retriever.query(wrong)
         first, second = retriever.query_many([("none", None), ("film", film)])
         assert isinstance(first, FilmUnreadable) and second.hits
@@ -116,7 +134,9 @@ def test_what_is_no_film_is_told_in_a_line(tiny_bundle: Path, film: Path) -> Non
 def test_many_films_are_pairs(tiny_bundle: Path, film: Path) -> None:
     with Retriever.open(tiny_bundle) as retriever:
         for one in (str(film), film, film.read_bytes()):
-            with pytest.raises(WrongOption, match=r"query_many takes many films\n.*\nof one film: query\(film\)"):
+            with pytest.raises(
+                WrongOption, match=r"query_many takes many films\n.*\nof one film: query\(film\)"
+            ):
                 retriever.query_many(one)
         with pytest.raises(WrongOption, match="expected pairs of a name and a film, found one PosixPath"):
             list(retriever.query_many([film]))

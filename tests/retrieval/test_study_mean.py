@@ -20,12 +20,20 @@ from mtclip_edge.sources.source import open_source
 # By study
 
 
-def test_a_study_is_the_mean_of_its_frontal_films(mtclip, tiny_bundle: Path, source: Path, tmp_path: Path) -> None:
+def test_a_study_is_the_mean_of_its_frontal_films(
+    mtclip, tiny_bundle: Path, source: Path, tmp_path: Path
+) -> None:
     paths = [study.films[0].path for study in open_source(str(source)).split("test") if study.films][:4]
     uid = generate_uid()
     views = ("PA", "AP", "LL")
     for number, (path, view) in enumerate(zip(paths, views, strict=False)):
-        film = cr(np.asarray(Image.open(path)), StudyInstanceUID=uid, ViewPosition=view, WindowCenter=128, WindowWidth=256)
+        film = cr(
+            np.asarray(Image.open(path)),
+            StudyInstanceUID=uid,
+            ViewPosition=view,
+            WindowCenter=128,
+            WindowWidth=256,
+        )
         (tmp_path / f"{number}").write_bytes(written(film))
     (tmp_path / "picture.png").write_bytes(paths[3].read_bytes())
     found = mtclip("query", tmp_path, "--by", "study", "--bundle", tiny_bundle)
@@ -43,7 +51,9 @@ def test_a_study_is_the_mean_of_its_frontal_films(mtclip, tiny_bundle: Path, sou
         mean = vectors.mean(axis=0) / np.linalg.norm(vectors.mean(axis=0))
         expected = retriever._answers.search.shown(retriever._answers.search.reports(mean, 5).first(5))
         assert [hit["report_id"] for hit in study["hits"]] == [hit.report_id for hit in expected]
-        np.testing.assert_allclose([hit["score"] for hit in study["hits"]], [hit.score for hit in expected], atol=1e-4)
+        np.testing.assert_allclose(
+            [hit["score"] for hit in study["hits"]], [hit.score for hit in expected], atol=1e-4
+        )
         assert study["abnormal"]["probability"] == pytest.approx(1 / (1 + np.exp(-logits.mean())), abs=1e-4)
         assert alone["hits"] == [hit.to_dict() for hit in retriever.query(paths[3]).hits]
 
@@ -72,25 +82,40 @@ def test_a_study_counts_no_film_that_is_not_frontal(deep: np.ndarray, view: str,
     assert not_counted(film) == (said and f"view position {said}: not frontal")
 
 
-@pytest.mark.parametrize(("code", "word"), [("399135007", "LAO"), ("R-102C1", "OBLIQUE"), ("399067008", "LATERAL"), ("R-40888", None)])
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [("399135007", "LAO"), ("R-102C1", "OBLIQUE"), ("399067008", "LATERAL"), ("R-40888", None)],
+)
 def test_a_view_code_counts_as_its_word(deep: np.ndarray, code: str, word: str | None) -> None:
     view = Dataset()
     view.CodeValue = code
     header = read_film(written(cr(deep, 12, ViewPosition=None, ViewCodeSequence=[view]))).header
     assert header is not None
-    assert header.projection == ({"LAO": "other", "OBLIQUE": "other", "LATERAL": "lateral"}[word] if word else "PA")
+    assert header.projection == (
+        {"LAO": "other", "OBLIQUE": "other", "LATERAL": "lateral"}[word] if word else "PA"
+    )
 
 
-def test_a_study_of_laterals_is_an_error_and_wrong_uses(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
+def test_a_study_of_laterals_is_an_error_and_wrong_uses(
+    mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path
+) -> None:
     (tmp_path / "l").write_bytes(written(cr(deep, 12, ViewPosition="LATERAL")))
     found = mtclip("query", tmp_path / "l", "--by", "study", "--bundle", tiny_bundle)
-    assert (found.code, found.err.count("\n")) == (6, 1) and json.loads(found.out)["input"]["verdict"] == "reject"
+    assert (found.code, found.err.count("\n")) == (6, 1) and json.loads(found.out)["input"][
+        "verdict"
+    ] == "reject"
     forced = mtclip("query", tmp_path / "l", "--by", "study", "--bundle", tiny_bundle, "--force")
     assert (forced.code, forced.out) == (1, "")
-    assert forced.err == f"{tmp_path / 'l'}: no frontal film in its study of 1\nview position LATERAL: not frontal\n"
+    assert (
+        forced.err
+        == f"{tmp_path / 'l'}: no frontal film in its study of 1\nview position LATERAL: not frontal\n"
+    )
     text = mtclip("query", "--text", "x", "--by", "study", "--bundle", tiny_bundle)
     assert (text.code, text.err.splitlines()[0]) == (2, "--by study")
-    assert mtclip("query", "x", "--by", "patient", "--bundle", tiny_bundle).err == "by 'patient'\nexpected one of film, study\n"
+    assert (
+        mtclip("query", "x", "--by", "patient", "--bundle", tiny_bundle).err
+        == "by 'patient'\nexpected one of film, study\n"
+    )
 
 
 def test_the_table_names_the_study(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:

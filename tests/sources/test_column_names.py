@@ -14,10 +14,15 @@ def table(folder: Path, text: str) -> str:
     return str(put(folder / "t.csv", text))
 
 
-@pytest.mark.parametrize("header", ["Study ID,Report,Label", "StudyID,REPORT,label", "study-id,Report ,LABEL", " study id ,report,Label"])
+@pytest.mark.parametrize(
+    "header",
+    ["Study ID,Report,Label", "StudyID,REPORT,label", "study-id,Report ,LABEL", " study id ,report,Label"],
+)
 def test_headers_that_spell_ours_are_read(tmp_path: Path, header: str) -> None:
     reading = open_source(table(tmp_path, f"{header}\ns1,Clear.,normal\n"))
-    assert [(s.study_id, s.report, s.label, dict(s.extra)) for s in reading.studies] == [("s1", "Clear.", "normal", {})]
+    assert [(s.study_id, s.report, s.label, dict(s.extra)) for s in reading.studies] == [
+        ("s1", "Clear.", "normal", {})
+    ]
     assert any(note.startswith("columns read: ") for note in reading.notes)
 
 
@@ -29,8 +34,14 @@ def test_our_own_name_goes_before_what_spells_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("Accession,Report", "no column study_id\nfound: Accession, Report\ndid you mean --map 'Accession=study_id'?"),
-        ("study_id,ReportText", "neither a film nor a text column\n.*\ndid you mean --map 'ReportText=report'?"),
+        (
+            "Accession,Report",
+            "no column study_id\nfound: Accession, Report\ndid you mean --map 'Accession=study_id'?",
+        ),
+        (
+            "study_id,ReportText",
+            "neither a film nor a text column\n.*\ndid you mean --map 'ReportText=report'?",
+        ),
         ("study_id,png_file", "did you mean --map 'png_file=image_path'?"),
     ],
 )
@@ -48,7 +59,14 @@ def test_a_patient_by_another_name_is_not_overlooked(tmp_path: Path) -> None:
 
 def test_columns_and_values_are_mapped(tmp_path: Path) -> None:
     path = table(tmp_path, "Exam,Who,Befund,Diagnose\n1,p1,Clear.,gesund\n2,p1,Mass.,KRANK\n3,p2,Odd.,?\n")
-    pairs = ["Exam=study_id", "patient_id=Who", "Befund=report", "Diagnose=label", "label:gesund=normal", "Diagnose:krank=abnormal"]
+    pairs = [
+        "Exam=study_id",
+        "patient_id=Who",
+        "Befund=report",
+        "Diagnose=label",
+        "label:gesund=normal",
+        "Diagnose:krank=abnormal",
+    ]
     word = with_map(path, pairs)
     reading = open_source(word)
     assert [(s.study_id, s.patient_id, s.report, s.label) for s in reading.studies] == [
@@ -59,7 +77,9 @@ def test_columns_and_values_are_mapped(tmp_path: Path) -> None:
     assert [p.lost for p in reading.problems] == ["label"]
     assert open_source(absolute(word)).studies == reading.studies  # as a run records it
     numbers = table(tmp_path, "study_id,report,label\na,Clear.,0.0\nb,Mass.,1.0\n")
-    assert [s.label for s in open_source(with_map(numbers, ["label:0=normal", "label:1.0=abnormal"])).studies] == ["normal", "abnormal"]
+    assert [
+        s.label for s in open_source(with_map(numbers, ["label:0=normal", "label:1.0=abnormal"])).studies
+    ] == ["normal", "abnormal"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +91,9 @@ def test_columns_and_values_are_mapped(tmp_path: Path) -> None:
         (["Exm=study_id"], SourceUnusable, "no column Exm to map\n.*\ndid you mean Exam"),
     ],
 )
-def test_a_map_that_means_nothing_is_refused(tmp_path: Path, pairs: list[str], error: type, message: str) -> None:
+def test_a_map_that_means_nothing_is_refused(
+    tmp_path: Path, pairs: list[str], error: type, message: str
+) -> None:
     path = table(tmp_path, "Exam,report\n1,Clear.\n")
     with pytest.raises(error, match=message):
         open_source(with_map(path, pairs))
@@ -86,7 +108,9 @@ def test_paths_of_other_systems_are_found(tmp_path: Path) -> None:
     composed = unicodedata.normalize("NFC", "Röntgen.png")
     put(tmp_path / "img" / "a.png", png())
     put(tmp_path / unicodedata.normalize("NFD", composed), png())
-    reading = open_source(table(tmp_path, f"study_id,image_path\na,img\\a.png\nb,{composed}\nc,img\\gone.png\n"))
+    reading = open_source(
+        table(tmp_path, f"study_id,image_path\na,img\\a.png\nb,{composed}\nc,img\\gone.png\n")
+    )
     assert [s.films[0].name for s in reading.studies] == ["img/a.png", unicodedata.normalize("NFD", composed)]
     assert [str(p) for p in reading.problems] == ["line 4: film not found: img\\gone.png (row left out)"]
 
@@ -95,7 +119,8 @@ def test_too_many_bad_rows_are_refused(tmp_path: Path) -> None:
     rows = [f"{i},Report {i}.,{'sick' if i < 2 else 'normal'}" for i in range(20)]
     reading = open_source(table(tmp_path, "study_id,report,label\n" + "\n".join(rows)))
     with pytest.raises(
-        SourceUnusable, match=r"2 of 22 rows are bad, more than 5 %\nmost of them: a label that is none \(label left out\)\n"
+        SourceUnusable,
+        match=r"2 of 22 rows are bad, more than 5 %\nmost of them: a label that is none \(label left out\)\n",
     ):
         reading.refuse_bad_rows(allow=False)
     reading.refuse_bad_rows(allow=True)
@@ -104,6 +129,8 @@ def test_too_many_bad_rows_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_lost_date_spoils_no_row(tmp_path: Path) -> None:
-    reading = open_source(table(tmp_path, "study_id,report,date\n" + "\n".join(f"{i},Report {i}.,spring" for i in range(9))))
+    reading = open_source(
+        table(tmp_path, "study_id,report,date\n" + "\n".join(f"{i},Report {i}.,spring" for i in range(9)))
+    )
     assert reading.bad_rows == 9
     reading.refuse_bad_rows(allow=False)

@@ -41,14 +41,26 @@ def told(tmp_path: Path, rows: list[tuple[str, str]]) -> tuple[dict, dict[str, s
 
 def test_swapped_labels_are_told(tmp_path: Path) -> None:
     counts, lines = told(tmp_path, [(ABNORMAL, "normal")] * 4 + [(NORMAL, "abnormal")] * 4)
-    assert counts == {"reports": {"normal": 4, "abnormal": 4}, "affirming": {"normal": 1.0, "abnormal": 0.0}, "look_swapped": True}
-    assert lines["labels against texts"] == "100 % of the normal, 0 % of the abnormal reports affirm a finding: the labels look swapped"
+    assert counts == {
+        "reports": {"normal": 4, "abnormal": 4},
+        "affirming": {"normal": 1.0, "abnormal": 0.0},
+        "look_swapped": True,
+    }
+    assert (
+        lines["labels against texts"]
+        == "100 % of the normal, 0 % of the abnormal reports affirm a finding: the labels look swapped"
+    )
 
 
 def test_labels_that_agree_are_no_alarm(tmp_path: Path) -> None:
-    counts, lines = told(tmp_path, [(ABNORMAL, "abnormal")] * 4 + [(NORMAL, "normal")] * 3 + [(ABNORMAL, "normal"), (ABNORMAL, "")])
+    counts, lines = told(
+        tmp_path,
+        [(ABNORMAL, "abnormal")] * 4 + [(NORMAL, "normal")] * 3 + [(ABNORMAL, "normal"), (ABNORMAL, "")],
+    )
     assert counts["affirming"] == {"normal": 0.25, "abnormal": 1.0} and not counts["look_swapped"]
-    assert lines["labels against texts"] == "25 % of the normal, 100 % of the abnormal reports affirm a finding"
+    assert (
+        lines["labels against texts"] == "25 % of the normal, 100 % of the abnormal reports affirm a finding"
+    )
 
 
 def test_another_language_says_nothing(tmp_path: Path) -> None:

@@ -18,10 +18,17 @@ def write(folder: Path, text: str, *films: str, name: str = "manifest.csv") -> P
 
 
 def test_a_row_with_everything(tmp_path: Path) -> None:
-    header = "study_id,patient_id,image_path,view,findings,impression,report,label,finding_labels,split,ward\n"
+    header = (
+        "study_id,patient_id,image_path,view,findings,impression,report,label,finding_labels,split,ward\n"
+    )
     path = write(tmp_path, header + "s1,p1,a.png,PA,F.,I.,,Abnormal,Opacity|Effusion,val,7B\n", "a.png")
     (study,) = open_source(str(path)).studies
-    assert (study.study_id, study.patient_id, study.label, study.split) == ("s1", "p1", "abnormal", "validation")
+    assert (study.study_id, study.patient_id, study.label, study.split) == (
+        "s1",
+        "p1",
+        "abnormal",
+        "validation",
+    )
     assert study.finding_labels == ("Opacity", "Effusion")
     assert [(f.name, f.view, f.path) for f in study.films] == [("a.png", "PA", tmp_path / "a.png")]
     assert study.text == "F. I."
@@ -36,7 +43,13 @@ def test_only_study_id_and_one_column_are_needed(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_study_are_joined(tmp_path: Path) -> None:
-    path = write(tmp_path, "study_id,image_path,report\n1,a.png,T.\n2,b.png,U.\n1,c.png,T.\n", "a.png", "b.png", "c.png")
+    path = write(
+        tmp_path,
+        "study_id,image_path,report\n1,a.png,T.\n2,b.png,U.\n1,c.png,T.\n",
+        "a.png",
+        "b.png",
+        "c.png",
+    )
     reading = open_source(str(path))
     assert [[f.name for f in s.films] for s in reading.studies] == [["a.png", "c.png"], ["b.png"]]
     assert not reading.problems
@@ -123,8 +136,16 @@ def test_open_i_is_what_its_description_says(real_data: Path) -> None:
     assert not reading.problems
     rows = [study for study in reading.studies for _ in study.films]
     assert (len(reading.studies), len(rows)) == (2544, 2631)
-    assert [sum(s.label == label for s in rows) for label in ("normal", "abnormal", "unknown")] == [947, 1632, 52]
-    assert [sum(s.split == name for s in rows) for name in ("train", "validation", "test")] == [1854, 275, 502]
+    assert [sum(s.label == label for s in rows) for label in ("normal", "abnormal", "unknown")] == [
+        947,
+        1632,
+        52,
+    ]
+    assert [sum(s.split == name for s in rows) for name in ("train", "validation", "test")] == [
+        1854,
+        275,
+        502,
+    ]
 
 
 def test_the_first_bad_rows_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
@@ -141,4 +162,7 @@ def test_a_study_says_its_source_by_name_not_by_path(tmp_path: Path) -> None:
     whole = write(tmp_path / "hospital", "study_id,report\n1,T.\n")
     assert open_source(str(whole)).studies[0].source == "manifest:hospital"
     assert open_source(str(tmp_path / "hospital")).studies[0].source == "manifest:hospital"
-    assert open_source(str(write(tmp_path, "study_id,report\n1,T.\n", name="ward.csv"))).studies[0].source == "manifest:ward.csv"
+    assert (
+        open_source(str(write(tmp_path, "study_id,report\n1,T.\n", name="ward.csv"))).studies[0].source
+        == "manifest:ward.csv"
+    )

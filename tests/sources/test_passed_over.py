@@ -14,10 +14,21 @@ PIXELS = {"Rows": 10, "Columns": 12}
 
 
 def test_webdataset_keys_may_be_uids(tmp_path: Path) -> None:
-    members = [(f"1.2.826.0.1.{i}.{end}", png() if end == "png" else f"Report {i}.") for i in range(5) for end in ("png", "txt")]
-    plain = [(f"{i:06d}.{end}", png() if end == "png" else "Clear.") for i in range(3) for end in ("film.png", "report.txt")]
+    members = [
+        (f"1.2.826.0.1.{i}.{end}", png() if end == "png" else f"Report {i}.")
+        for i in range(5)
+        for end in ("png", "txt")
+    ]
+    plain = [
+        (f"{i:06d}.{end}", png() if end == "png" else "Clear.")
+        for i in range(3)
+        for end in ("film.png", "report.txt")
+    ]
     reading = open_source(f"wds:{shard(tmp_path / 'a.tar', [*plain, *members])}")
-    assert [s.study_id for s in reading.studies] == [*(f"{i:06d}" for i in range(3)), *(f"1.2.826.0.1.{i}" for i in range(5))]
+    assert [s.study_id for s in reading.studies] == [
+        *(f"{i:06d}" for i in range(3)),
+        *(f"1.2.826.0.1.{i}" for i in range(5)),
+    ]
     assert [s.text for s in reading.studies[3:]] == [f"Report {i}." for i in range(5)]
     assert not reading.bad_rows and not reading.tally.passed_over
 
@@ -38,9 +49,15 @@ def test_webdataset_members_of_other_endings_are_counted(tmp_path: Path) -> None
         "a member that is no film, text or JSON by its ending (.cls)": 2,
         "a member that is no film, text or JSON by its ending (none)": 1,
     }
-    assert [str(p) for p in reading.problems] == ["a.tar!1.1.png: a second film of one sample: a key ends at its first dot (film left out)"]
-    assert "  passed over: 2 × a member that is no film, text or JSON by its ending (.cls); 1 ×" in "\n".join(reading.summary_lines())
-    with pytest.raises(SourceUnusable, match="no study can be used\npassed over: 1 × a member that is no film"):
+    assert [str(p) for p in reading.problems] == [
+        "a.tar!1.1.png: a second film of one sample: a key ends at its first dot (film left out)"
+    ]
+    assert "  passed over: 2 × a member that is no film, text or JSON by its ending (.cls); 1 ×" in "\n".join(
+        reading.summary_lines()
+    )
+    with pytest.raises(
+        SourceUnusable, match="no study can be used\npassed over: 1 × a member that is no film"
+    ):
         open_source(f"wds:{shard(tmp_path / 'b.tar', [('0.cls', '1')])}")
 
 
@@ -61,7 +78,11 @@ def test_webdataset_members_of_other_endings_are_counted(tmp_path: Path) -> None
 )
 def test_padchests_cut_lists_are_unknown(tmp_path: Path, word: str, label: str) -> None:
     header = "ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,Projection,Report,MethodLabel,Labels"
-    layouts.table(tmp_path / TABLE.replace("*", ""), header, [("f.png", "0", "20140915", "s", "p", "PA", "sin hallazgos", "RNN", word)])
+    layouts.table(
+        tmp_path / TABLE.replace("*", ""),
+        header,
+        [("f.png", "0", "20140915", "s", "p", "PA", "sin hallazgos", "RNN", word)],
+    )
     put(tmp_path / "0/f.png", png())
     reading = open_source(f"padchest:{tmp_path}")
     assert (reading.studies[0].label, len(reading.studies[0].films)) == (label, 1)
@@ -81,9 +102,23 @@ def test_a_folder_of_a_pacs_gives_its_chest_radiographs(tmp_path: Path) -> None:
         "letter": {"Modality": "OT"},
     }
     for number, (name, tags) in enumerate(objects.items()):
-        dicom(tmp_path / f"{name}.dcm", uid=f"1.{number}", StudyInstanceUID=str(number), PatientID=name, **PIXELS, **tags)
+        dicom(
+            tmp_path / f"{name}.dcm",
+            uid=f"1.{number}",
+            StudyInstanceUID=str(number),
+            PatientID=name,
+            **PIXELS,
+            **tags,
+        )
     dicom(tmp_path / "sr.dcm", uid="2.1", StudyInstanceUID="21", PatientID="a", Modality="SR")
-    dicom(tmp_path / "raw.dcm", uid="2.2", StudyInstanceUID="22", PatientID="a", private="1.3.12.2.1107.5.9.1", Modality="OT")
+    dicom(
+        tmp_path / "raw.dcm",
+        uid="2.2",
+        StudyInstanceUID="22",
+        PatientID="a",
+        private="1.3.12.2.1107.5.9.1",
+        Modality="OT",
+    )
     reading = open_source(str(tmp_path))
     assert [study.patient_id for study in reading.studies] == ["chest", "scanned", "thorax", "unsaid"]
     assert not reading.bad_rows
@@ -102,7 +137,10 @@ def test_tables_beside_dicom_files_are_told(tmp_path: Path) -> None:
     put(tmp_path / "train.csv", "study_id,report\n1,Clear.\n")
     put(tmp_path / "notes.csv", "who,what\nx,y\n")
     reading = open_source(str(tmp_path))
-    assert f"not read: train.csv beside the DICOM files; train.csv by itself: manifest:{tmp_path}/train.csv" in reading.notes
+    assert (
+        f"not read: train.csv beside the DICOM files; train.csv by itself: manifest:{tmp_path}/train.csv"
+        in reading.notes
+    )
     put(tmp_path / "manifest.csv", "study_id,report\n1,Clear.\n")
     assert open_source(str(tmp_path)).notes == (
         "read as manifest: it holds manifest.csv; DICOM files beside it are read only where it names them",
@@ -111,7 +149,15 @@ def test_tables_beside_dicom_files_are_told(tmp_path: Path) -> None:
 
 def test_a_row_with_an_unreadable_label_keeps_film_and_report(tmp_path: Path) -> None:
     put(tmp_path / "f.png", png())
-    table = put(tmp_path / "m.csv", "study_id,image_path,report,label\na,f.png,Clear.,healthy\nb,f.png,Mass.,Abnormal\n")
+    table = put(
+        tmp_path / "m.csv",
+        "study_id,image_path,report,label\na,f.png,Clear.,healthy\nb,f.png,Mass.,Abnormal\n",
+    )
     reading = open_source(str(table))
-    assert [(s.label, s.text, len(s.films)) for s in reading.studies] == [("unknown", "Clear.", 1), ("abnormal", "Mass.", 1)]
-    assert [str(p) for p in reading.problems] == ["line 2: label 'healthy', expected normal, abnormal, unknown or empty (label left out)"]
+    assert [(s.label, s.text, len(s.films)) for s in reading.studies] == [
+        ("unknown", "Clear.", 1),
+        ("abnormal", "Mass.", 1),
+    ]
+    assert [str(p) for p in reading.problems] == [
+        "line 2: label 'healthy', expected normal, abnormal, unknown or empty (label left out)"
+    ]

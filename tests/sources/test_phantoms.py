@@ -46,7 +46,10 @@ def test_the_same_seed_and_number_give_the_same_phantom() -> None:
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize(("kind", "zone"), [("effusion", ""), ("mass", "upper"), ("consolidation", "middle"), ("consolidation", "upper")])
+@pytest.mark.parametrize(
+    ("kind", "zone"),
+    [("effusion", ""), ("mass", "upper"), ("consolidation", "middle"), ("consolidation", "upper")],
+)
 def test_opacities_are_drawn_where_they_are_said_to_be(kind: str, zone: str, side: str) -> None:
     finding = Finding(kind, side, zone, SIZES[kind][-1])
     for number in range(3):
@@ -65,7 +68,10 @@ def test_a_pneumothorax_is_darker_and_at_the_top() -> None:
 def test_zones_lie_above_each_other() -> None:
     middles = []
     for zone in ("upper", "middle", "lower"):
-        boxes = [draw(np.random.default_rng([4, n]), (Finding("nodule", "right", zone, "moderate"),)).boxes[0] for n in range(3)]
+        boxes = [
+            draw(np.random.default_rng([4, n]), (Finding("nodule", "right", zone, "moderate"),)).boxes[0]
+            for n in range(3)
+        ]
         middles.append(np.mean([(top + bottom) / 2 for _, top, _, bottom in boxes]))
     assert middles == sorted(middles)
 
@@ -73,7 +79,10 @@ def test_zones_lie_above_each_other() -> None:
 def test_an_enlarged_heart_is_wider() -> None:
     widths = {}
     for size in ("mild", "marked"):
-        boxes = [draw(np.random.default_rng([4, n]), (Finding("cardiomegaly", "", "", size),)).boxes[0] for n in range(3)]
+        boxes = [
+            draw(np.random.default_rng([4, n]), (Finding("cardiomegaly", "", "", size),)).boxes[0]
+            for n in range(3)
+        ]
         widths[size] = np.mean([right - left for left, _, right, _ in boxes])
     assert widths["marked"] > widths["mild"] + 0.04
 
@@ -99,7 +108,9 @@ def test_the_report_names_exactly_what_is_drawn() -> None:
             denied = [s for s in sentences if kind in s.lower() and DENIALS.match(s)]
             assert not (denied and kind in drawn), phantom.report
         for finding in phantom.findings:
-            about = " ".join(s for s in sentences if finding.kind in s.lower() or "hemidiaphragm" in s).lower()
+            about = " ".join(
+                s for s in sentences if finding.kind in s.lower() or "hemidiaphragm" in s
+            ).lower()
             assert finding.side in about and finding.zone in about
         assert phantom.label == ("abnormal" if drawn else "normal")
 
@@ -137,7 +148,9 @@ def test_a_source_of_phantoms(home: Path) -> None:
     assert distinct_reports(reading.studies)
 
 
-@pytest.mark.parametrize("spec", ["phantom:", "phantom:0", "phantom:x", "phantom:3@", "phantom:-2", "phantom:3@a"])
+@pytest.mark.parametrize(
+    "spec", ["phantom:", "phantom:0", "phantom:x", "phantom:3@", "phantom:-2", "phantom:3@a"]
+)
 def test_what_is_not_a_number_of_phantoms(spec: str) -> None:
     with pytest.raises(SourceUnusable):
         open_source(spec)
@@ -153,8 +166,15 @@ def test_they_are_not_trivial(soak: bool) -> None:
     from sklearn.metrics import balanced_accuracy_score
 
     phantoms = [make(3, number) for number in range(1600)]
-    small = np.stack([np.asarray(Image.fromarray(p.drawn.grey).resize((16, 16), Image.Resampling.BOX)).ravel() / 255 for p in phantoms])
+    small = np.stack(
+        [
+            np.asarray(Image.fromarray(p.drawn.grey).resize((16, 16), Image.Resampling.BOX)).ravel() / 255
+            for p in phantoms
+        ]
+    )
     label = np.array([p.label == "abnormal" for p in phantoms])
     for strength in (0.1, 1, 10, 100):
-        probe = LogisticRegression(C=strength, max_iter=3000, class_weight="balanced").fit(small[:1200], label[:1200])
+        probe = LogisticRegression(C=strength, max_iter=3000, class_weight="balanced").fit(
+            small[:1200], label[:1200]
+        )
         assert balanced_accuracy_score(label[1200:], probe.predict(small[1200:])) < 0.75

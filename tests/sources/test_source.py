@@ -15,13 +15,19 @@ from mtclip_edge.sources.source import open_source, stream_source
 def test_two_layouts_in_one_folder_are_not_chosen_between(tmp_path: Path, openi: dict[str, str]) -> None:
     packed(tmp_path / "o", openi, "zip")
     put(tmp_path / "o" / "annotation.json", '{"train": [{"id": "1", "report": "x"}]}')
-    with pytest.raises(SourceUnusable, match=r"several layouts\nr2gen \(annotation.json\); openi \(reports.zip\)\nname one, e.g. r2gen:"):
+    with pytest.raises(
+        SourceUnusable,
+        match=r"several layouts\nr2gen \(annotation.json\); openi \(reports.zip\)\nname one, e.g. r2gen:",
+    ):
         open_source(str(tmp_path / "o"))
     assert len(open_source(f"r2gen:{tmp_path / 'o'}").studies) == 1
 
 
 def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceUnusable, match="no kind of source 'mimic'\nexpected one of manifest, .*\ndid you mean mimic-cxr:x"):
+    with pytest.raises(
+        SourceUnusable,
+        match="no kind of source 'mimic'\nexpected one of manifest, .*\ndid you mean mimic-cxr:x",
+    ):
         open_source("mimic:x")
     odd = put(tmp_path / "a:b,c=d.csv", "study_id,report\n1,T.\n")
     assert len(open_source(str(odd)).studies) == 1  # a colon and a comma may be in a file's name
@@ -33,10 +39,20 @@ def test_json_lines_parquet_gzip_and_open_clips_names(tmp_path: Path) -> None:
 
     put(tmp_path / "a.png", png())
     rows = [
-        {"study_id": "1", "image_path": "a.png", "report": "T.", "label": "normal", "finding_labels": "A|B", "ward": "7"},
+        {
+            "study_id": "1",
+            "image_path": "a.png",
+            "report": "T.",
+            "label": "normal",
+            "finding_labels": "A|B",
+            "ward": "7",
+        },
         {"study_id": "2", "image_path": "", "report": "U.", "label": "", "finding_labels": "", "ward": ""},
     ]
-    plain = put(tmp_path / "m.csv", "study_id,image_path,report,label,finding_labels,ward\n1,a.png,T.,normal,A|B,7\n2,,U.,,,\n")
+    plain = put(
+        tmp_path / "m.csv",
+        "study_id,image_path,report,label,finding_labels,ward\n1,a.png,T.,normal,A|B,7\n2,,U.,,,\n",
+    )
     as_json = [{**rows[0], "study_id": 1, "finding_labels": ["A", "B"]}, {**rows[1], "image_path": None}]
     files = [
         put(tmp_path / "m.csv.gz", gzip.compress(plain.read_bytes())),
@@ -56,7 +72,10 @@ def test_json_lines_parquet_gzip_and_open_clips_names(tmp_path: Path) -> None:
         "line 3: not JSON (row left out)",
         "line 4: study_id is empty (row left out)",
     ]
-    for file in (put(tmp_path / "x.parquet", b"PAR1nonsense"), put(tmp_path / "x.csv.gz", files[0].read_bytes()[:40])):
+    for file in (
+        put(tmp_path / "x.parquet", b"PAR1nonsense"),
+        put(tmp_path / "x.csv.gz", files[0].read_bytes()[:40]),
+    ):
         with pytest.raises(SourceUnusable, match="not a readable Parquet file|damaged gzip"):
             open_source(str(file))
 

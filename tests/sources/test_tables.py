@@ -37,7 +37,9 @@ def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path) -> None:
         open_source(write(tmp_path / "b.csv", last))
 
 
-@pytest.mark.parametrize("closed_by", ['"Report number 40."', 'Report number 40."', '"Report, number 40", no'])
+@pytest.mark.parametrize(
+    "closed_by", ['"Report number 40."', 'Report number 40."', '"Report, number 40", no']
+)
 def test_a_quote_that_another_row_closes_is_refused(tmp_path: Path, closed_by: str) -> None:
     lines = wide(60)
     lines[19] = lines[19].replace("Report", '"Report')
@@ -68,10 +70,15 @@ def test_tabs_swallow_rows_too(tmp_path: Path) -> None:
 def test_reports_of_many_lines_are_read_whole(tmp_path: Path) -> None:
     text = 'Heart, lungs, bones: ""as before"".\nNo effusion,\n\nno pneumothorax, no nodule, nothing.'
     reading = open_source(write(tmp_path / "a.csv", [f's{i},1{i},f.png,"{text}",normal' for i in range(3)]))
-    assert [study.report for study in reading.studies] == [text.replace('""', '"')] * 3 and not reading.bad_rows
+    assert [study.report for study in reading.studies] == [
+        text.replace('""', '"')
+    ] * 3 and not reading.bad_rows
     narrow = tmp_path / "b.csv"
     narrow.write_text('study_id,report\n17,"Heart, ok\nLungs, clear\nBones, intact"\n18,Clear.\n')
-    assert [study.report for study in open_source(str(narrow)).studies] == ["Heart, ok\nLungs, clear\nBones, intact", "Clear."]
+    assert [study.report for study in open_source(str(narrow)).studies] == [
+        "Heart, ok\nLungs, clear\nBones, intact",
+        "Clear.",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -97,12 +104,22 @@ def test_ids_and_words_that_pandas_made(word: str, plain: str) -> None:
 
 
 def test_floats_are_ids_in_every_kind_of_table(tmp_path: Path) -> None:
-    row = {"study_id": 7.0, "patient_id": 50414267.0, "report": "Clear.", "finding_labels": ["a", 2.0], "label": "nan"}
+    row = {
+        "study_id": 7.0,
+        "patient_id": 50414267.0,
+        "report": "Clear.",
+        "finding_labels": ["a", 2.0],
+        "label": "nan",
+    }
     (tmp_path / "a.jsonl").write_text(json.dumps(row))
-    (tmp_path / "b.csv").write_text("study_id,patient_id,report,finding_labels,label\n7.0,50414267.0,Clear.,a|2,nan\n")
+    (tmp_path / "b.csv").write_text(
+        "study_id,patient_id,report,finding_labels,label\n7.0,50414267.0,Clear.,a|2,nan\n"
+    )
     (tmp_path / "c.csv").write_text("study_id,patient_id,report,finding_labels,label\n7.0,<NA>,Clear.,a|2,\n")
     made = [open_source(str(tmp_path / name)).studies[0] for name in ("a.jsonl", "b.csv")]
-    assert {(s.study_id, s.patient_id, s.finding_labels, s.label) for s in made} == {("7", "50414267", ("a", "2"), "unknown")}
+    assert {(s.study_id, s.patient_id, s.finding_labels, s.label) for s in made} == {
+        ("7", "50414267", ("a", "2"), "unknown")
+    }
     assert open_source(str(tmp_path / "c.csv")).studies[0].patient_id == "7"
 
 
@@ -113,17 +130,32 @@ def test_mimics_numbers_may_be_floats(tmp_path: Path) -> None:
         for number in ("10000032", "10000764", "10000898", *(f"5000000{i}" for i in range(1, 5))):
             text = text.replace(f",{number},", f",{number}.0,")
         table.write_bytes(gzip.compress(text.encode()))
-    assert [s.study_id for s in open_source(str(folder)).studies] == ["50000001", "50000002", "50000003", "50000004"]
+    assert [s.study_id for s in open_source(str(folder)).studies] == [
+        "50000001",
+        "50000002",
+        "50000003",
+        "50000004",
+    ]
 
 
 def test_a_json_array_in_any_shape(tmp_path: Path) -> None:
     held = [{"study_id": f"s{i}", "report": f"Report {i}."} for i in range(3)]
-    shapes = [json.dumps(held), json.dumps(held, indent=1), "\n\n[\n" + ",\n".join(map(json.dumps, held)) + "\n]\n"]
+    shapes = [
+        json.dumps(held),
+        json.dumps(held, indent=1),
+        "\n\n[\n" + ",\n".join(map(json.dumps, held)) + "\n]\n",
+    ]
     for number, text in enumerate(shapes):
         path = layouts.put(tmp_path / f"{number}.json", text)
-        assert [study.report for study in open_source(str(path)).studies] == ["Report 0.", "Report 1.", "Report 2."]
+        assert [study.report for study in open_source(str(path)).studies] == [
+            "Report 0.",
+            "Report 1.",
+            "Report 2.",
+        ]
     odd = layouts.put(tmp_path / "odd.json", '[{"study_id": "a", "report": "Clear."}, 3]')
-    assert [str(problem) for problem in open_source(str(odd)).problems] == ["entry 2: not a JSON object (row left out)"]
+    assert [str(problem) for problem in open_source(str(odd)).problems] == [
+        "entry 2: not a JSON object (row left out)"
+    ]
     cut = layouts.put(tmp_path / "cut.json", shapes[0][:-5])
     with pytest.raises(SourceUnusable, match="not JSON"):
         open_source(str(cut))
@@ -169,7 +201,12 @@ def test_parquet_columns_of_any_type(tmp_path: Path) -> None:
     parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
     reading = open_source(str(tmp_path / "a.parquet"))
     first, second = reading.studies
-    assert (first.patient_id, second.patient_id, first.date, first.finding_labels) == ("100", "s2", "2024-01-02", ("nodule",))
+    assert (first.patient_id, second.patient_id, first.date, first.finding_labels) == (
+        "100",
+        "s2",
+        "2024-01-02",
+        ("nodule",),
+    )
     assert first.extra == {
         "acquired": "10:05:00",
         "zone": "2024-01-02 11:05:00+01:00",
@@ -189,5 +226,7 @@ def test_a_zone_that_is_unknown_here_is_utc(tmp_path: Path) -> None:
     from pyarrow import parquet
 
     when = pa.array([datetime.datetime(2024, 1, 2, 10, 5)], pa.timestamp("us", "Mars/Olympus"))
-    parquet.write_table(pa.table({"study_id": ["s"], "report": ["Clear."], "date": when}), tmp_path / "a.parquet")
+    parquet.write_table(
+        pa.table({"study_id": ["s"], "report": ["Clear."], "date": when}), tmp_path / "a.parquet"
+    )
     assert [row["date"] for _, row in rows(tmp_path / "a.parquet")] == ["2024-01-02 10:05:00"]

@@ -39,7 +39,9 @@ class Balanced(HTMLParser):
         self.tags.append(tag)
         for name, value in attrs:
             self.ids += [value or ""] if name == "id" else []
-            self.links += [value or ""] if name in ("src", "href", "xlink:href", "action", "data", "srcset") else []
+            self.links += (
+                [value or ""] if name in ("src", "href", "xlink:href", "action", "data", "srcset") else []
+            )
             self.handlers += [name] if name.startswith("on") else []
 
     @property

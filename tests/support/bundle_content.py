@@ -18,7 +18,10 @@ def content(path: Path) -> dict:
     with ReportStore(parts.store, bundle.model.model_id) as store:
         films = {key: parts.film_vectors[row] for key, row in store.film_rows().items()}
         stored = store.reports(range(parts.reports))
-    held = {s.study_id: replace(s, films=tuple(sorted(s.films, key=lambda f: f.name))) for s in stored_studies(parts.store)}
+    held = {
+        s.study_id: replace(s, films=tuple(sorted(s.films, key=lambda f: f.name)))
+        for s in stored_studies(parts.store)
+    }
     return {
         "studies": held,
         "reports": {r.report_id: (r.label, r.studies, parts.vectors[r.row]) for r in stored},

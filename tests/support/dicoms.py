@@ -15,7 +15,9 @@ from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.films.read import read_film
 
 IMPLICIT, EXPLICIT, DEFLATED, BIG = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
-RLE, BASELINE, EXTENDED, LOSSLESS, SV1 = (f"1.2.840.10008.1.2.{end}" for end in ("5", "4.50", "4.51", "4.57", "4.70"))
+RLE, BASELINE, EXTENDED, LOSSLESS, SV1 = (
+    f"1.2.840.10008.1.2.{end}" for end in ("5", "4.50", "4.51", "4.57", "4.70")
+)
 JPEG_LS, JPEG_LS_NEAR, J2K, J2K_LOSSY = (f"1.2.840.10008.1.2.4.{end}" for end in (80, 81, 90, 91))
 LOSSLESS_SYNTAXES = (IMPLICIT, EXPLICIT, DEFLATED, BIG, RLE, LOSSLESS, SV1, JPEG_LS, J2K)
 CR = "1.2.840.10008.5.1.4.1.1.1"
@@ -24,7 +26,11 @@ CR = "1.2.840.10008.5.1.4.1.1.1"
 def cr(pixels: np.ndarray, bits: int | None = None, **fields: Any) -> FileDataset:
     """A CR film of a frontal chest; ``fields`` by keyword overrule or add, None leaves one out."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = UID(CR), generate_uid(), ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = (
+        UID(CR),
+        generate_uid(),
+        ExplicitVRLittleEndian,
+    )
     dataset = FileDataset("", Dataset(), file_meta=meta, preamble=bytes(128))
     allocated = 8 * pixels.dtype.itemsize
     bits = bits or allocated
@@ -81,7 +87,9 @@ def written(dataset: FileDataset, syntax: str = EXPLICIT) -> bytes:
             copy.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
     copy.file_meta.TransferSyntaxUID = UID(syntax)
     buffer = io.BytesIO()
-    copy.save_as(buffer, enforce_file_format=True, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG)
+    copy.save_as(
+        buffer, enforce_file_format=True, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG
+    )
     return buffer.getvalue()
 
 

@@ -6,9 +6,28 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-COLUMNS = ["study_id", "patient_id", "image_path", "view", "findings", "impression", "label", "finding_labels", "split", "ward"]
-_NORMAL = ["The lungs are clear.", "Both lungs are clear. Heart size is normal.", "No effusion. No pneumothorax. Lungs are clear."]
-_SEEN = ["There is an opacity in the {side} lung.", "Dense {side} lung opacity is seen.", "A round opacity projects over the {side} lung."]
+COLUMNS = [
+    "study_id",
+    "patient_id",
+    "image_path",
+    "view",
+    "findings",
+    "impression",
+    "label",
+    "finding_labels",
+    "split",
+    "ward",
+]
+_NORMAL = [
+    "The lungs are clear.",
+    "Both lungs are clear. Heart size is normal.",
+    "No effusion. No pneumothorax. Lungs are clear.",
+]
+_SEEN = [
+    "There is an opacity in the {side} lung.",
+    "Dense {side} lung opacity is seen.",
+    "A round opacity projects over the {side} lung.",
+]
 _TAIL = ["", " The heart is normal.", " No effusion.", " Ribs are intact.", " The spine is straight."]
 
 
@@ -19,7 +38,10 @@ def draw(random: np.random.Generator, side: str | None, size: tuple[int, int] = 
     pen = ImageDraw.Draw(image)
     shift = int(random.integers(-6, 7))
     for x in (0.12, 0.55):
-        pen.ellipse([x * width + shift, 0.12 * height, (x + 0.33) * width + shift, 0.86 * height], fill=int(random.integers(30, 60)))
+        pen.ellipse(
+            [x * width + shift, 0.12 * height, (x + 0.33) * width + shift, 0.86 * height],
+            fill=int(random.integers(30, 60)),
+        )
     pen.ellipse([0.40 * width + shift, 0.48 * height, 0.68 * width + shift, 0.84 * height], fill=175)
     if side:
         x = (0.70 if side == "left" else 0.28) * width + shift
@@ -40,7 +62,11 @@ def write_manifest(folder: Path, studies: int, seed: int) -> Path:
         study = f"s{number:03d}"
         side = [None, "left", "right"][int(random.choice(3, p=[0.5, 0.25, 0.25]))]
         base = _row(random, study, side, number)
-        names = [] if number % 20 == 7 else [f"images/{study}_{i}.png" for i in range(2 if number % 10 == 3 else 1)]
+        names = (
+            []
+            if number % 20 == 7
+            else [f"images/{study}_{i}.png" for i in range(2 if number % 10 == 3 else 1)]
+        )
         for name in names:
             draw(random, side).save(folder / name)
         rows += [{**base, "image_path": name} for name in names] or [base]

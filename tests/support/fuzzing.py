@@ -14,12 +14,79 @@ import time
 import zlib
 from collections import Counter
 
-NUMBERS = (0, 1, 2, 3, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 64, 127, 128, 255, 256, 1023, 4096, 32767, 32768, 65534, 65535)
+NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    9,
+    12,
+    15,
+    16,
+    17,
+    24,
+    31,
+    32,
+    64,
+    127,
+    128,
+    255,
+    256,
+    1023,
+    4096,
+    32767,
+    32768,
+    65534,
+    65535,
+)
 WORDS = (
-    *(b"", b"0", b"-1", b"1", b"1e308", b"-1e308", b"nan", b"inf", b"1e-300", b"0.5", b"65536", b"99999999999", b"abc", b"1\\2\\3", b"\\"),
-    *(b"MONOCHROME1", b"MONOCHROME2", b"RGB", b"YBR_FULL", b"YBR_FULL_422", b"PALETTE COLOR", b"ARGB", b"SIGMOID", b"LINEAR_EXACT"),
-    *(b"LINEAR", b"INVERSE", b"IDENTITY", b"YES", b"FOR PROCESSING", b"LATERAL", b"\xff\xfe\x00", b"1.2.840.10008.1.2.4.90"),
-    *(b"1.2.840.10008.1.2.5", b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.4.100", b"1.2.840.10008.1.2.4.201", b"1.2.3"),
+    *(
+        b"",
+        b"0",
+        b"-1",
+        b"1",
+        b"1e308",
+        b"-1e308",
+        b"nan",
+        b"inf",
+        b"1e-300",
+        b"0.5",
+        b"65536",
+        b"99999999999",
+        b"abc",
+        b"1\\2\\3",
+        b"\\",
+    ),
+    *(
+        b"MONOCHROME1",
+        b"MONOCHROME2",
+        b"RGB",
+        b"YBR_FULL",
+        b"YBR_FULL_422",
+        b"PALETTE COLOR",
+        b"ARGB",
+        b"SIGMOID",
+        b"LINEAR_EXACT",
+    ),
+    *(
+        b"LINEAR",
+        b"INVERSE",
+        b"IDENTITY",
+        b"YES",
+        b"FOR PROCESSING",
+        b"LATERAL",
+        b"\xff\xfe\x00",
+        b"1.2.840.10008.1.2.4.90",
+    ),
+    *(
+        b"1.2.840.10008.1.2.5",
+        b"1.2.840.10008.1.2.1.99",
+        b"1.2.840.10008.1.2.4.100",
+        b"1.2.840.10008.1.2.4.201",
+        b"1.2.3",
+    ),
 )
 LONG = (b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN", b"OD", b"OL", b"UC", b"UR", b"SV", b"UV", b"OV")
 
@@ -61,13 +128,17 @@ def change_field(r: random.Random, data: bytes) -> bytes:
         return change_stream(r, data, value, end)
     if kind == 4:
         width = 4 if vr in (*LONG, b"FF", b"IT") else 2
-        length = struct.pack("<I", r.choice((0, 1, 2, 255, 65535, 1 << 20, (1 << 31) - 1, 1 << 31, 0xFFFFFFFE, 0xFFFFFFFF)))[:width]
+        length = struct.pack(
+            "<I", r.choice((0, 1, 2, 255, 65535, 1 << 20, (1 << 31) - 1, 1 << 31, 0xFFFFFFFE, 0xFFFFFFFF))
+        )[:width]
         return data[: value - width] + length + data[value:]
     if kind == 5:
         return data[:at] + data[end:]
     if kind == 6:
         return data[:end] + data[at:end] * r.choice((1, 1, 3, 50)) + data[end:]
-    return data[: at + 4] + r.choice((b"US", b"SS", b"OB", b"OW", b"SQ", b"UN", b"DS", b"zz")) + data[at + 6 :]
+    return (
+        data[: at + 4] + r.choice((b"US", b"SS", b"OB", b"OW", b"SQ", b"UN", b"DS", b"zz")) + data[at + 6 :]
+    )
 
 
 def change_stream(r: random.Random, data: bytes, start: int, end: int) -> bytes:
@@ -76,7 +147,9 @@ def change_stream(r: random.Random, data: bytes, start: int, end: int) -> bytes:
     for _ in range(r.choice((1, 1, 2, 5, 20))):
         if end > start:
             at = start + r.randrange(min(end - start, 120 if r.random() < 0.7 else end - start))
-            changed[at] = r.choice((0, 1, 127, 128, 255, changed[at] ^ (1 << r.randrange(8)), r.randrange(256)))
+            changed[at] = r.choice(
+                (0, 1, 127, 128, 255, changed[at] ^ (1 << r.randrange(8)), r.randrange(256))
+            )
     return bytes(changed)
 
 
@@ -104,16 +177,24 @@ def change_png(r: random.Random, data: bytes) -> bytes:
     if name == b"IHDR":
         fields = list(struct.unpack(">IIBBBBB", body))
         place = r.randrange(7)
-        fields[place] = r.choice((*NUMBERS, 1 << 20, (1 << 31) - 1)) if place < 2 else r.choice((0, 1, 2, 3, 4, 6, 8, 16, 255))
+        fields[place] = (
+            r.choice((*NUMBERS, 1 << 20, (1 << 31) - 1))
+            if place < 2
+            else r.choice((0, 1, 2, 3, 4, 6, 8, 16, 255))
+        )
         body = struct.pack(">IIBBBBB", *fields)
     elif name == b"IDAT" and r.random() < 0.5:
         raw = zlib.decompress(body)
-        body = zlib.compress(r.choice((raw[: len(raw) // 2], raw * 200, change_stream(r, raw, 0, len(raw)), b"")))
+        body = zlib.compress(
+            r.choice((raw[: len(raw) // 2], raw * 200, change_stream(r, raw, 0, len(raw)), b""))
+        )
     else:
         body = change_bytes(r, body) if body else r.randbytes(9)
     name = r.choice((name, name, name, b"tRNS", b"PLTE", b"iCCP", b"eXIf", b"zTXt", b"acTL"))
     chunks[number] = (name, body)
-    return data[:8] + b"".join(struct.pack(">I", len(b)) + n + b + struct.pack(">I", zlib.crc32(n + b)) for n, b in chunks)
+    return data[:8] + b"".join(
+        struct.pack(">I", len(b)) + n + b + struct.pack(">I", zlib.crc32(n + b)) for n, b in chunks
+    )
 
 
 def change_jpeg(r: random.Random, data: bytes) -> bytes:
@@ -142,7 +223,12 @@ def case(number: int, seeds: list[tuple[str, bytes]]) -> tuple[str, bytes]:
     for _ in range(r.choice((1, 1, 2, 4))):
         try:
             data = CHANGES[kind](r, data) if kind in CHANGES and r.random() < 0.75 else change_bytes(r, data)
-        except (struct.error, zlib.error, IndexError, ValueError):  # what an earlier change left cannot be walked any more
+        except (
+            struct.error,
+            zlib.error,
+            IndexError,
+            ValueError,
+        ):  # what an earlier change left cannot be walked any more
             data = change_bytes(r, data or b"\0")
         data = data or b"\0"
     return kind, data

@@ -105,7 +105,11 @@ def _problem(hub: Hub, model: str, revision: str | None) -> tuple[int, str] | No
 def _file(hub: Hub, asked: BaseHTTPRequestHandler, name: str, data: bytes) -> None:
     if name in hub.spoil:
         data = data[:-1] + bytes([data[-1] ^ 1])
-    start = int(found[1]) if hub.ranges and (found := re.fullmatch(r"bytes=(\d+)-", asked.headers.get("Range", ""))) else 0
+    start = (
+        int(found[1])
+        if hub.ranges and (found := re.fullmatch(r"bytes=(\d+)-", asked.headers.get("Range", "")))
+        else 0
+    )
     headers = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
     _send(asked, 206 if start else 200, data[start:], headers, hub.cut)
 
@@ -114,7 +118,13 @@ def _refuse(asked: BaseHTTPRequestHandler, status: int, code: str) -> None:
     _send(asked, status, b"{}", {"X-Error-Code": code})
 
 
-def _send(asked: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str] | None = None, cut: int | None = None) -> None:
+def _send(
+    asked: BaseHTTPRequestHandler,
+    status: int,
+    body: bytes,
+    headers: dict[str, str] | None = None,
+    cut: int | None = None,
+) -> None:
     asked.send_response(status)
     for name, value in {"Content-Length": str(len(body)), "Connection": "close", **(headers or {})}.items():
         asked.send_header(name, value)

@@ -78,7 +78,11 @@ def mimic(folder: Path, zipped: bool = False) -> Path:
     full = [(d, s, st, "CHEST", v, 10, 12, date, "101112.0") for d, s, st, v, date in rows]
     table(folder / "mimic-cxr-2.0.0-metadata.csv.gz", header, full)
     split = {10000032: "train", 10000764: "validate", 10000898: "test"}
-    table(folder / "mimic-cxr-2.0.0-split.csv.gz", "dicom_id,study_id,subject_id,split", [(d, st, s, split[s]) for d, s, st, _, _ in rows])
+    table(
+        folder / "mimic-cxr-2.0.0-split.csv.gz",
+        "dicom_id,study_id,subject_id,split",
+        [(d, st, s, split[s]) for d, s, st, _, _ in rows],
+    )
     labels = {
         50000001: observed(No_Finding="1.0", Support_Devices="1.0"),
         50000002: observed(Pleural_Effusion="1.0", Edema="-1.0"),
@@ -92,7 +96,9 @@ def mimic(folder: Path, zipped: bool = False) -> Path:
         [(owners[st], st, *v) for st, v in labels.items()],
     )
     table(
-        folder / "mimic-cxr-2.0.0-negbio.csv.gz", f"subject_id,study_id,{OBSERVATIONS}", [(10000764, 50000003, *observed(Pneumonia="1.0"))]
+        folder / "mimic-cxr-2.0.0-negbio.csv.gz",
+        f"subject_id,study_id,{OBSERVATIONS}",
+        [(10000764, 50000003, *observed(Pneumonia="1.0"))],
     )
     for dicom, subject, study, _, _ in rows[:-1]:
         put(folder / f"files/p10/p{subject}/s{study}/{dicom}.jpg", png())
@@ -161,19 +167,36 @@ def chexpert_plus(folder: Path) -> Path:
         {"path_to_image": rows[1][0], "Lung Opacity": 1, "Edema": -1},
         {"path_to_image": "valid/patient00002/study1/view1_frontal.png", "No Finding": 1.0},
     ]
-    put(folder / "chexbert_labels" / "impression_fixed.json", "".join(json.dumps(line) + "\n" for line in lines))
-    for name in ("train/patient00001/study1/view1_frontal.png", "train/patient00001/study1/view2_lateral.png"):
+    put(
+        folder / "chexbert_labels" / "impression_fixed.json",
+        "".join(json.dumps(line) + "\n" for line in lines),
+    )
+    for name in (
+        "train/patient00001/study1/view1_frontal.png",
+        "train/patient00001/study1/view2_lateral.png",
+    ):
         put(folder / "PNG" / name, png())
     return folder
 
 
 def padchest(folder: Path) -> Path:
     """Four studies; one film is in a folder, the others in a zip; invented reports in Spanish."""
-    header = (
-        "ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,Projection,MethodProjection,ReportID,Report,MethodLabel,Labels"
-    )
+    header = "ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,Projection,MethodProjection,ReportID,Report,MethodLabel,Labels"
     rows = [
-        ("a_1.png", 0, 20140915, "st1", "pat1", 1930, "PA", "Manual", 1, "sin hallazgos .", "Physician", "['normal']"),
+        (
+            "a_1.png",
+            0,
+            20140915,
+            "st1",
+            "pat1",
+            1930,
+            "PA",
+            "Manual",
+            1,
+            "sin hallazgos .",
+            "Physician",
+            "['normal']",
+        ),
         (
             "b_1.png",
             1,
@@ -203,7 +226,20 @@ def padchest(folder: Path) -> Path:
             "['pleural effusion', 'unchanged']",
         ),
         ("c_1.png", 1, "", "st3", "pat2", 1950, "COSTAL", "Manual", 3, "sin cambi .", "RNN", "['unchanged']"),
-        ("gone.png", 7, 20150203, "st4", "pat3", 1950, "PA", "Manual", 4, "sin cambi .", "RNN", "['normal', 'cardiomegaly']"),
+        (
+            "gone.png",
+            7,
+            20150203,
+            "st4",
+            "pat3",
+            1950,
+            "PA",
+            "Manual",
+            4,
+            "sin cambi .",
+            "RNN",
+            "['normal', 'cardiomegaly']",
+        ),
     ]
     table(folder / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz", header, rows)
     put(folder / "0" / "a_1.png", deep_png(2000, 40000))
@@ -248,7 +284,14 @@ def shard(path: Path, members: Iterable[tuple[str, bytes | str]]) -> Path:
 
 def wds(folder: Path) -> Path:
     """Two shards: one study of two samples, one with a text only, one without JSON."""
-    about = {"study_id": "s1", "patient_id": "p1", "label": "abnormal", "finding_labels": ["Opacity", "Mass"], "view": "PA", "split": "val"}
+    about = {
+        "study_id": "s1",
+        "patient_id": "p1",
+        "label": "abnormal",
+        "finding_labels": ["Opacity", "Mass"],
+        "view": "PA",
+        "split": "val",
+    }
     shard(
         folder / "train-000.tar",
         [
@@ -259,7 +302,10 @@ def wds(folder: Path) -> Path:
             ("002.txt", "Text alone.\n"),
         ],
     )
-    shard(folder / "train-001.tar", [("a/003.png", png(30)), ("a/003.txt", "Clear."), ("004.json", "[1]"), ("005.png", png(40))])
+    shard(
+        folder / "train-001.tar",
+        [("a/003.png", png(30)), ("a/003.txt", "Clear."), ("004.json", "[1]"), ("005.png", png(40))],
+    )
     return folder
 
 
@@ -311,7 +357,9 @@ def dicom(path: Path, **tags: str | int) -> None:
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = str(tags.pop("private", "1.2.840.10008.5.1.4.1.1.1"))
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = str(
+        tags.pop("private", "1.2.840.10008.5.1.4.1.1.1")
+    )
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = str(tags.pop("uid"))
     for name, value in tags.items():
         setattr(data, name, value)

@@ -9,7 +9,13 @@ from mtclip_edge.bundle.bundle import MANIFEST, Bundle, self_hash, serialized
 from mtclip_edge.bundle.generations import sweep
 
 
-def rewrite(bundle: Path, change: Callable[[dict[str, Any]], object] | None = None, *, without: Iterable[str] = (), **fields: Any) -> None:
+def rewrite(
+    bundle: Path,
+    change: Callable[[dict[str, Any]], object] | None = None,
+    *,
+    without: Iterable[str] = (),
+    **fields: Any,
+) -> None:
     """``change`` may edit the parsed manifest in place; ``fields`` replace top-level ones; files named in ``without`` are left out."""
     manifest = {**json.loads((bundle / MANIFEST).read_text()), **fields}
     for name in without:

@@ -65,7 +65,9 @@ def run(way: str, path: Path) -> dict[str, float]:
         studies = len(source.open_source(str(path)).studies)
     else:
         target = path.with_name(f"out.{way}")
-        studies = int(manifest_writer.export_manifest(str(path), target, overwrite=True)[0].split(": ")[1].split()[0])
+        studies = int(
+            manifest_writer.export_manifest(str(path), target, overwrite=True)[0].split(": ")[1].split()[0]
+        )
         target.unlink()
     return {"before": before, "after": _peak(), "studies": studies}
 

@@ -20,7 +20,10 @@ def zipped(path: Path, members: dict[str, bytes], **how: int) -> Path:
 
 def film_names(word: Path, base: Path) -> list[str]:
     """What a word stands for, films by name, errors by message; without the folder they are all in."""
-    return [(str(film) if isinstance(film, MtclipError) else name).replace(f"{base}/", "") for name, film in expand([str(word)])]
+    return [
+        (str(film) if isinstance(film, MtclipError) else name).replace(f"{base}/", "")
+        for name, film in expand([str(word)])
+    ]
 
 
 def report(deep: np.ndarray) -> bytes:

@@ -25,7 +25,11 @@ def test_the_temperature_is_found(random: np.random.Generator, temperature: floa
 
 def test_it_is_the_minimum_that_scipy_finds(random: np.random.Generator) -> None:
     label, logit = drawn(random, 300, 2.0)
-    best = minimize_scalar(lambda log: np.logaddexp(0, (1 - 2 * label) * logit / np.exp(log)).mean(), bounds=(-3, 3), method="bounded")
+    best = minimize_scalar(
+        lambda log: np.logaddexp(0, (1 - 2 * label) * logit / np.exp(log)).mean(),
+        bounds=(-3, 3),
+        method="bounded",
+    )
     found = fit_calibration(label, logit)
     assert found is not None
     assert np.log(found.temperature) == pytest.approx(best.x, abs=1e-3)
@@ -35,7 +39,10 @@ def test_calibrated_probabilities_are_nearer_to_frequencies(random: np.random.Ge
     found = fit_calibration(*drawn(random, 1000, 4.0))
     assert found is not None
     label, logit = drawn(random, 4000, 4.0)
-    before, after = calibration_error(label, sigmoid(logit)), calibration_error(label, found.probability(logit))
+    before, after = (
+        calibration_error(label, sigmoid(logit)),
+        calibration_error(label, found.probability(logit)),
+    )
     assert before is not None
     assert after is not None
     assert after < 0.04 < 0.1 < before

@@ -80,7 +80,8 @@ def test_the_last_blocks_of_a_vit(tiny_backbone: Path) -> None:
     depth = len(tower.trunk.blocks)
     found = trained_parts(tower)
     assert {name for name in found if name.startswith("trunk.blocks.")} == {
-        f"trunk.blocks.{depth - 1}.{part}" for part in {n.split(".")[0] for n, _ in tower.trunk.blocks[0].named_parameters()}
+        f"trunk.blocks.{depth - 1}.{part}"
+        for part in {n.split(".")[0] for n, _ in tower.trunk.blocks[0].named_parameters()}
     }
     assert any(name.startswith("trunk.norm") for name in found)
     assert any(name.startswith("head") for name in found)
@@ -95,7 +96,9 @@ def test_the_last_blocks_of_clips_own_tower(clip_backbone: Path) -> None:
     trained = {name for name, p in tower.named_parameters() if p.requires_grad}
     assert {"proj", "ln_post.weight"} <= trained
     assert any(name.startswith("transformer.resblocks.1.") for name in trained)
-    assert not any(name.startswith(("transformer.resblocks.0.", "conv1", "positional_embedding")) for name in trained)
+    assert not any(
+        name.startswith(("transformer.resblocks.0.", "conv1", "positional_embedding")) for name in trained
+    )
 
 
 def test_the_last_blocks_of_a_cnn() -> None:
@@ -130,10 +133,14 @@ def test_a_large_batch_in_parts_has_the_gradient_of_the_whole(random: np.random.
     grads = {}
     for size in (3, 10):
         torch.manual_seed(0)
-        tower = FineTunedTower(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 8, 8), torch.nn.Flatten(), torch.nn.Linear(512, 4)), HOW)
+        tower = FineTunedTower(
+            torch.nn.Sequential(torch.nn.Conv2d(3, 8, 8, 8), torch.nn.Flatten(), torch.nn.Linear(512, 4)), HOW
+        )
         tower.eval()  # without augmentation a part draws nothing, so parts and whole must agree
         passes = forward_in_parts(tower, films, size)
-        ((passes.features @ passes.features.T) * target).sum().backward()  # every film's loss depends on all the others
+        (
+            (passes.features @ passes.features.T) * target
+        ).sum().backward()  # every film's loss depends on all the others
         passes.backward()
         grads[size] = [p.grad.clone() for p in tower.parameters()]
     for a, b in zip(grads[3], grads[10], strict=True):
@@ -142,9 +149,13 @@ def test_a_large_batch_in_parts_has_the_gradient_of_the_whole(random: np.random.
 
 def test_the_second_pass_sees_the_films_of_the_first(random: np.random.Generator) -> None:
     seen: list[torch.Tensor] = []
-    tower = FineTunedTower(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 8, 8), torch.nn.Dropout(0.5), torch.nn.Flatten()), HOW).train()
+    tower = FineTunedTower(
+        torch.nn.Sequential(torch.nn.Conv2d(3, 2, 8, 8), torch.nn.Dropout(0.5), torch.nn.Flatten()), HOW
+    ).train()
     tower.tower[2].register_forward_hook(lambda module, x, y: seen.append(y.detach()))
-    passes = forward_in_parts(tower, torch.from_numpy(random.integers(0, 256, (6, 64, 64), dtype=np.uint8)), 2)
+    passes = forward_in_parts(
+        tower, torch.from_numpy(random.integers(0, 256, (6, 64, 64), dtype=np.uint8)), 2
+    )
     after_first = torch.get_rng_state()
     passes.features.sum().backward()
     passes.backward()
@@ -157,7 +168,9 @@ def test_the_second_pass_sees_the_films_of_the_first(random: np.random.Generator
 @pytest.fixture(scope="module")
 def tuned(source: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tuned") / "run"
-    config = TrainConfig(**{**TUNED, "unfreeze": "all", "backbone": str(tiny_backbone), "epochs": 6, "batch_size": 16})
+    config = TrainConfig(
+        **{**TUNED, "unfreeze": "all", "backbone": str(tiny_backbone), "epochs": 6, "batch_size": 16}
+    )
     train(config, [str(source)], folder)
     return folder
 
@@ -184,8 +197,12 @@ def test_the_bundle_has_the_tuned_tower(tuned: Path, source: Path, tmp_path: Pat
     assert [b["auroc"] for b in packed] == pytest.approx([a["auroc"]] * 2, abs=0.01)
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(source: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    config = TrainConfig(**{**TUNED, "unfreeze": "all", "backbone": str(tiny_backbone), "epochs": 3, "batch_size": 16})
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    source: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(
+        **{**TUNED, "unfreeze": "all", "backbone": str(tiny_backbone), "epochs": 3, "batch_size": 16}
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -214,7 +231,9 @@ def test_another_size_of_film(source: Path) -> None:
     assert prepared(load_backbone("compact"), None, 128).preprocessing.via == 0  # smaller than its own input
 
 
-def test_stochastic_depth_only_while_training_and_only_where_a_tower_has_a_place(random: np.random.Generator) -> None:
+def test_stochastic_depth_only_while_training_and_only_where_a_tower_has_a_place(
+    random: np.random.Generator,
+) -> None:
     import timm
 
     films = torch.from_numpy(random.integers(0, 256, (4, 64, 64), dtype=np.uint8))

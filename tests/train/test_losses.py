@@ -35,7 +35,9 @@ def test_twins_are_positives_by_hand() -> None:
         return total / 3
 
     expected = (direction(logits) + direction(logits.T)) / 2
-    assert clip_loss(film, text, torch.tensor(scale), torch.tensor([4, 4, 9])).item() == pytest.approx(expected, abs=1e-5)
+    assert clip_loss(film, text, torch.tensor(scale), torch.tensor([4, 4, 9])).item() == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 def test_rows_without_text_take_no_part_in_clip() -> None:
@@ -58,13 +60,17 @@ def test_supcon_by_hand() -> None:
         denominator = math.log(sum(math.exp(sims[i, j]) for j in others))
         positives = [j for j in others if label[j] == label[i]]
         total -= sum(sims[i, j] - denominator for j in positives) / len(positives)
-    assert supervised_contrastive_loss(z, torch.tensor(label), tau).item() == pytest.approx(total / 5, abs=1e-5)
+    assert supervised_contrastive_loss(z, torch.tensor(label), tau).item() == pytest.approx(
+        total / 5, abs=1e-5
+    )
 
 
 def test_supcon_leaves_unknown_labels_out() -> None:
     z, label = unit(6), torch.tensor([0, 1, -1, 0, 1, -1])
     keep = label >= 0
-    assert supervised_contrastive_loss(z, label, 0.1).item() == pytest.approx(supervised_contrastive_loss(z[keep], label[keep], 0.1).item())
+    assert supervised_contrastive_loss(z, label, 0.1).item() == pytest.approx(
+        supervised_contrastive_loss(z[keep], label[keep], 0.1).item()
+    )
     assert supervised_contrastive_loss(z, torch.full((6,), -1), 0.1).item() == 0.0
 
 

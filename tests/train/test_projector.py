@@ -48,7 +48,9 @@ class Unaligned:
         (Unaligned, 40, 40, False),
     ],
 )
-def test_residual_where_towers_are_aligned_and_the_width_is_kept(backbone: type, dim: int | None, width: int, residual: bool) -> None:
+def test_residual_where_towers_are_aligned_and_the_width_is_kept(
+    backbone: type, dim: int | None, width: int, residual: bool
+) -> None:
     from mtclip_edge.train.training import shape_for
 
     shape = shape_for(TrainConfig(dim=dim), backbone())
@@ -56,7 +58,9 @@ def test_residual_where_towers_are_aligned_and_the_width_is_kept(backbone: type,
 
 
 def test_a_prefix_is_a_unit_vector_of_the_first_numbers() -> None:
-    embedding = torch.nn.functional.normalize(torch.randn(5, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+    embedding = torch.nn.functional.normalize(
+        torch.randn(5, 16, generator=torch.Generator().manual_seed(0)), dim=1
+    )
     cut = prefix(embedding, 4)
     assert torch.allclose(cut.norm(dim=1), torch.ones(5))
     assert torch.allclose(cut, embedding[:, :4] / embedding[:, :4].norm(dim=1, keepdim=True))

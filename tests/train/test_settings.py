@@ -69,7 +69,9 @@ def test_unreadable_files(tmp_path: Path) -> None:
         resolve({}, tmp_path / "gone.toml")
 
 
-def test_training_the_tower_has_defaults_of_its_own_and_says_where_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_training_the_tower_has_defaults_of_its_own_and_says_where_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     frozen, _ = resolve({}, None)
     tuned, origins = resolve({"unfreeze": "3", "epochs": 5}, None)
     assert (frozen.ema, frozen.trains_tower, tuned.trains_tower) == (0.0, False, True)

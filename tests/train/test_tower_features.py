@@ -79,12 +79,16 @@ def test_another_preprocessing_has_another_cache(backbone: Backbone) -> None:
     from dataclasses import replace
 
     other = replace(backbone.preprocessing, interpolation="bilinear")
-    assert tower_features.cache_key(backbone.identity, backbone.preprocessing) != tower_features.cache_key(backbone.identity, other)
+    assert tower_features.cache_key(backbone.identity, backbone.preprocessing) != tower_features.cache_key(
+        backbone.identity, other
+    )
 
 
 def test_bad_films_are_named_and_left_out(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("x")
-    found = tower_features.film_features(backbone, [films[0], tmp_path / "bad.png", tmp_path / "gone.png", films[1]], quiet, CPU)
+    found = tower_features.film_features(
+        backbone, [films[0], tmp_path / "bad.png", tmp_path / "gone.png", films[1]], quiet, CPU
+    )
     assert (found.rows >= 0).tolist() == [True, False, False, True]
     assert [p.split(": ", 1)[1] for p in found.problems] == [
         "cannot be read (No such file or directory)",
@@ -92,7 +96,9 @@ def test_bad_films_are_named_and_left_out(backbone: Backbone, films: list[Path],
     ]
 
 
-def test_equal_files_that_cannot_be_read_are_each_named(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
+def test_equal_files_that_cannot_be_read_are_each_named(
+    backbone: Backbone, films: list[Path], tmp_path: Path
+) -> None:
     empty = [tmp_path / name for name in ("first.png", "second.png", "third.png")]
     for path in empty:
         path.write_bytes(b"")
@@ -107,7 +113,9 @@ def test_an_embedding_does_not_depend_on_its_batch(backbone: Backbone, films: li
     from mtclip_edge.inference.preprocessing import model_input
 
     with torch.inference_mode():
-        alone = backbone.film_tower(torch.from_numpy(model_input(read_film(films[4]).grey, backbone.preprocessing))[None]).numpy()
+        alone = backbone.film_tower(
+            torch.from_numpy(model_input(read_film(films[4]).grey, backbone.preprocessing))[None]
+        ).numpy()
     np.testing.assert_allclose(together.vectors[together.rows[4]], alone[0], atol=1e-5)
 
 
@@ -127,7 +135,9 @@ def test_the_cache_is_private(backbone: Backbone, films: list[Path], tmp_path: P
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_what_the_disk_damaged_is_computed_again(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
+def test_what_the_disk_damaged_is_computed_again(
+    backbone: Backbone, films: list[Path], tmp_path: Path
+) -> None:
     before = tower_features.film_features(backbone, films[:8], quiet, CPU)
     (file,) = (tmp_path / "cache" / "features").glob("*.sqlite")
     import sqlite3
@@ -142,7 +152,9 @@ def test_what_the_disk_damaged_is_computed_again(backbone: Backbone, films: list
     np.testing.assert_allclose(after.vectors[after.rows], before.vectors[before.rows], atol=1e-6)
 
 
-def test_a_cache_that_is_no_database_is_begun_anew(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
+def test_a_cache_that_is_no_database_is_begun_anew(
+    backbone: Backbone, films: list[Path], tmp_path: Path
+) -> None:
     tower_features.film_features(backbone, films[:3], quiet, CPU)
     (file,) = (tmp_path / "cache" / "features").glob("*.sqlite")
     file.write_bytes(b"not a database, but long enough to be looked at as one" * 100)
@@ -150,7 +162,9 @@ def test_a_cache_that_is_no_database_is_begun_anew(backbone: Backbone, films: li
     assert (found.rows >= 0).all()
 
 
-def test_a_cache_folder_that_cannot_be_made_is_one_line(backbone: Backbone, films: list[Path], tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_made_is_one_line(
+    backbone: Backbone, films: list[Path], tmp_path: Path
+) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(CacheUnusable, match="cannot be written.*\nmake room, delete"):
         tower_features.film_features(backbone, films[:1], quiet, CPU)

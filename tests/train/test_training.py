@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, Refused, RunUnusable, SourceUnusable
+from mtclip_edge.errors import (
+    ArtefactDamaged,
+    ArtefactIncompatible,
+    DeviceUnavailable,
+    Refused,
+    RunUnusable,
+    SourceUnusable,
+)
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.figures import evaluate
 from mtclip_edge.sources.source import open_source
@@ -34,16 +41,24 @@ def table(rows: int, seed: int) -> split_tensors.Table:
     kind = random.integers(0, KINDS, rows)
     studies = [
         Study(
-            f"{seed}-{i}", f"{seed}-{i}", (Film(Path(f"{i}.png"), f"{i}.png"),), report=f"kind {kind[i]} {'bad' if abnormal[i] else 'good'}"
+            f"{seed}-{i}",
+            f"{seed}-{i}",
+            (Film(Path(f"{i}.png"), f"{i}.png"),),
+            report=f"kind {kind[i]} {'bad' if abnormal[i] else 'good'}",
         )
         for i in range(rows)
     ]
-    studies = [Study(**{**vars(s), "label": "abnormal" if a else "normal"}) for s, a in zip(studies, abnormal, strict=True)]
+    studies = [
+        Study(**{**vars(s), "label": "abnormal" if a else "normal"})
+        for s, a in zip(studies, abnormal, strict=True)
+    ]
     cases = Cases.of(studies)
     code = {r.report_id: i for i, r in enumerate(cases.reports)}
     report = torch.tensor([code[s.report_id] for s in cases.studies])
     words = [r.first.text.split() for r in cases.reports]
-    text = torch.tensor([[3.0 * (w[2] == "bad"), *(3.0 * (int(w[1]) == j) for j in range(KINDS)), 1.0] for w in words])
+    text = torch.tensor(
+        [[3.0 * (w[2] == "bad"), *(3.0 * (int(w[1]) == j) for j in range(KINDS)), 1.0] for w in words]
+    )
     film = torch.tensor(random.normal(0, 1, (rows, 32)), dtype=torch.float32)
     film[:, 0] += 3.0 * torch.tensor(abnormal)
     film[torch.arange(rows), 1 + torch.tensor(kind)] += 3.0
@@ -56,7 +71,9 @@ SHAPE = ProjectorShape(32, KINDS + 2, 32, 12, residual=False, dropout=0.2)
 def fitted(folder: Path, **settings: object) -> training.Fit:
     folder.mkdir(parents=True, exist_ok=True)
     config = TrainConfig(**{"epochs": 30, "batch_size": 64, "lr": 5e-3, "patience": 30, **settings})
-    return training.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(folder, False, lambda _: None)
+    return training.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(
+        folder, False, lambda _: None
+    )
 
 
 def test_it_learns_labels_and_reports(tmp_path: Path) -> None:
@@ -91,7 +108,9 @@ def test_the_best_validation_epoch_is_kept_and_patience_stops(tmp_path: Path) ->
     assert done.best_score == max(entry["selection"] for entry in done.history)
 
 
-def test_test_labels_are_never_looked_at(source: Path, tiny_backbone: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_test_labels_are_never_looked_at(
+    source: Path, tiny_backbone: Path, tiny_run: Path, tmp_path: Path
+) -> None:
     """Another label on every test study gives the same weights, bit by bit."""
     import csv
 
@@ -109,7 +128,9 @@ def test_test_labels_are_never_looked_at(source: Path, tiny_backbone: Path, tiny
         writer.writerows(rows)
     config = TrainConfig(**load_run(tiny_run).record.config.settings)
     training.train(config, [str(tmp_path / "m.csv")], tmp_path / "run")
-    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (tiny_run / "weights.safetensors").read_bytes()
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (
+        tiny_run / "weights.safetensors"
+    ).read_bytes()
 
 
 def test_a_seed_gives_the_same_weights_and_another_others(tmp_path: Path) -> None:
@@ -143,7 +164,9 @@ class Killable:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
         code = KILLABLE.format(folder=str(Path(__file__).parent))
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, env=environment)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, env=environment
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -163,7 +186,9 @@ class Killable:
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_random_times_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path, soak: bool) -> None:
+def test_a_run_killed_at_random_times_ends_with_the_weights_of_an_unbroken_one(
+    tmp_path: Path, soak: bool
+) -> None:
     """SIGKILL in mid-epoch and in mid-save: an epoch takes some tens of milliseconds here, of which saving is a part."""
     random, kills = stdlib_random.Random(5), 0  # noqa: S311
     with Killable() as killable:
@@ -189,7 +214,9 @@ def test_resume_refuses_another_configuration(tmp_path: Path) -> None:
     fitted(tmp_path, epochs=2)
     config = TrainConfig(epochs=2, batch_size=64, lr=1e-3, patience=30)
     with pytest.raises(RunUnusable, match="another configuration or other data"):
-        training.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(tmp_path, True, lambda _: None)
+        training.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(
+            tmp_path, True, lambda _: None
+        )
 
 
 def test_a_run_is_never_overwritten(source: Path, tiny_run: Path, tiny_backbone: Path) -> None:
@@ -262,7 +289,9 @@ def test_unknown_labels_and_missing_texts_are_trained_on_where_they_can_be(tmp_p
     config = TrainConfig(epochs=3, batch_size=32, lr=5e-3)
     done = training.Fit(config, SHAPE, 14.0, mixed, table(60, 2), CPU).run(tmp_path, False, lambda _: None)
     assert all(np.isfinite(v) for entry in done.history for v in entry["train"].values())
-    nothing = split_tensors.Table(base.cases, base.film, base.text, torch.full_like(report, -1), torch.full_like(label, -1), ())
+    nothing = split_tensors.Table(
+        base.cases, base.film, base.text, torch.full_like(report, -1), torch.full_like(label, -1), ()
+    )
     still = training.Fit(config, SHAPE, 14.0, nothing, table(60, 2), CPU)
     with torch.no_grad():
         assert {float(v) for v in still._losses(torch.arange(32), base.film[:32]).values()} == {0.0}
@@ -271,7 +300,9 @@ def test_unknown_labels_and_missing_texts_are_trained_on_where_they_can_be(tmp_p
 def test_a_batch_that_serves_no_loss_is_passed_over(tmp_path: Path) -> None:
     """97 films in batches of 32: the last batch is one film, which CLIP alone cannot use."""
     config = TrainConfig(epochs=2, batch_size=32, bce=0.0, supcon=0.0)
-    done = training.Fit(config, SHAPE, 14.0, table(97, 1), table(60, 2), CPU).run(tmp_path, False, lambda _: None)
+    done = training.Fit(config, SHAPE, 14.0, table(97, 1), table(60, 2), CPU).run(
+        tmp_path, False, lambda _: None
+    )
     assert len(done.history) == 2
 
 
@@ -293,7 +324,9 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
         training.Fit(config, SHAPE, 14.0, broken, table(60, 2), CPU).run(tmp_path, False, lambda _: None)
 
 
-def test_resume_of_a_finished_run_of_another_configuration(tiny_run: Path, source: Path, tiny_backbone: Path) -> None:
+def test_resume_of_a_finished_run_of_another_configuration(
+    tiny_run: Path, source: Path, tiny_backbone: Path
+) -> None:
     with pytest.raises(RunUnusable, match="a finished run with another epochs"):
         training.train(TrainConfig(backbone=str(tiny_backbone)), [str(source)], tiny_run, resume=True)
 
@@ -303,10 +336,14 @@ def test_embeddings_can_be_cut_because_the_space_is_turned() -> None:
     from mtclip_edge.evaluation.figures import ModelOutput
 
     def recall(embedded: ModelOutput) -> float:
-        return evaluate(table(100, 2).cases, embedded.film, None, embedded.report)["film_to_report"]["recall@5"]["value"]
+        return evaluate(table(100, 2).cases, embedded.film, None, embedded.report)["film_to_report"][
+            "recall@5"
+        ]["value"]
 
     config = TrainConfig(epochs=30, batch_size=64, lr=5e-3, patience=30)
-    done = training.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(None, False, lambda _: None)
+    done = training.Fit(config, SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(
+        None, False, lambda _: None
+    )
     found = []
     for _ in range(2):
         done.space.load_state_dict(done.best)
@@ -331,19 +368,23 @@ def test_the_averaged_weights_are_kept_and_survive_an_interruption(tmp_path: Pat
         training.Fit(*parts).run(tmp_path / "b", False, stop)
     resumed = training.Fit(*parts).run(tmp_path / "b", True, lambda _: None)
     assert all(torch.equal(whole.best[name], resumed.best[name]) for name in whole.best)
-    last = training.Fit(TrainConfig(**{**config.to_dict(), "ema": 0.0}), *parts[1:]).run(None, False, lambda _: None)
+    last = training.Fit(TrainConfig(**{**config.to_dict(), "ema": 0.0}), *parts[1:]).run(
+        None, False, lambda _: None
+    )
     assert not torch.equal(whole.best["film.out.weight"], last.best["film.out.weight"])
 
 
 def test_calibration_is_fitted_on_validation_and_stored(tiny_run: Path) -> None:
     record = load_run(tiny_run).record
     assert record.calibration is None or record.calibration.films <= record.data.films["validation"]
-    done = training.Fit(TrainConfig(epochs=3, batch_size=64, lr=5e-3), SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(
-        None, False, lambda _: None
-    )
+    done = training.Fit(
+        TrainConfig(epochs=3, batch_size=64, lr=5e-3), SHAPE, 14.0, table(300, 1), table(100, 2), CPU
+    ).run(None, False, lambda _: None)
     found = done.finish()
     assert found.films == 100
     _, logit, _ = loop.embed(done.space, table(100, 2))
     assert (logit[table(100, 2).label.numpy() == 0] < found.threshold).mean() >= 0.9
-    silent = training.Fit(TrainConfig(epochs=1, bce=0.0), SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(None, False, lambda _: None)
+    silent = training.Fit(TrainConfig(epochs=1, bce=0.0), SHAPE, 14.0, table(300, 1), table(100, 2), CPU).run(
+        None, False, lambda _: None
+    )
     assert silent.finish() is None

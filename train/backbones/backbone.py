@@ -1,7 +1,9 @@
-"""Loads a backbone as two towers, a tokenizer and preprocessing, from a local directory and without a network.
+"""Loads a backbone as two towers, a tokenizer and preprocessing, from a local directory and without a
+network.
 
-Two layouts: open_clip's (``open_clip_folder``) and Hugging Face's CLIP and SigLIP (``hugging_face``). A folder that ``mtclip pull`` or this
-tool made has a ``backbone.json`` besides: name, licence, the hash of every file, and golden embeddings. What it states is checked here.
+Two layouts: open_clip's (``open_clip_folder``) and Hugging Face's CLIP and SigLIP (``hugging_face``). A
+folder that ``mtclip pull`` or this tool made has a ``backbone.json`` besides: name, licence, the hash of
+every file, and golden embeddings. What it states is checked here.
 """
 
 import json
@@ -31,9 +33,9 @@ CARD = "backbone.json"
 class Backbone:
     """Two towers in ``eval`` mode on the CPU, fp32, without gradients.
 
-    ``identity`` is the SHA-256 of configuration, weights and tokenizer: features and runs are tied to it. ``logit_scale`` is the learned
-    inverse temperature (not its logarithm). ``spec`` is what loads it again. ``own_geometry`` is how its publisher squares a film;
-    ``notes`` is what a person should know.
+    ``identity`` is the SHA-256 of configuration, weights and tokenizer: features and runs are tied to it.
+    ``logit_scale`` is the learned inverse temperature (not its logarithm). ``spec`` is what loads it again.
+    ``own_geometry`` is how its publisher squares a film; ``notes`` is what a person should know.
     """
 
     name: str
@@ -56,12 +58,17 @@ class Backbone:
 
     @property
     def aligned(self) -> bool:
-        """Whether the towers share a space already. open_clip's own models do; towers of two widths cannot."""
+        """Whether the towers share a space already. open_clip's own models do; towers of two widths
+        cannot.
+        """
         return self.film_width == self.text_width
 
 
 def load_backbone(spec: str) -> Backbone:
-    """``compact``, a directory (a hub's cache folder too), or a file of weights in one. Errors: BackboneUnusable, ExtraMissing."""
+    """``compact``, a directory (a hub's cache folder too), or a file of weights in one.
+
+    Errors: BackboneUnusable, ExtraMissing.
+    """
     path, named = _folder(spec)
     card = read_json(path / CARD) if (path / CARD).is_file() else {}
     _check_files(path, card)
@@ -75,7 +82,9 @@ def load_backbone(spec: str) -> Backbone:
         path=path,
         spec=str(path / named) if named else str(path),
         identity=sha256_of(
-            json.dumps([parts.config, parts.weights_sha256, sha256(parts.tokenizer_file)], sort_keys=True).encode()
+            json.dumps(
+                [parts.config, parts.weights_sha256, sha256(parts.tokenizer_file)], sort_keys=True
+            ).encode()
         ).hexdigest(),
         weights_sha256=parts.weights_sha256,
         licence=licence.name,
@@ -94,7 +103,10 @@ def load_backbone(spec: str) -> Backbone:
 
 
 def _folder(spec: str) -> tuple[Path, str | None]:
-    """The folder that is meant, and the file of weights in it where it was named. Errors: BackboneUnusable, ExtraMissing."""
+    """The folder that is meant, and the file of weights in it where it was named.
+
+    Errors: BackboneUnusable, ExtraMissing.
+    """
     if spec == "compact":
         from .compact import assemble
 
@@ -105,14 +117,20 @@ def _folder(spec: str) -> tuple[Path, str | None]:
     if not path.is_dir():
         raise BackboneUnusable(
             f"backbone {spec!r} is not known",
-            f"expected 'compact' or a directory with {open_clip_folder.CONFIG}, or {hugging_face_folder.CONFIG} of a CLIP or SigLIP",
+            (
+                f"expected 'compact' or a directory with {open_clip_folder.CONFIG}, or "
+                f"{hugging_face_folder.CONFIG} of a CLIP or SigLIP"
+            ),
             "mtclip pull NAME --out DIR makes one on a machine with a network",
         )
     return _snapshot(path.resolve()), None
 
 
 def _snapshot(path: Path) -> Path:
-    """Of a hub's cache folder the revision that ``main`` names, or the only one; any other folder is itself. Errors: BackboneUnusable."""
+    """Of a hub's cache folder the revision that ``main`` names, or the only one; any other folder is itself.
+
+    Errors: BackboneUnusable.
+    """
     snapshots = path / "snapshots"
     if not path.name.startswith("models--") or not snapshots.is_dir():
         return path
@@ -122,7 +140,10 @@ def _snapshot(path: Path) -> Path:
     if revision in held:
         return snapshots / revision
     if len(held) != 1:
-        raise BackboneUnusable(f"{path}: {len(held)} snapshots, and refs/main names none of them", hint=f"name one: {snapshots}/…")
+        raise BackboneUnusable(
+            f"{path}: {len(held)} snapshots, and refs/main names none of them",
+            hint=f"name one: {snapshots}/…",
+        )
     return snapshots / held[0]
 
 
@@ -162,10 +183,22 @@ def _check_weights(path: Path, card: dict[str, Any], digest: str) -> None:
 
 
 def _check_golden(path: Path, card: dict[str, Any], parts: Parts) -> tuple[str, ...]:
-    """Compare with what the towers gave when the folder was pulled; a note where there is nothing to compare with."""
+    """Compare with what the towers gave when the folder was pulled; a note where there is nothing to
+    compare with.
+    """
     if "golden" not in card:
-        # The folder that compact is assembled in holds what its packages' hashes, and numbers in our code, say.
-        return () if card else (f"{path.name}: no golden embeddings (mtclip pull stores them): its preprocessing is taken on trust",)
+        # The folder that compact is assembled in holds what its packages' hashes, and numbers in our code,
+        # say.
+        return (
+            ()
+            if card
+            else (
+                (
+                    f"{path.name}: no golden embeddings (mtclip pull stores them): its preprocessing is "
+                    "taken on trust"
+                ),
+            )
+        )
     embedded = golden.embed(path, parts.film_tower, parts.text_tower, parts.preprocessing, parts.tokenizer)
     golden.compare(path, embedded, card["golden"])
     return ()
@@ -174,9 +207,13 @@ def _check_golden(path: Path, card: dict[str, Any], parts: Parts) -> tuple[str, 
 @torch.inference_mode()
 def _widths(parts: Parts) -> tuple[int, int]:
     pixels = torch.zeros(1, 3, parts.preprocessing.size, parts.preprocessing.size)
-    return parts.film_tower(pixels).shape[1], text_features(parts.text_tower, parts.tokenizer, ["normal"]).shape[1]
+    return parts.film_tower(pixels).shape[1], text_features(
+        parts.text_tower, parts.tokenizer, ["normal"]
+    ).shape[1]
 
 
-def text_features(tower: nn.Module, tokenizer: Tokenizer, texts: list[str], device: torch.device = CPU) -> Tensor:
+def text_features(
+    tower: nn.Module, tokenizer: Tokenizer, texts: list[str], device: torch.device = CPU
+) -> Tensor:
     """Tower outputs of texts, before any projector and normalisation, float32 [texts, width]."""
     return tower(torch.from_numpy(tokenizer(texts)).to(device))

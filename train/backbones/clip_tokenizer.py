@@ -1,8 +1,9 @@
 """Writes CLIP's own byte-pair tokenizer as a ``tokenizer.json``, from the vocabulary that open_clip carries.
 
-A backbone of CLIP's own kind names no tokenizer: open_clip's SimpleTokenizer is meant. The runtime has no open_clip, so the bundle
-needs the same tokenizer in the form that the tokenizers library reads. Of SimpleTokenizer's cleaning, white space and case are kept;
-broken encodings and HTML entities are not mended: reports have none.
+A backbone of CLIP's own kind names no tokenizer: open_clip's SimpleTokenizer is meant. The runtime has no
+open_clip, so the bundle needs the same tokenizer in the form that the tokenizers library reads. Of
+SimpleTokenizer's cleaning, white space and case are kept; broken encodings and HTML entities are not mended:
+reports have none.
 """
 
 from pathlib import Path
@@ -35,7 +36,9 @@ def _as_json() -> str:
     clip = SimpleTokenizer()
     start, end = (clip.decoder[i] for i in (clip.sot_token_id, clip.eot_token_id))
     merges = sorted(clip.bpe_ranks, key=clip.bpe_ranks.__getitem__)
-    model = Tokenizer(BPE(clip.encoder, merges, unk_token=end, continuing_subword_prefix="", end_of_word_suffix="</w>"))
+    model = Tokenizer(
+        BPE(clip.encoder, merges, unk_token=end, continuing_subword_prefix="", end_of_word_suffix="</w>")
+    )
     model.normalizer = Sequence([Replace(Regex(r"\s+"), " "), Strip(), Lowercase()])
     words = Split(Regex(_WORDS), behavior="removed", invert=True)
     model.pre_tokenizer = Steps([words, ByteLevel(add_prefix_space=False, use_regex=False)])

@@ -1,7 +1,9 @@
-"""Assembles the compact backbone from two installed packages into an open_clip directory in BiomedCLIP's layout.
+"""Assembles the compact backbone from two installed packages into an open_clip directory in BiomedCLIP's
+layout.
 
-Film tower: EfficientNet-Lite0 with ImageNet weights (Apache-2.0), 1280-d average pool. Text tower: all-MiniLM-L6-v2 (MIT, Apache-2.0
-upstream), 384-d mean pool. Both are real pretrained weights that a package index carries; they were never trained together.
+Film tower: EfficientNet-Lite0 with ImageNet weights (Apache-2.0), 1280-d average pool. Text tower:
+all-MiniLM-L6-v2 (MIT, Apache-2.0 upstream), 384-d mean pool. Both are real pretrained weights that a package
+index carries; they were never trained together.
 """
 
 import importlib.util
@@ -26,7 +28,13 @@ SHA256 = {
     FILM_WEIGHTS: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     TEXT_WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 }
-TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+TOKENIZER_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+)
 LAYOUT = 1  # raise it when what is assembled changes: an older folder is then left alone and a new one made
 
 CONFIG: dict[str, Any] = {
@@ -58,7 +66,10 @@ CARD = {
 
 
 def assemble() -> Path:
-    """The compact backbone's directory, made on first use. Errors: ExtraMissing, BackboneUnusable (a package's weights differ)."""
+    """The compact backbone's directory, made on first use.
+
+    Errors: ExtraMissing, BackboneUnusable (a package's weights differ).
+    """
     folder = data_dir() / "backbones" / f"compact-{LAYOUT}"
     if not (folder / "open_clip_config.json").is_file():
         _build(folder)
@@ -79,11 +90,15 @@ def _build(folder: Path) -> None:
         weights = sha256(temporary / "open_clip_model.safetensors")
         (temporary / "backbone.json").write_text(json.dumps({**CARD, "weights_sha256": weights}, indent=1))
         (temporary / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)  # only ever a folder without a configuration: an assembly that was cut off
+        shutil.rmtree(
+            folder, ignore_errors=True
+        )  # only ever a folder without a configuration: an assembly that was cut off
         try:
             temporary.rename(folder)
         except OSError:
-            if not (folder / "open_clip_config.json").is_file():  # else another process was quicker, with the same
+            if not (
+                folder / "open_clip_config.json"
+            ).is_file():  # else another process was quicker, with the same
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -93,7 +108,9 @@ def _write_weights(film: Path, text: Path, target: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    tensors = {f"visual.trunk.{name}": value for name, value in film_tensors(film, "tf_efficientnet_lite0").items()}
+    tensors = {
+        f"visual.trunk.{name}": value for name, value in film_tensors(film, "tf_efficientnet_lite0").items()
+    }
     for name, value in load_file(text).items():
         if not name.startswith("pooler.") and name != "embeddings.position_ids":
             tensors[f"text.transformer.{name}"] = value
@@ -102,7 +119,9 @@ def _write_weights(film: Path, text: Path, target: Path) -> None:
 
 
 def film_tensors(published: Path, timm_name: str) -> "dict[str, torch.Tensor]":
-    """The published weights of an EfficientNet-Lite under timm's names, without the classifier that their file ends with."""
+    """The published weights of an EfficientNet-Lite under timm's names, without the classifier that their
+    file ends with.
+    """
     import timm
     import torch
 
@@ -111,7 +130,10 @@ def film_tensors(published: Path, timm_name: str) -> "dict[str, torch.Tensor]":
     # The same tensors in the same order under other names.
     tensors = dict(zip(ours, theirs.values(), strict=False))
     if any(tensors[name].shape != value.shape for name, value in ours.items()):
-        raise BackboneUnusable("compact: this timm lays EfficientNet-Lite0 out in another order", hint="use the timm in constraints.txt")
+        raise BackboneUnusable(
+            "compact: this timm lays EfficientNet-Lite0 out in another order",
+            hint="use the timm in constraints.txt",
+        )
     return tensors
 
 
@@ -126,5 +148,8 @@ def _package(name: str) -> Path:
 def _checked(path: Path, name: str) -> Path:
     digest = sha256(path) if path.is_file() else "missing"
     if digest != SHA256[name]:
-        raise BackboneUnusable(f"{path}: not the published weights", f"expected SHA-256 {SHA256[name][:16]}…, found {digest[:16]}")
+        raise BackboneUnusable(
+            f"{path}: not the published weights",
+            f"expected SHA-256 {SHA256[name][:16]}…, found {digest[:16]}",
+        )
     return path

@@ -1,7 +1,8 @@
-"""Reads what every backbone folder has, whatever its layout: JSON files, one file of weights, a ``tokenizer.json``.
+"""Reads what every backbone folder has, whatever its layout: JSON files, one file of weights, a
+``tokenizer.json``.
 
-Weights are safetensors, or the published torch pickle, which is read once with ``weights_only=True`` (nothing in it is executed) and kept
-as safetensors under its hash.
+Weights are safetensors, or the published torch pickle, which is read once with ``weights_only=True`` (nothing
+in it is executed) and kept as safetensors under its hash.
 """
 
 import errno
@@ -25,7 +26,8 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 @dataclass(frozen=True)
 class Parts:
-    """What a layout makes of a folder. ``config``: the JSON that, with weights and tokenizer, decides what comes out of the towers.
+    """What a layout makes of a folder. ``config``: the JSON that, with weights and tokenizer, decides what
+    comes out of the towers.
 
     ``own_geometry`` is how the model's publisher squares a film: ``crop``, ``squash`` or another word.
     """
@@ -69,26 +71,33 @@ def _three(values: Any) -> tuple[float, float, float]:
 
 
 def find_weights(folder: Path, names: Sequence[str], named: str | None = None) -> Path:
-    """The file of weights: the one that is named, else one of ``names``, else the only one there is, as a training saved it.
+    """The file of weights: the one that is named, else one of ``names``, else the only one there is, as a
+    training saved it.
 
     Errors: BackboneUnusable.
     """
     for name in (named,) if named else names:
         if (folder / name).is_file():
             return folder / name
-    others = sorted(path.name for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES and path.is_file())
+    others = sorted(
+        path.name for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES and path.is_file()
+    )
     if len(others) == 1 and not named:
         return folder / others[0]
     if others:
         listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        raise BackboneUnusable(f"{folder}: several files of weights ({listed})", hint=f"name the one that is meant: {folder / others[-1]}")
+        raise BackboneUnusable(
+            f"{folder}: several files of weights ({listed})",
+            hint=f"name the one that is meant: {folder / others[-1]}",
+        )
     raise BackboneUnusable(f"{folder}: no weights", f"expected one of {', '.join(names)}")
 
 
 def as_safetensors(weights: Path, digest: str) -> Path:
     """The same weights as safetensors under their plain names. Errors: BackboneUnusable.
 
-    A pickle is converted once into the user's data folder, and so is a file whose names have prefixes of a wrapper.
+    A pickle is converted once into the user's data folder, and so is a file whose names have prefixes of a
+    wrapper.
     """
     folder = data_dir() / "converted"
     if weights.suffix != ".safetensors":
@@ -101,10 +110,12 @@ def as_safetensors(weights: Path, digest: str) -> Path:
 
 
 def plain_names(weights: Path) -> dict[str, str] | None:
-    """Each tensor's name without what torch.compile, DistributedDataParallel, Lightning or a wrapper put before it; None without such.
+    """Each tensor's name without what torch.compile, DistributedDataParallel, Lightning or a wrapper put
+    before it; None without such.
 
-    Every model that is loaded here has one ``logit_scale`` at its top: what stands before that is the prefix, and what does not have it
-    (a loss, an optimiser's average) is left out. Errors: BackboneUnusable, where several models are in one file.
+    Every model that is loaded here has one ``logit_scale`` at its top: what stands before that is the prefix,
+    and what does not have it (a loss, an optimiser's average) is left out. Errors: BackboneUnusable, where
+    several models are in one file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -114,9 +125,18 @@ def plain_names(weights: Path) -> dict[str, str] | None:
     except (SafetensorError, OSError) as error:
         raise BackboneUnusable(f"{weights}: not a file of weights ({error})") from None
     shorter = {name: name.replace("_orig_mod.", "") for name in names}
-    prefixes = sorted({name.removesuffix("logit_scale") for name in shorter.values() if name.split(".")[-1] == "logit_scale"})
+    prefixes = sorted(
+        {
+            name.removesuffix("logit_scale")
+            for name in shorter.values()
+            if name.split(".")[-1] == "logit_scale"
+        }
+    )
     if len(prefixes) > 1 and "" not in prefixes:
-        raise BackboneUnusable(f"{weights}: it holds several models ({', '.join(prefixes)})", hint="save the one that is meant by itself")
+        raise BackboneUnusable(
+            f"{weights}: it holds several models ({', '.join(prefixes)})",
+            hint="save the one that is meant by itself",
+        )
     prefix = "" if not prefixes or "" in prefixes else prefixes[0]
     plain = {name: short.removeprefix(prefix) for name, short in shorter.items() if short.startswith(prefix)}
     return None if all(name == short for name, short in plain.items()) else plain
@@ -126,20 +146,31 @@ def _renamed(weights: Path, target: Path) -> Path:
     from safetensors.torch import load_file, save_file
 
     plain, tensors = plain_names(weights) or {}, load_file(weights)
-    return replace_with(target, lambda file: save_file({short: tensors[name] for name, short in plain.items()}, file))
+    return replace_with(
+        target, lambda file: save_file({short: tensors[name] for name, short in plain.items()}, file)
+    )
 
 
 def convert(pickle: Path, target: Path) -> Path:
-    """Write a torch pickle's tensors as safetensors. Errors: BackboneUnusable; then nothing of the pickle was executed."""
+    """Write a torch pickle's tensors as safetensors.
+
+    Errors: BackboneUnusable; then nothing of the pickle was executed.
+    """
     from open_clip.factory import load_state_dict
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
         tensors = load_state_dict(str(pickle), weights_only=True)
-        kept = {name: value.clone().contiguous() for name, value in tensors.items() if isinstance(value, Tensor)}
-    except Exception as error:  # pickle, zip and torch each raise their own classes on damaged or hostile bytes
-        raise BackboneUnusable(f"{pickle}: not a plain weights file ({type(error).__name__})", hint="nothing was loaded") from None
+        kept = {
+            name: value.clone().contiguous() for name, value in tensors.items() if isinstance(value, Tensor)
+        }
+    except (
+        Exception
+    ) as error:  # pickle, zip and torch each raise their own classes on damaged or hostile bytes
+        raise BackboneUnusable(
+            f"{pickle}: not a plain weights file ({type(error).__name__})", hint="nothing was loaded"
+        ) from None
     try:
         return replace_with(target, lambda file: save_file(kept, file))
     except SafetensorError as error:  # a full disk comes as this, without its number
@@ -147,7 +178,9 @@ def convert(pickle: Path, target: Path) -> Path:
 
 
 def made_once(kind: str, content: bytes, write: Callable[[], str]) -> Path:
-    """A tokenizer made from other files, kept beside the converted weights under the hash of what it was made from."""
+    """A tokenizer made from other files, kept beside the converted weights under the hash of what it was
+    made from.
+    """
     file = data_dir() / "converted" / f"{kind}-{hashlib.sha256(content).hexdigest()[:32]}.json"
     if not file.is_file():
         private_dir(file.parent)
@@ -156,7 +189,9 @@ def made_once(kind: str, content: bytes, write: Callable[[], str]) -> Path:
 
 
 def special_id(folder: Path, tokenizer_file: Path, name: str) -> int | None:
-    """The id of a special token, ``pad_token`` say, as the folder's tokenizer files name it; None where they are silent."""
+    """The id of a special token, ``pad_token`` say, as the folder's tokenizer files name it; None where
+    they are silent.
+    """
     for file in ("tokenizer_config.json", "special_tokens_map.json"):
         if not (folder / file).is_file():
             continue
@@ -171,10 +206,14 @@ def special_id(folder: Path, tokenizer_file: Path, name: str) -> int | None:
 
 
 def check_vocabulary(folder: Path, tokenizer: Tokenizer, text_tower: nn.Module) -> None:
-    """A tokenizer with more tokens than its tower has embeddings is another model's. Errors: BackboneUnusable."""
+    """A tokenizer with more tokens than its tower has embeddings is another model's.
+
+    Errors: BackboneUnusable.
+    """
     embeddings = next((m.num_embeddings for m in text_tower.modules() if isinstance(m, nn.Embedding)), None)
     highest = max(tokenizer.model.get_vocab().values(), default=0)
     if embeddings is not None and (highest >= embeddings or tokenizer.pad_id >= embeddings):
         raise BackboneUnusable(
-            f"{folder}: the tokenizer is another model's", f"it has ids up to {highest}, the text tower {embeddings} embeddings"
+            f"{folder}: the tokenizer is another model's",
+            f"it has ids up to {highest}, the text tower {embeddings} embeddings",
         )

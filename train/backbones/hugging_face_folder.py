@@ -1,7 +1,9 @@
-"""Loads Hugging Face's layout of CLIP and SigLIP: ``config.json``, the image processor's JSON, weights, tokenizer files.
+"""Loads Hugging Face's layout of CLIP and SigLIP: ``config.json``, the image processor's JSON, weights,
+tokenizer files.
 
-PubMedCLIP, the CheXagent encoders and MedSigLIP are published so. transformers builds the towers; it gets the weights as tensors, so it
-reads nothing but this folder and runs no code of it. Sizes, mean, token limit and pooling come from the folder's own files.
+PubMedCLIP, the CheXagent encoders and MedSigLIP are published so. transformers builds the towers; it gets the
+weights as tensors, so it reads nothing but this folder and runs no code of it. Sizes, mean, token limit and
+pooling come from the folder's own files.
 """
 
 from pathlib import Path
@@ -28,14 +30,17 @@ _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
 
 
 class HuggingFaceTower(nn.Module):
-    """One encoder with its projection, if it has one outside: pixels or token ids to features float32 [batch, width]."""
+    """One encoder with its projection, if it has one outside: pixels or token ids to features float32
+    [batch, width].
+    """
 
     def __init__(self, encoder: nn.Module, projection: nn.Module | None, takes: str):
         super().__init__()
         self.encoder, self.projection, self._takes = encoder, projection, takes
 
     def forward(self, values: Tensor) -> Tensor:
-        # No attention mask: CLIP is causal and pools at the end of its text; SigLIP was trained with its padding seen.
+        # No attention mask: CLIP is causal and pools at the end of its text; SigLIP was trained with its
+        # padding seen.
         pooled = self.encoder(**{self._takes: values}).pooler_output
         return self.projection(pooled) if self.projection is not None else pooled
 
@@ -55,7 +60,9 @@ def load(path: Path, named: str | None = None) -> Parts:
     return Parts(
         config={"config": config, "preprocessor": how, "tokenizer": tokenizer.about()},
         weights_sha256=digest,
-        film_tower=HuggingFaceTower(model.vision_model, getattr(model, "visual_projection", None), "pixel_values"),
+        film_tower=HuggingFaceTower(
+            model.vision_model, getattr(model, "visual_projection", None), "pixel_values"
+        ),
         text_tower=HuggingFaceTower(model.text_model, getattr(model, "text_projection", None), "input_ids"),
         preprocessing=shape,
         own_geometry="crop" if kind == "clip" and how.get("do_center_crop", True) else "squash",
@@ -107,14 +114,18 @@ def _build(path: Path, kind: str, weights: Path) -> Any:
                 state_dict=load_file(weights),
                 output_loading_info=True,
                 dtype=torch.float32,
-                attn_implementation="eager",  # the fused form's mask is built by code that torch.export cannot follow
+                # the fused form's mask is built by code that torch.export cannot follow
+                attn_implementation="eager",
             )
     except (RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise BackboneUnusable(f"{path}: transformers cannot build this model", " ".join(str(error).split())[:300]) from None
+        raise BackboneUnusable(
+            f"{path}: transformers cannot build this model", " ".join(str(error).split())[:300]
+        ) from None
     # transformers would draw what is missing at random and only warn.
     if wrong := [*loading["missing_keys"], *(key for key, *_ in loading.get("mismatched_keys", ()))]:
         raise BackboneUnusable(
-            f"{path}: the weights are another model's", f"{len(wrong)} tensors are missing or of another shape, {min(wrong)} first"
+            f"{path}: the weights are another model's",
+            f"{len(wrong)} tensors are missing or of another shape, {min(wrong)} first",
         )
     return model.eval().requires_grad_(False)
 
@@ -122,14 +133,24 @@ def _build(path: Path, kind: str, weights: Path) -> Any:
 def _preprocessing(file: Path, how: dict[str, Any], size: int) -> Preprocessing:
     if missing := [name for name in ("image_mean", "image_std", "size", "resample") if how.get(name) is None]:
         raise BackboneUnusable(f"{file}: no {missing[0]}, and none is guessed")
-    if not how.get("do_resize", True) or not how.get("do_rescale", True) or abs(how.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-3:
-        raise BackboneUnusable(f"{file}: films that are not resized, or not scaled to 0..1, cannot be done here")
+    if (
+        not how.get("do_resize", True)
+        or not how.get("do_rescale", True)
+        or abs(how.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-3
+    ):
+        raise BackboneUnusable(
+            f"{file}: films that are not resized, or not scaled to 0..1, cannot be done here"
+        )
     crops = how.get("do_center_crop") and how.get("crop_size")
     if (named := _side(how["crop_size"] if crops else how["size"])) != size:
         raise BackboneUnusable(f"{file}: films of {named} pixels", f"{CONFIG} says {size}")
     if how["resample"] not in _RESAMPLE:
-        raise BackboneUnusable(f"{file}: resample {how['resample']} is not known", "expected 2 (bilinear) or 3 (bicubic)")
-    mean, std = (how["image_mean"], how["image_std"]) if how.get("do_normalize", True) else ([0.0] * 3, [1.0] * 3)
+        raise BackboneUnusable(
+            f"{file}: resample {how['resample']} is not known", "expected 2 (bilinear) or 3 (bicubic)"
+        )
+    mean, std = (
+        (how["image_mean"], how["image_std"]) if how.get("do_normalize", True) else ([0.0] * 3, [1.0] * 3)
+    )
     return shaped(file, size, mean, std, _RESAMPLE[how["resample"]])
 
 
@@ -142,15 +163,21 @@ def _side(size: Any) -> int | None:
 
 
 def _tokenizer_file(path: Path) -> Path:
-    """``tokenizer.json``, or the same from CLIP's ``vocab.json`` and ``merges.txt``; cleaning as its class does in Python."""
+    """``tokenizer.json``, or the same from CLIP's ``vocab.json`` and ``merges.txt``; cleaning as its
+    class does in Python.
+    """
     file = path / "tokenizer.json"
     if not file.is_file():
         parts = [path / "vocab.json", path / "merges.txt"]
         if not all(part.is_file() for part in parts):
             raise BackboneUnusable(
-                f"{path}: no tokenizer.json", "nor vocab.json with merges.txt", "save the tower's tokenizer into that folder"
+                f"{path}: no tokenizer.json",
+                "nor vocab.json with merges.txt",
+                "save the tower's tokenizer into that folder",
             )
-        file = made_once("vocabulary", b"".join(part.read_bytes() for part in parts), lambda: _from_vocabulary(path))
+        file = made_once(
+            "vocabulary", b"".join(part.read_bytes() for part in parts), lambda: _from_vocabulary(path)
+        )
     named = read_json(path / "tokenizer_config.json") if (path / "tokenizer_config.json").is_file() else {}
     kind = str(named.get("tokenizer_class", "")).removesuffix("Fast")
     if named.get("padding_side", "left" if kind == "Siglip2Tokenizer" else "right") != "right":
@@ -171,5 +198,7 @@ def _from_vocabulary(path: Path) -> str:
 def _tokenizer(path: Path, file: Path, limit: int) -> Tokenizer:
     pad_id = special_id(path, file, "pad_token")
     if pad_id is None:
-        raise BackboneUnusable(f"{path}: the tokenizer names no padding", "expected pad_token in tokenizer_config.json")
+        raise BackboneUnusable(
+            f"{path}: the tokenizer names no padding", "expected pad_token in tokenizer_config.json"
+        )
     return Tokenizer.load(file, limit, pad_id, fixed_length=True)

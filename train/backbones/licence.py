@@ -1,4 +1,7 @@
-"""Reads whose terms a backbone comes under, as its publisher states them: the front matter of its model card. Nothing is guessed."""
+"""Reads whose terms a backbone comes under, as its publisher states them: the front matter of its model card.
+
+Nothing is guessed.
+"""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +12,9 @@ from mtclip_edge.errors import printable
 
 # What the cards of models that we name say beyond the licence's name.
 TERMS = {
-    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": "its model card: for research; any deployed use is out of scope",
+    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": (
+        "its model card: for research; any deployed use is out of scope"
+    ),
     "google/medsiglip-448": "Health AI Developer Foundations terms of use",
 }
 _KINDS = (
@@ -21,14 +26,18 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class Licence:
-    """``name`` as published (``mit``, ``cc-by-nc-4.0``), ``terms`` beyond it; None where nothing is stated."""
+    """``name`` as published (``mit``, ``cc-by-nc-4.0``), ``terms`` beyond it; None where nothing is
+    stated.
+    """
 
     name: str | None = None
     terms: str | None = None
 
     @property
     def restriction(self) -> str | None:
-        """What the words say in short: non-commercial, research only, or terms of its publisher's own; None for none of them."""
+        """What the words say in short: non-commercial, research only, or terms of its publisher's own;
+        None for none of them.
+        """
         words = f"{self.name or ''} {self.terms or ''}".lower().strip()
         return next((short for pattern, short in _KINDS if re.search(pattern, words)), None)
 
@@ -43,7 +52,11 @@ def of_card(readme: Path, model_id: str = "", gated: bool = False) -> Licence:
     name = ", ".join(map(str, name)) if isinstance(name, list) else name
     if name in (None, "other", "unknown") and (given := front_matter.get("license_name")):
         name = f"other ({given})"
-    terms = [TERMS.get(model_id), front_matter.get("license_link"), "gated: its publisher's terms must be accepted" if gated else None]
+    terms = [
+        TERMS.get(model_id),
+        front_matter.get("license_link"),
+        "gated: its publisher's terms must be accepted" if gated else None,
+    ]
     return Licence(_short(name), _short("; ".join(str(term) for term in terms if term)))
 
 

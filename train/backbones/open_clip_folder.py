@@ -1,8 +1,9 @@
-"""Loads open_clip's own layout: ``open_clip_config.json``, weights, ``tokenizer.json``, a text tower's ``config.json``.
+"""Loads open_clip's own layout: ``open_clip_config.json``, weights, ``tokenizer.json``, a text tower's
+``config.json``.
 
-open_clip by itself would ask the hub for that last file (of Hugging Face's text towers) unless ``hf_model_name`` points at
-a folder; here it does. It serves every kind that open_clip builds: timm ViT + BERT (BiomedCLIP), CLIP's own, SigLIP, CNN +
-sentence encoder (compact).
+open_clip by itself would ask the hub for that last file (of Hugging Face's text towers) unless
+``hf_model_name`` points at a folder; here it does. It serves every kind that open_clip builds: timm ViT +
+BERT (BiomedCLIP), CLIP's own, SigLIP, CNN + sentence encoder (compact).
 """
 
 import json
@@ -22,9 +23,17 @@ from .folder import Parts, as_safetensors, find_weights, read_json, shaped, spec
 from .tokenizer_cleaning import cleaning
 
 CONFIG = "open_clip_config.json"
-WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
-# Text towers whose configuration is transformers' default BertConfig, so that BiomedCLIP's folder loads as it is published.
-_PLAIN_BERT = ("microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract")
+WEIGHT_FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+# Text towers whose configuration is transformers' default BertConfig, so that BiomedCLIP's folder loads as it
+# is published.
+_PLAIN_BERT = (
+    "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
+    "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract",
+)
 
 
 def load(path: Path, named: str | None = None) -> Parts:
@@ -48,17 +57,25 @@ def load(path: Path, named: str | None = None) -> Parts:
         tokenizer=tokenizer,
         tokenizer_file=tokenizer_file,
         logit_scale=float(model.logit_scale.detach().exp()),
-        notes=() if given.get("mean") and given.get("std") else ("preprocess_cfg has no mean or std: CLIP's are taken, as open_clip does",),
+        notes=()
+        if given.get("mean") and given.get("std")
+        else ("preprocess_cfg has no mean or std: CLIP's are taken, as open_clip does",),
     )
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """``model_cfg`` and ``preprocess_cfg``, each a JSON object with what is needed. Errors: BackboneUnusable."""
+    """``model_cfg`` and ``preprocess_cfg``, each a JSON object with what is needed.
+
+    Errors: BackboneUnusable.
+    """
     file = path / CONFIG
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         config = {"model_cfg": content["model_cfg"], "preprocess_cfg": content.get("preprocess_cfg", {})}
-        parts = (config["preprocess_cfg"], *(config["model_cfg"][name] for name in ("vision_cfg", "text_cfg")))
+        parts = (
+            config["preprocess_cfg"],
+            *(config["model_cfg"][name] for name in ("vision_cfg", "text_cfg")),
+        )
     except FileNotFoundError:
         raise BackboneUnusable(f"{path}: no {CONFIG}, so not an open_clip model") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -78,10 +95,16 @@ def _build(model_cfg: dict[str, Any], path: Path, weights: Path) -> Any:
         open_clip.add_model_config(Path(scratch) / f"{name}.json")
         try:
             model = open_clip.create_model(
-                name, pretrained=str(weights), force_custom_text=True, pretrained_text=False, require_pretrained=True
+                name,
+                pretrained=str(weights),
+                force_custom_text=True,
+                pretrained_text=False,
+                require_pretrained=True,
             )
         except (RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
-            raise BackboneUnusable(f"{path}: open_clip cannot build this model", " ".join(str(error).split())[:300]) from None
+            raise BackboneUnusable(
+                f"{path}: open_clip cannot build this model", " ".join(str(error).split())[:300]
+            ) from None
     # CoCa's towers give the tokens for its captions besides, which nobody asks for here.
     for tower in (model.visual, model.text):
         if hasattr(tower, "output_tokens"):
@@ -90,7 +113,9 @@ def _build(model_cfg: dict[str, Any], path: Path, weights: Path) -> Any:
 
 
 def with_local_text_config(model_cfg: dict[str, Any], path: Path, scratch: Path) -> dict[str, Any]:
-    """The same configuration with ``hf_model_name`` pointing at ``scratch``, where the text tower's own is written."""
+    """The same configuration with ``hf_model_name`` pointing at ``scratch``, where the text tower's own
+    is written.
+    """
     text = model_cfg["text_cfg"]
     name = text.get("hf_model_name")
     if not name:
@@ -109,7 +134,10 @@ def with_local_text_config(model_cfg: dict[str, Any], path: Path, scratch: Path)
         from transformers import BertConfig
 
         BertConfig().to_json_file(scratch / "config.json", use_diff=False)
-    return {**model_cfg, "text_cfg": {**text, "hf_model_name": str(scratch), "hf_tokenizer_name": str(scratch)}}
+    return {
+        **model_cfg,
+        "text_cfg": {**text, "hf_model_name": str(scratch), "hf_tokenizer_name": str(scratch)},
+    }
 
 
 def preprocessing(path: Path, config: dict[str, Any]) -> Preprocessing:
@@ -118,7 +146,9 @@ def preprocessing(path: Path, config: dict[str, Any]) -> Preprocessing:
     given = config["preprocess_cfg"]
     size = _side(config["model_cfg"]["vision_cfg"].get("image_size", 224))
     if (named := _side(given.get("size") or size)) != size:
-        raise BackboneUnusable(f"{path / CONFIG}: two sizes of a film", f"preprocess_cfg has {named}, vision_cfg {size}")
+        raise BackboneUnusable(
+            f"{path / CONFIG}: two sizes of a film", f"preprocess_cfg has {named}, vision_cfg {size}"
+        )
     mean, std = given.get("mean") or OPENAI_DATASET_MEAN, given.get("std") or OPENAI_DATASET_STD
     return shaped(path / CONFIG, size, mean, std, given.get("interpolation") or "bicubic")
 
@@ -128,22 +158,31 @@ def _side(size: Any) -> int:
 
 
 def _own_kind(model: Any) -> bool:
-    """A text tower of open_clip's own making, which reads rows of its full length, and not one of transformers'."""
+    """A text tower of open_clip's own making, which reads rows of its full length, and not one of
+    transformers'.
+    """
     return not hasattr(model.text, "config")
 
 
 def _tokenizer_file(path: Path, config: dict[str, Any], model: Any) -> Path:
-    """The folder's own tokenizer, cleaning as the model's own does; a tower of CLIP's own kind that names none means CLIP's."""
+    """The folder's own tokenizer, cleaning as the model's own does; a tower of CLIP's own kind that names
+    none means CLIP's.
+    """
     file, text = path / "tokenizer.json", config["model_cfg"]["text_cfg"]
     named = text.get("hf_tokenizer_name")
-    keywords = {**(text.get("tokenizer_kwargs") or {}), **({"tokenizer_mode": mode} if (mode := text.get("tokenizer_mode")) else {})}
+    keywords = {
+        **(text.get("tokenizer_kwargs") or {}),
+        **({"tokenizer_mode": mode} if (mode := text.get("tokenizer_mode")) else {}),
+    }
     # A BERT's normalizer has its own cleaning; CLIP's tokenizer.json, as we write it, too.
     clean = keywords.pop("clean", "whitespace" if named and _own_kind(model) else None)
     if keywords:
         raise BackboneUnusable(f"{path / CONFIG}: a tokenizer with {', '.join(keywords)} cannot be done here")
     if not file.is_file():
         if not _own_kind(model) or named:
-            raise BackboneUnusable(f"{path}: no tokenizer.json", hint="save the tower's tokenizer into that folder")
+            raise BackboneUnusable(
+                f"{path}: no tokenizer.json", hint="save the tower's tokenizer into that folder"
+            )
         from .clip_tokenizer import clip_tokenizer
 
         file = clip_tokenizer()
@@ -155,11 +194,14 @@ def _tokenizer(path: Path, file: Path, config: dict[str, Any], model: Any) -> To
     limit = min(limit, model.context_length or limit)
     if not _own_kind(model):
         return Tokenizer.load(file, limit, model.text.config.pad_token_id)
-    # Without a padding mask the tower reads the padding too (SigLIP pools at the last place), so its id is the tokenizer's.
+    # Without a padding mask the tower reads the padding too (SigLIP pools at the last place), so its id is
+    # the tokenizer's.
     named = config["model_cfg"]["text_cfg"].get("hf_tokenizer_name")
     pad_id = special_id(path, file, "pad_token") if named else model.text.pad_id
     if pad_id is None:
-        raise BackboneUnusable(f"{path}: the tokenizer names no padding", "expected pad_token in tokenizer_config.json")
+        raise BackboneUnusable(
+            f"{path}: the tokenizer names no padding", "expected pad_token in tokenizer_config.json"
+        )
     return Tokenizer.load(file, limit, pad_id, fixed_length=True)
 
 

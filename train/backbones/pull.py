@@ -1,7 +1,9 @@
-"""Does ``mtclip pull``: with a network, fetches all that a later run without one needs of a backbone into one folder.
+"""Does ``mtclip pull``: with a network, fetches all that a later run without one needs of a backbone into one
+folder.
 
-Weights as safetensors, tokenizer, the text tower's configuration, preprocessing, licence, golden embeddings, the hash of every file. The
-folder is made beside its place and renamed there when it is whole and loads. Nothing that was downloaded is executed.
+Weights as safetensors, tokenizer, the text tower's configuration, preprocessing, licence, golden embeddings,
+the hash of every file. The folder is made beside its place and renamed there when it is whole and loads.
+Nothing that was downloaded is executed.
 """
 
 import json
@@ -35,12 +37,23 @@ NAMES = {
 }
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 VOCABULARY = ("vocab.json", "merges.txt")
-KEPT = ("README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "NOTICE", "NOTICE.md", "USE_POLICY.md")
+KEPT = (
+    "README.md",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "LICENCE",
+    "NOTICE",
+    "NOTICE.md",
+    "USE_POLICY.md",
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a name leads: a repository, perhaps its weights' file, and what open_clip's registry says beyond the repository's files."""
+    """Where a name leads: a repository, perhaps its weights' file, and what open_clip's registry says
+    beyond the repository's files.
+    """
 
     model_id: str
     revision: str | None = None
@@ -86,9 +99,11 @@ class Fetching:
 
 
 def pull(name: str, out: Path, *, say: Say = silent, progress: Progress = silent) -> Path:
-    """Make the folder ``out`` of a backbone: ``compact``, one of NAMES, an open_clip name (``ViT-B-32:TAG``) or a hub id.
+    """Make the folder ``out`` of a backbone: ``compact``, one of NAMES, an open_clip name (``ViT-B-32:TAG``)
+    or a hub id.
 
-    ``@COMMIT`` after a name pins what is pulled. A pull that was cut goes on where it was when it is asked for again.
+    ``@COMMIT`` after a name pins what is pulled. A pull that was cut goes on where it was when it is asked
+    for again.
 
     Errors: BackboneUnusable, ExtraMissing, Refused; OSError with its number (a full disk).
     """
@@ -98,7 +113,11 @@ def pull(name: str, out: Path, *, say: Say = silent, progress: Progress = silent
     source = None if name == "compact" else resolve(name)
     with _workplace(out) as work:
         folder, downloads = private_dir(work / "folder"), private_dir(work / "downloads")
-        card = _compact(folder) if source is None else _from_hub(source, Fetching(downloads, folder, say, progress))
+        card = (
+            _compact(folder)
+            if source is None
+            else _from_hub(source, Fetching(downloads, folder, say, progress))
+        )
         _finish(folder, {"name": name.partition("@")[0].rpartition("/")[2], **card})
         if out.is_dir():
             out.rmdir()
@@ -111,7 +130,10 @@ def pull(name: str, out: Path, *, say: Say = silent, progress: Progress = silent
 
 @contextmanager
 def _workplace(out: Path) -> Iterator[Path]:
-    """A folder beside ``out``, for one pull at a time; what was downloaded stays in it until a pull is done. Errors: Refused."""
+    """A folder beside ``out``, for one pull at a time; what was downloaded stays in it until a pull is done.
+
+    Errors: Refused.
+    """
     work = private_dir(out.with_name(f".{out.name}.pull"))
     lock = FileLock(work / "lock", timeout=0)
     try:
@@ -142,28 +164,45 @@ def resolve(name: str) -> Source:
     if not tags:
         names = ", ".join(["compact", *NAMES])
         raise BackboneUnusable(
-            f"backbone {name!r} is not known", f"expected {names}, an open_clip name or a hub id", "see: mtclip pull --help"
+            f"backbone {name!r} is not known",
+            f"expected {names}, an open_clip name or a hub id",
+            "see: mtclip pull --help",
         )
     if not tag and len(tags) > 1:
-        raise BackboneUnusable(f"{model}: has several weights", f"expected {model}: and one of {', '.join(tags)}"[:300])
+        raise BackboneUnusable(
+            f"{model}: has several weights", f"expected {model}: and one of {', '.join(tags)}"[:300]
+        )
     registered = open_clip.get_pretrained_cfg(model, tag or tags[0])
     model_id, _, file = str(registered.get("hf_hub") or "").rpartition("/")
     if not registered or not model_id:
         raise BackboneUnusable(
-            f"{model}:{tag}: not on the hub" if registered else f"{model} has no weights {tag!r}", f"it has {', '.join(tags)}"[:300]
+            f"{model}:{tag}: not on the hub" if registered else f"{model} has no weights {tag!r}",
+            f"it has {', '.join(tags)}"[:300],
         )
-    return Source(model_id, revision or None, file or None, {"model_cfg": open_clip.get_model_config(model), **registered})
+    return Source(
+        model_id,
+        revision or None,
+        file or None,
+        {"model_cfg": open_clip.get_model_config(model), **registered},
+    )
 
 
 def _from_hub(source: Source, fetching: Fetching) -> dict[str, Any]:
     repository = look_up(source.model_id, source.revision)
     if open_clip_folder.CONFIG in repository.files or source.registered:
         _open_clip(source, repository, fetching)
-    elif hugging_face_folder.CONFIG in repository.files and any(name in repository.files for name in hugging_face_folder.PREPROCESSORS):
+    elif hugging_face_folder.CONFIG in repository.files and any(
+        name in repository.files for name in hugging_face_folder.PREPROCESSORS
+    ):
         _hugging_face(repository, fetching)
     else:
-        expected = f"expected {open_clip_folder.CONFIG}, or {hugging_face_folder.CONFIG} with {hugging_face_folder.PREPROCESSORS[0]}"
-        raise BackboneUnusable(f"{source.model_id}: neither an open_clip model nor a CLIP or SigLIP", expected)
+        expected = (
+            f"expected {open_clip_folder.CONFIG}, or {hugging_face_folder.CONFIG} with "
+            f"{hugging_face_folder.PREPROCESSORS[0]}"
+        )
+        raise BackboneUnusable(
+            f"{source.model_id}: neither an open_clip model nor a CLIP or SigLIP", expected
+        )
     fetching.take_any(repository, KEPT)
     licence = of_card(fetching.folder / "README.md", source.model_id, repository.gated)
     return {**licence.to_dict(), "sources": fetching.commits, "published_sha256": fetching.published}
@@ -176,7 +215,11 @@ def _open_clip(source: Source, repository: Repository, fetching: Fetching) -> No
     if bert:
         _text_config(bert, repository, fetching)
     if tokenizer:
-        holds = repository if "tokenizer.json" in repository.files or tokenizer in (".", repository.id) else look_up(tokenizer)
+        holds = (
+            repository
+            if "tokenizer.json" in repository.files or tokenizer in (".", repository.id)
+            else look_up(tokenizer)
+        )
         fetching.take_any(holds, TOKENIZER_FILES)
         text["hf_tokenizer_name"] = "."
     else:  # CLIP's own; a tokenizer.json in such a repository is for another library
@@ -202,7 +245,11 @@ def _open_clip_config(source: Source, repository: Repository, fetching: Fetching
         if registered.get(name) is not None:
             config["preprocess_cfg"].setdefault(name, registered[name])
     shape = open_clip_folder.preprocessing(fetching.folder, config)
-    for name, value in (("mean", list(shape.mean)), ("std", list(shape.std)), ("interpolation", shape.interpolation)):
+    for name, value in (
+        ("mean", list(shape.mean)),
+        ("std", list(shape.std)),
+        ("interpolation", shape.interpolation),
+    ):
         config["preprocess_cfg"].setdefault(name, value)
     if registered.get("quick_gelu"):  # weights trained with it give other embeddings without
         config["model_cfg"]["quick_gelu"] = True
@@ -213,12 +260,16 @@ def _text_config(name: str, repository: Repository, fetching: Fetching) -> None:
     """The text tower's ``config.json``, from the repository that the configuration names."""
     holds = repository if name in (".", repository.id) else look_up(name)
     if hugging_face_folder.CONFIG not in holds.files:
-        raise BackboneUnusable(f"{holds.id}: no {hugging_face_folder.CONFIG}", f"{repository.id} has its text tower from there")
+        raise BackboneUnusable(
+            f"{holds.id}: no {hugging_face_folder.CONFIG}", f"{repository.id} has its text tower from there"
+        )
     fetching.take(holds, hugging_face_folder.CONFIG)
 
 
 def _hugging_face(repository: Repository, fetching: Fetching) -> None:
-    hugging_face_folder.check_kind(fetching.folder, read_json(fetching.take(repository, hugging_face_folder.CONFIG)))
+    hugging_face_folder.check_kind(
+        fetching.folder, read_json(fetching.take(repository, hugging_face_folder.CONFIG))
+    )
     fetching.take_any(repository, [*hugging_face_folder.PREPROCESSORS, *TOKENIZER_FILES])
     if "tokenizer.json" not in repository.files:
         fetching.take_any(repository, VOCABULARY)
@@ -237,10 +288,15 @@ def _compact(folder: Path) -> dict[str, Any]:
 
 
 def _finish(folder: Path, card: dict[str, Any]) -> None:
-    """Load what was made, as a later run will; store what its towers give, and every file's hash. Errors: BackboneUnusable."""
+    """Load what was made, as a later run will; store what its towers give, and every file's hash.
+
+    Errors: BackboneUnusable.
+    """
     golden.draw(folder)
     backbone = load_backbone(str(folder))
-    outputs = golden.embed(folder, backbone.film_tower, backbone.text_tower, backbone.preprocessing, backbone.tokenizer)
+    outputs = golden.embed(
+        folder, backbone.film_tower, backbone.text_tower, backbone.preprocessing, backbone.tokenizer
+    )
     files = {file.name: sha256(file) for file in sorted(folder.iterdir())}
     card |= {"weights_sha256": backbone.weights_sha256, "files": files, "golden": golden.stored(outputs)}
     _write(folder / CARD, card)
@@ -263,6 +319,9 @@ def _summary(out: Path) -> list[str]:
     card = read_json(out / CARD)
     licence = Licence(card["licence"], card["terms"])
     size = sum(file.stat().st_size for file in out.iterdir())
-    lines = [f"{out}: {card['name']}, {size / 1e6:.0f} MB in {len(card['files']) + 1} files, weights SHA-256 {card['weights_sha256']}"]
+    lines = [
+        f"{out}: {card['name']}, {size / 1e6:.0f} MB in {len(card['files']) + 1} files, weights SHA-256 "
+        f"{card['weights_sha256']}"
+    ]
     lines.append(f"licence: {licence.name or 'not stated'}" + (f"; {licence.terms}" if licence.terms else ""))
     return lines + ([f"note: {licence.restriction}"] if licence.restriction else [])

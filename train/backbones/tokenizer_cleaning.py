@@ -1,7 +1,9 @@
-"""Writes a tokenizer's cleaning of its text into its ``tokenizer.json``: the libraries do it in Python, which a bundle lacks.
+"""Writes a tokenizer's cleaning of its text into its ``tokenizer.json``: the libraries do it in Python, which
+a bundle lacks.
 
-``canonicalize`` (SigLIP): no punctuation, lower case, single spaces; ``lower``: lower case, single spaces; ``whitespace``: single spaces.
-Of open_clip's cleaning, broken encodings and HTML entities are not mended: reports have none.
+``canonicalize`` (SigLIP): no punctuation, lower case, single spaces; ``lower``: lower case, single spaces;
+``whitespace``: single spaces. Of open_clip's cleaning, broken encodings and HTML entities are not mended:
+reports have none.
 """
 
 import string
@@ -17,12 +19,15 @@ _PUNCTUATION = "[" + "".join(f"\\{c}" for c in string.punctuation) + "]"
 
 
 def cleaning(file: Path, clean: str, underscore: str = " ") -> Path:
-    """A tokenizer.json that cleans its text first. ``underscore``: what becomes of ``_`` (a space in open_clip, nothing in transformers).
+    """A tokenizer.json that cleans its text first. ``underscore``: what becomes of ``_`` (a space in
+    open_clip, nothing in transformers).
 
     Errors: BackboneUnusable.
     """
     if clean not in CLEANINGS:
-        raise BackboneUnusable(f"{file}: the cleaning {clean!r} is not known", f"expected one of {', '.join(CLEANINGS)}")
+        raise BackboneUnusable(
+            f"{file}: the cleaning {clean!r} is not known", f"expected one of {', '.join(CLEANINGS)}"
+        )
     content = file.read_bytes()
     return made_once(f"{clean}{len(underscore)}", content, lambda: _with_cleaning(content, clean, underscore))
 

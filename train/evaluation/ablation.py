@@ -1,7 +1,9 @@
-"""Does ``eval --ablate``: measures what each loss adds, on cached features: CLIP alone, + BCE, + SupCon, all three, several seeds each.
+"""Does ``eval --ablate``: measures what each loss adds, on cached features: CLIP alone, + BCE, + SupCon, all
+three, several seeds each.
 
-A figure is its mean over the seeds. Each bootstrap draw takes patients and, besides, trainings with replacement (the same seeds for all
-combinations), so an interval says how far the result carries to other films and to another set of trainings.
+A figure is its mean over the seeds. Each bootstrap draw takes patients and, besides, trainings with
+replacement (the same seeds for all combinations), so an interval says how far the result carries to other
+films and to another set of trainings.
 """
 
 import statistics
@@ -47,7 +49,9 @@ def ablate(
     say: Say = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train every variant with every seed, choose each one's epoch on validation, judge on ``split``; gives the document."""
+    """Train every variant with every seed, choose each one's epoch on validation, judge on ``split``;
+    gives the document.
+    """
     reading = open_source(data)
     for line in reading.summary_lines():
         say(line)
@@ -68,13 +72,19 @@ def ablate(
     return document(results, tables[2].cases, data, split, leaks=leaks)
 
 
-def _one(config: TrainConfig, backbone: Backbone, tables: Sequence[Table], seen_reports: frozenset[str]) -> list[Bootstrapped]:
+def _one(
+    config: TrainConfig, backbone: Backbone, tables: Sequence[Table], seen_reports: frozenset[str]
+) -> list[Bootstrapped]:
     """One training and its figures on the third table."""
     train, validation, test = tables
-    fitted = Fit(config, shape_for(config, backbone), backbone.logit_scale, train, validation, test.label.device).run(None, False, silent)
+    fitted = Fit(
+        config, shape_for(config, backbone), backbone.logit_scale, train, validation, test.label.device
+    ).run(None, False, silent)
     calibration = fitted.finish()
     film, logit, report = embed(fitted.space, test)
-    embedded = ModelOutput(film, logit if config.bce else None, report, calibration, prefixes=fitted.shape.prefixes)
+    embedded = ModelOutput(
+        film, logit if config.bce else None, report, calibration, prefixes=fitted.shape.prefixes
+    )
     return Judged(test.cases, embedded, seen_reports).draw()
 
 
@@ -89,7 +99,12 @@ def _averaged(name: str, runs: Sequence[Sequence[Bootstrapped]]) -> Result:
         seeds = np.random.default_rng(SEED).integers(len(same), size=table.shape)
         draws = np.take_along_axis(table, seeds, axis=0).mean(axis=0)
         low, high = interval(draws)
-        means.append(Bootstrapped(replace(first.figure, value=statistics.fmean(values) if values else None, low=low, high=high), draws))
+        means.append(
+            Bootstrapped(
+                replace(first.figure, value=statistics.fmean(values) if values else None, low=low, high=high),
+                draws,
+            )
+        )
     return Result(name, "ablation", None, _spread(keyed), tuple(means))
 
 

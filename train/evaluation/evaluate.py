@@ -1,6 +1,7 @@
 """Does ``eval`` as a whole: sources, leaks, every model on the same cases, and the files of the result.
 
-torch is imported only where a run or a backbone is judged, matplotlib only where pictures are drawn: a bundle is judged without them.
+torch is imported only where a run or a backbone is judged, matplotlib only where pictures are drawn: a bundle
+is judged without them.
 """
 
 from collections.abc import Sequence
@@ -42,7 +43,8 @@ class EvaluationRequest:
 
 
 def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
-    """Judge every model and write ``metrics.json`` and ``report.html`` where they are wanted; gives the document.
+    """Judge every model and write ``metrics.json`` and ``report.html`` where they are wanted; gives the
+    document.
 
     Errors: LeakFound, WrongOption, SourceUnusable, and those of whatever is judged.
     """
@@ -54,11 +56,17 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
     studies = of_split(reading, request.split)
     leaks = find_leaks(reading, studies, request.artefacts, say)
     if leaks and not request.allow_leaks:
-        raise LeakFound("; ".join(leaks[:2]), "every figure would be too good", "mend the splits, or add --allow-leaks to see them marked")
+        raise LeakFound(
+            "; ".join(leaks[:2]),
+            "every figure would be too good",
+            "mend the splits, or add --allow-leaks to see them marked",
+        )
     searched, named = _searched(request, studies, say)
     models = _models(request, studies, searched, say, progress)
     seen_reports = frozenset(study.report_id for study in reading.split("train") if study.report_id)
-    results = [evaluate_model(model, seen_reports if request.split != "train" else frozenset()) for model in models]
+    results = [
+        evaluate_model(model, seen_reports if request.split != "train" else frozenset()) for model in models
+    ]
     judged = document(results, models[0].cases, request.data, request.split, named, leaks)
     if out := request.out or _beside(request):
         shown = next((model for model in models if model.kind != "backbone"), models[0])
@@ -66,10 +74,18 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
     return judged
 
 
-def ablation(request: EvaluationRequest, seeds: int, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
-    """The loss ablation of one backbone on the source; artefacts have no part in it. Errors: WrongOption, LeakFound."""
+def ablation(
+    request: EvaluationRequest, seeds: int, *, say: Say = silent, progress: Progress = silent
+) -> dict[str, Any]:
+    """The loss ablation of one backbone on the source; artefacts have no part in it.
+
+    Errors: WrongOption, LeakFound.
+    """
     if request.artefacts or len(request.backbones) > 1 or request.reports:
-        raise WrongOption("--ablate trains its own models", "expected no run or bundle, no --reports and one --backbone at most")
+        raise WrongOption(
+            "--ablate trains its own models",
+            "expected no run or bundle, no --reports and one --backbone at most",
+        )
     if seeds < 1:
         raise WrongOption(f"--seeds {seeds}", "expected 1 or more")
     need_torch()
@@ -77,14 +93,26 @@ def ablation(request: EvaluationRequest, seeds: int, *, say: Say = silent, progr
 
     from .ablation import ablate
 
-    config = TrainConfig(backbone=request.backbones[0] if request.backbones else "compact", device=request.device)
-    judged = ablate(request.data, config, split=request.split, seeds=seeds, allow_leaks=request.allow_leaks, say=say, progress=progress)
+    config = TrainConfig(
+        backbone=request.backbones[0] if request.backbones else "compact", device=request.device
+    )
+    judged = ablate(
+        request.data,
+        config,
+        split=request.split,
+        seeds=seeds,
+        allow_leaks=request.allow_leaks,
+        say=say,
+        progress=progress,
+    )
     if request.out:
         _write(request.out, judged, say=say)
     return judged
 
 
-def find_leaks(reading: Reading, studies: Sequence[Study], artefacts: Sequence[Path], say: Say = silent) -> list[str]:
+def find_leaks(
+    reading: Reading, studies: Sequence[Study], artefacts: Sequence[Path], say: Say = silent
+) -> list[str]:
     """Leaks between the source's splits, and between what is evaluated and what each run was trained on."""
     leaks = between_splits(reading)
     for path in artefacts:
@@ -102,7 +130,9 @@ def find_leaks(reading: Reading, studies: Sequence[Study], artefacts: Sequence[P
 
 
 def _write(out: Path, judged: dict[str, Any], model: Model | None = None, *, say: Say) -> None:
-    """``metrics.json`` and ``report.html`` into a folder of the user's own; pictures and examples are those of one model."""
+    """``metrics.json`` and ``report.html`` into a folder of the user's own; pictures and examples are
+    those of one model.
+    """
     private_dir(out)
     write_bytes(out / METRICS, (dumps(judged, 1) + "\n").encode())
     pictures: Sequence[Picture] = ()
@@ -117,7 +147,11 @@ def _write(out: Path, judged: dict[str, Any], model: Model | None = None, *, say
 
 
 def _models(
-    request: EvaluationRequest, studies: Sequence[Study], searched: Sequence[Study] | None, say: Say, progress: Progress
+    request: EvaluationRequest,
+    studies: Sequence[Study],
+    searched: Sequence[Study] | None,
+    say: Say,
+    progress: Progress,
 ) -> list[Model]:
     """Every model in order: baselines first, since all others are compared with the first."""
     judged: list[Model] = []
@@ -131,15 +165,23 @@ def _models(
             need_torch()
             from .models import run_model
 
-            judged.append(run_model(path, studies, searched, device=request.device, say=say, progress=progress))
+            judged.append(
+                run_model(path, studies, searched, device=request.device, say=say, progress=progress)
+            )
         else:
-            models = bundle_models(resolve(path)[0], studies, searched, device=request.device, say=say, progress=progress)
+            models = bundle_models(
+                resolve(path)[0], studies, searched, device=request.device, say=say, progress=progress
+            )
             judged += [replace(model, name=str(path)) for model in models]
     return judged
 
 
-def _searched(request: EvaluationRequest, studies: Sequence[Study], say: Say) -> tuple[Sequence[Study] | None, str | None]:
-    """Whose reports are searched, and how that is told: a source's, or those of the studies themselves, or a run's train reports."""
+def _searched(
+    request: EvaluationRequest, studies: Sequence[Study], say: Say
+) -> tuple[Sequence[Study] | None, str | None]:
+    """Whose reports are searched, and how that is told: a source's, or those of the studies themselves,
+    or a run's train reports.
+    """
     if request.reports:
         reading = open_source(request.reports)
         for line in reading.summary_lines():

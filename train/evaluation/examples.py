@@ -15,7 +15,8 @@ EACH, HITS, SIDE = 4, 3, 160  # examples of each kind, reports shown, pixels
 
 
 def examples_of(model: Model) -> list[Example]:
-    """Four queries whose first report has their label and a finding of theirs, and four whose first report has another label.
+    """Four queries whose first report has their label and a finding of theirs, and four whose first report
+    has another label.
 
     Drawn by seed 0 from all that there are, so that nobody picked them.
     """
@@ -60,7 +61,9 @@ def _example(model: Model, row: int, best: np.ndarray, verdict: str, why: str) -
         )
         for rank, column in enumerate((int(c) for c in best if c >= 0), 1)
     )
-    return Example(cases.films[row].name, _thumbnail(cases.films[row].path), study.label, study.text, verdict, why, hits)
+    return Example(
+        cases.films[row].name, _thumbnail(cases.films[row].path), study.label, study.text, verdict, why, hits
+    )
 
 
 def _thumbnail(path: Path) -> bytes | None:

@@ -22,9 +22,18 @@ from ..run import backbone_of, load_run, read_log
 from ..split_tensors import Table, choose_device, tabulate
 from ..tower_features import film_features
 
-# A zero-shot classifier of our own wording (CLIP, section 3.1.2: several templates, the mean of their embeddings).
-NORMAL = ("a normal chest x-ray", "chest radiograph with no abnormality", "no acute cardiopulmonary abnormality")
-ABNORMAL = ("an abnormal chest x-ray", "chest radiograph with an abnormality", "abnormal cardiopulmonary findings")
+# A zero-shot classifier of our own wording (CLIP, section 3.1.2: several templates, the mean of their
+# embeddings).
+NORMAL = (
+    "a normal chest x-ray",
+    "chest radiograph with no abnormality",
+    "no acute cardiopulmonary abnormality",
+)
+ABNORMAL = (
+    "an abnormal chest x-ray",
+    "chest radiograph with an abnormality",
+    "abnormal cardiopulmonary findings",
+)
 
 
 def run_model(
@@ -36,7 +45,10 @@ def run_model(
     say: Say = silent,
     progress: Progress = silent,
 ) -> Model:
-    """A run's projectors on cached tower outputs. Errors: RunUnusable, ArtefactDamaged, ArtefactIncompatible, SourceUnusable."""
+    """A run's projectors on cached tower outputs.
+
+    Errors: RunUnusable, ArtefactDamaged, ArtefactIncompatible, SourceUnusable.
+    """
     run = load_run(path)
     backbone = backbone_of(run)
     used, why = choose_device(device)
@@ -50,7 +62,13 @@ def run_model(
         prefixes=run.space.shape.prefixes,
     )
     notes = (f"fp32 on {used} ({why})",)
-    before = _before(backbone, table, load_backbone(run.record.backbone.spec) if run.record.tower_sha256 else None, used, progress)
+    before = _before(
+        backbone,
+        table,
+        load_backbone(run.record.backbone.spec) if run.record.tower_sha256 else None,
+        used,
+        progress,
+    )
     return Model(str(path), "run", table.cases, embedded, None, notes, before, tuple(read_log(path)))
 
 
@@ -63,26 +81,48 @@ def backbone_models(
     say: Say = silent,
     progress: Progress = silent,
 ) -> list[Model]:
-    """A backbone zero-shot, with its own transform and with whole films squashed. Errors: BackboneUnusable, SourceUnusable."""
+    """A backbone zero-shot, with its own transform and with whole films squashed.
+
+    Errors: BackboneUnusable, SourceUnusable.
+    """
     backbone = load_backbone(spec)
     if not backbone.aligned:
-        raise BackboneUnusable(f"{backbone.name}: its towers do not share a space, so there is no zero-shot baseline")
+        raise BackboneUnusable(
+            f"{backbone.name}: its towers do not share a space, so there is no zero-shot baseline"
+        )
     for note in backbone.notes:
         say(note)
     used, _ = choose_device(device)
     models = []
-    for geometry, what in (("crop", "shorter side scaled, centre cropped"), ("squash", "the whole film squashed")):
+    for geometry, what in (
+        ("crop", "shorter side scaled, centre cropped"),
+        ("squash", "the whole film squashed"),
+    ):
         note = f"its own transform: {what}" if geometry == backbone.own_geometry else what
         shaped = replace(backbone, preprocessing=replace(backbone.preprocessing, geometry=geometry))
         table = _tabulate(shaped, studies, searched, used, say if geometry == "crop" else silent, progress)
         film, report = _unit(table.film), _unit(table.text)
         embedded = ModelOutput(film, _zero_shot_logit(shaped, film), report if len(report) else None)
-        models.append(Model(f"{spec} ({geometry})", "backbone", table.cases, embedded, None, (note, "zero-shot; head by prompts")))
+        models.append(
+            Model(
+                f"{spec} ({geometry})",
+                "backbone",
+                table.cases,
+                embedded,
+                None,
+                (note, "zero-shot; head by prompts"),
+            )
+        )
     return models
 
 
 def _tabulate(
-    backbone: Backbone, studies: Sequence[Study], searched: Sequence[Study] | None, device: torch.device, say: Say, progress: Progress
+    backbone: Backbone,
+    studies: Sequence[Study],
+    searched: Sequence[Study] | None,
+    device: torch.device,
+    say: Say,
+    progress: Progress,
 ) -> Table:
     table = tabulate(backbone, Cases.of(studies, searched), progress, device)
     name_unread(table.problems, len(table.label), say)
@@ -92,7 +132,9 @@ def _tabulate(
 def _before(
     backbone: Backbone, table: Table, original: Backbone | None, device: torch.device, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features of the backbone before any training: of another tower than the run's where that was trained."""
+    """Features of the backbone before any training: of another tower than the run's where that was
+    trained.
+    """
     if original is None:
         return table.film.cpu().numpy(), table.text.cpu().numpy()
     paths = [film.path for film in table.cases.films]
@@ -102,7 +144,9 @@ def _before(
 
 
 def _zero_shot_logit(backbone: Backbone, film: np.ndarray) -> np.ndarray:
-    """Likeness to the abnormal prompts minus that to the normal ones, at the backbone's own temperature, float32 [films]."""
+    """Likeness to the abnormal prompts minus that to the normal ones, at the backbone's own temperature,
+    float32 [films].
+    """
     with torch.inference_mode():
         normal, abnormal = (_prompted(backbone, words) for words in (NORMAL, ABNORMAL))
     return np.asarray(backbone.logit_scale * (film @ (abnormal - normal)), np.float32)

@@ -1,4 +1,6 @@
-"""Decides which pictures an evaluation gets: clusters before and after, the epochs of a run, how honest its probabilities are."""
+"""Decides which pictures an evaluation gets: clusters before and after, the epochs of a run, how honest
+its probabilities are.
+"""
 
 from collections import Counter
 
@@ -26,24 +28,38 @@ def pictures_of(model: Model, say: Say) -> list[Picture]:
         pictures.append(Picture("Normal and abnormal, before and after training", clusters(clouds), sentence))
     if model.history:
         pictures.append(
-            Picture("Training", loss_curves(model.history), "Losses of train, figures of validation; the line marks the epoch kept.")
+            Picture(
+                "Training",
+                loss_curves(model.history),
+                "Losses of train, figures of validation; the line marks the epoch kept.",
+            )
         )
     if model.embedded.logit is not None:
         calibration = model.embedded.calibration
         after = calibration.probability(model.embedded.logit) if calibration else None
-        text = "Share of abnormal films at each probability; on the diagonal a probability means what it says."
+        text = (
+            "Share of abnormal films at each probability; on the diagonal a probability means what it says."
+        )
         pictures.append(
-            Picture("Reliability of the abnormal head", reliability(model.cases.labels, sigmoid(model.embedded.logit), after), text)
+            Picture(
+                "Reliability of the abnormal head",
+                reliability(model.cases.labels, sigmoid(model.embedded.logit), after),
+                text,
+            )
         )
     decisions = Judged(model.cases, model.embedded).decisions
     if decisions:
         text = "The most trusted films first; the dotted line is a random order."
-        pictures.append(Picture("Risk and coverage", risk_coverage(decisions.curves(), decisions.bounds()[0]), text))
+        pictures.append(
+            Picture("Risk and coverage", risk_coverage(decisions.curves(), decisions.bounds()[0]), text)
+        )
     return pictures
 
 
 def _clouds(model: Model) -> tuple[dict[str, Cloud], str]:
-    """t-SNE of films and of reports, before (tower features) and after (the shared space), and what a number says of them."""
+    """t-SNE of films and of reports, before (tower features) and after (the shared space), and what a
+    number says of them.
+    """
     cases = model.cases
     film, report = model.before if model.before else (None, None)
     report_label = np.array([LABEL_CODES[r.label] for r in cases.reports], int)
@@ -64,12 +80,18 @@ def _clouds(model: Model) -> tuple[dict[str, Cloud], str]:
                 spoken.append(f"{name} {value:+.3f}")
     return (
         clouds,
-        f"t-SNE, cosine. Silhouette of normal against abnormal (1: apart, 0: mixed): {', '.join(spoken)}." if spoken else "t-SNE.",
+        f"t-SNE, cosine. Silhouette of normal against abnormal (1: apart, 0: mixed): {', '.join(spoken)}."
+        if spoken
+        else "t-SNE.",
     )
 
 
 def _frequent(model: Model) -> list[str]:
-    count = Counter(name for study in {s.study_id: s for s in model.cases.studies}.values() for name in study.finding_labels)
+    count = Counter(
+        name
+        for study in {s.study_id: s for s in model.cases.studies}.values()
+        for name in study.finding_labels
+    )
     return [name for name, _ in count.most_common(FREQUENT)]
 
 

@@ -1,8 +1,8 @@
 """Draws the pictures of an evaluation as SVG text for a page: clusters, epochs, reliability.
 
-Drawn with matplotlib, never through pyplot's state.
-The same data give the same bytes. Ink is ``currentColor`` and the ground is clear, so a picture follows the page into the dark; every id
-has a prefix made from the picture's content, so that several pictures share a page.
+Drawn with matplotlib, never through pyplot's state. The same data give the same bytes. Ink is
+``currentColor`` and the ground is clear, so a picture follows the page into the dark; every id has a prefix
+made from the picture's content, so that several pictures share a page.
 """
 
 import base64
@@ -35,8 +35,16 @@ _LONGEST = 40  # characters of a name in a legend
 _COLUMNS = 3  # of a legend below panels
 _INK = "#010203"  # stands for currentColor while matplotlib draws: it knows colours only
 _GREY = "#8a8f98"
-# Okabe & Ito 2008, told apart with any colour vision; the blue is lighter, to be seen in the dark. Shapes differ for print without colour.
-_BLUE, _VERMILION, _GREEN, _PINK, _ORANGE, _SKY = "#1e88c9", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
+# Okabe & Ito 2008, told apart with any colour vision; the blue is lighter, to be seen in the dark. Shapes
+# differ for print without colour.
+_BLUE, _VERMILION, _GREEN, _PINK, _ORANGE, _SKY = (
+    "#1e88c9",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+)
 _COLOURS = (_VERMILION, _BLUE, _GREEN, _PINK, _ORANGE, _SKY)
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -73,12 +81,18 @@ class Kind(NamedTuple):
     marker: str
 
 
-_LABELS: Sequence[Kind] = (Kind(-1, "unknown", _GREY, "."), Kind(0, "normal", _BLUE, "o"), Kind(1, "abnormal", _VERMILION, "^"))
+_LABELS: Sequence[Kind] = (
+    Kind(-1, "unknown", _GREY, "."),
+    Kind(0, "normal", _BLUE, "o"),
+    Kind(1, "abnormal", _VERMILION, "^"),
+)
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """One panel: where things lie, float [n, 2], their label (0 normal, 1 abnormal, -1 unknown), and a finding of each ("" for none)."""
+    """One panel: where things lie, float [n, 2], their label (0 normal, 1 abnormal, -1 unknown), and a
+    finding of each ("" for none).
+    """
 
     points: np.ndarray
     label: np.ndarray
@@ -86,16 +100,24 @@ class Cloud:
 
 
 def clusters(clouds: Mapping[str, Cloud]) -> str:
-    """A row of panels coloured by label and, if anything has a finding, a second one coloured by the most frequent findings.
+    """A row of panels coloured by label and, if anything has a finding, a second one coloured by the most
+    frequent findings.
 
-    A legend stands once below each row. Where panels differ, it gives their counts in the panels' order: "normal (502 / 423)".
+    A legend stands once below each row. Where panels differ, it gives their counts in the panels' order:
+    "normal (502 / 423)".
     """
     rows = [(_LABELS, [cloud.label for cloud in clouds.values()])]
     if any(cloud.finding is not None and (cloud.finding != "").any() for cloud in clouds.values()):
-        rows.append(_by_finding([np.full(len(c.label), "") if c.finding is None else c.finding for c in clouds.values()]))
+        rows.append(
+            _by_finding(
+                [np.full(len(c.label), "") if c.finding is None else c.finding for c in clouds.values()]
+            )
+        )
     with style.context(_LOOK):
         handles = [_handles(kinds, keys) for kinds, keys in rows]
-        heights = [2.5 + 0.18 * math.ceil(len(found) / _COLUMNS) for found in handles]  # inches: a panel and the lines of its legend
+        heights = [
+            2.5 + 0.18 * math.ceil(len(found) / _COLUMNS) for found in handles
+        ]  # inches: a panel and the lines of its legend
         figure = Figure(figsize=(2.4 * max(1, len(clouds)), sum(heights)), layout="constrained")
         parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights).ravel()
         for part, (kinds, keys), found in zip(parts, rows, handles, strict=True):
@@ -106,7 +128,8 @@ def clusters(clouds: Mapping[str, Cloud]) -> str:
 
 
 def loss_curves(history: Sequence[Mapping[str, Any]]) -> str:
-    """The losses of train and the figures of validation over epochs, with a line at the epoch of the best selection score.
+    """The losses of train and the figures of validation over epochs, with a line at the epoch of the best
+    selection score.
 
     ``history`` is the lines of a run's log.jsonl. What was not computed leaves a gap.
     """
@@ -124,14 +147,19 @@ def loss_curves(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def reliability(label: np.ndarray, before: np.ndarray, after: np.ndarray | None) -> str:
-    """Share of abnormal films against mean probability in ten bins of equal width, and below it how many films each bin holds.
+    """Share of abnormal films against mean probability in ten bins of equal width, and below it how many
+    films each bin holds.
 
-    ``label`` int [films], unknown ones are left out; ``before`` and ``after`` float [films], probabilities before and after temperature
-    scaling. The legend gives the expected calibration error of each.
+    ``label`` int [films], unknown ones are left out; ``before`` and ``after`` float [films], probabilities
+    before and after temperature scaling. The legend gives the expected calibration error of each.
     """
     labelled = (label == 0) | (label == 1)
     every = [("before", before, _GREY, "s"), ("after temperature scaling", after, _BLUE, "o")]
-    drawn = [(name, values[labelled], colour, marker) for name, values, colour, marker in every if values is not None]
+    drawn = [
+        (name, values[labelled], colour, marker)
+        for name, values, colour, marker in every
+        if values is not None
+    ]
     with style.context(_LOOK):
         figure = Figure(figsize=(4.4, 5.2), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -142,7 +170,9 @@ def reliability(label: np.ndarray, before: np.ndarray, after: np.ndarray | None)
             x, y, count = _bins(label[labelled], values)
             top.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.2, label=shown)
             width = 0.8 / BINS / len(drawn)
-            bottom.bar((np.arange(BINS) + 0.1) / BINS + place * width, count, width, align="edge", color=colour)
+            bottom.bar(
+                (np.arange(BINS) + 0.1) / BINS + place * width, count, width, align="edge", color=colour
+            )
         top.set(ylabel="share abnormal", ylim=(-0.02, 1.02))
         bottom.set(ylabel="films", xlabel="probability of abnormal", xlim=(0, 1))
         bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -154,9 +184,11 @@ def reliability(label: np.ndarray, before: np.ndarray, after: np.ndarray | None)
 
 
 def risk_coverage(curves: Mapping[str, Sequence[float]], overall: float) -> str:
-    """Share of wrong decisions among the most trusted films against their share of all: a line for each order of ``curves``.
+    """Share of wrong decisions among the most trusted films against their share of all: a line for each order
+    of ``curves``.
 
-    ``curves`` holds ``coverage`` and, by name, the risks there; ``overall`` is the risk of all films, which a random order has.
+    ``curves`` holds ``coverage`` and, by name, the risks there; ``overall`` is the risk of all films, which a
+    random order has.
     """
     names = {"head": "by the head alone", "trust": "by the bundle's trust"}
     with style.context(_LOOK):
@@ -166,13 +198,20 @@ def risk_coverage(curves: Mapping[str, Sequence[float]], overall: float) -> str:
         for (name, shown), colour, line in zip(names.items(), (_GREY, _BLUE), ("--", "-"), strict=True):
             if name in curves:
                 axes.plot(curves["coverage"], curves[name], color=colour, linestyle=line, label=shown)
-        axes.set(xlabel="coverage: share of films decided", ylabel="share of wrong decisions", xlim=(0, 1), ylim=(0, None))
+        axes.set(
+            xlabel="coverage: share of films decided",
+            ylabel="share of wrong decisions",
+            xlim=(0, 1),
+            ylim=(0, None),
+        )
         axes.legend(loc="lower right")
         return _svg(figure)
 
 
 def _by_finding(findings: Sequence[np.ndarray]) -> tuple[Sequence[Kind], list[np.ndarray]]:
-    """The most frequent findings with a colour each, and for every panel the place of each point's kind: -1 rare, -2 none."""
+    """The most frequent findings with a colour each, and for every panel the place of each point's kind:
+    -1 rare, -2 none.
+    """
     # A finding counts where it is most frequent: films before and after training are the same films.
     counts: Counter[str] = Counter()
     for finding in findings:
@@ -181,7 +220,9 @@ def _by_finding(findings: Sequence[np.ndarray]) -> tuple[Sequence[Kind], list[np
     place = {name: i for i, name in enumerate(common)}
     kinds = [Kind(-2, "no finding", _GREY, "."), Kind(-1, "other findings", _GREY, "x")]
     kinds += [Kind(i, name, _COLOURS[i], "o^sDvP"[i]) for name, i in place.items()]
-    return kinds, [np.array([place.get(str(name), -1 if name else -2) for name in finding], int) for finding in findings]
+    return kinds, [
+        np.array([place.get(str(name), -1 if name else -2) for name in finding], int) for finding in findings
+    ]
 
 
 def _scatter(axes: Axes, name: str, points: np.ndarray, key: np.ndarray, kinds: Sequence[Kind]) -> None:
@@ -191,7 +232,16 @@ def _scatter(axes: Axes, name: str, points: np.ndarray, key: np.ndarray, kinds: 
         here = points[key == kind.key]
         # As pixels: a point in SVG is some 100 bytes, and a page may have 20,000 of them.
         width = 0.5 if kind.marker == "x" else 0
-        axes.scatter(here[:, 0], here[:, 1], s=size, c=kind.colour, marker=kind.marker, alpha=0.8, linewidths=width, rasterized=True)
+        axes.scatter(
+            here[:, 0],
+            here[:, 1],
+            s=size,
+            c=kind.colour,
+            marker=kind.marker,
+            alpha=0.8,
+            linewidths=width,
+            rasterized=True,
+        )
     axes.set(xticks=[], yticks=[], title=f"{_name(name)} ({len(points)})")
     for side in axes.spines.values():
         side.set(visible=True, linewidth=0.5)
@@ -206,7 +256,9 @@ def _handles(kinds: Sequence[Kind], keys: Sequence[np.ndarray]) -> list[Line2D]:
         if any(counts):
             shown = counts[:1] if len(set(counts)) == 1 else counts
             name = f"{_name(kind.name)} ({' / '.join(map(str, shown))})"
-            handles.append(Line2D([], [], color=kind.colour, marker=kind.marker, markersize=4, linestyle="", label=name))
+            handles.append(
+                Line2D([], [], color=kind.colour, marker=kind.marker, markersize=4, linestyle="", label=name)
+            )
     return handles
 
 
@@ -227,10 +279,19 @@ def _best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
     return max(scores, key=lambda pair: (pair[0], -pair[1]))[1] if scores else None
 
 
-def _lines(axes: Axes, what: str, part: str, epochs: Sequence[int], series: Mapping[str, np.ndarray], best: int | None) -> None:
+def _lines(
+    axes: Axes,
+    what: str,
+    part: str,
+    epochs: Sequence[int],
+    series: Mapping[str, np.ndarray],
+    best: int | None,
+) -> None:
     drawn = {shown: values for shown, values in series.items() if np.isfinite(values).any()}
     for (shown, values), colour, marker in zip(drawn.items(), _COLOURS, "o^sDvP", strict=False):
-        axes.plot(epochs, values, color=colour, marker=marker, markersize=2.5, linewidth=1.2, label=_name(shown))
+        axes.plot(
+            epochs, values, color=colour, marker=marker, markersize=2.5, linewidth=1.2, label=_name(shown)
+        )
     axes.set(title=f"{what} of {part}", xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color=_GREY, alpha=0.25, linewidth=0.5)
@@ -238,7 +299,14 @@ def _lines(axes: Axes, what: str, part: str, epochs: Sequence[int], series: Mapp
         _say(axes, "not computed")
         return
     if best is not None:
-        axes.axvline(best, color=_INK, linewidth=0.8, linestyle="--", gid=f"{BEST}-{part}", label=f"epoch {best}, the best")
+        axes.axvline(
+            best,
+            color=_INK,
+            linewidth=0.8,
+            linestyle="--",
+            gid=f"{BEST}-{part}",
+            label=f"epoch {best}, the best",
+        )
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
 
 
@@ -272,7 +340,9 @@ def _svg(figure: Figure) -> str:
 
 
 def _inline(svg: str) -> str:
-    """Without prolog and style sheet, which would hold for the whole page; with ids of its own and the page's ink."""
+    """Without prolog and style sheet, which would hold for the whole page; with ids of its own and the
+    page's ink.
+    """
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
     svg = svg.replace("<svg", '<svg style="stroke-linejoin: round; stroke-linecap: butt"', 1)
@@ -283,15 +353,26 @@ def _inline(svg: str) -> str:
 
 
 def _tag(tag: str, prefix: str, referred: set[str]) -> str:
-    """A tag with the picture's ids and the page's ink. Text is left alone: a finding may be called like an attribute or a colour."""
+    """A tag with the picture's ids and the page's ink.
+
+    Text is left alone: a finding may be called like an attribute or a colour.
+    """
     # matplotlib gives an id to everything, and to equal images the same one.
-    tag = re.sub(r' id="([^"]*)"', lambda found: found.group() if found[1] in referred or found[1].startswith(BEST) else "", tag)
+    tag = re.sub(
+        r' id="([^"]*)"',
+        lambda found: found.group() if found[1] in referred or found[1].startswith(BEST) else "",
+        tag,
+    )
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", tag).replace(_INK, "currentColor")
 
 
 def _few_colours(data: str) -> str:
-    """A PNG in base64 with a palette of 64 colours, which its points need: eight panels of 2,600 points take 200 kB in place of 760."""
+    """A PNG in base64 with a palette of 64 colours, which its points need: eight panels of 2,600 points
+    take 200 kB in place of 760.
+    """
     buffer = io.BytesIO()
     picture = Image.open(io.BytesIO(base64.b64decode(data)))
-    picture.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    picture.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        buffer, "PNG", optimize=True
+    )
     return base64.b64encode(buffer.getvalue()).decode()

@@ -1,4 +1,6 @@
-"""What a DICOM header says: words, numbers and ids, each read so that a damaged value is no value, and never an error that quotes it."""
+"""What a DICOM header says: words, numbers and ids, each read so that a damaged value is no value, and
+never an error that quotes it.
+"""
 
 import hashlib
 import os
@@ -13,7 +15,9 @@ from ..film import Header, Ids
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_WORD = re.compile(r"[A-Z0-9 _./-]{0,32}")  # what a code string may hold, and slashes; anything else is no fact of ours
+_WORD = re.compile(
+    r"[A-Z0-9 _./-]{0,32}"
+)  # what a code string may hold, and slashes; anything else is no fact of ours
 _COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+([eE][-+]?[0-9]+)?")
 _SALT = os.urandom(16)  # keys of studies mean something within this process only
 # CID 4010, in SNOMED RT and CT, as View Position spells the same.
@@ -30,7 +34,8 @@ _VIEWS = {
         "RAO": "R-40985 399356000",
         "LPO": "R-10212 399006002",
         "RPO": "R-10210 399038007",
-        "OBLIQUE": "R-102C1 R-10204 R-10208 R-10216 R-10234 R-10238 R-10246 R-40783 399182000 399160007 399312000 399059000 "
+        "OBLIQUE": "R-102C1 R-10204 R-10208 R-10216 R-10234 R-10238 R-10246 R-40783 399182000 399160007 "
+        "399312000 399059000 "
         "399236003 399184004 399004004 260427002",
         "AXIAL": "R-10241 399061009",
         "TANGENTIAL": "R-102C2 399110001",
@@ -40,7 +45,9 @@ _VIEWS = {
 
 
 def header(dataset: "Dataset", frames: int, syntax_name: str) -> Header:
-    """The facts of a header that a query needs, with the number of frames and the syntax as the pixels were read."""
+    """The facts of a header that a query needs, with the number of frames and the syntax as the pixels
+    were read.
+    """
     burned = {"YES": True, "NO": False}.get(word(dataset, "BurnedInAnnotation"))
     study = str(safe(lambda: dataset.StudyInstanceUID) or "").strip()
     return Header(
@@ -85,7 +92,11 @@ def safe(read: Callable[[], Any]) -> Any:
 def word(dataset: "Dataset", field: str) -> str:
     """A code string in capitals; empty where it is absent or no code."""
     value = safe(lambda: dataset.get(field))
-    first = value[0] if isinstance(value, list | tuple) or (type(value).__name__ == "MultiValue" and value) else value
+    first = (
+        value[0]
+        if isinstance(value, list | tuple) or (type(value).__name__ == "MultiValue" and value)
+        else value
+    )
     code = str(first or "").strip("\0 ").upper()
     return code if _WORD.fullmatch(code) else ""
 
@@ -100,7 +111,10 @@ def number(dataset: "Dataset", field: str) -> float | None:
 
 
 def decimal(dataset: "Dataset", field: str, notes: list[str]) -> float | None:
-    """A decimal string as a number. A comma in the place of the point is read as one; that, and what cannot be read, is noted."""
+    """A decimal string as a number.
+
+    A comma in the place of the point is read as one; that, and what cannot be read, is noted.
+    """
     value = number(dataset, field)
     if value is not None:
         return value

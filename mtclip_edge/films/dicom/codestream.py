@@ -3,7 +3,22 @@
 import struct
 from dataclasses import dataclass
 
-_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # SOFn, and JPEG-LS' own
+_FRAMES = {
+    0xC0,
+    0xC1,
+    0xC2,
+    0xC3,
+    0xC5,
+    0xC6,
+    0xC7,
+    0xC9,
+    0xCA,
+    0xCB,
+    0xCD,
+    0xCE,
+    0xCF,
+    0xF7,
+}  # SOFn, and JPEG-LS' own
 _ALONE = {0x01, 0xD8, *range(0xD0, 0xD8)}  # markers without a length
 _END = b"\xff\xd9"  # EOI of JPEG and EOC of JPEG 2000
 _ADOBE = 14  # bytes of Adobe's marker where it says what the colours are; a shorter one says nothing
@@ -15,7 +30,8 @@ MOST_TILES = 4096  # a film has one or some dozens; each costs a decoder memory 
 
 @dataclass(frozen=True)
 class Codestream:
-    """``precision`` bits a sample; ``process`` the frame's marker byte, 0x51 (SIZ) for JPEG 2000; ``complete`` whether it has its end.
+    """``precision`` bits a sample; ``process`` the frame's marker byte, 0x51 (SIZ) for JPEG 2000;
+    ``complete`` whether it has its end.
 
     ``signed`` and ``mixed`` are said by JPEG 2000 alone.
     """
@@ -63,17 +79,31 @@ def _jpeg(data: bytes, complete: bool) -> Codestream | None:
 
 def _jpeg2000(head: bytes, complete: bool) -> Codestream:
     """SIZ: the image is what lies between its offset and the reference grid's end."""
-    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, samples, depth = struct.unpack_from(">8IHB", head, 8)
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, samples, depth = (
+        struct.unpack_from(">8IHB", head, 8)
+    )
     if not (tile_width and tile_height):
         raise ValueError
     tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
     at = head.find(b"\xff\x52")  # COD: length, style, then progression, layers and the colour transform
     mixed = at >= 0 and len(head) > at + 8 and head[at + 8] == 1
-    return Codestream(bottom - top, right - left, samples, (depth & 0x7F) + 1, 0x51, complete, tiles, bool(depth & 0x80), mixed)
+    return Codestream(
+        bottom - top,
+        right - left,
+        samples,
+        (depth & 0x7F) + 1,
+        0x51,
+        complete,
+        tiles,
+        bool(depth & 0x80),
+        mixed,
+    )
 
 
 def colours_unsaid(data: bytes) -> bool:
-    """Whether a JPEG of three components does not say what they are: no JFIF, no Adobe marker, and not numbered 1, 2, 3 (YCbCr) or RGB."""
+    """Whether a JPEG of three components does not say what they are: no JFIF, no Adobe marker, and not
+    numbered 1, 2, 3 (YCbCr) or RGB.
+    """
     at = 2
     while data[at] == 0xFF:
         marker = data[at + 1]

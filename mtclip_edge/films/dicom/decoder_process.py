@@ -1,8 +1,9 @@
-"""The program that decodes one compressed frame after the other for ``decoders``: stdin to stdout, until stdin ends.
+"""The program that decodes one compressed frame after the other for ``decoders``: stdin to stdout, until
+stdin ends.
 
-It is run by itself and imports nothing of the package: a decoder that damaged bytes bring down, or that never returns, takes this
-process with it and no other. Each task is a line of JSON and the frame's bytes; the answer is a line with a length and the pixels,
-little endian, or a line with -1.
+It is run by itself and imports nothing of the package: a decoder that damaged bytes bring down, or that never
+returns, takes this process with it and no other. Each task is a line of JSON and the frame's bytes; the
+answer is a line with a length and the pixels, little endian, or a line with -1.
 """
 
 import json

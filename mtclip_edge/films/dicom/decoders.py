@@ -1,8 +1,9 @@
 """Compressed frames through their decoders, each in a process of its own that a damaged file may bring down.
 
-CharLS (pyjpegls) was busy for more than 20 seconds with 2 kB of a damaged stream; GDCM writes to standard error. So all compiled
-decoders of DICOM's own compressions run in ``decoder_process``, with limits of time and memory; it stays alive for the next film. One
-decoder for each compression, never a choice by what happens to be installed: lossy ones may differ in the last bit.
+CharLS (pyjpegls) was busy for more than 20 seconds with 2 kB of a damaged stream; GDCM writes to standard
+error. So all compiled decoders of DICOM's own compressions run in ``decoder_process``, with limits of time
+and memory; it stays alive for the next film. One decoder for each compression, never a choice by what happens
+to be installed: lossy ones may differ in the last bit.
 """
 
 import atexit
@@ -19,14 +20,20 @@ from typing import Any
 
 SECONDS, SECONDS_A_MEGAPIXEL = 15.0, 2.0  # a hundred times what a frame takes
 # What each decoder is: the module it needs and the package that has it. None is under the GPL.
-NEEDS = {"jpeg": ("gdcm", "python-gdcm"), "jpeg_ls": ("jpeg_ls", "pyjpegls"), "jpeg_2000": ("openjpeg", "pylibjpeg-openjpeg")}
+NEEDS = {
+    "jpeg": ("gdcm", "python-gdcm"),
+    "jpeg_ls": ("jpeg_ls", "pyjpegls"),
+    "jpeg_2000": ("openjpeg", "pylibjpeg-openjpeg"),
+}
 
 _idle: "list[_Process]" = []
 _lock = threading.Lock()
 
 
 class DecodeFailed(Exception):
-    """The decoder refused the frame, died of it, or took too long; the message says which, and quotes nothing of the file."""
+    """The decoder refused the frame, died of it, or took too long; the message says which, and quotes
+    nothing of the file.
+    """
 
 
 def missing(decoder: str) -> str | None:
@@ -36,7 +43,10 @@ def missing(decoder: str) -> str | None:
 
 
 def decode(decoder: str, frame: bytes, task: Mapping[str, Any]) -> bytes:
-    """A frame's pixels, little endian, 8 or 16 bits a sample by the stream's precision. Errors: DecodeFailed, MemoryError."""
+    """A frame's pixels, little endian, 8 or 16 bits a sample by the stream's precision.
+
+    Errors: DecodeFailed, MemoryError.
+    """
     try:
         process = _take()
     except OSError as error:
@@ -69,7 +79,10 @@ class _Process:
         program = str(Path(__file__).with_name("decoder_process.py"))
         # -P: the package's folder must not come before the standard library.
         self._child = subprocess.Popen(  # noqa: S603 - our own interpreter and file
-            [sys.executable, "-P", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-P", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
 
     @property
@@ -86,7 +99,11 @@ class _Process:
         try:
             return self._asked(task, frame)
         except (OSError, EOFError):
-            why = f"the decoder did not end within {seconds:.0f} s" if late.is_set() else "the decoder crashed on it"
+            why = (
+                f"the decoder did not end within {seconds:.0f} s"
+                if late.is_set()
+                else "the decoder crashed on it"
+            )
             raise DecodeFailed(why) from None
         finally:
             killer.cancel()

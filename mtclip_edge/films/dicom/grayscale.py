@@ -1,7 +1,9 @@
-"""Stored DICOM values to 8-bit grey: modality LUT, VOI LUT or window, presentation, in the order and by the formulas of PS3.3 C.11.
+"""Stored DICOM values to 8-bit grey: modality LUT, VOI LUT or window, presentation, in the order and by the
+formulas of PS3.3 C.11.
 
-A stored value has at most 16 bits, so the whole way is computed once for each value that can occur, in float64, and looked up: the same
-film gives the same pixels everywhere, and no array of floats as large as a film is made.
+A stored value has at most 16 bits, so the whole way is computed once for each value that can occur, in
+float64, and looked up: the same film gives the same pixels everywhere, and no array of floats as large as a
+film is made.
 """
 
 from dataclasses import dataclass
@@ -12,8 +14,8 @@ from ..film import robust_limits
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 MOST = 1e9  # no film's numbers are larger; beyond it they are a damaged header's
-# Eight plain bits that use half of their range were rendered before: stretched once more, a film finds other neighbours than the same
-# film as PNG (docs/results/results.md).
+# Eight plain bits that use half of their range were rendered before: stretched once more, a film finds other
+# neighbours than the same film as PNG (docs/results/results.md).
 RENDERED = 128
 SEEN = 32  # grey values between the robust percentiles; the palest of 3,671 real frontal films has 68
 _ROWS = 256  # of a film counted at once
@@ -21,7 +23,9 @@ _ROWS = 256  # of a film counted at once
 
 @dataclass(frozen=True)
 class Lut:
-    """``entries`` int64 [n] for the values from ``first`` on; below it stands the first entry, above the last. ``bits`` of its output."""
+    """``entries`` int64 [n] for the values from ``first`` on; below it stands the first entry, above the
+    last. ``bits`` of its output.
+    """
 
     first: int
     entries: np.ndarray
@@ -64,7 +68,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Rendering:
-    """How a film's stored values are to be shown. ``bits`` and ``signed`` say which can occur; ``padding`` are those that are none."""
+    """How a film's stored values are to be shown.
+
+    ``bits`` and ``signed`` say which can occur; ``padding`` are those that are none.
+    """
 
     bits: int
     signed: bool = False
@@ -75,7 +82,9 @@ class Rendering:
     window: Window | None = None
     inverse: bool = False
     padding: tuple[int, int] | None = None
-    doubtful: bool = False  # the header was wrong about the values' depth: it may be about how to show them too
+    doubtful: bool = (
+        False  # the header was wrong about the values' depth: it may be about how to show them too
+    )
 
     @property
     def low(self) -> int:
@@ -84,7 +93,12 @@ class Rendering:
     @property
     def is_plain(self) -> bool:
         """Eight bits that mean grey as they are."""
-        return self.bits == 8 and not self.signed and self.modality is None and (self.slope, self.intercept) == (1, 0)
+        return (
+            self.bits == 8
+            and not self.signed
+            and self.modality is None
+            and (self.slope, self.intercept) == (1, 0)
+        )
 
     def domain(self) -> np.ndarray:
         """Every stored value that can occur, int64 [2**bits]."""
@@ -97,7 +111,10 @@ class Rendering:
 
 
 def to_grey(stored: np.ndarray, how: Rendering, mode: str = "voi") -> tuple[np.ndarray, tuple[str, ...]]:
-    """Integers [height, width] to uint8 of the same shape, and what a reader should know of it. Padding becomes black."""
+    """Integers [height, width] to uint8 of the same shape, and what a reader should know of it.
+
+    Padding becomes black.
+    """
     domain = how.domain()
     count, padded, notes = _counted(stored, how, domain)
     values = how.modality_values()
@@ -109,32 +126,50 @@ def to_grey(stored: np.ndarray, how: Rendering, mode: str = "voi") -> tuple[np.n
     return np.take(grey, stored.astype(np.int32) - how.low), (*notes, *note)
 
 
-def _counted(stored: np.ndarray, how: Rendering, domain: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """How often each stored value occurs, padding left out; which are padding; a note where all of it would be."""
+def _counted(
+    stored: np.ndarray, how: Rendering, domain: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """How often each stored value occurs, padding left out; which are padding; a note where all of it
+    would be.
+    """
     count = np.zeros(len(domain), np.int64)
     for start in range(0, len(stored), _ROWS):
-        count += np.bincount(stored[start : start + _ROWS].ravel().astype(np.int64) - how.low, minlength=len(domain))
+        count += np.bincount(
+            stored[start : start + _ROWS].ravel().astype(np.int64) - how.low, minlength=len(domain)
+        )
     padded = np.zeros(len(domain), bool)
     if how.padding is not None:
         first, last = sorted(how.padding)
         padded = (domain >= first) & (domain <= last)
         if not count[~padded].any():
-            return count, np.zeros(len(domain), bool), ("every pixel is padding by the header; padding ignored",)
+            return (
+                count,
+                np.zeros(len(domain), bool),
+                ("every pixel is padding by the header; padding ignored",),
+            )
         count[padded] = 0
     return count, padded, ()
 
 
-def _shown(values: np.ndarray, count: np.ndarray, how: Rendering, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _shown(
+    values: np.ndarray, count: np.ndarray, how: Rendering, mode: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """What each value looks like, 0..1 before any inversion."""
     if mode == "minmax":
         return _between(values, *_extremes(values, count)), ()
     if mode == "voi":
         if how.voi is not None or how.window is not None:
-            problem = "" if how.voi is not None or how.window is None else _problem(how.window, *_extremes(values, count))
+            problem = (
+                ""
+                if how.voi is not None or how.window is None
+                else _problem(how.window, *_extremes(values, count))
+            )
             if not problem and (shown := _as_told(values, count, how)) is not None:
                 return shown, ()
             told = "the VOI LUT" if how.voi is not None else "the window"
-            return _by_percentiles(values, count), (problem or f"{told} is not meant for these values; percentiles instead",)
+            return _by_percentiles(values, count), (
+                problem or f"{told} is not meant for these values; percentiles instead",
+            )
         if how.is_plain and _robust_range(values, count) >= RENDERED:
             return values / 255, ()
     return _by_percentiles(values, count), ()

@@ -1,4 +1,7 @@
-"""The stored values of a DICOM film: what its transfer syntax says, checked before a decoder sees it. Needs pydicom, within ``quiet()``."""
+"""The stored values of a DICOM film: what its transfer syntax says, checked before a decoder sees it.
+
+Needs pydicom, within ``quiet()``.
+"""
 
 import io
 import zlib
@@ -31,7 +34,9 @@ _MOST_INFLATED = 1 << 30  # bytes: deflate makes a thousand of one
 
 @dataclass(frozen=True)
 class Layout:
-    """What the header says of the pixels, checked: 8 or 16 bits allocated, grey or three samples of 8 bits."""
+    """What the header says of the pixels, checked: 8 or 16 bits allocated, grey or three samples of 8
+    bits.
+    """
 
     rows: int
     columns: int
@@ -79,13 +84,18 @@ def stored_values(dataset: "Dataset", layout: Layout, name: str) -> Samples:
         raise _damaged(name, "its pixel data are empty")
     if layout.syntax in NATIVE:
         if layout.samples == 1 and len(dataset.PixelData) < layout.bytes * layout.frames:
-            raise _damaged(name, f"its pixel data end early: {len(dataset.PixelData)} of {layout.bytes * layout.frames} bytes")
+            raise _damaged(
+                name,
+                f"its pixel data end early: {len(dataset.PixelData)} of {layout.bytes * layout.frames} bytes",
+            )
         return _native(_by_pydicom(dataset, layout, name, ""), layout)
     frame = _frame(dataset, layout, name)
     if layout.syntax == RLE:
         if len(frame) > 2 * layout.bytes + 1024:
             raise _damaged(name, f"{len(frame)} bytes of RLE for {layout.bytes} bytes of pixels")
-        if layout.allocated == 16 and frame[:4] == b"\1\0\0\0":  # one plane of bytes: some writers pack what fits
+        if (
+            layout.allocated == 16 and frame[:4] == b"\1\0\0\0"
+        ):  # one plane of bytes: some writers pack what fits
             dataset.BitsAllocated, layout = 8, replace(layout, allocated=8, high_bit=7)
         return _native(_by_pydicom(dataset, layout, name, "pydicom"), layout)
     stream = _checked(describe(frame), layout, name)
@@ -133,23 +143,33 @@ def _frame(dataset: "Dataset", layout: Layout, name: str) -> bytes:
 
 
 def _checked(stream: Codestream | None, layout: Layout, name: str) -> Codestream:
-    """A stream that is what the header says. Decoders crash, or fill the memory, on much of what is refused here."""
+    """A stream that is what the header says.
+
+    Decoders crash, or fill the memory, on much of what is refused here.
+    """
     if stream is None:
         raise _damaged(name, f"its pixel data are no {layout.syntax_name} stream")
     if (stream.rows, stream.columns) != (layout.rows, layout.columns):
         size = f"{stream.columns} x {stream.rows}"
         raise _damaged(name, f"its stream is {size} pixels, its header says {layout.columns} x {layout.rows}")
     if stream.samples not in (1, 3) or stream.tiles > MOST_TILES or not 2 <= stream.precision <= 16:
-        raise _damaged(name, f"its stream has {stream.samples} samples of {stream.precision} bits in {stream.tiles} tiles")
+        raise _damaged(
+            name,
+            f"its stream has {stream.samples} samples of {stream.precision} bits in {stream.tiles} tiles",
+        )
     if not stream.complete:
         raise _damaged(name, f"its {layout.syntax_name} data end early")
     if layout.syntax in (_BASELINE, _EXTENDED) and stream.precision > 8:
-        return replace(stream, precision=12)  # the process knows 8 and 12 bits; a common writer says 16 and codes 12
+        return replace(
+            stream, precision=12
+        )  # the process knows 8 and 12 bits; a common writer says 16 and codes 12
     return stream
 
 
 def _by_pillow(frame: bytes, stream: Codestream, layout: Layout, name: str) -> np.ndarray:
-    """JPEG of 8 bits: grey, or RGB by what the stream says of its colours, which many a header contradicts."""
+    """JPEG of 8 bits: grey, or RGB by what the stream says of its colours, which many a header
+    contradicts.
+    """
     from PIL import Image
 
     if stream.samples == 3 and layout.kind == "RGB" and colours_unsaid(frame):
@@ -164,14 +184,18 @@ def _by_pillow(frame: bytes, stream: Codestream, layout: Layout, name: str) -> n
 
 
 def _by_process(frame: bytes, stream: Codestream, layout: Layout, name: str) -> np.ndarray:
-    """Samples of the stream's precision as unsigned numbers [rows, columns], or colours uint8 [rows, columns, 3]."""
+    """Samples of the stream's precision as unsigned numbers [rows, columns], or colours uint8 [rows,
+    columns, 3].
+    """
     syntax = _EXTENDED if layout.syntax == _BASELINE else layout.syntax
     decoder = _DECODERS[syntax]
     if stream.samples != 1 and (decoder != "jpeg_2000" or stream.precision != 8):
         what = f"{stream.samples} samples of {stream.precision} bits"
         raise FilmUnreadable(f"{name}: {layout.syntax_name} with {what} is not read")
     if package := missing(decoder):
-        raise FilmUnreadable(f"{name}: {layout.syntax_name} ({layout.syntax}) needs {package}: pip install {package}")
+        raise FilmUnreadable(
+            f"{name}: {layout.syntax_name} ({layout.syntax}) needs {package}: pip install {package}"
+        )
     task = {"rows": stream.rows, "columns": stream.columns, "precision": stream.precision, "syntax": syntax}
     try:
         pixels = decode(decoder, frame, task)
@@ -183,7 +207,11 @@ def _by_process(frame: bytes, stream: Codestream, layout: Layout, name: str) -> 
         raise _damaged(name, "its pixel data are of another size than its header says")
     shape = (stream.rows, stream.columns, stream.samples)[: 3 if stream.samples > 1 else 2]
     values = np.frombuffer(pixels, kind).reshape(shape)
-    return _rgb(values) if stream.samples == 3 and layout.kind.startswith("YBR_FULL") and not stream.mixed else values
+    return (
+        _rgb(values)
+        if stream.samples == 3 and layout.kind.startswith("YBR_FULL") and not stream.mixed
+        else values
+    )
 
 
 def _rgb(values: np.ndarray) -> np.ndarray:
@@ -198,14 +226,18 @@ def _of_stream(values: np.ndarray, stream: Codestream, layout: Layout) -> Sample
         return Samples(values, 8)
     signed = layout.signed or stream.signed
     raw = values.view(f"u{values.dtype.itemsize}")
-    samples = read_samples(raw, stream.precision, replace(layout.stated, signed=signed), lossy=layout.syntax in _LOSSY)
+    samples = read_samples(
+        raw, stream.precision, replace(layout.stated, signed=signed), lossy=layout.syntax in _LOSSY
+    )
     if signed == layout.signed or samples.notes:
         return samples
     return replace(samples, notes=("its stream is signed, its header says unsigned; the stream is followed",))
 
 
 def _native(values: np.ndarray, layout: Layout) -> Samples:
-    """Samples as they lie in the file, without the bits below those stored, and those of overlays that the header names."""
+    """Samples as they lie in the file, without the bits below those stored, and those of overlays that
+    the header names.
+    """
     if layout.samples > 1:
         return Samples(values, 8)
     raw = values.astype(values.dtype.newbyteorder("=")).view(f"u{layout.allocated // 8}")

@@ -1,6 +1,7 @@
 """A DICOM file as a film: header facts and grey values. pydicom is loaded here and nowhere before.
 
-Nothing that a file says in free text reaches a message: pydicom's own errors and warnings quote what they find, and that may be a name.
+Nothing that a file says in free text reaches a message: pydicom's own errors and warnings quote what they
+find, and that may be a name.
 """
 
 import re
@@ -21,18 +22,54 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _TAGS = [
-    *("SOPClassUID", "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PresentationIntentType", "BurnedInAnnotation"),
-    *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "BitsAllocated"),
-    *("BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),
-    *("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape", "PixelData"),
+    *(
+        "SOPClassUID",
+        "Modality",
+        "BodyPartExamined",
+        "ViewPosition",
+        "ViewCodeSequence",
+        "PresentationIntentType",
+        "BurnedInAnnotation",
+    ),
+    *(
+        "NumberOfFrames",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "PlanarConfiguration",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+    ),
+    *(
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
+        "RescaleSlope",
+        "RescaleIntercept",
+    ),
+    *(
+        "ModalityLUTSequence",
+        "VOILUTSequence",
+        "WindowCenter",
+        "WindowWidth",
+        "VOILUTFunction",
+        "PresentationLUTShape",
+        "PixelData",
+    ),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("StudyInstanceUID", "PatientID", "PatientName", "AccessionNumber", "StudyDate"),
 ]
 _GREY, _COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-_COLOUR_OF_STREAM = ("YBR_PARTIAL_422", "YBR_PARTIAL_420")  # where the stream itself says what its colours are
+_COLOUR_OF_STREAM = (
+    "YBR_PARTIAL_422",
+    "YBR_PARTIAL_420",
+)  # where the stream itself says what its colours are
 _OVERLAY_TAGS = [group << 16 | element for group in range(0x6000, 0x6020, 2) for element in (0x0100, 0x0102)]
 _WANTED: list[Any] = [*_TAGS, *_OVERLAY_TAGS]
-# What an enhanced object of one frame says in its functional groups: sequence, and the fields in it that hold for the frame.
+# What an enhanced object of one frame says in its functional groups: sequence, and the fields in it that hold
+# for the frame.
 _OF_FRAME = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
     "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
@@ -90,7 +127,9 @@ def _layout(dataset: "Dataset", name: str, notes: list[str]) -> Layout:
     """The pixels' layout. Errors: FilmUnreadable where there are none, or none that we read."""
     _need_pixels(dataset, name)
     syntax, syntax_name = _syntax(dataset, name)
-    rows, columns, allocated = (integer(dataset, field) or 0 for field in ("Rows", "Columns", "BitsAllocated"))
+    rows, columns, allocated = (
+        integer(dataset, field) or 0 for field in ("Rows", "Columns", "BitsAllocated")
+    )
     if not (rows and columns):
         raise FilmUnreadable(f"{name}: damaged DICOM (no rows or no columns)")
     if rows * columns > MAX_PIXELS:
@@ -103,12 +142,19 @@ def _layout(dataset: "Dataset", name: str, notes: list[str]) -> Layout:
     high_bit = integer(dataset, "HighBit")
     high_bit = bits - 1 if high_bit is None or not bits - 1 <= high_bit < allocated else high_bit
     if allocated not in (8, 16) or not 1 <= bits <= allocated or (samples == 3 and allocated != 8):
-        raise FilmUnreadable(f"{name}: {bits} bits in {allocated} for each sample; expected up to 16, of colours 8")
+        raise FilmUnreadable(
+            f"{name}: {bits} bits in {allocated} for each sample; expected up to 16, of colours 8"
+        )
     sign = integer(dataset, "PixelRepresentation")
     if sign is None and samples == 1:
         notes.append("no Pixel Representation; taken as unsigned")
     signed = sign == 1
-    dataset.PixelRepresentation, dataset.BitsStored, dataset.SamplesPerPixel, dataset.NumberOfFrames = int(signed), bits, samples, frames
+    dataset.PixelRepresentation, dataset.BitsStored, dataset.SamplesPerPixel, dataset.NumberOfFrames = (
+        int(signed),
+        bits,
+        samples,
+        frames,
+    )
     return Layout(
         *(rows, columns, samples, allocated, bits, high_bit, signed, frames, syntax, syntax_name, kind),
         padding=_padding(dataset, bits, signed),
@@ -117,19 +163,26 @@ def _layout(dataset: "Dataset", name: str, notes: list[str]) -> Layout:
 
 
 def _colours(dataset: "Dataset", syntax: str, name: str, notes: list[str]) -> tuple[int, str]:
-    """Samples a pixel and the photometric interpretation. What the header leaves out is taken as plain grey, with a note."""
+    """Samples a pixel and the photometric interpretation.
+
+    What the header leaves out is taken as plain grey, with a note.
+    """
     stated, kind = integer(dataset, "SamplesPerPixel"), word(dataset, "PhotometricInterpretation")
     samples = stated or 1
     if stated is None and kind in _GREY:
         notes.append("no Samples per Pixel; taken as one")
     if not kind and samples == 1:
         if safe(lambda: str(dataset.PhotometricInterpretation).strip("\0 ")):
-            raise FilmUnreadable(f"{name}: a Photometric Interpretation that is no code; expected grey or RGB")
+            raise FilmUnreadable(
+                f"{name}: a Photometric Interpretation that is no code; expected grey or RGB"
+            )
         notes.append("no Photometric Interpretation; taken as MONOCHROME2")
         kind = dataset.PhotometricInterpretation = "MONOCHROME2"
     colour = (*_COLOUR, *(_COLOUR_OF_STREAM if syntax not in (*NATIVE, RLE) else ()))
     if (samples, kind) not in {(1, k) for k in _GREY} | {(3, k) for k in colour}:
-        raise FilmUnreadable(f"{name}: {samples} samples of {kind or 'no Photometric Interpretation'}; expected grey or RGB")
+        raise FilmUnreadable(
+            f"{name}: {samples} samples of {kind or 'no Photometric Interpretation'}; expected grey or RGB"
+        )
     return samples, kind
 
 
@@ -164,25 +217,38 @@ def _need_pixels(dataset: "Dataset", name: str) -> None:
 
 
 def _syntax(dataset: "Dataset", name: str) -> tuple[str, str]:
-    """The transfer syntax and its name. A file without a meta header has the one pydicom found it to be written in."""
+    """The transfer syntax and its name.
+
+    A file without a meta header has the one pydicom found it to be written in.
+    """
     from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     uid = str(safe(lambda: dataset.file_meta.TransferSyntaxUID) or "")
     if not uid:
         implicit, little = dataset.original_encoding
-        uid = str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
+        uid = str(
+            ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        )
         dataset.file_meta.TransferSyntaxUID = UID(uid)
     if uid in READ:
         return uid, UID(uid).name.split(",")[0].split(" (")[0]
     if not re.fullmatch(r"[0-9.]{1,64}", uid) or not uid.startswith("1.2.840.10008."):
         private = re.fullmatch(r"[0-9.]{1,64}", uid)
-        what = "a private transfer syntax, not one of DICOM's" if private else "damaged DICOM (an unknown transfer syntax)"
+        what = (
+            "a private transfer syntax, not one of DICOM's"
+            if private
+            else "damaged DICOM (an unknown transfer syntax)"
+        )
         raise FilmUnreadable(f"{name}: {what}")
     raise FilmUnreadable(f"{name}: transfer syntax {UID(uid).name} ({uid}) is not read; no package adds it")
 
 
-def _rendering(dataset: "Dataset", layout: Layout, samples: Samples, notes: list[str]) -> tuple[Rendering, list[str]]:
-    """The header's way from stored values to grey, and what of its window and LUTs cannot be followed; ``notes`` get the rest."""
+def _rendering(
+    dataset: "Dataset", layout: Layout, samples: Samples, notes: list[str]
+) -> tuple[Rendering, list[str]]:
+    """The header's way from stored values to grey, and what of its window and LUTs cannot be followed;
+    ``notes`` get the rest.
+    """
     asides: list[str] = []
     slope, intercept = decimal(dataset, "RescaleSlope", notes), decimal(dataset, "RescaleIntercept", notes)
     if slope is not None and (not slope or abs(slope) > MOST or abs(intercept or 0) > MOST):
@@ -204,12 +270,17 @@ def _rendering(dataset: "Dataset", layout: Layout, samples: Samples, notes: list
 
 
 def _inverse(dataset: "Dataset") -> tuple[bool, list[str]]:
-    """Whether the least value is white: by the Presentation LUT Shape, else by the photometric interpretation."""
+    """Whether the least value is white: by the Presentation LUT Shape, else by the photometric
+    interpretation.
+    """
     least_is_white = word(dataset, "PhotometricInterpretation") == "MONOCHROME1"
     shape = word(dataset, "PresentationLUTShape")
     if shape not in ("IDENTITY", "INVERSE"):
         return least_is_white, []
-    conflict = f"{word(dataset, 'PhotometricInterpretation')} with Presentation LUT Shape {shape}; the shape is followed"
+    conflict = (
+        f"{word(dataset, 'PhotometricInterpretation')} with Presentation LUT Shape {shape}; the "
+        "shape is followed"
+    )
     return shape == "INVERSE", [] if (shape == "INVERSE") == least_is_white else [conflict]
 
 
@@ -238,7 +309,10 @@ def _as_stored(value: int, bits: int, signed: bool) -> int:
 
 
 def _lut(dataset: "Dataset", keyword: str, negative: bool, notes: list[str]) -> Lut | None:
-    """The first item of a LUT sequence; ``negative``: what it is looked up with can be below zero. What is odd about it is noted."""
+    """The first item of a LUT sequence; ``negative``: what it is looked up with can be below zero.
+
+    What is odd about it is noted.
+    """
     if not safe(lambda: dataset[keyword].value):
         return None
     called = f"the {'modality' if keyword.startswith('Mod') else 'VOI'} LUT"
@@ -254,21 +328,31 @@ def _lut(dataset: "Dataset", keyword: str, negative: bool, notes: list[str]) -> 
 
 
 def _read_lut(item: "Dataset", dataset: "Dataset", negative: bool) -> Lut | None:
-    """Count and first value are unsigned or signed by what is looked up, whatever VR they were written with; bits by the entries."""
+    """Count and first value are unsigned or signed by what is looked up, whatever VR they were written
+    with; bits by the entries.
+    """
     count, first, bits = (int(number) & 0xFFFF for number in item.LUTDescriptor)
     count = count or 1 << 16
     entries = _entries(item["LUTData"].value, count, bits, "<" if dataset.original_encoding[1] else ">")
     if not 1 <= bits <= 16 or len(entries) < count:
         return None
     held = int(entries[:count].max()).bit_length()
-    return Lut(first - (1 << 16) if first >= 1 << 15 and negative else first, entries[:count], held) if held else None
+    return (
+        Lut(first - (1 << 16) if first >= 1 << 15 and negative else first, entries[:count], held)
+        if held
+        else None
+    )
 
 
 def _entries(value: Any, count: int, bits: int, order: str) -> np.ndarray:
-    """LUT data as numbers: words, or two entries packed in each, as up to 8 bits are and, whatever the descriptor says, half of a LUT."""
+    """LUT data as numbers: words, or two entries packed in each, as up to 8 bits are and, whatever the
+    descriptor says, half of a LUT.
+    """
     if isinstance(value, bytes):
         packed = len(value) < 2 * count and (bits <= 8 or len(value) >= count)
-        return np.frombuffer(value[: len(value) // 2 * 2 if not packed else None], "u1" if packed else f"{order}u2").astype(np.int64)
+        return np.frombuffer(
+            value[: len(value) // 2 * 2 if not packed else None], "u1" if packed else f"{order}u2"
+        ).astype(np.int64)
     words = np.atleast_1d(np.asarray(value, np.int64))
     if len(words) < count and (bits <= 8 or 2 * len(words) >= count):
         return (words & 0xFFFF).astype("<u2").view("u1").astype(np.int64)

@@ -1,8 +1,10 @@
-"""How deep a film's samples really are: what the header says of bits and sign, weighed against the samples themselves.
+"""How deep a film's samples really are: what the header says of bits and sign, weighed against the samples
+themselves.
 
-A film is smooth. Read with too few bits, or with the wrong sign, its values wrap round: neighbours then differ by a whole power of two.
-So of two readings that of the header stands, unless the other makes those jumps small. Where the bits above those stored do not go
-together with the values, they hold something else, as old overlays do, and are left out.
+A film is smooth. Read with too few bits, or with the wrong sign, its values wrap round: neighbours then
+differ by a whole power of two. So of two readings that of the header stands, unless the other makes those
+jumps small. Where the bits above those stored do not go together with the values, they hold something else,
+as old overlays do, and are left out.
 """
 
 from dataclasses import dataclass
@@ -10,13 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 
 _LOOKED = 1 << 20  # pixels that are looked at, in whole rows
-_SURE, _ENOUGH = 0.8, 0.002  # share of jumps, and of pixels, before a header is overruled that contradicts nothing else
+_SURE, _ENOUGH = (
+    0.8,
+    0.002,
+)  # share of jumps, and of pixels, before a header is overruled that contradicts nothing else
 _SLACK = 8  # a lossy stream may go beyond the bits stored by this part of their range: cut, not wrapped round
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What a header says of samples: ``bits`` stored and their sign; ``padding``, the first and last value that are none."""
+    """What a header says of samples: ``bits`` stored and their sign; ``padding``, the first and last
+    value that are none.
+    """
 
     bits: int
     signed: bool
@@ -25,7 +32,9 @@ class Stated:
 
 @dataclass(frozen=True)
 class Samples:
-    """Stored values [rows, columns], or colours uint8 [rows, columns, 3], with the bits and the sign that they turned out to have."""
+    """Stored values [rows, columns], or colours uint8 [rows, columns, 3], with the bits and the sign that
+    they turned out to have.
+    """
 
     values: np.ndarray
     bits: int
@@ -50,7 +59,9 @@ def read_samples(raw: np.ndarray, width: int, stated: Stated, *, lossy: bool = F
     best, share = _smoother(raw, width, stated, above)
     if best is not None and (above or share > _SURE):
         values = numbers(raw, *best)
-        return Samples(values, max(bits, _needed(values, best[1])), best[1], (_note(values, stated, best[1]),))
+        return Samples(
+            values, max(bits, _needed(values, best[1])), best[1], (_note(values, stated, best[1]),)
+        )
     if above and _only_padding(raw, width, stated):
         return Samples(numbers(raw, width, signed), width, signed)
     note = f"what stands above the {bits} bits stored is no part of the values; left out"
@@ -70,7 +81,10 @@ def _overshot(raw: np.ndarray, width: int, stated: Stated) -> np.ndarray | None:
     """A lossy stream's values cut to the bits stored; None where they go too far beyond to be its ringing."""
     low = -(1 << (stated.bits - 1)) if stated.signed else 0
     high, slack = low + (1 << stated.bits) - 1, (1 << stated.bits) // _SLACK
-    for signed in (stated.signed, True):  # what rings below zero comes out of an unsigned stream as its largest numbers
+    for signed in (
+        stated.signed,
+        True,
+    ):  # what rings below zero comes out of an unsigned stream as its largest numbers
         values = numbers(raw, width, signed).astype(np.int32)
         if low - slack <= values.min() and values.max() <= high + slack:
             return np.clip(values, low, high)
@@ -78,7 +92,9 @@ def _overshot(raw: np.ndarray, width: int, stated: Stated) -> np.ndarray | None:
 
 
 def _bits_above(raw: np.ndarray, width: int, stated: Stated) -> bool:
-    """Whether bits above those stored say anything: they are neither the sign carried on nor the same everywhere."""
+    """Whether bits above those stored say anything: they are neither the sign carried on nor the same
+    everywhere.
+    """
     if width == stated.bits:
         return False
     above = raw >> stated.bits
@@ -87,8 +103,12 @@ def _bits_above(raw: np.ndarray, width: int, stated: Stated) -> bool:
     return not (stated.signed and np.array_equal(numbers(raw, width, True), numbers(raw, stated.bits, True)))
 
 
-def _smoother(raw: np.ndarray, width: int, stated: Stated, above: bool) -> tuple[tuple[int, bool] | None, float]:
-    """The reading (bits, sign) under which the header's jumps vanish, and the share of them that do; None where there is none."""
+def _smoother(
+    raw: np.ndarray, width: int, stated: Stated, above: bool
+) -> tuple[tuple[int, bool] | None, float]:
+    """The reading (bits, sign) under which the header's jumps vanish, and the share of them that do; None
+    where there is none.
+    """
     rows = raw[:: max(1, raw.size // _LOOKED)]
     header = numbers(rows, stated.bits, stated.signed).astype(np.int32)
     depths = (stated.bits, width) if above else (stated.bits,)
@@ -97,16 +117,20 @@ def _smoother(raw: np.ndarray, width: int, stated: Stated, above: bool) -> tuple
         others = [other for other in others if not other[1]]
     best, most = None, 0.5
     for bits, signed in others:
-        share, jumps = _mended(header, numbers(rows, bits, signed).astype(np.int32), stated.bits, saturated=above)
+        share, jumps = _mended(
+            header, numbers(rows, bits, signed).astype(np.int32), stated.bits, saturated=above
+        )
         if share > most and (above or jumps >= _ENOUGH * rows.size):
             best, most = (bits, signed), share
     return best, most
 
 
 def _mended(header: np.ndarray, other: np.ndarray, bits: int, *, saturated: bool) -> tuple[float, int]:
-    """Of neighbours that the two readings set apart by one wrap: the share that lie nearer in the other one, and how many there are.
+    """Of neighbours that the two readings set apart by one wrap: the share that lie nearer in the other one,
+    and how many there are.
 
-    Where only the sign is in doubt, what is ``saturated`` is not counted: a marker's white on black jumps in any right reading.
+    Where only the sign is in doubt, what is ``saturated`` is not counted: a marker's white on black jumps in
+    any right reading.
     """
     step, there = np.diff(header, axis=1), np.diff(other, axis=1)
     wraps = np.abs(there - step) == 1 << bits

@@ -1,4 +1,6 @@
-"""The film files of a source: which cannot be read, which are identical, how large they are, and a few to look at."""
+"""The film files of a source: which cannot be read, which are identical, how large they are, and a few to
+look at.
+"""
 
 import hashlib
 import random
@@ -42,12 +44,19 @@ class _Found:
         self.thumbnails: list[Thumbnail] = []
 
 
-def check_films(stream: Stream, sizes: "Sizes", count: int, most: int, progress: Progress) -> tuple[dict[str, Any], list[Thumbnail]]:
-    """Decode at most ``most`` films, drawn by seed 0 where there are more, and compare the bytes of all that have one size.
+def check_films(
+    stream: Stream, sizes: "Sizes", count: int, most: int, progress: Progress
+) -> tuple[dict[str, Any], list[Thumbnail]]:
+    """Decode at most ``most`` films, drawn by seed 0 where there are more, and compare the bytes of all that
+    have one size.
 
     Memory holds 8 bytes for each film and one film's pixels.
     """
-    chosen = np.arange(count) if most >= count else np.array(sorted(random.Random(0).sample(range(count), most)), int)  # noqa: S311
+    chosen = (
+        np.arange(count)
+        if most >= count
+        else np.array(sorted(random.Random(0).sample(range(count), most)), int)  # noqa: S311
+    )
     shown = set(random.Random(1).sample(chosen.tolist(), min(THUMBNAILS, len(chosen))))  # noqa: S311
     repeated = sizes.repeated()
     looked_at = _Found()
@@ -91,7 +100,15 @@ class Sizes:
 def unchecked(count: int) -> dict[str, Any]:
     """The same document where no film was opened: nothing is said of what was not looked at."""
     why = "none was asked for" if count else "there is none"
-    return {"films": count, "decoded": 0, "why": why, "unreadable": None, "identical": None, "width": None, "height": None}
+    return {
+        "films": count,
+        "decoded": 0,
+        "why": why,
+        "unreadable": None,
+        "identical": None,
+        "width": None,
+        "height": None,
+    }
 
 
 def _look(looked_at: _Found, film: Film, study: Study, decode: bool, digest: bool, show: bool) -> None:
@@ -105,9 +122,13 @@ def _look(looked_at: _Found, film: Film, study: Study, decode: bool, digest: boo
             looked_at.widths.append(grey.shape[1])
             looked_at.heights.append(grey.shape[0])
             if show:
-                looked_at.thumbnails.append(Thumbnail(film.name, study.label, film.view, thumbnail(grey, SIDE)))
+                looked_at.thumbnails.append(
+                    Thumbnail(film.name, study.label, film.view, thumbnail(grey, SIDE))
+                )
     except (OSError, FilmUnreadable) as error:
-        reason = str(error.strerror) if isinstance(error, OSError) else str(error).removeprefix(f"{film.name}: ")
+        reason = (
+            str(error.strerror) if isinstance(error, OSError) else str(error).removeprefix(f"{film.name}: ")
+        )
         looked_at.unreadable[reason.split("(")[0].strip()] += 1
         if len(looked_at.first) < FIRST:
             looked_at.first.append(f"{film.name}: {reason}")

@@ -1,4 +1,5 @@
-"""``mtclip data inspect``: what a source holds, one study at a time, so that a large one fits. Numbers only are kept, and no text.
+"""``mtclip data inspect``: what a source holds, one study at a time, so that a large one fits. Numbers only
+are kept, and no text.
 
 The source is read once for what its rows say and once more for its films.
 """
@@ -27,8 +28,11 @@ MOST_PLACES = 50  # of each kind of suspicion: all are counted
 FIRST_PROBLEMS = 20
 
 
-def inspect(word: str, *, films: int = 3000, show: bool = False, progress: Progress = silent) -> tuple[dict[str, Any], list[Thumbnail]]:
-    """The document of schema mtclip.inspect/1, and a few films to look at. ``films`` is how many are decoded at most, 0 for none.
+def inspect(
+    word: str, *, films: int = 3000, show: bool = False, progress: Progress = silent
+) -> tuple[dict[str, Any], list[Thumbnail]]:
+    """The document of schema mtclip.inspect/1, and a few films to look at. ``films`` is how many are decoded
+    at most, 0 for none.
 
     ``show`` puts patient ids and the words of suspicions into the document. Errors: SourceUnusable.
     """
@@ -45,7 +49,9 @@ def inspect(word: str, *, films: int = 3000, show: bool = False, progress: Progr
                 progress("studies", tally.studies, tally.studies)
     tally.refuse_empty(word)
     film_files, thumbnails = (
-        check_films(stream, sizes, tally.films, films, progress) if films and tally.films else (unchecked(tally.films), [])
+        check_films(stream, sizes, tally.films, films, progress)
+        if films and tally.films
+        else (unchecked(tally.films), [])
     )
     document = {
         "schema": SCHEMA,
@@ -57,7 +63,10 @@ def inspect(word: str, *, films: int = 3000, show: bool = False, progress: Progr
         **people.to_dict(_ids_of(stream, people.in_two()) if show else None),
         "labels": dict(tally.labels),
         **texts.to_dict(),
-        "skipped": {**tally.to_dict(), "first": [str(problem) for problem in tally.problems[:FIRST_PROBLEMS]]},
+        "skipped": {
+            **tally.to_dict(),
+            "first": [str(problem) for problem in tally.problems[:FIRST_PROBLEMS]],
+        },
         "film_files": film_files,
     }
     return document, thumbnails
@@ -66,7 +75,13 @@ def inspect(word: str, *, films: int = 3000, show: bool = False, progress: Progr
 def _ids_of(stream: Stream, wanted: np.ndarray) -> list[str]:
     """The ids of patients by their hashes, from one more reading."""
     keys = set(wanted.tolist())
-    return sorted({item.study.patient_id for item in stream if isinstance(item, Entry) and hash(item.study.patient_id) in keys})
+    return sorted(
+        {
+            item.study.patient_id
+            for item in stream
+            if isinstance(item, Entry) and hash(item.study.patient_id) in keys
+        }
+    )
 
 
 class _People:
@@ -90,20 +105,26 @@ class _People:
 
     def in_two(self) -> np.ndarray:
         """Hashes of the patients whose studies are in more than one split, int64 [n]."""
-        pairs = np.unique(np.stack([np.frombuffer(self._patients, np.int64), np.frombuffer(self._split, np.int8)], axis=1), axis=0)
+        pairs = np.unique(
+            np.stack([np.frombuffer(self._patients, np.int64), np.frombuffer(self._split, np.int8)], axis=1),
+            axis=0,
+        )
         patients, splits = np.unique(pairs[:, 0], return_counts=True)
         return patients[splits > 1]
 
     def to_dict(self, ids: list[str] | None) -> dict[str, Any]:
         patients, split, label = (
-            np.frombuffer(a, kind) for a, kind in ((self._patients, np.int64), (self._split, np.int8), (self._label, np.int8))
+            np.frombuffer(a, kind)
+            for a, kind in ((self._patients, np.int64), (self._split, np.int8), (self._label, np.int8))
         )
         splits = {
             name: {
                 "studies": int((split == code).sum()),
                 "patients": len(np.unique(patients[split == code])),
                 "films": self._films[name],
-                "labels": {word: int(((split == code) & (label == i)).sum()) for i, word in enumerate(LABELS)},
+                "labels": {
+                    word: int(((split == code) & (label == i)).sum()) for i, word in enumerate(LABELS)
+                },
             }
             for code, name in enumerate(SPLITS)
         }
@@ -162,7 +183,9 @@ class _Texts:
                     "start": suspicion.start,
                     "end": suspicion.end,
                 }
-                entry["where"].append({**where, "text": text[suspicion.start : suspicion.end]} if self._show else where)
+                entry["where"].append(
+                    {**where, "text": text[suspicion.start : suspicion.end]} if self._show else where
+                )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -176,10 +199,16 @@ class _Texts:
         }
 
     def _exact(self) -> dict[str, Any]:
-        keys, label = np.frombuffer(self._keys or array("q"), np.int64), np.frombuffer(self._label or array("b"), np.int8)
+        keys, label = (
+            np.frombuffer(self._keys or array("q"), np.int64),
+            np.frombuffer(self._label or array("b"), np.int8),
+        )
         _, back, sizes = np.unique(keys, return_inverse=True, return_counts=True)
         twin = sizes[back] > 1
-        share = {word: round(float(twin[label == i].mean()), 4) if (label == i).any() else None for i, word in enumerate(LABELS)}
+        share = {
+            word: round(float(twin[label == i].mean()), 4) if (label == i).any() else None
+            for i, word in enumerate(LABELS)
+        }
         return {
             "reports": int((sizes > 1).sum()),
             "studies": int(twin.sum()),
@@ -191,11 +220,17 @@ class _Texts:
         table = np.frombuffer(self._signatures or array("H"), np.uint16).reshape(-1, HASHES)
         clusters = groups(table)
         sizes = np.unique(clusters, return_counts=True)[1]
-        return {"reports": int(sizes[sizes > 1].sum()), "groups": int((sizes > 1).sum()), "similarity": SIMILAR}
+        return {
+            "reports": int(sizes[sizes > 1].sum()),
+            "groups": int((sizes > 1).sum()),
+            "similarity": SIMILAR,
+        }
 
 
 def _parts(study: Study) -> Iterator[tuple[str, str]]:
-    """Everything of a study that is free text: what a report says, and whatever of the rest has a space in it."""
+    """Everything of a study that is free text: what a report says, and whatever of the rest has a space
+    in it.
+    """
     for name in ("report", "findings", "impression"):
         if text := getattr(study, name):
             yield name, text

@@ -1,7 +1,8 @@
-"""Compares labels with the reports' own words: how many normal ones affirm a finding, and whether the labels look swapped.
+"""Compares labels with the reports' own words: how many normal ones affirm a finding, and whether the labels
+look swapped.
 
-A small reader of English by clauses: a word for a finding counts as affirmed unless its clause denies it before or behind. It serves to
-see that two columns were exchanged, not to label a report.
+A small reader of English by clauses: a word for a finding counts as affirmed unless its clause denies it
+before or behind. It serves to see that two columns were exchanged, not to label a report.
 """
 
 import re
@@ -16,10 +17,17 @@ _FINDING = re.compile(
 )
 _CLAUSE = re.compile(r"[.;:\n]|\b(?:but|however|although|except|though|there (?:is|are))\b", re.IGNORECASE)
 _DENIED_BEFORE = re.compile(
-    r"\b(?:no|not|without|free of|negative for|absence of|clear of|denies|nor|never|neither|ruled? out|rather than)\b", re.IGNORECASE
+    (
+        r"\b(?:no|not|without|free of|negative for|absence of|clear of|denies|nor|never|neither|ruled? "
+        r"out|rather than)\b"
+    ),
+    re.IGNORECASE,
 )
 _DENIED_BEHIND = re.compile(
-    r"^[^,]*\b(?:(?:is|are|was|were) not\b|not (?:seen|identified|present|visible)|absent|resolved|excluded|ruled out|unlikely)",
+    (
+        r"^[^,]*\b(?:(?:is|are|was|were) not\b|not "
+        r"(?:seen|identified|present|visible)|absent|resolved|excluded|ruled out|unlikely)"
+    ),
     re.IGNORECASE,
 )
 LEAST, APART = 3, 0.3  # reports of each label; how much more often the normal ones affirm a finding
@@ -29,7 +37,9 @@ def affirms(text: str) -> bool:
     """Whether an English report affirms a finding in any clause."""
     for clause in _CLAUSE.split(text):
         for word in _FINDING.finditer(clause):
-            if not _DENIED_BEFORE.search(clause[: word.start()]) and not _DENIED_BEHIND.search(clause[word.end() :]):
+            if not _DENIED_BEFORE.search(clause[: word.start()]) and not _DENIED_BEHIND.search(
+                clause[word.end() :]
+            ):
                 return True
     return False
 
@@ -55,7 +65,11 @@ class LabelsAndText:
         normal, abnormal = shares["normal"], shares["abnormal"]
         enough = min(self._reports["normal"], self._reports["abnormal"]) >= LEAST
         swapped = enough and normal is not None and abnormal is not None and normal - abnormal >= APART
-        return {"reports": {name: self._reports[name] for name in shares}, "affirming": shares, "look_swapped": swapped}
+        return {
+            "reports": {name: self._reports[name] for name in shares},
+            "affirming": shares,
+            "look_swapped": swapped,
+        }
 
     def _share(self, label: str) -> float | None:
         count = self._reports[label]

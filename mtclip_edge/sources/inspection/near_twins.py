@@ -1,7 +1,9 @@
-"""Reports that are nearly the same, found without comparing every pair: MinHash of word pairs (Broder 1997), grouped by bands.
+"""Reports that are nearly the same, found without comparing every pair: MinHash of word pairs (Broder 1997),
+grouped by bands.
 
-Similarity is the Jaccard index of the sets of neighbouring words, estimated from 32 hashes: its standard error is 0.07 at 0.8, so
-what is counted is *about* so many. 64 bytes a report are held: the lower half of each hash.
+Similarity is the Jaccard index of the sets of neighbouring words, estimated from 32 hashes: its standard
+error is 0.07 at 0.8, so what is counted is *about* so many. 64 bytes a report are held: the lower half of
+each hash.
 """
 
 import zlib
@@ -26,9 +28,11 @@ def signature(text: str) -> np.ndarray:
 
 
 def groups(signatures: np.ndarray, similar: float = SIMILAR) -> np.ndarray:
-    """The group of each signature, int64 [n], from uint16 [n, HASHES]: near twins have the same, and so have their near twins.
+    """The group of each signature, int64 [n], from uint16 [n, HASHES]: near twins have the same, and so have
+    their near twins.
 
-    Whoever shares a band with its neighbour in the order of that band, or with the first of its run, is compared.
+    Whoever shares a band with its neighbour in the order of that band, or with the first of its run, is
+    compared.
     """
     parent = np.arange(len(signatures))
     for start in range(0, HASHES, BAND):

@@ -1,7 +1,9 @@
-"""Places in a report that may name a person or a day: what a person should look at before a set of reports is shared or carried away.
+"""Places in a report that may name a person or a day: what a person should look at before a set of reports is
+shared or carried away.
 
-Patterns, not a model: they find what is written as such things usually are, miss what is not, and take some harmless numbers for more.
-An empty list is no proof of anything. The kinds follow HIPAA's list of identifiers (45 CFR 164.514(b)(2)).
+Patterns, not a model: they find what is written as such things usually are, miss what is not, and take some
+harmless numbers for more. An empty list is no proof of anything. The kinds follow HIPAA's list of identifiers
+(45 CFR 164.514(b)(2)).
 """
 
 import re
@@ -21,7 +23,8 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         re.IGNORECASE,
     ),
     "phone": re.compile(
-        r"(?<![\w.])(?:\+\d{1,3}[ .-]?)?(?:\(\d{3}\)\s?|\d{3}[ .-])\d{3}[ .-]\d{4}(?!\w)|(?<!\w)\+\d{2}[ .-]?\d[\d .-]{7,13}\d"
+        r"(?<![\w.])(?:\+\d{1,3}[ .-]?)?(?:\(\d{3}\)\s?|\d{3}[ .-])\d{3}[ .-]\d{4}(?!\w)|(?<!\w)\+\d{2}[ "
+        r".-]?\d[\d .-]{7,13}\d"
     ),
     "record number": re.compile(
         r"\b(?:MRN|medical record|record (?:no|number|#)|accession|patient id|case no|SSN|ID)\b"
@@ -29,9 +32,13 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         r"|\b\d{3}-\d{2}-\d{4}\b|(?<![\w./-])\d{7,}\b",  # not the number of a DOI
         re.IGNORECASE,
     ),
-    "name after a title": re.compile(rf"\b{_TITLE}\.?\s+(?!X{{3,}})(?:[A-Z]\.\s*)?{_NAME}(?:\s+(?!X{{3,}}){_NAME})?"),
+    "name after a title": re.compile(
+        rf"\b{_TITLE}\.?\s+(?!X{{3,}})(?:[A-Z]\.\s*)?{_NAME}(?:\s+(?!X{{3,}}){_NAME})?"
+    ),
     "e-mail": re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]+\b"),
-    "age above 89": re.compile(r"\b(?:9\d|1[0-2]\d)(?:\s*|-)(?:years?|yrs?|y)(?:(?:\s*|-)old|/?o)\b", re.IGNORECASE),
+    "age above 89": re.compile(
+        r"\b(?:9\d|1[0-2]\d)(?:\s*|-)(?:years?|yrs?|y)(?:(?:\s*|-)old|/?o)\b", re.IGNORECASE
+    ),
 }
 
 

@@ -1,7 +1,8 @@
 """How long reports are for each backbone's text tower, and how many it would cut.
 
-Counted, never estimated: the word pieces of all-MiniLM (backbone compact) where its package is installed, CLIP's byte pairs where a
-training has converted its vocabulary. A tower whose tokenizer is not on this machine is left out.
+Counted, never estimated: the word pieces of all-MiniLM (backbone compact) where its package is installed,
+CLIP's byte pairs where a training has converted its vocabulary. A tower whose tokenizer is not on this
+machine is left out.
 """
 
 import importlib.util
@@ -15,7 +16,12 @@ import numpy as np
 from ...folders import data_dir
 from ...text_coverage import words_of
 
-TOWERS = (("clip", 77, "clip"), ("siglip", 64, "clip"), ("compact", 256, "compact"), ("biomedclip", 256, "compact"))  # limit; whose tokens
+TOWERS = (
+    ("clip", 77, "clip"),
+    ("siglip", 64, "clip"),
+    ("compact", 256, "compact"),
+    ("biomedclip", 256, "compact"),
+)  # limit; whose tokens
 _HOW = {"clip": "CLIP's byte pairs", "compact": "word pieces of all-MiniLM"}
 _BATCH = 512
 
@@ -25,7 +31,9 @@ class Lengths:
 
     def __init__(self) -> None:
         self._words = array("i")
-        self._models = {name: model for name, path in _files().items() if (model := _tokenizer(path)) is not None}
+        self._models = {
+            name: model for name, path in _files().items() if (model := _tokenizer(path)) is not None
+        }
         self._tokens = {name: array("i") for name in self._models}
         self._known = {name: Counter[str]() for name in self._models}
         self._waiting: list[str] = []
@@ -41,15 +49,28 @@ class Lengths:
         for name, counts in self._tokens.items():
             encodings = self._models[name].encode_batch(self._waiting)
             counts.extend(len(encoding.ids) for encoding in encodings)
-            self._known[name].update(dict(zip(("words", "unknown"), words_of(self._models[name], self._waiting, encodings), strict=True)))
+            self._known[name].update(
+                dict(
+                    zip(
+                        ("words", "unknown"),
+                        words_of(self._models[name], self._waiting, encodings),
+                        strict=True,
+                    )
+                )
+            )
         self._waiting = []
 
     def to_dict(self) -> dict[str, Any]:
         self._count()
-        return {"words": _quantiles(self._words), "towers": [self._tower(*tower) for tower in TOWERS if tower[2] in self._tokens]}
+        return {
+            "words": _quantiles(self._words),
+            "towers": [self._tower(*tower) for tower in TOWERS if tower[2] in self._tokens],
+        }
 
     def _tower(self, backbone: str, limit: int, whose: str) -> dict[str, Any]:
-        tokens = np.frombuffer(self._tokens[whose], np.int32) if self._tokens[whose] else np.zeros(0, np.int32)
+        tokens = (
+            np.frombuffer(self._tokens[whose], np.int32) if self._tokens[whose] else np.zeros(0, np.int32)
+        )
         cut = int((tokens > limit).sum())
         return {
             "backbone": backbone,
@@ -57,7 +78,9 @@ class Lengths:
             "cut": cut,
             "share": round(cut / len(tokens), 4) if len(tokens) else None,
             "tokens": _quantiles(self._tokens[whose]),
-            "unknown_words": round(self._known[whose]["unknown"] / words, 4) if (words := self._known[whose]["words"]) else None,
+            "unknown_words": round(self._known[whose]["unknown"] / words, 4)
+            if (words := self._known[whose]["words"])
+            else None,
             "counted": _HOW[whose] + (", not its own" if backbone in ("siglip", "biomedclip") else ""),
         }
 

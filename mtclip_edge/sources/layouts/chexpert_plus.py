@@ -1,8 +1,9 @@
 """``chexpert-plus:DIR``: ``df_chexpert_plus_240401.csv`` with a row for each film, and labels as JSON lines.
 
-A film's path in the table is ``train/patient42142/study5/view1_frontal.jpg``; the set itself came as PNG and as DICOM, so films and
-labels are matched without the suffix. Labels are those of the whole report where the file is there, else of the impression, else of the
-findings; ``labels=FILE`` names another file of ``chexbert_labels``.
+A film's path in the table is ``train/patient42142/study5/view1_frontal.jpg``; the set itself came as PNG and
+as DICOM, so films and labels are matched without the suffix. Labels are those of the whole report where the
+file is there, else of the impression, else of the findings; ``labels=FILE`` names another file of
+``chexbert_labels``.
 
 Written from the set's own documentation: no file of it was at hand.
 """
@@ -25,7 +26,15 @@ LABELS = ("report_fixed.json", "impression_fixed.json", "findings_fixed.json")
 LABEL_FOLDERS = ("chexbert_labels", "")
 FILM_FOLDERS = ("", "PNG", "images", "DICOM")
 FILM_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
-_EXTRA = ("age", "sex", "race", "section_clinical_history", "section_history", "section_comparison", "section_technique")
+_EXTRA = (
+    "age",
+    "sex",
+    "race",
+    "section_clinical_history",
+    "section_history",
+    "section_comparison",
+    "section_technique",
+)
 
 
 def layout(rest: str, options: Mapping[str, str]) -> Layout:
@@ -33,17 +42,27 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
     folder = user_path(rest)
     table = next(iter(sorted(folder.glob(TABLE), reverse=True)), None)
     if table is None:
-        raise SourceUnusable(f"{folder}: no df_chexpert_plus_240401.csv", hint="give the folder that holds the table")
+        raise SourceUnusable(
+            f"{folder}: no df_chexpert_plus_240401.csv", hint="give the folder that holds the table"
+        )
     names = (options["labels"],) if "labels" in options else LABELS
-    labels = next((p for name in names for place in LABEL_FOLDERS if (p := folder / place / name).is_file()), None)
+    labels = next(
+        (p for name in names for place in LABEL_FOLDERS if (p := folder / place / name).is_file()), None
+    )
     if "labels" in options and labels is None:
-        raise SourceUnusable(f"{folder}: no file {options['labels']} of labels", f"expected one of {', '.join(LABELS)}")
+        raise SourceUnusable(
+            f"{folder}: no file {options['labels']} of labels", f"expected one of {', '.join(LABELS)}"
+        )
     notes = (
         f"films and reports from {table.name}",
         f"labels from {labels.name}" if labels else "no file of labels: all are unknown",
     )
     name = f"chexpert-plus:{folder.resolve().name}"
-    return Layout(name, lambda: joined(partial(_rows, folder, table, Positives(_labels(labels)) if labels else None, name)), notes)
+    return Layout(
+        name,
+        lambda: joined(partial(_rows, folder, table, Positives(_labels(labels)) if labels else None, name)),
+        notes,
+    )
 
 
 def _labels(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -67,21 +86,30 @@ def _rows(folder: Path, table: Path, labels: Positives | None, source: str) -> I
         if problem := row.get(tables.MISFIT):
             yield Problem(place, problem, kind="another number of fields")
         elif name.count("/") < 2:
-            yield Problem(place, f"path_to_image {name[:80]!r} names no study", kind="path_to_image names no study")
+            yield Problem(
+                place, f"path_to_image {name[:80]!r} names no study", kind="path_to_image names no study"
+            )
         else:
             study = "/".join(name.split("/")[-3:-1])
             yield Row(place, study, partial(_study, row, place, study, folder, labels, source))
 
 
 def _study(
-    row: Mapping[str, str], place: int | str, study_id: str, folder: Path, labels: Positives | None, source: str
+    row: Mapping[str, str],
+    place: int | str,
+    study_id: str,
+    folder: Path,
+    labels: Positives | None,
+    source: str,
 ) -> tuple[Study, tuple[Problem, ...]]:
     name = row["path_to_image"]
     film = _film(folder, name, row)
     problems = () if film else (Problem(place, f"film not found: {name[:80]}", "film"),)
     positive = (labels.of(_stem(name)) if labels else None) or ()
     patient = row.get("deid_patient_id") or study_id.split("/")[0]
-    findings, impression = (" ".join(row.get(f"section_{part}", "").split()) for part in ("findings", "impression"))
+    findings, impression = (
+        " ".join(row.get(f"section_{part}", "").split()) for part in ("findings", "impression")
+    )
     study = Study(
         study_id=study_id,
         patient_id=patient,

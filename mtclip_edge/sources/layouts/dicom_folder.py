@@ -1,8 +1,10 @@
-"""``dicom:DIR``: a tree of DICOM files, with reports from ``DIR/reports.csv`` or ``reports=FILE`` by accession number or study UID.
+"""``dicom:DIR``: a tree of DICOM files, with reports from ``DIR/reports.csv`` or ``reports=FILE`` by
+accession number or study UID.
 
-Headers only are read; pixels are read when a film is asked for. Files of one StudyInstanceUID are one study, wherever they lie. Chest
-radiographs are taken; what else a folder of a PACS holds (CT, knees, structured reports, objects without pixels) is passed over and
-counted by kind. Each file's path, view and study are held; reports are not.
+Headers only are read; pixels are read when a film is asked for. Files of one StudyInstanceUID are one study,
+wherever they lie. Chest radiographs are taken; what else a folder of a PACS holds (CT, knees, structured
+reports, objects without pixels) is passed over and counted by kind. Each file's path, view and study are
+held; reports are not.
 """
 
 import hashlib
@@ -67,10 +69,22 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
     if reports is not None and not reports.is_file():
         raise SourceUnusable(f"{reports}: no such file")
     name = f"dicom:{folder.resolve().name}"
-    notes: tuple[str, ...] = (f"reports from {reports.name}" if reports else "no table of reports: films without reports",)
+    notes: tuple[str, ...] = (
+        f"reports from {reports.name}" if reports else "no table of reports: films without reports",
+    )
     if unread := [path.name for path in tables_in(folder) if path != reports]:
-        notes = (*notes, f"not read: {', '.join(unread[:3])} beside the DICOM files; {unread[0]} by itself: manifest:{folder / unread[0]}")
-    return Layout(name, lambda: _entries(folder, reports, name), (*notes, *(tables.notes_of(reports) if reports else ())))
+        notes = (
+            *notes,
+            (
+                f"not read: {', '.join(unread[:3])} beside the DICOM files; {unread[0]} by itself: "
+                f"manifest:{folder / unread[0]}"
+            ),
+        )
+    return Layout(
+        name,
+        lambda: _entries(folder, reports, name),
+        (*notes, *(tables.notes_of(reports) if reports else ())),
+    )
 
 
 def _entries(folder: Path, reports: Path | None, source: str) -> Iterator[Item]:
@@ -110,7 +124,9 @@ def _headers(folder: Path, held: dict[str, _Held]) -> Iterator[Problem | PassedO
             continue
         uid = _word(header, "StudyInstanceUID") or _word(header, "SOPInstanceUID") or name
         patient = _word(header, "PatientID") or f"unnamed-{hashlib.sha256(uid.encode()).hexdigest()[:16]}"
-        study = held.setdefault(uid, _Held(patient, _word(header, "AccessionNumber"), _word(header, "StudyDate")))
+        study = held.setdefault(
+            uid, _Held(patient, _word(header, "AccessionNumber"), _word(header, "StudyDate"))
+        )
         if study.patient != patient:
             yield Problem(name, "another PatientID than the study's first file", "film")
             continue
@@ -118,8 +134,13 @@ def _headers(folder: Path, held: dict[str, _Held]) -> Iterator[Problem | PassedO
 
 
 def _another_kind(header: Any) -> str | None:
-    """Why a DICOM object is no chest radiograph; None for one, and for a radiograph that does not say of what."""
-    modality, told = _word(header, "Modality").upper(), re.fullmatch(r"[A-Z]{2,16}", _word(header, "Modality").upper())
+    """Why a DICOM object is no chest radiograph; None for one, and for a radiograph that does not say of
+    what.
+    """
+    modality, told = (
+        _word(header, "Modality").upper(),
+        re.fullmatch(r"[A-Z]{2,16}", _word(header, "Modality").upper()),
+    )
     named = f"modality {modality}" if told else "an object of no modality"
     if not header.get("Rows") or not header.get("Columns"):
         private = not _word(header, "SOPClassUID").startswith("1.2.840.10008.")
@@ -142,8 +163,12 @@ def _header(path: Path) -> Any:
         if not is_dicom(head_of(path)):
             return "not DICOM"
         with quiet():  # of values against the standard's letter: they are read as they stand
-            return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS), force=True)  # a bare one has no preamble
-    except Exception as error:  # pydicom raises what it meets: struct.error, KeyError, NotImplementedError, OSError, …
+            return pydicom.dcmread(
+                path, stop_before_pixels=True, specific_tags=list(TAGS), force=True
+            )  # a bare one has no preamble
+    except (
+        Exception
+    ) as error:  # pydicom raises what it meets: struct.error, KeyError, NotImplementedError, OSError, …
         return f"damaged header ({type(error).__name__})"
 
 
@@ -171,7 +196,12 @@ def _study(uid: str, headers: _Held, folder: Path, source: str) -> Study:
     )
 
 
-def _uid_of(row: Mapping[str, str], held: Mapping[str, _Held], uid_of: Mapping[str, str], accessions: Mapping[str, int]) -> str:
+def _uid_of(
+    row: Mapping[str, str],
+    held: Mapping[str, _Held],
+    uid_of: Mapping[str, str],
+    accessions: Mapping[str, int],
+) -> str:
     if problem := row.get(tables.MISFIT):
         raise BadRow(problem, "another number of fields")
     uid = next((row[name] for name in _STUDY_UID if row.get(name)), "")
@@ -195,7 +225,9 @@ def _with_report(study: Study, row: Mapping[str, str], place: int | str) -> tupl
         impression=row.get("impression", ""),
         report=row.get("report", ""),
         label=label,
-        finding_labels=tuple(part.strip() for part in row.get("finding_labels", "").split("|") if part.strip()),
+        finding_labels=tuple(
+            part.strip() for part in row.get("finding_labels", "").split("|") if part.strip()
+        ),
         split=split_word(row.get("split", "")) or study.split,
     )
     if not has_words(study.text) and study.label == "unknown":

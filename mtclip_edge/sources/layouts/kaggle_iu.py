@@ -1,7 +1,8 @@
-"""``kaggle-iu:DIR``: Open-I as ``raddar/chest-xrays-indiana-university``: two CSV files and films of 2,048 pixels.
+"""``kaggle-iu:DIR``: Open-I as ``raddar/chest-xrays-indiana-university``: two CSV files and films of 2,048
+pixels.
 
-A report has no film, one or several, frontal or lateral as ``indiana_projections.csv`` says; films are found by the names there, however
-odd (``894_IM-2404-0001-0001.dcm.png``).
+A report has no film, one or several, frontal or lateral as ``indiana_projections.csv`` says; films are found
+by the names there, however odd (``894_IM-2404-0001-0001.dcm.png``).
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,9 +23,15 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
     folder = user_path(rest)
     for name in (REPORTS, PROJECTIONS):
         if not (folder / name).is_file():
-            raise SourceUnusable(f"{folder}: no {name}", hint="give the folder that holds the two tables of the Kaggle copy")
+            raise SourceUnusable(
+                f"{folder}: no {name}", hint="give the folder that holds the two tables of the Kaggle copy"
+            )
     films = next((folder / name for name in _FOLDERS if next((folder / name).glob("*.png"), None)), None)
-    notes = (f"films from {films.relative_to(folder)}" if films else "no folder of PNG films in it: reports without films",)
+    notes = (
+        f"films from {films.relative_to(folder)}"
+        if films
+        else "no folder of PNG films in it: reports without films",
+    )
     rule = options.get("abnormal", "mesh")
     name = f"kaggle-iu:{folder.resolve().name}"
     return Layout(name, lambda: _entries(folder, films, rule, name), notes)
@@ -33,22 +40,33 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
 def _entries(folder: Path, films: Path | None, rule: str, source: str) -> Iterator[Item]:
     named: dict[str, list[tuple[int | str, str, str]]] = {}
     for place, row in tables.csv_rows(folder / PROJECTIONS):
-        named.setdefault(row.get("uid", ""), []).append((place, row.get("filename", ""), row.get("projection", "")))
+        named.setdefault(row.get("uid", ""), []).append(
+            (place, row.get("filename", ""), row.get("projection", ""))
+        )
     seen: set[str] = set()
     for number, (place, row) in enumerate(tables.csv_rows(folder / REPORTS)):
         try:
-            study, problems = usable(*_study(row, named.pop(row.get("uid", ""), []), films, seen, rule, source))
+            study, problems = usable(
+                *_study(row, named.pop(row.get("uid", ""), []), films, seen, rule, source)
+            )
         except BadRow as bad:
             yield Problem(place, str(bad), kind=bad.kind)
             continue
         yield Entry(place, number, study)
         yield from problems
     for uid, left in named.items():
-        yield Problem(f"{PROJECTIONS} line {left[0][0]}", f"no report of uid {uid}", "film", "film of no report")
+        yield Problem(
+            f"{PROJECTIONS} line {left[0][0]}", f"no report of uid {uid}", "film", "film of no report"
+        )
 
 
 def _study(
-    row: dict[str, str], named: list[tuple[int | str, str, str]], films: Path | None, seen: set[str], rule: str, source: str
+    row: dict[str, str],
+    named: list[tuple[int | str, str, str]],
+    films: Path | None,
+    seen: set[str],
+    rule: str,
+    source: str,
 ) -> tuple[Study, tuple[Problem, ...]]:
     if problem := row.get(tables.MISFIT):
         raise BadRow(problem, "another number of fields")
@@ -64,7 +82,10 @@ def _study(
         else:
             found.append(Film(films / name, name, view_of(view)))
     terms = mesh_labels.terms_of(row.get("MeSH", ""))
-    text = {name: " ".join(row.get(name, "").split()) for name in ("findings", "impression", "indication", "comparison")}
+    text = {
+        name: " ".join(row.get(name, "").split())
+        for name in ("findings", "impression", "indication", "comparison")
+    }
     study = Study(
         study_id=uid,
         patient_id=uid,

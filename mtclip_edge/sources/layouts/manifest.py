@@ -1,9 +1,10 @@
 """The manifest: a table with one row for each film, or one without a film for a study that has none.
 
-CSV, TAB-separated, JSON lines or Parquet. Columns: study_id, patient_id, image_path, view, findings, impression, report, label,
-finding_labels, split, date. Only ``study_id`` and one film or text column are required. Rows of one study are joined: their films add
-up, everything else must agree. Paths are relative to the manifest. Unknown columns are kept in ``Study.extra``. open_clip's names are
-understood: ``filepath`` is a film and, without a study_id, its study too; ``title`` is its report. ``Study ID`` and the like are read as
+CSV, TAB-separated, JSON lines or Parquet. Columns: study_id, patient_id, image_path, view, findings,
+impression, report, label, finding_labels, split, date. Only ``study_id`` and one film or text column are
+required. Rows of one study are joined: their films add up, everything else must agree. Paths are relative to
+the manifest. Unknown columns are kept in ``Study.extra``. open_clip's names are understood: ``filepath`` is a
+film and, without a study_id, its study too; ``title`` is its report. ``Study ID`` and the like are read as
 what they spell, and ``map=…`` (``--map``) names the rest.
 """
 
@@ -24,9 +25,21 @@ from ..entries import BadRow, Layout, Problem, Row, joined, usable
 from ..text_files import reading
 
 TEXT_COLUMNS = ("report", "findings", "impression")
-# What mtclip data export writes beside these: the film's name in its own source, the name of that source, and what else it said, as JSON.
+# What mtclip data export writes beside these: the film's name in its own source, the name of that source, and
+# what else it said, as JSON.
 OWN_COLUMNS = ("image_name", "origin", "extra")
-COLUMNS = ("study_id", "patient_id", "image_path", "view", *TEXT_COLUMNS, "label", "finding_labels", "split", "date", *OWN_COLUMNS)
+COLUMNS = (
+    "study_id",
+    "patient_id",
+    "image_path",
+    "view",
+    *TEXT_COLUMNS,
+    "label",
+    "finding_labels",
+    "split",
+    "date",
+    *OWN_COLUMNS,
+)
 NAMES = tuple(f"manifest.{end}" for end in ("csv", "tsv", "jsonl", "parquet", "csv.gz", "tsv.gz", "jsonl.gz"))
 _SPLIT_WORDS = {"val": "validation", "validate": "validation", "valid": "validation", "dev": "validation"}
 _NO_EXTRA: dict[str, str] = {}  # one for all: words and dictionaries that are the same are held once
@@ -34,7 +47,10 @@ _MESH_COLUMNS = ("mesh_major", "mesh")
 
 
 def layout(rest: str, options: Mapping[str, str]) -> Layout:
-    """A manifest, or the one in a folder. Errors: SourceUnusable for a missing, undecodable or column-less file."""
+    """A manifest, or the one in a folder.
+
+    Errors: SourceUnusable for a missing, undecodable or column-less file.
+    """
     path = user_path(rest)
     if path.is_dir():
         path = next((path / name for name in NAMES if (path / name).is_file()), path / NAMES[0])
@@ -72,12 +88,22 @@ def _check_columns(names: Sequence[str], path: Path, rule: str, columns: ColumnM
     renamed = columns.names(names, COLUMNS)
     held = {renamed.get(name, name) for name in names}
     if "study_id" not in held and "filepath" not in names:
-        raise SourceUnusable(f"{path}: no column study_id", f"found: {', '.join(names)[:200]}", _did_you_mean("study_id", names))
+        raise SourceUnusable(
+            f"{path}: no column study_id",
+            f"found: {', '.join(names)[:200]}",
+            _did_you_mean("study_id", names),
+        )
     if not {"image_path", *TEXT_COLUMNS} & held:
         hint = _did_you_mean("report", names) or _did_you_mean("image_path", names)
-        raise SourceUnusable(f"{path}: neither a film nor a text column", "expected image_path, report, findings or impression", hint)
+        raise SourceUnusable(
+            f"{path}: neither a film nor a text column",
+            "expected image_path, report, findings or impression",
+            hint,
+        )
     if rule != "mesh" and not set(_MESH_COLUMNS) & held:
-        raise SourceUnusable(f"{path}: abnormal={rule} needs the MeSH terms", f"expected a column {' or '.join(_MESH_COLUMNS)}")
+        raise SourceUnusable(
+            f"{path}: abnormal={rule} needs the MeSH terms", f"expected a column {' or '.join(_MESH_COLUMNS)}"
+        )
 
 
 def _did_you_mean(column: str, names: Sequence[str]) -> str | None:
@@ -88,17 +114,25 @@ def _did_you_mean(column: str, names: Sequence[str]) -> str | None:
 def _column_notes(path: Path, columns: ColumnMap) -> Iterator[str]:
     """Columns that were read by another name, and one that looks like the patient's and was not."""
     names = tables.header_of(path)
-    renamed = {theirs: ours for theirs, ours in columns.names(names, COLUMNS).items() if theirs not in OPEN_CLIP}
+    renamed = {
+        theirs: ours for theirs, ours in columns.names(names, COLUMNS).items() if theirs not in OPEN_CLIP
+    }
     if renamed:
         yield "columns read: " + ", ".join(f"{theirs} as {ours}" for theirs, ours in renamed.items())
     if names and "patient_id" not in {*names, *renamed.values()}:
-        told = _did_you_mean("patient_id", [name for name in names if name not in COLUMNS and name not in renamed])
+        told = _did_you_mean(
+            "patient_id", [name for name in names if name not in COLUMNS and name not in renamed]
+        )
         if told:
             yield f"no column patient_id: each study counts as a patient of its own; {told}"
 
 
-def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str, rule: str = "mesh") -> tuple[Study, tuple[Problem, ...]]:
-    """One row as a study with at most one film, and what was wrong beside it (the text stays usable without its film)."""
+def study_of(
+    row: Mapping[str, str], place: int | str, folder: Path, source: str, rule: str = "mesh"
+) -> tuple[Study, tuple[Problem, ...]]:
+    """One row as a study with at most one film, and what was wrong beside it (the text stays usable
+    without its film).
+    """
     films, problems = _films(row, place, folder)
     label, unread = label_of(row.get("label", ""), place)
     problems = (*problems, *unread)
@@ -111,7 +145,9 @@ def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str
         impression=row.get("impression", ""),
         report=row.get("report", ""),
         label=intern(label),
-        finding_labels=tuple(intern(part.strip()) for part in row.get("finding_labels", "").split("|") if part.strip()),
+        finding_labels=tuple(
+            intern(part.strip()) for part in row.get("finding_labels", "").split("|") if part.strip()
+        ),
         split=intern(split_word(row.get("split", ""))) or split_of(patient),
         source=row.get("origin") or source,
         extra=_extra(row),
@@ -124,18 +160,25 @@ def study_of(row: Mapping[str, str], place: int | str, folder: Path, source: str
         try:
             study = replace(study, date=date_of(word))
         except ValueError:  # a date no one can read costs no report: it is left out, and said
-            problems = (*problems, Problem(place, f"date {word[:40]!r}, expected YYYY-MM-DD", "date", "a date that is none"))
+            problems = (
+                *problems,
+                Problem(place, f"date {word[:40]!r}, expected YYYY-MM-DD", "date", "a date that is none"),
+            )
     return usable(study, problems)
 
 
 def _registries(row: Mapping[str, str], folder: Path) -> tuple[str, ...]:
-    """Tables of one folder, or of one word in a column ``source``, are parts of one set: ``train.csv`` and ``test.csv``."""
+    """Tables of one folder, or of one word in a column ``source``, are parts of one set: ``train.csv``
+    and ``test.csv``.
+    """
     named = row.get("origin") or row.get("source")
     folder_key = intern(f"folder {folder.resolve()}")
     return (folder_key, intern(named)) if named else (folder_key,)
 
 
-def _films(row: Mapping[str, str], place: int | str, folder: Path) -> tuple[tuple[Film, ...], tuple[Problem, ...]]:
+def _films(
+    row: Mapping[str, str], place: int | str, folder: Path
+) -> tuple[tuple[Film, ...], tuple[Problem, ...]]:
     name = row.get("image_path", "")
     if not name:
         return (), ()
@@ -154,18 +197,30 @@ def _extra(row: Mapping[str, str]) -> dict[str, str]:
         except (ValueError, RecursionError):
             held = None
         if isinstance(held, dict):  # as data export wrote them: a comparison may well be "None"
-            extra |= {name: value if isinstance(value, str) else tables.word_of(value) for name, value in held.items()}
+            extra |= {
+                name: value if isinstance(value, str) else tables.word_of(value)
+                for name, value in held.items()
+            }
         else:
             extra["extra"] = word
     return extra or _NO_EXTRA
 
 
 def label_of(word: str, place: int | str) -> tuple[str, tuple[Problem, ...]]:
-    """A label as its word says, none guessed; where the word is no label, unknown and the problem: film and report stay usable."""
+    """A label as its word says, none guessed; where the word is no label, unknown and the problem: film
+    and report stay usable.
+    """
     label = word.lower() or "unknown"
     if label in LABELS:
         return label, ()
-    return "unknown", (Problem(place, f"label {word[:40]!r}, expected {', '.join(LABELS)} or empty", "label", "a label that is none"),)
+    return "unknown", (
+        Problem(
+            place,
+            f"label {word[:40]!r}, expected {', '.join(LABELS)} or empty",
+            "label",
+            "a label that is none",
+        ),
+    )
 
 
 def split_word(word: str) -> str:
@@ -177,9 +232,15 @@ def split_word(word: str) -> str:
 
 
 def tables_in(folder: Path) -> list[Path]:
-    """The files of a folder that have a manifest's columns, by their first line; Parquet by its name's end."""
+    """The files of a folder that have a manifest's columns, by their first line; Parquet by its name's
+    end.
+    """
     ends = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".parquet")
-    return [path for path in sorted(folder.iterdir()) if path.is_file() and path.name.lower().endswith(ends) and _is_manifest(path)]
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name.lower().endswith(ends) and _is_manifest(path)
+    ]
 
 
 def _is_manifest(path: Path) -> bool:

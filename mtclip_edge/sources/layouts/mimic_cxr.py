@@ -1,8 +1,10 @@
 """``mimic-cxr:DIR``: MIMIC-CXR and MIMIC-CXR-JPG as PhysioNet lays them out.
 
-``mimic-cxr-2.*-metadata.csv.gz`` (or ``cxr-record-list.csv.gz``) names the films, ``-split.csv.gz`` their split, ``-chexpert.csv.gz``
-or ``-negbio.csv.gz`` the labels; reports are ``files/p10/p10000032/s50414267.txt``, in DIR or in ``mimic-cxr-reports.zip``, or the rows of
-``mimic_cxr_sectioned.csv``. ``reports=PATH`` names another folder, zip or table for them, ``labels=negbio`` the other labeller.
+``mimic-cxr-2.*-metadata.csv.gz`` (or ``cxr-record-list.csv.gz``) names the films, ``-split.csv.gz`` their
+split, ``-chexpert.csv.gz`` or ``-negbio.csv.gz`` the labels; reports are
+``files/p10/p10000032/s50414267.txt``, in DIR or in ``mimic-cxr-reports.zip``, or the rows of
+``mimic_cxr_sectioned.csv``. ``reports=PATH`` names another folder, zip or table for them, ``labels=negbio``
+the other labeller.
 
 Written from PhysioNet's documentation and public code: no file of the set was at hand.
 """
@@ -39,11 +41,16 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
     folder = user_path(rest)
     films = _table(folder, "metadata") or _first(folder, "cxr-record-list.csv.gz", "cxr-record-list.csv")
     if films is None:
-        raise SourceUnusable(f"{folder}: no table of films", "expected mimic-cxr-2.0.0-metadata.csv.gz or cxr-record-list.csv.gz")
+        raise SourceUnusable(
+            f"{folder}: no table of films",
+            "expected mimic-cxr-2.0.0-metadata.csv.gz or cxr-record-list.csv.gz",
+        )
     labeller = options.get("labels")
     if labeller is not None and labeller not in LABELLERS:
         raise WrongOption(f"labels={labeller}", f"expected one of {', '.join(LABELLERS)}")
-    labels = next((t for name in ((labeller,) if labeller else LABELLERS) if (t := _table(folder, name))), None)
+    labels = next(
+        (t for name in ((labeller,) if labeller else LABELLERS) if (t := _table(folder, name))), None
+    )
     split = _table(folder, "split")
     where, open_reports = _reports(user_path(options["reports"]) if "reports" in options else folder)
     notes = (
@@ -53,7 +60,9 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
         f"reports from {where}",
     )
     name = f"mimic-cxr:{folder.resolve().name}"
-    return Layout(name, lambda: joined(_Tables(folder, films, split, labels, open_reports(), name).rows), notes)
+    return Layout(
+        name, lambda: joined(_Tables(folder, films, split, labels, open_reports(), name).rows), notes
+    )
 
 
 def _table(folder: Path, kind: str) -> Path | None:
@@ -69,9 +78,21 @@ def _first(folder: Path, *names: str) -> Path | None:
 class _Tables:
     """Splits and labels by study in a few bytes each; films and reports are read when their turn comes."""
 
-    def __init__(self, folder: Path, films: Path, split: Path | None, labels: Path | None, report: ReportOf, source: str):
+    def __init__(
+        self,
+        folder: Path,
+        films: Path,
+        split: Path | None,
+        labels: Path | None,
+        report: ReportOf,
+        source: str,
+    ):
         self._folder, self._films, self._report, self._source = folder, films, report, source
-        self._labels = Positives((row.get("study_id", ""), row) for _, row in tables.csv_rows(labels)) if labels else None
+        self._labels = (
+            Positives((row.get("study_id", ""), row) for _, row in tables.csv_rows(labels))
+            if labels
+            else None
+        )
         self._split = _splits(split) if split else None
         self._cached = lru_cache(1)(self._study)
 
@@ -181,9 +202,14 @@ def _text(folder: Path | None, zipped: Path, subject: str, study: str) -> Sectio
 
 
 def _sectioned(path: Path) -> ReportOf:
-    """The table of MIT-LCP's create_section_files.py. Its texts are held: a row cannot be found again in a CSV without reading it all."""
+    """The table of MIT-LCP's create_section_files.py.
+
+    Its texts are held: a row cannot be found again in a CSV without reading it all.
+    """
     held: dict[str, tuple[str, str, str]] = {}
     for _, row in tables.csv_rows(path):
         study = row.get("study", "").removeprefix("s")
         held[study] = (row.get("findings", ""), row.get("impression", ""), row.get("last_paragraph", ""))
-    return lambda _, study: Sections(*(" ".join(part.split()) for part in held[study])) if study in held else None
+    return lambda _, study: (
+        Sections(*(" ".join(part.split()) for part in held[study])) if study in held else None
+    )

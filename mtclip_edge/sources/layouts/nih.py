@@ -1,8 +1,9 @@
-"""``nih:DIR``: NIH ChestX-ray14: ``Data_Entry_2017*.csv`` and the folders ``images*/``. Labels without a text: for the normal/abnormal
-loss, SupCon and query sets; the CLIP loss passes them over.
+"""``nih:DIR``: NIH ChestX-ray14: ``Data_Entry_2017*.csv`` and the folders ``images*/``. Labels without a
+text: for the normal/abnormal loss, SupCon and query sets; the CLIP loss passes them over.
 
-Two names of its header hold a comma without quotes, so columns go by position. ``test_list.txt`` is the test split where it is there;
-what it leaves is divided into train and validation by the hash of the patient, 7 to 1.
+Two names of its header hold a comma without quotes, so columns go by position. ``test_list.txt`` is the test
+split where it is there; what it leaves is divided into train and validation by the hash of the patient, 7 to
+1.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,15 @@ from ..entries import Entry, Item, Layout, Problem
 from ..text_files import reading
 
 TABLE, TEST = "Data_Entry_2017*.csv*", "test_list.txt"
-COLUMNS = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", "Patient Gender", "View Position")
+COLUMNS = (
+    "Image Index",
+    "Finding Labels",
+    "Follow-up #",
+    "Patient ID",
+    "Patient Age",
+    "Patient Gender",
+    "View Position",
+)
 NORMAL = "No Finding"
 
 
@@ -26,18 +35,21 @@ def layout(rest: str) -> Layout:
     folder = user_path(rest)
     table = next(iter(sorted(folder.glob(TABLE), reverse=True)), None)
     if table is None:
-        raise SourceUnusable(f"{folder}: no Data_Entry_2017….csv", hint="give the folder that holds the table")
+        raise SourceUnusable(
+            f"{folder}: no Data_Entry_2017….csv", hint="give the folder that holds the table"
+        )
     has_list = (folder / TEST).is_file()
     films = sorted(p for pattern in ("images*/images", "images*") for p in folder.glob(pattern) if p.is_dir())
+    some = ", ".join(str(p.relative_to(folder)) for p in films[:3])
     notes = (
         f"labels from {table.name}",
-        f"films from {', '.join(str(p.relative_to(folder)) for p in films[:3])}{' …' if len(films) > 3 else ''}"
-        if films
-        else "no folder images*",
+        f"films from {some}{' …' if len(films) > 3 else ''}" if films else "no folder images*",
         f"the test split is {TEST}" if has_list else f"no {TEST}: splits by the hash of the patient",
     )
     name = f"nih:{folder.resolve().name}"
-    return Layout(name, lambda: _entries(table, films or [folder], folder / TEST if has_list else None, name), notes)
+    return Layout(
+        name, lambda: _entries(table, films or [folder], folder / TEST if has_list else None, name), notes
+    )
 
 
 def _entries(table: Path, folders: list[Path], test_list: Path | None, source: str) -> Iterator[Item]:
@@ -62,7 +74,9 @@ def _entries(table: Path, folders: list[Path], test_list: Path | None, source: s
 def _check(table: Path, names: list[str]) -> None:
     if tuple(names[: len(COLUMNS)]) != COLUMNS:
         raise SourceUnusable(
-            f"{table}: not the columns of NIH ChestX-ray14", f"found: {', '.join(names)[:200]}", f"expected: {', '.join(COLUMNS)}"
+            f"{table}: not the columns of NIH ChestX-ray14",
+            f"found: {', '.join(names)[:200]}",
+            f"expected: {', '.join(COLUMNS)}",
         )
 
 
@@ -74,7 +88,11 @@ def _study(row: Mapping[str, str], path: Path, test: set[int] | None, source: st
         study_id=path.stem,
         patient_id=patient,
         films=(Film(path, path.name, view_of(row["View Position"])),),
-        label="normal" if labels == (NORMAL,) else "abnormal" if findings and NORMAL not in labels else "unknown",
+        label="normal"
+        if labels == (NORMAL,)
+        else "abnormal"
+        if findings and NORMAL not in labels
+        else "unknown",
         finding_labels=findings,
         split=_split(path.name, patient, test),
         source=source,

@@ -1,8 +1,10 @@
-"""``openi:PATH``: Open-I as NLM gives it: one XML file for each report (a folder, a zip or a tgz), with or without the PNG folder.
+"""``openi:PATH``: Open-I as NLM gives it: one XML file for each report (a folder, a zip or a tgz), with or
+without the PNG folder.
 
-XML is read by events, one report at a time: no tree, no entity and no document type is accepted, and no file above 4 MB. The view is not
-in the XML: it comes from ``indiana_projections.csv`` or the table of DICOM headers where one of them lies beside it, else it is
-unknown. ``articleDate`` is when the set was published, not when anybody was examined, so there is no date.
+XML is read by events, one report at a time: no tree, no entity and no document type is accepted, and no file
+above 4 MB. The view is not in the XML: it comes from ``indiana_projections.csv`` or the table of DICOM
+headers where one of them lies beside it, else it is unknown. ``articleDate`` is when the set was published,
+not when anybody was examined, so there is no date.
 """
 
 import re
@@ -24,7 +26,10 @@ MAX_XML = 4 << 20  # bytes: the longest of 2,737 has 8,367
 MAX_DEPTH = 64
 _LOOKED_AT = 20  # members of a tar, to tell what it is: a tgz of films has gigabytes
 FILM_FOLDERS = ("", "images", "NLMCXR_png", "png")
-PROJECTIONS, HEADERS = "indiana_projections.csv", ("nlmcxr_dicom_metadata.csv.gz", "nlmcxr_dicom_metadata.csv")
+PROJECTIONS, HEADERS = (
+    "indiana_projections.csv",
+    ("nlmcxr_dicom_metadata.csv.gz", "nlmcxr_dicom_metadata.csv"),
+)
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
 _FILM = re.compile(r"CXR(\d+)_(?:\1_)?(IM-[\w-]+)")
 Documents = Callable[[], Iterator[tuple[str, bytes | Problem]]]
@@ -50,15 +55,23 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
 
 
 def documents_of(path: Path) -> tuple[str, Documents]:
-    """Where the XML files are, and a function that reads them one by one in the order of their numbers. Errors: SourceUnusable."""
+    """Where the XML files are, and a function that reads them one by one in the order of their numbers.
+
+    Errors: SourceUnusable.
+    """
     if path.is_file():
-        return path.name, (lambda: _from_zip(path)) if path.suffix.lower() == ".zip" else (lambda: _from_tar(path))
+        return path.name, (lambda: _from_zip(path)) if path.suffix.lower() == ".zip" else (
+            lambda: _from_tar(path)
+        )
     for folder in (path / "ecgen-radiology", path):
         if folder.is_dir() and (paths := sorted(folder.glob("*.xml"), key=_number)):
             return f"{len(paths)} files in {folder.name}", lambda: _from_files(paths)
     archives = sorted(p for p in path.iterdir() if p.name.lower().endswith(ARCHIVES) and holds_reports(p))
     if not archives:
-        raise SourceUnusable(f"{path}: no XML report of Open-I", "expected a folder, a zip or a tgz of them, e.g. ecgen-radiology.zip")
+        raise SourceUnusable(
+            f"{path}: no XML report of Open-I",
+            "expected a folder, a zip or a tgz of them, e.g. ecgen-radiology.zip",
+        )
     return documents_of(archives[0])
 
 
@@ -102,7 +115,9 @@ def _from_zip(path: Path) -> Iterator[tuple[str, bytes | Problem]]:
 
 
 def _from_tar(path: Path, most: int | None = None) -> Iterator[tuple[str, bytes | Problem]]:
-    """Members of a tar, plain or compressed, in one pass from its beginning; of the first ``most`` only where that is said."""
+    """Members of a tar, plain or compressed, in one pass from its beginning; of the first ``most`` only
+    where that is said.
+    """
     import tarfile
 
     try:
@@ -116,7 +131,9 @@ def _from_tar(path: Path, most: int | None = None) -> Iterator[tuple[str, bytes 
         raise SourceUnusable(f"{path}: not a readable tar ({error})") from None
 
 
-def _entries(documents: Documents, films: Path | None, views: Mapping[str, str], rule: str, source: str) -> Iterator[Item]:
+def _entries(
+    documents: Documents, films: Path | None, views: Mapping[str, str], rule: str, source: str
+) -> Iterator[Item]:
     seen: set[str] = set()
     for number, (name, data) in enumerate(documents()):
         if isinstance(data, Problem):
@@ -146,7 +163,10 @@ class Report:
 
 
 def parse(data: bytes) -> Report:
-    """One ``eCitation``. Errors: BadRow: too large, too deep, not XML, a document type or an entity of its own, not of Open-I."""
+    """One ``eCitation``.
+
+    Errors: BadRow: too large, too deep, not XML, a document type or an entity of its own, not of Open-I.
+    """
     if len(data) > MAX_XML:
         raise BadRow(f"more than {MAX_XML >> 20} MB of XML")
     report, path, text = Report(), [""], [""]
@@ -198,13 +218,18 @@ def _study(
     found, problems = [], []
     for image in dict.fromkeys(report.images) if films else ():
         assert films is not None
-        path = next((p for name in (image, f"CXR{film_key(image)}") if (p := films / f"{name}.png").is_file()), None)
+        path = next(
+            (p for name in (image, f"CXR{film_key(image)}") if (p := films / f"{name}.png").is_file()), None
+        )
         if path is None or "/" in image or "\\" in image:
             problems.append(Problem(place, f"film not found: {image[:80]}.png", "film"))
         else:
             found.append(Film(path, path.name, views.get(film_key(image), "unknown")))
     uid = report.uid.removeprefix("CXR")
-    extra = {"indication": report.sections.get("INDICATION", ""), "comparison": report.sections.get("COMPARISON", "")}
+    extra = {
+        "indication": report.sections.get("INDICATION", ""),
+        "comparison": report.sections.get("COMPARISON", ""),
+    }
     study = Study(
         study_id=uid,
         patient_id=uid,  # Open-I tells of no patient beyond the study
@@ -221,7 +246,9 @@ def _study(
 
 
 def film_key(name: str) -> str:
-    """One name for a film in NLM's spelling (``CXR1_1_IM-0001-3001``), Kaggle's (``1_IM-0001-3001.dcm.png``) and the headers' table."""
+    """One name for a film in NLM's spelling (``CXR1_1_IM-0001-3001``), Kaggle's
+    (``1_IM-0001-3001.dcm.png``) and the headers' table.
+    """
     stem = re.sub(r"(\.dcm)?\.png$", "", name)
     match = _FILM.fullmatch(stem)
     return f"{match[1]}_{match[2]}" if match else stem
@@ -236,14 +263,22 @@ def _film_folder(base: Path) -> Path | None:
 
 
 def _views(where: Path) -> tuple[dict[str, str], str]:
-    """The view of each film by ``film_key``, and the tables they are from. Kaggle's says frontal or lateral, which a frontal film's
-    DICOM header makes PA or AP; the headers alone call some lateral films PA, so they never overrule Kaggle's."""
-    roots = [where] if where.is_file() else [where, *([where.parent] if where.name == "ecgen-radiology" else [])]
+    """The view of each film by ``film_key``, and the tables they are from. Kaggle's says frontal or lateral,
+    which a frontal film's DICOM header makes PA or AP; the headers alone call some lateral films PA, so they
+    never overrule Kaggle's.
+    """
+    roots = (
+        [where] if where.is_file() else [where, *([where.parent] if where.name == "ecgen-radiology" else [])]
+    )
     views: dict[str, str] = {}
     used = []
     headers = next((p for p in _named(roots, HEADERS) if p.is_file()), None)
     if headers:
-        views = {film_key(row["imageid"]): view_of(row.get("View Position", "")) for _, row in tables.csv_rows(headers) if "imageid" in row}
+        views = {
+            film_key(row["imageid"]): view_of(row.get("View Position", ""))
+            for _, row in tables.csv_rows(headers)
+            if "imageid" in row
+        }
         used.append(headers.name)
     projections = next((p for p in _named(roots, (PROJECTIONS,)) if p.is_file()), None)
     if projections:

@@ -1,8 +1,9 @@
-"""``padchest:DIR``: PadChest's table (a row for each film, reports in Spanish) and its films, 16-bit PNG in numbered folders or zips.
+"""``padchest:DIR``: PadChest's table (a row for each film, reports in Spanish) and its films, 16-bit PNG in
+numbered folders or zips.
 
-``['normal']`` alone is normal; labels that say nothing of disease (exclude, unchanged, suboptimal study) alone, or none, are unknown;
-the rest are abnormal. A list that is cut off is unknown, whatever it begins with. Films deeper than 8 bits are scaled, never clipped,
-when they are read. Zips are read in place.
+``['normal']`` alone is normal; labels that say nothing of disease (exclude, unchanged, suboptimal study)
+alone, or none, are unknown; the rest are abnormal. A list that is cut off is unknown, whatever it begins
+with. Films deeper than 8 bits are scaled, never clipped, when they are read. Zips are read in place.
 
 Written from the set's documentation and public code: no file of it was at hand.
 """
@@ -21,7 +22,9 @@ from ..entries import Layout, Problem, Row, joined, usable
 
 TABLE = "PADCHEST_chest_x_ray_images_labels*.csv*"
 NEUTRAL = frozenset({"exclude", "unchanged", "suboptimal study"})
-_LIST = re.compile(r"\[\s*(('[^']*'|\"[^\"]*\")(\s*,\s*('[^']*'|\"[^\"]*\"))*)?\s*,?\s*\]")  # whole, to its bracket
+_LIST = re.compile(
+    r"\[\s*(('[^']*'|\"[^\"]*\")(\s*,\s*('[^']*'|\"[^\"]*\"))*)?\s*,?\s*\]"
+)  # whole, to its bracket
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
@@ -30,9 +33,15 @@ def layout(rest: str) -> Layout:
     folder = user_path(rest)
     table = next(iter(sorted(folder.glob(TABLE), reverse=True)), None)
     if table is None:
-        raise SourceUnusable(f"{folder}: no {TABLE.split('*')[0]}….csv", hint="give the folder that holds the table")
+        raise SourceUnusable(
+            f"{folder}: no {TABLE.split('*')[0]}….csv", hint="give the folder that holds the table"
+        )
     name = f"padchest:{folder.resolve().name}"
-    return Layout(name, lambda: joined(partial(_rows, folder, table, name)), (f"films, reports and labels from {table.name}",))
+    return Layout(
+        name,
+        lambda: joined(partial(_rows, folder, table, name)),
+        (f"films, reports and labels from {table.name}",),
+    )
 
 
 def _rows(folder: Path, table: Path, source: str) -> Iterator[Row | Problem]:
@@ -45,7 +54,9 @@ def _rows(folder: Path, table: Path, source: str) -> Iterator[Row | Problem]:
             yield Row(place, row["StudyID"], partial(_study, row, place, folder, source))
 
 
-def _study(row: Mapping[str, str], place: int | str, folder: Path, source: str) -> tuple[Study, tuple[Problem, ...]]:
+def _study(
+    row: Mapping[str, str], place: int | str, folder: Path, source: str
+) -> tuple[Study, tuple[Problem, ...]]:
     film = _film(row, folder)
     problems = () if film else (Problem(place, f"film not found: {row.get('ImageID', '')[:80]}", "film"),)
     labels = labels_of(row.get("Labels", ""))
@@ -92,7 +103,12 @@ def _film(row: Mapping[str, str], folder: Path) -> Film | None:
     image, number = row.get("ImageID", ""), row.get("ImageDir", "").removesuffix(".0")
     if not image or "/" in image or "\\" in image:
         return None
-    for name in (f"{number}/{image}", f"{number}.zip{MARK}{image}", f"{number}.zip{MARK}{number}/{image}", image):
+    for name in (
+        f"{number}/{image}",
+        f"{number}.zip{MARK}{image}",
+        f"{number}.zip{MARK}{number}/{image}",
+        image,
+    ):
         if exists(path := folder / name):
             return Film(path, name, view_of(row.get("Projection", "") or row.get("ViewPosition_DICOM", "")))
     return None

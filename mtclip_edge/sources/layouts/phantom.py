@@ -1,4 +1,7 @@
-"""``phantom:N@SEED``: N drawn studies of a seed. Films are drawn once into the cache folder and read from there like any others."""
+"""``phantom:N@SEED``: N drawn studies of a seed.
+
+Films are drawn once into the cache folder and read from there like any others.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -21,7 +24,10 @@ def layout(rest: str) -> Layout:
     """Errors: SourceUnusable for anything but N or N@SEED, or where the cache folder cannot be written."""
     match = re.fullmatch(r"(\d{1,7})(?:@(\d{1,9}))?", rest)
     if not match or int(match[1]) < 1:
-        raise SourceUnusable(f"phantom:{rest}: not a number of phantoms", "expected phantom:N or phantom:N@SEED, e.g. phantom:200@7")
+        raise SourceUnusable(
+            f"phantom:{rest}: not a number of phantoms",
+            "expected phantom:N or phantom:N@SEED, e.g. phantom:200@7",
+        )
     count, seed = int(match[1]), int(match[2] or 0)
     return Layout(f"phantom:@{seed}", lambda: _entries(count, seed))
 
@@ -33,7 +39,8 @@ def _entries(count: int, seed: int) -> Iterator[Entry]:
         _draw_missing(folder, seed, count)
     except OSError as error:
         raise SourceUnusable(
-            f"phantom:{count}@{seed}: films cannot be drawn into {folder} ({error.strerror})", hint="set MTCLIP_HOME"
+            f"phantom:{count}@{seed}: films cannot be drawn into {folder} ({error.strerror})",
+            hint="set MTCLIP_HOME",
         ) from None
     for number in range(count):
         yield Entry(f"phantom {number}", number, _study(make(seed, number), folder, f"phantom:@{seed}"))

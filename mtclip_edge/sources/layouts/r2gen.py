@@ -1,7 +1,8 @@
-"""``r2gen:DIR``: R2Gen's ``annotation.json`` with its splits, for Open-I (iu_xray) and MIMIC-CXR. Its report is the findings section.
+"""``r2gen:DIR``: R2Gen's ``annotation.json`` with its splits, for Open-I (iu_xray) and MIMIC-CXR. Its report
+is the findings section.
 
-The file is one JSON object of arrays, read an entry at a time. A copy is about that has a blank key in place of ``test``. It names
-neither labels nor views: both are unknown.
+The file is one JSON object of arrays, read an entry at a time. A copy is about that has a blank key in place
+of ``test``. It names neither labels nor views: both are unknown.
 """
 
 import re
@@ -30,7 +31,9 @@ def layout(rest: str) -> Layout:
     films = file.parent / "images"
     has_films = films.is_dir()
     notes = ("films from images",) if has_films else ("no folder images beside it: reports without films",)
-    return Layout(f"r2gen:{file.resolve().parent.name}", lambda: _entries(file, films if has_films else None), notes)
+    return Layout(
+        f"r2gen:{file.resolve().parent.name}", lambda: _entries(file, films if has_films else None), notes
+    )
 
 
 def _entries(file: Path, films: Path | None) -> Iterator[Item]:
@@ -49,7 +52,9 @@ def _entries(file: Path, films: Path | None) -> Iterator[Item]:
         yield from problems
 
 
-def _study(entry: dict[str, Any], key: str, place: str, films: Path | None, source: str) -> tuple[Study, tuple[Problem, ...]]:
+def _study(
+    entry: dict[str, Any], key: str, place: str, films: Path | None, source: str
+) -> tuple[Study, tuple[Problem, ...]]:
     name = entry.get("id")
     if not isinstance(name, str | int | float) or not (name := tables.word_of(name)):
         raise BadRow("no id")
@@ -69,14 +74,18 @@ def _study(entry: dict[str, Any], key: str, place: str, films: Path | None, sour
         films=tuple(found),
         findings=" ".join(report.split()) if isinstance(report, str) else "",
         split=split_word(key.strip()) or "test",
-        source=source if "subject_id" not in entry else source.replace("r2gen:", "r2gen-mimic:"),  # whose reports are not public
+        source=source
+        if "subject_id" not in entry
+        else source.replace("r2gen:", "r2gen-mimic:"),  # whose reports are not public
         extra={"r2gen_id": name},
     )
     return study, tuple(problems)
 
 
 def _ids(entry: dict[str, Any], name: str) -> tuple[str, str]:
-    """Study and patient: MIMIC's own numbers where they are there, Open-I's number before the first underscore, else the id itself."""
+    """Study and patient: MIMIC's own numbers where they are there, Open-I's number before the first
+    underscore, else the id itself.
+    """
     if "subject_id" in entry and "study_id" in entry:
         return tables.word_of(entry["study_id"]), tables.word_of(entry["subject_id"])
     match = _OPEN_I.fullmatch(name)

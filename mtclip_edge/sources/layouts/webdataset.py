@@ -1,11 +1,13 @@
-"""``wds:PATTERN``: WebDataset shards: uncompressed tars whose members of one key (``000123.jpg``, ``.txt``, ``.json``) are a sample.
+"""``wds:PATTERN``: WebDataset shards: uncompressed tars whose members of one key (``000123.jpg``, ``.txt``,
+``.json``) are a sample.
 
-PATTERN may hold ``*`` and ``{000..012}``. A sample's film is named ``shard.tar!key.jpg`` and read where it lies. The text is its report;
-the JSON may have any column of a manifest (``study_id``, ``patient_id``, ``label``, ``findings``, ``split``, …), by which samples of one
-study are joined; without it the key is the study.
+PATTERN may hold ``*`` and ``{000..012}``. A sample's film is named ``shard.tar!key.jpg`` and read where it
+lies. The text is its report; the JSON may have any column of a manifest (``study_id``, ``patient_id``,
+``label``, ``findings``, ``split``, …), by which samples of one study are joined; without it the key is the
+study.
 
-A key ends at the first dot of a member's own name, as WebDataset has it; where numbers and dots follow (a UID), at the last. Members of
-another ending are passed over and counted by it.
+A key ends at the first dot of a member's own name, as WebDataset has it; where numbers and dots follow (a
+UID), at the last. Members of another ending are passed over and counted by it.
 """
 
 import glob
@@ -27,7 +29,9 @@ FILMS = ("jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "dcm")
 TEXTS = ("txt", "text", "caption")
 MAX_TEXT = 4 << 20  # bytes of a text or JSON member
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_UID = re.compile(r"\d+(\.\d+)+")  # what stands between the first and the last dot; one number alone counts the films of a sample
+_UID = re.compile(
+    r"\d+(\.\d+)+"
+)  # what stands between the first and the last dot; one number alone counts the films of a sample
 _MOST_SHARDS = 100_000
 
 
@@ -35,9 +39,15 @@ def layout(rest: str) -> Layout:
     """Errors: SourceUnusable where no shard matches, or one is compressed."""
     shards = shards_of(rest)
     if not shards:
-        raise SourceUnusable(f"{rest}: no shard matches", hint="e.g. wds:shards/train-*.tar, or wds:'shards/train-{000..012}.tar'")
+        raise SourceUnusable(
+            f"{rest}: no shard matches",
+            hint="e.g. wds:shards/train-*.tar, or wds:'shards/train-{000..012}.tar'",
+        )
     if packed := [path for path in shards if path.suffix.lower() in (".gz", ".tgz", ".zst", ".xz", ".bz2")]:
-        raise SourceUnusable(f"{packed[0]}: a compressed shard cannot be read in place", hint=f"unpack it once: gunzip {packed[0].name}")
+        raise SourceUnusable(
+            f"{packed[0]}: a compressed shard cannot be read in place",
+            hint=f"unpack it once: gunzip {packed[0].name}",
+        )
     name = f"wds:{shards[0].resolve().parent.name}"
     notes = (f"{len(shards)} shards, the first {shards[0].name}",)
     return Layout(name, lambda: joined(partial(_rows, shards, name)), notes)
@@ -74,7 +84,9 @@ def _rows(shards: list[Path], source: str) -> Iterator[Row | Problem | PassedOve
             if not members and all(isinstance(problem, PassedOver) for problem in problems):
                 continue
             row = _row(key, members)
-            if not row.get("image_path") and not any(row.get(name) for name in ("report", "findings", "impression")):
+            if not row.get("image_path") and not any(
+                row.get(name) for name in ("report", "findings", "impression")
+            ):
                 yield Problem(place, "neither a film nor a text")
             else:
                 yield Row(place, row["study_id"], partial(study_of, row, place, shard.parent, source))
@@ -105,7 +117,9 @@ def _samples(shard: Path) -> Iterator[Sample]:
                 tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every header
                 if not member.isreg() or member.issparse():
                     if not member.isdir():
-                        problems.append(PassedOver(member.name, "a link or another member that is no plain file"))
+                        problems.append(
+                            PassedOver(member.name, "a link or another member that is no plain file")
+                        )
                     continue
                 name, kind = _split_name(member.name)
                 if name != key:
@@ -124,7 +138,9 @@ def _samples(shard: Path) -> Iterator[Sample]:
 
 
 def _is_cut_off(shard: Path, offset: int) -> bool:
-    """Whether what follows the last member is not the end: tarfile stops at a damaged header and says nothing."""
+    """Whether what follows the last member is not the end: tarfile stops at a damaged header and says
+    nothing.
+    """
     with shard.open("rb") as file:
         file.seek(offset)
         return bool(file.read(tarfile.BLOCKSIZE).strip(b"\0"))
@@ -140,15 +156,32 @@ def _split_name(name: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}".removeprefix("./"), kind.lower()
 
 
-def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, shard: Path, members: dict[str, str], problems: LeftOut) -> None:
+def _take(
+    tar: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    kind: str,
+    shard: Path,
+    members: dict[str, str],
+    problems: LeftOut,
+) -> None:
     place = f"{shard.name}{MARK}{member.name}"
     if kind in FILMS:
         if "image_path" in members:
-            problems.append(Problem(place, "a second film of one sample: a key ends at its first dot", "film"))
+            problems.append(
+                Problem(place, "a second film of one sample: a key ends at its first dot", "film")
+            )
         else:
             members["image_path"] = members["image_name"] = place
     elif kind not in TEXTS and kind != "json":
-        problems.append(PassedOver(place, f"a member that is no film, text or JSON by its ending ({'.' + kind[:20] if kind else 'none'})"))
+        problems.append(
+            PassedOver(
+                place,
+                (
+                    "a member that is no film, text or JSON by its ending "
+                    f"({'.' + kind[:20] if kind else 'none'})"
+                ),
+            )
+        )
     else:
         file = tar.extractfile(member)
         data = file.read(MAX_TEXT + 1) if file and member.size <= MAX_TEXT else None

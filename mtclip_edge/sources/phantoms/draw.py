@@ -1,4 +1,5 @@
-"""Draw a frontal chest film from shapes: attenuations add up, then a tone curve, blur, noise and collimation make a film of them.
+"""Draw a frontal chest film from shapes: attenuations add up, then a tone curve, blur, noise and collimation
+make a film of them.
 
 Coordinates are those of shapes.py. Bright is dense, as films are shown.
 """
@@ -10,14 +11,31 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from .findings import Finding
 from .lesions import apply
-from .shapes import SIGN, SUPERSAMPLING, Array, Body, Frame, blob, canvas, heart_at, line, lung_at, moved, noise, reduced, sigmoid
+from .shapes import (
+    SIGN,
+    SUPERSAMPLING,
+    Array,
+    Body,
+    Frame,
+    blob,
+    canvas,
+    heart_at,
+    line,
+    lung_at,
+    moved,
+    noise,
+    reduced,
+    sigmoid,
+)
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Grey film uint8 [height, width], and the box of each finding as shares of width and height: left, top, right, bottom."""
+    """Grey film uint8 [height, width], and the box of each finding as shares of width and height: left,
+    top, right, bottom.
+    """
 
     grey: Array
     boxes: tuple[Box, ...]
@@ -60,7 +78,9 @@ def _body(random: np.random.Generator, findings: tuple[Finding, ...]) -> Body:
     heart = random.uniform(0.36, 0.45)
     for finding in findings:
         if finding.kind == "cardiomegaly":
-            heart = {"mild": 0.56, "moderate": 0.63, "marked": 0.71}[finding.size] + random.uniform(-0.02, 0.02)
+            heart = {"mild": 0.56, "moderate": 0.63, "marked": 0.71}[finding.size] + random.uniform(
+                -0.02, 0.02
+            )
     return Body(
         chest=float(random.uniform(0.76, 0.88)),
         apex=float(random.uniform(-0.86, -0.76)),
@@ -121,16 +141,34 @@ def _vessels(random: np.random.Generator, frame: Frame, body: Body) -> Array:
 
 
 def _branch(
-    random: np.random.Generator, frame: Frame, pen: ImageDraw.ImageDraw, at: Array, sign: float, angle: float, width: float, depth: int
+    random: np.random.Generator,
+    frame: Frame,
+    pen: ImageDraw.ImageDraw,
+    at: Array,
+    sign: float,
+    angle: float,
+    width: float,
+    depth: int,
 ) -> None:
     points = [at]
     for _ in range(int(random.integers(3, 7))):
         angle += float(random.normal(0, 0.13))
-        points.append(points[-1] + random.uniform(0.045, 0.075) * np.array([sign * np.cos(angle), np.sin(angle)]))
+        points.append(
+            points[-1] + random.uniform(0.045, 0.075) * np.array([sign * np.cos(angle), np.sin(angle)])
+        )
     line(frame, pen, np.array(points), width, int(40 + 190 * min(1, width / 0.024)))
     if width > 0.007 and depth < 5:
         for turn in (random.uniform(0.15, 0.5), -random.uniform(0.15, 0.5)):
-            _branch(random, frame, pen, points[-1], sign, angle + float(turn), width * float(random.uniform(0.58, 0.76)), depth + 1)
+            _branch(
+                random,
+                frame,
+                pen,
+                points[-1],
+                sign,
+                angle + float(turn),
+                width * float(random.uniform(0.58, 0.76)),
+                depth + 1,
+            )
 
 
 def _bones(random: np.random.Generator, frame: Frame, body: Body, u: Array, v: Array) -> Array:
@@ -143,7 +181,10 @@ def _bones(random: np.random.Generator, frame: Frame, body: Body, u: Array, v: A
 
 
 def _ribs(frame: Frame, body: Body, behind: bool) -> Array:
-    """Ten posterior arcs from the spine, or the anterior arcs that come back from the side. Edges are denser than the middle."""
+    """Ten posterior arcs from the spine, or the anterior arcs that come back from the side.
+
+    Edges are denser than the middle.
+    """
     sheet, pen = canvas(frame)
     for sign in (-1.0, 1.0):
         for number in range(10):
@@ -178,7 +219,9 @@ def _clavicles(random: np.random.Generator, frame: Frame) -> Array:
 def _scapulae(frame: Frame) -> Array:
     sheet, pen = canvas(frame)
     for sign in (-1.0, 1.0):
-        outline = np.array([[0.72, -0.70], [0.98, -0.74], [1.06, -0.40], [0.92, 0.04], [0.82, 0.10], [0.74, -0.25]]) * [sign, 1]
+        outline = np.array(
+            [[0.72, -0.70], [0.98, -0.74], [1.06, -0.40], [0.92, 0.04], [0.82, 0.10], [0.74, -0.25]]
+        ) * [sign, 1]
         pen.polygon([tuple(p) for p in SUPERSAMPLING * frame.pixels(outline)], fill=200)
     return reduced(sheet, frame, 2.5)
 
@@ -195,13 +238,17 @@ def _film(random: np.random.Generator, attenuation: Array) -> Array:
     """Tone curve, scatter, noise, marker and collimation."""
     low, high = random.uniform(0.05, 0.17), random.uniform(1.15, 1.5)
     light = np.clip((attenuation - low) / (high - low), 0, 1) ** random.uniform(0.75, 1.15)
-    image = Image.fromarray(np.rint(255 * light).astype(np.uint8)).filter(ImageFilter.GaussianBlur(random.uniform(0.4, 0.9)))
+    image = Image.fromarray(np.rint(255 * light).astype(np.uint8)).filter(
+        ImageFilter.GaussianBlur(random.uniform(0.4, 0.9))
+    )
     _marker(random, image)
     grey = np.asarray(image, np.float32)
     grey += random.normal(0, random.uniform(1.5, 5.0), grey.shape).astype(np.float32) * (0.5 + grey / 255)
     height, width = grey.shape
     if random.random() < 0.4:  # collimator blades
-        left, right, top, bottom = (int(side * random.uniform(0, 0.05)) for side in (width, width, height, height))
+        left, right, top, bottom = (
+            int(side * random.uniform(0, 0.05)) for side in (width, width, height, height)
+        )
         frame = np.zeros_like(grey)
         frame[top : height - bottom, left : width - right] = 1
         grey *= frame
@@ -219,7 +266,9 @@ def _marker(random: np.random.Generator, image: Image.Image) -> None:
 
 
 def _box(mask: Array) -> Box:
-    """The smallest box around a mask, as shares of width and height; the whole film if nothing of it is on the film."""
+    """The smallest box around a mask, as shares of width and height; the whole film if nothing of it is
+    on the film.
+    """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return (0.0, 0.0, 1.0, 1.0)

@@ -41,7 +41,11 @@ def choose(random: np.random.Generator) -> tuple[Finding, ...]:
     if random.random() > _SECOND:
         return (first,)
     # Two pleural findings on one side would hide each other.
-    others = [kind for kind in KINDS if kind != first.kind and {kind, first.kind} not in ({"effusion", "pneumothorax"}, {"nodule", "mass"})]
+    others = [
+        kind
+        for kind in KINDS
+        if kind != first.kind and {kind, first.kind} not in ({"effusion", "pneumothorax"}, {"nodule", "mass"})
+    ]
     return (first, _one(random, str(random.choice(others))))
 
 

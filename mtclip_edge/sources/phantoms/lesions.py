@@ -1,4 +1,6 @@
-"""Findings: each is drawn into the air maps, the vessels and the attenuation of a film, and says where it is."""
+"""Findings: each is drawn into the air maps, the vessels and the attenuation of a film, and says where it
+is.
+"""
 
 import numpy as np
 
@@ -20,7 +22,9 @@ def apply(
     vessels: Array,
     added: Array,
 ) -> Array:
-    """Draw one finding into the air maps, the vessels and the added attenuation; gives the mask of where it is."""
+    """Draw one finding into the air maps, the vessels and the added attenuation; gives the mask of where
+    it is.
+    """
     if finding.kind == "cardiomegaly":
         return heart_at(u, v, body) > 0.2
     lung = lungs[finding.side]
@@ -36,13 +40,19 @@ def apply(
         return _consolidation(finding, random, frame, du, dv, air, added)
     radius = {"small": 0.046, "moderate": 0.062, "large": 0.115}[finding.size] * random.uniform(0.92, 1.15)
     theta = np.arctan2(dv, du)
-    lobes = 1 + 0.10 * np.sin(3 * theta + random.uniform(0, 6)) + 0.06 * np.sin(5 * theta + random.uniform(0, 6))
-    mask = sigmoid((radius * lobes - np.hypot(du, dv)) / (0.008 if finding.kind == "nodule" else 0.014)) * sigmoid(lung.field / 0.02)
+    lobes = (
+        1 + 0.10 * np.sin(3 * theta + random.uniform(0, 6)) + 0.06 * np.sin(5 * theta + random.uniform(0, 6))
+    )
+    mask = sigmoid(
+        (radius * lobes - np.hypot(du, dv)) / (0.008 if finding.kind == "nodule" else 0.014)
+    ) * sigmoid(lung.field / 0.02)
     added += (0.34 if finding.kind == "nodule" else 0.42) * mask
     return mask > 0.5
 
 
-def _effusion(finding: Finding, random: np.random.Generator, lung: Lung, v: Array, air: Array, added: Array) -> Array:
+def _effusion(
+    finding: Finding, random: np.random.Generator, lung: Lung, v: Array, air: Array, added: Array
+) -> Array:
     """Fluid with a meniscus, higher at the side than in the middle."""
     level = {"small": 0.44, "moderate": 0.26, "large": 0.02}[finding.size] + random.uniform(-0.05, 0.05)
     surface = level + 0.30 * (1 - np.clip(lung.x / 0.80, 0, 1) ** 2.2)
@@ -52,7 +62,15 @@ def _effusion(finding: Finding, random: np.random.Generator, lung: Lung, v: Arra
     return fluid > 0.5
 
 
-def _pneumothorax(finding: Finding, random: np.random.Generator, lung: Lung, v: Array, air: Array, vessels: Array, added: Array) -> Array:
+def _pneumothorax(
+    finding: Finding,
+    random: np.random.Generator,
+    lung: Lung,
+    v: Array,
+    air: Array,
+    vessels: Array,
+    added: Array,
+) -> Array:
     """Air between chest wall and lung: no vessels, a thin pleural line, widest at the apex."""
     gap = {"small": 0.10, "moderate": 0.17, "large": 0.27}[finding.size] * random.uniform(0.9, 1.1)
     depth = lung.pleura - gap * np.clip(1.0 - 0.55 * (v + 0.75), 0.25, 1.1)
@@ -62,7 +80,15 @@ def _pneumothorax(finding: Finding, random: np.random.Generator, lung: Lung, v: 
     return outside > 0.5
 
 
-def _consolidation(finding: Finding, random: np.random.Generator, frame: Frame, du: Array, dv: Array, air: Array, added: Array) -> Array:
+def _consolidation(
+    finding: Finding,
+    random: np.random.Generator,
+    frame: Frame,
+    du: Array,
+    dv: Array,
+    air: Array,
+    added: Array,
+) -> Array:
     """Cloudy opacity of several soft patches with ragged edges."""
     size = {"small": 0.11, "moderate": 0.15, "large": 0.20}[finding.size]
     cloud = np.zeros_like(du)

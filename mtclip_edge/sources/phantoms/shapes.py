@@ -1,7 +1,8 @@
-"""The plane phantoms are drawn on, the build of a patient, and the shapes that both anatomy and findings are made of.
+"""The plane phantoms are drawn on, the build of a patient, and the shapes that both anatomy and findings are
+made of.
 
-Coordinates: u from -1 (the viewer's left, the patient's right) to 1, v from -1 (neck) to 1 (abdomen), x = u towards a lung's own side.
-Every number is in these units unless it says pixels.
+Coordinates: u from -1 (the viewer's left, the patient's right) to 1, v from -1 (neck) to 1 (abdomen), x = u
+towards a lung's own side. Every number is in these units unless it says pixels.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ SUPERSAMPLING = 2
 
 @dataclass(frozen=True)
 class Frame:
-    """Where anatomy lies on the film: a rotated, scaled and shifted square of coordinates over ``width`` x ``height`` pixels."""
+    """Where anatomy lies on the film: a rotated, scaled and shifted square of coordinates over ``width``
+    x ``height`` pixels.
+    """
 
     width: int
     height: int
@@ -28,7 +31,10 @@ class Frame:
     def grids(self) -> tuple[Array, Array]:
         """u and v of every pixel, float [height, width]."""
         y, x = np.mgrid[0 : self.height, 0 : self.width].astype(np.float32)
-        a, b = (2 * x / self.width - 1 - self.shift_u) / self.scale, (2 * y / self.height - 1 - self.shift_v) / self.scale
+        a, b = (
+            (2 * x / self.width - 1 - self.shift_u) / self.scale,
+            (2 * y / self.height - 1 - self.shift_v) / self.scale,
+        )
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         return cos * a + sin * b, -sin * a + cos * b
 
@@ -63,7 +69,9 @@ class Body:
 
 @dataclass(frozen=True)
 class Lung:
-    """Signed distances (about, in units) into a lung: ``field`` from any border, ``pleura`` from its lateral and upper one."""
+    """Signed distances (about, in units) into a lung: ``field`` from any border, ``pleura`` from its
+    lateral and upper one.
+    """
 
     field: Array
     pleura: Array
@@ -101,11 +109,18 @@ def canvas(frame: Frame) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 def line(frame: Frame, pen: ImageDraw.ImageDraw, points: Array, width: float, value: int) -> None:
     pixels = SUPERSAMPLING * frame.pixels(points)
-    pen.line([tuple(p) for p in pixels], fill=value, width=max(1, round(SUPERSAMPLING * width * frame.unit)), joint="curve")
+    pen.line(
+        [tuple(p) for p in pixels],
+        fill=value,
+        width=max(1, round(SUPERSAMPLING * width * frame.unit)),
+        joint="curve",
+    )
 
 
 def reduced(canvas: Image.Image, frame: Frame, blur: float) -> Array:
-    small = canvas.resize((frame.width, frame.height), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(blur))
+    small = canvas.resize((frame.width, frame.height), Image.Resampling.BOX).filter(
+        ImageFilter.GaussianBlur(blur)
+    )
     return np.asarray(small, np.float32) / 255
 
 

@@ -1,7 +1,8 @@
-"""Reports of phantoms, in our own radiology wording: they name what is drawn, where and how large, and deny some of the rest.
+"""Reports of phantoms, in our own radiology wording: they name what is drawn, where and how large, and deny
+some of the rest.
 
-Each phrase has several forms; the last form of each is held out: it is used for patients of the test split only. Nothing is numbered,
-so two reports are the same when chance says the same twice.
+Each phrase has several forms; the last form of each is held out: it is used for patients of the test split
+only. Nothing is numbered, so two reports are the same when chance says the same twice.
 """
 
 from collections.abc import Sequence
@@ -67,9 +68,21 @@ _SEEN = {
     ),
 }
 _CONCLUDED = {
-    "effusion": ("{Size} {side} pleural effusion.", "Pleural effusion on the {side}.", "{Side} effusion, {size}."),
-    "pneumothorax": ("{Size} {side} pneumothorax.", "Pneumothorax on the {side}.", "{Side} pneumothorax, {size}."),
-    "nodule": ("{Side} {zone} zone nodule.", "Pulmonary nodule in the {side} {zone} zone.", "Nodule, {side} {zone} lung."),
+    "effusion": (
+        "{Size} {side} pleural effusion.",
+        "Pleural effusion on the {side}.",
+        "{Side} effusion, {size}.",
+    ),
+    "pneumothorax": (
+        "{Size} {side} pneumothorax.",
+        "Pneumothorax on the {side}.",
+        "{Side} pneumothorax, {size}.",
+    ),
+    "nodule": (
+        "{Side} {zone} zone nodule.",
+        "Pulmonary nodule in the {side} {zone} zone.",
+        "Nodule, {side} {zone} lung.",
+    ),
     "mass": ("{Side} {zone} zone mass.", "Lung mass in the {side} {zone} zone.", "Mass, {side} {zone} lung."),
     "consolidation": (
         "{Side} {zone} zone consolidation.",
@@ -79,11 +92,24 @@ _CONCLUDED = {
     "cardiomegaly": ("{Size} cardiomegaly.", "Enlarged heart, {size} cardiomegaly.", "Cardiomegaly, {size}."),
 }
 _ABSENT = {
-    "effusion": ("No pleural effusion.", "The costophrenic angles are sharp.", "Both pleural spaces are free of fluid."),
+    "effusion": (
+        "No pleural effusion.",
+        "The costophrenic angles are sharp.",
+        "Both pleural spaces are free of fluid.",
+    ),
     "pneumothorax": ("No pneumothorax.", "There is no pneumothorax on either side.", "No free pleural air."),
     "nodule": ("No pulmonary nodule.", "No nodule or mass is seen.", "No focal nodular density."),
-    "consolidation": ("The lungs are clear.", "No focal consolidation.", "Both lungs are well aerated.", "No airspace opacity."),
-    "cardiomegaly": ("Heart size is normal.", "The cardiac silhouette is not enlarged.", "Normal heart size."),
+    "consolidation": (
+        "The lungs are clear.",
+        "No focal consolidation.",
+        "Both lungs are well aerated.",
+        "No airspace opacity.",
+    ),
+    "cardiomegaly": (
+        "Heart size is normal.",
+        "The cardiac silhouette is not enlarged.",
+        "Normal heart size.",
+    ),
 }
 _EXTRA = (
     "The bony thorax is intact.",
@@ -101,7 +127,8 @@ _NORMAL_IMPRESSION = (
     "Unremarkable frontal view of the chest.",
 )
 _STANDARD_NORMAL = Report(
-    "The lungs are clear. No pleural effusion. No pneumothorax. Heart size is normal.", "No acute cardiopulmonary abnormality."
+    "The lungs are clear. No pleural effusion. No pneumothorax. Heart size is normal.",
+    "No acute cardiopulmonary abnormality.",
 )
 _STANDARD_SHARE = 0.3  # of normal films get the reader's standard text: real archives are full of twins
 
@@ -113,13 +140,18 @@ def write(random: np.random.Generator, findings: Sequence[Finding], held_out: bo
     seen = [_form(random, _SEEN[f.kind], f, held_out) for f in findings]
     drawn = {f.kind for f in findings}
     drawn |= {"nodule"} if "mass" in drawn else set()
-    denied = [kind for kind in KINDS if kind in _ABSENT and kind not in drawn and not _contradicts(kind, drawn)]
+    denied = [
+        kind for kind in KINDS if kind in _ABSENT and kind not in drawn and not _contradicts(kind, drawn)
+    ]
     chosen = [kind for kind in denied if random.random() < (0.5 if findings else 0.8)] or denied[:1]
     others = [_pick(random, _ABSENT[kind], held_out) for kind in chosen]
     extra = [str(sentence) for sentence in random.permutation(_EXTRA)[: int(random.integers(0, 3))]]
     tail = [str(sentence) for sentence in random.permutation(others + extra)]
     concluded = [_form(random, _CONCLUDED[f.kind], f, held_out) for f in findings]
-    return Report(" ".join(seen + tail), " ".join(concluded) if concluded else _pick(random, _NORMAL_IMPRESSION, held_out))
+    return Report(
+        " ".join(seen + tail),
+        " ".join(concluded) if concluded else _pick(random, _NORMAL_IMPRESSION, held_out),
+    )
 
 
 def _contradicts(kind: str, drawn: set[str]) -> bool:
@@ -129,7 +161,9 @@ def _contradicts(kind: str, drawn: set[str]) -> bool:
 
 def _form(random: np.random.Generator, forms: Sequence[str], finding: Finding, held_out: bool) -> str:
     words = {"size": finding.size, "side": finding.side, "zone": finding.zone}
-    return _pick(random, forms, held_out).format(**words, **{name.title(): word.capitalize() for name, word in words.items()})
+    return _pick(random, forms, held_out).format(
+        **words, **{name.title(): word.capitalize() for name, word in words.items()}
+    )
 
 
 def _pick(random: np.random.Generator, forms: Sequence[str], held_out: bool) -> str:

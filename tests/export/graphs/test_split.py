@@ -78,7 +78,9 @@ def test_both_halves_are_the_tower(tiny_backbone: Path, clip_backbone: Path, con
 
 @torch.inference_mode()
 @pytest.mark.parametrize("kind", ["vit", "clip"])
-def test_the_last_block_is_cut_to_its_first_token(kind: str, tiny_backbone: Path, clip_backbone: Path) -> None:
+def test_the_last_block_is_cut_to_its_first_token(
+    kind: str, tiny_backbone: Path, clip_backbone: Path
+) -> None:
     """The same output for weights that are not small, with scales too; and what a place alone gives is the whole block's token."""
     tower: Any = load_backbone(str(tiny_backbone if kind == "vit" else clip_backbone)).film_tower
     random = torch.Generator().manual_seed(2)
@@ -91,9 +93,19 @@ def test_the_last_block_is_cut_to_its_first_token(kind: str, tiny_backbone: Path
     assert halves is not None and halves.last is not None
     pixels = torch.randn(3, 3, size, size, generator=random)
     expected, found = tower(pixels), halves.features(pixels)
-    torch.testing.assert_close(halves.finish(found), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
-    tokens = (tower.trunk.forward_features if kind == "vit" else lambda p: tower.ln_post(tower.transformer(tower._embeds(p))))(pixels)
-    finish = (lambda t: tower.head(tower.trunk.forward_head(t))) if kind == "vit" else (lambda t: t[:, 0] @ tower.proj)
+    torch.testing.assert_close(
+        halves.finish(found), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
+    )
+    tokens = (
+        tower.trunk.forward_features
+        if kind == "vit"
+        else lambda p: tower.ln_post(tower.transformer(tower._embeds(p)))
+    )(pixels)
+    finish = (
+        (lambda t: tower.head(tower.trunk.forward_head(t)))
+        if kind == "vit"
+        else (lambda t: t[:, 0] @ tower.proj)
+    )
     alone = finish(tokens[0][:, None].expand(-1, 2, -1))
     torch.testing.assert_close(halves.each(found[0]), alone, rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
 
@@ -141,7 +153,9 @@ def test_a_graph_without_features_is_exported_with_a_line(convolutional: tuple, 
     assert "no maps" in said[0] and not list(tmp_path.iterdir())
 
 
-def test_the_small_graph_is_the_second_half(tiny_run: Path, tiny_bundle: Path, random: np.random.Generator) -> None:
+def test_the_small_graph_is_the_second_half(
+    tiny_run: Path, tiny_bundle: Path, random: np.random.Generator
+) -> None:
     bundle, run = Bundle.open(tiny_bundle), load_run(tiny_run)
     assert bundle.model.explain.to_dict() == {
         "file": "explain.onnx",
@@ -150,7 +164,9 @@ def test_the_small_graph_is_the_second_half(tiny_run: Path, tiny_bundle: Path, r
         "before": 1,
         "pooling": "first",
     }
-    assert (tiny_bundle / "explain.onnx").stat().st_size < 0.3 * (tiny_bundle / "image.fp32.onnx").stat().st_size
+    assert (tiny_bundle / "explain.onnx").stat().st_size < 0.3 * (
+        tiny_bundle / "image.fp32.onnx"
+    ).stat().st_size
     graph = place_graph.PlacesGraph(FilmGraph(backbone_of(run), run.space, bundle.model.dim))
     rows = random.normal(size=(17, 64)).astype(np.float32)
     with torch.inference_mode():
@@ -158,19 +174,28 @@ def test_the_small_graph_is_the_second_half(tiny_run: Path, tiny_bundle: Path, r
     np.testing.assert_allclose(Places.open(bundle).embed(rows), expected, atol=1e-5)
 
 
-def test_a_small_graph_of_other_weights_is_not_published(tiny_run: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_small_graph_of_other_weights_is_not_published(
+    tiny_run: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch
+) -> None:
     def other(*rest: object) -> None:
         model = onnx.load(tiny_bundle / "explain.onnx")
         (bias,) = [weight for weight in model.graph.initializer if weight.name == "space.film.out.bias"]
-        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32([0.1, *[0] * 31]), bias.name))
+        bias.CopyFrom(
+            numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32([0.1, *[0] * 31]), bias.name)
+        )
         onnx.save(model, str(rest[-1]))
 
     monkeypatch.setattr(place_graph, "export_graph", other)
     bundle, run = Bundle.open(tiny_bundle), load_run(tiny_run)
-    films = FilmEncoder.load(bundle.graph("image", "fp32"), Preprocessing.of(bundle.model.preprocessing), choose("cpu"))
+    films = FilmEncoder.load(
+        bundle.graph("image", "fp32"), Preprocessing.of(bundle.model.preprocessing), choose("cpu")
+    )
     graph = FilmGraph(backbone_of(run), run.space, bundle.model.dim)
     grey = [np.random.default_rng(0).integers(0, 255, (60, 50), dtype=np.uint8)]
-    with pytest.raises(ParityFailed, match="explain.onnx: a film's places, pooled, give .* beside its embedding\nexpected at most 1e-04"):
+    with pytest.raises(
+        ParityFailed,
+        match="explain.onnx: a film's places, pooled, give .* beside its embedding\nexpected at most 1e-04",
+    ):
         place_graph.export_places(graph, films, grey, tmp_path / "explain.onnx", print)
 
 

@@ -23,14 +23,18 @@ def untrained(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Both graphs of the aligned backbone with projectors as they are before the first step."""
     folder = tmp_path_factory.mktemp("untrained")
     backbone = load_backbone(str(tiny_backbone))
-    space = SharedSpace(ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale).eval()
+    space = SharedSpace(
+        ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale
+    ).eval()
     export_film_tower(FilmGraph(backbone, space, space.shape.dim), 160, folder / "image.onnx")
     export_text_tower(TextGraph(backbone, space, space.shape.dim), backbone, folder / "text.onnx")
     return backbone, folder, space
 
 
 @torch.inference_mode()
-def test_step_0_is_the_backbone_itself_through_the_export(untrained: tuple, random: np.random.Generator) -> None:
+def test_step_0_is_the_backbone_itself_through_the_export(
+    untrained: tuple, random: np.random.Generator
+) -> None:
     backbone, folder, _ = untrained
     pixels = random.normal(size=(3, 3, 160, 160)).astype(np.float32)
     films = FilmEncoder.load(folder / "image.onnx", backbone.preprocessing, choose("cpu"))
@@ -44,13 +48,17 @@ def test_step_0_is_the_backbone_itself_through_the_export(untrained: tuple, rand
 
 @pytest.mark.parametrize("kind", ["hf_siglip", "siglip_backbone", "hf_clip", "clip_backbone"])
 @torch.inference_mode()
-def test_step_0_of_every_aligned_layout_is_its_own_zero_shot_answer(kind: str, soak: bool, request, tmp_path: Path) -> None:
+def test_step_0_of_every_aligned_layout_is_its_own_zero_shot_answer(
+    kind: str, soak: bool, request, tmp_path: Path
+) -> None:
     """Whole: reading, preprocessing, tokenizer, graph. A turned space gives other numbers and the same cosines."""
     if kind != "hf_siglip" and not soak:
         pytest.skip("one layout in make test, all in make soak")
     backbone = load_backbone(str(request.getfixturevalue(kind)))
     width, size = backbone.film_width, backbone.preprocessing.size
-    space = SharedSpace(ProjectorShape(width, width, 64, width, residual=True, dropout=0.5), backbone.logit_scale).eval()
+    space = SharedSpace(
+        ProjectorShape(width, width, 64, width, residual=True, dropout=0.5), backbone.logit_scale
+    ).eval()
     films = [make(0, number).drawn.grey for number in range(3)]
     texts = ["The lungs are clear.", "Opacity on the left, unchanged; " * 20]
     pixels = torch.from_numpy(np.stack([model_input(grey, backbone.preprocessing) for grey in films]))
@@ -81,10 +89,16 @@ def test_eva02_and_convnext_go_through_export(
 ) -> None:
     """As open_clip configures them: the graph is torch's tower, takes any batch, keeps its places, and its kind's default rung is near."""
     from mtclip_edge.export.quantization.ladder import CPU_DEFAULT
-    from mtclip_edge.export.quantization.quantize import quantize_dynamically, store_weights_in_fp16, tower_kind
+    from mtclip_edge.export.quantization.quantize import (
+        quantize_dynamically,
+        store_weights_in_fp16,
+        tower_kind,
+    )
 
     backbone = load_backbone(str(make_timm_layout(tmp_path / "backbone", model, size, pool, projection)))
-    space = SharedSpace(ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale).eval()
+    space = SharedSpace(
+        ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale
+    ).eval()
     graph = FilmGraph(backbone, space, 32)
     assert graph.halves is not None and graph.halves.pooling == pooling
     exported = export_film_tower(graph, size, tmp_path / "image.onnx")
@@ -100,7 +114,9 @@ def test_eva02_and_convnext_go_through_export(
 @torch.inference_mode()
 def test_cocas_towers_go_through_export(tmp_path: Path) -> None:
     backbone = load_backbone(str(make_coca_layout(tmp_path / "backbone")))
-    space = SharedSpace(ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale).eval()
+    space = SharedSpace(
+        ProjectorShape(32, 32, 64, 32, residual=True, dropout=0.5), backbone.logit_scale
+    ).eval()
     image = export_film_tower(FilmGraph(backbone, space, 32), 64, tmp_path / "image.onnx")
     pixels = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
     expected = F.normalize(backbone.film_tower(torch.from_numpy(pixels)), dim=-1).numpy()
@@ -108,7 +124,9 @@ def test_cocas_towers_go_through_export(tmp_path: Path) -> None:
     texts = ["The lungs are clear.", "Opacity on the left."]
     text = export_text_tower(TextGraph(backbone, space, 32), backbone, tmp_path / "text.onnx")
     expected = F.normalize(text_features(backbone.text_tower, backbone.tokenizer, texts), dim=-1).numpy()
-    np.testing.assert_allclose(TextEncoder.load(text, backbone.tokenizer, choose("cpu")).encode(texts), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        TextEncoder.load(text, backbone.tokenizer, choose("cpu")).encode(texts), expected, atol=1e-5
+    )
 
 
 def encoded(backbone: Backbone, graph: Path, pixels: np.ndarray, precision: str = "fp32") -> np.ndarray:

@@ -36,7 +36,9 @@ def reports(gate: Gate) -> np.ndarray:
 def films(tiny_bundle: Path, graph: Path | None = None, **preprocessing) -> FilmEncoder:
     bundle = Bundle.open(tiny_bundle)
     return FilmEncoder.load(
-        graph or bundle.graph("image", "fp32"), replace(Preprocessing.of(bundle.model.preprocessing), **preprocessing), choose("cpu")
+        graph or bundle.graph("image", "fp32"),
+        replace(Preprocessing.of(bundle.model.preprocessing), **preprocessing),
+        choose("cpu"),
     )
 
 
@@ -55,10 +57,18 @@ def edited(tiny_bundle: Path, target: Path, change) -> Path:
     return target
 
 
-def test_what_is_published_passes_with_every_figure(gate: Gate, tiny_bundle: Path, reports: np.ndarray) -> None:
+def test_what_is_published_passes_with_every_figure(
+    gate: Gate, tiny_bundle: Path, reports: np.ndarray
+) -> None:
     row = gate.film_row("fp32", gate.ask_films(films(tiny_bundle)), reports)
     assert row.failures(limits_of("fp32")) == []
-    assert (row.overlap, row.decisions, row.batch, row.precision_at_10, row.recall_at_10) == (1.0, 1.0, 1.0, 0.0, 0.0)
+    assert (row.overlap, row.decisions, row.batch, row.precision_at_10, row.recall_at_10) == (
+        1.0,
+        1.0,
+        1.0,
+        0.0,
+        0.0,
+    )
     assert row.recall_interval == (0.0, 0.0)
 
 
@@ -87,11 +97,15 @@ def test_a_layer_off_by_five_percent(gate: Gate, tiny_bundle: Path, tmp_path: Pa
         name = next(n for n in values if "norm" in n and n.endswith("weight") and "space" not in n)
         values[name] *= 1.05
 
-    row = gate.film_row("fp32", gate.ask_films(films(tiny_bundle, edited(tiny_bundle, tmp_path / "g.onnx", change))))
+    row = gate.film_row(
+        "fp32", gate.ask_films(films(tiny_bundle, edited(tiny_bundle, tmp_path / "g.onnx", change)))
+    )
     assert any("cosine" in line or "max abs" in line for line in row.failures(limits_of("fp32")))
 
 
-@pytest.mark.parametrize("changed", [{"interpolation": "bilinear"}, {"mean": (0.4, 0.4, 0.4)}, {"geometry": "crop"}])
+@pytest.mark.parametrize(
+    "changed", [{"interpolation": "bilinear"}, {"mean": (0.4, 0.4, 0.4)}, {"geometry": "crop"}]
+)
 def test_other_preprocessing(gate: Gate, tiny_bundle: Path, changed: dict) -> None:
     row = gate.film_row("fp32", gate.ask_films(films(tiny_bundle, **changed)))
     assert any("max abs difference" in line for line in row.failures(limits_of("fp32")))
@@ -100,7 +114,9 @@ def test_other_preprocessing(gate: Gate, tiny_bundle: Path, changed: dict) -> No
 @pytest.mark.parametrize("broken", [Inverted, Swapped])
 def test_broken_runtimes(gate: Gate, tiny_bundle: Path, reports: np.ndarray, broken: type) -> None:
     encoder = films(tiny_bundle)
-    row = gate.film_row("int8", gate.ask_films(broken(encoder.session, encoder.preprocessing, encoder.device)), reports)
+    row = gate.film_row(
+        "int8", gate.ask_films(broken(encoder.session, encoder.preprocessing, encoder.device)), reports
+    )
     failed = " ".join(row.failures(limits_of("int8")))
     assert "cosine of the worst 1 %" in failed and "top-10 overlap" in failed
     with pytest.raises(ParityFailed, match="film tower, int8: the graph differs from torch\ncosine"):
@@ -109,7 +125,9 @@ def test_broken_runtimes(gate: Gate, tiny_bundle: Path, reports: np.ndarray, bro
 
 def test_an_embedding_that_depends_on_its_batch(gate: Gate, tiny_bundle: Path, reports: np.ndarray) -> None:
     encoder = films(tiny_bundle)
-    row = gate.film_row("int8", gate.ask_films(Batched(encoder.session, encoder.preprocessing, encoder.device)), reports)
+    row = gate.film_row(
+        "int8", gate.ask_films(Batched(encoder.session, encoder.preprocessing, encoder.device)), reports
+    )
     assert any("same top-10 in other batches" in line for line in row.failures(limits_of("int8")))
 
 
@@ -119,15 +137,23 @@ def test_a_nan_never_passes(gate: Gate, tiny_bundle: Path, reports: np.ndarray) 
     vectors[0, 0] = np.nan
     assert good.logits is not None
     row = gate.film_row("w8", Answers(vectors, good.others, good.logits), reports)
-    assert row.failures(replace(limits_of("w8"), max_abs=1.0)) and row.max_abs == float("inf") and row.min_cosine == -1.0
-    row = gate.film_row("fp32", Answers(good.vectors, good.others, np.full_like(good.logits, np.nan)), reports)
+    assert (
+        row.failures(replace(limits_of("w8"), max_abs=1.0))
+        and row.max_abs == float("inf")
+        and row.min_cosine == -1.0
+    )
+    row = gate.film_row(
+        "fp32", Answers(good.vectors, good.others, np.full_like(good.logits, np.nan)), reports
+    )
     assert any("logit" in line for line in row.failures(limits_of("fp32")))
 
 
 def test_texts_have_their_own_row(gate: Gate, tiny_bundle: Path, reports: np.ndarray) -> None:
     bundle = Bundle.open(tiny_bundle)
     about = bundle.model.tokenizer
-    encoder = TextEncoder.load(bundle.graph("text", "fp32"), Tokenizer.of(bundle.file(about.file), about), choose("cpu"))
+    encoder = TextEncoder.load(
+        bundle.graph("text", "fp32"), Tokenizer.of(bundle.file(about.file), about), choose("cpu")
+    )
     answers = gate.ask_texts(encoder)
     assert gate.text_row("fp32", answers, reports).failures(limits_of("fp32")) == []
     turned = Answers(-answers.vectors, answers.others)
@@ -153,7 +179,10 @@ def test_recall_may_differ_within_its_interval_only(gate: Gate, tiny_bundle: Pat
         ({"overlap": 0.89}, "top-10 overlap 0.890 < 0.9"),
         ({"precision_at_10": -0.011}, "macro P@10 difference 0.011 > 0.01"),
         ({"precision_at_10": 0.02}, "macro P@10 difference 0.020 > 0.01"),
-        ({"recall_at_10": -0.03, "recall_interval": (-0.05, -0.01)}, "Recall@10 differs: -0.030 [-0.050, -0.010]"),
+        (
+            {"recall_at_10": -0.03, "recall_interval": (-0.05, -0.01)},
+            "Recall@10 differs: -0.030 [-0.050, -0.010]",
+        ),
         ({"decisions": 0.97}, "abnormal decisions equal 0.970 < 0.98"),
         ({"batch": 0.98}, "same top-10 in other batches 0.980 < 0.99"),
     ],

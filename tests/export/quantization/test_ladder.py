@@ -39,7 +39,9 @@ def weights(graph: Path) -> dict[str, np.ndarray]:
 
 
 def encoder(tiny_bundle: Path, graph: Path, precision: str = "fp32") -> FilmEncoder:
-    return FilmEncoder.load(graph, Preprocessing.of(Bundle.open(tiny_bundle).model.preprocessing), choose("cpu"), precision)
+    return FilmEncoder.load(
+        graph, Preprocessing.of(Bundle.open(tiny_bundle).model.preprocessing), choose("cpu"), precision
+    )
 
 
 @pytest.fixture
@@ -48,9 +50,16 @@ def pixels(tiny_bundle: Path) -> np.ndarray:
     return np.random.default_rng(0).normal(0, 1, (5, 3, size, size)).astype(np.float32)
 
 
-def test_by_default_a_transformer_gets_dynamic_int8_where_it_passes(tiny_run: Path, tmp_path: Path, film: Path) -> None:
+def test_by_default_a_transformer_gets_dynamic_int8_where_it_passes(
+    tiny_run: Path, tmp_path: Path, film: Path
+) -> None:
     said: list[str] = []
-    bundle = pack.export(tiny_run, tmp_path / "b", say=said.append, budget={"int8-dynamic.overlap": 0.5, "int8-dynamic.cosine": 0.5})
+    bundle = pack.export(
+        tiny_run,
+        tmp_path / "b",
+        say=said.append,
+        budget={"int8-dynamic.overlap": 0.5, "int8-dynamic.cosine": 0.5},
+    )
     assert {tower: list(rungs) for tower, rungs in bundle.model.graphs.items()} == {
         "image": ["int8-dynamic", "fp32"],
         "text": ["int8-dynamic", "fp32"],
@@ -58,7 +67,9 @@ def test_by_default_a_transformer_gets_dynamic_int8_where_it_passes(tiny_run: Pa
     with Retriever.open(bundle.path) as retriever:
         answer = retriever.query(film).to_dict()
         assert answer["bundle"]["precision"] == "int8-dynamic"
-        assert answer["bundle"]["precision_why"] == "the fastest on cpu of those that passed the export's gate"
+        assert (
+            answer["bundle"]["precision_why"] == "the fastest on cpu of those that passed the export's gate"
+        )
         told = retriever.query_text("opacity in the left lung").bundle.precision
     assert told.name == "int8-dynamic"
     with Retriever.open(bundle.path, precision="fp32") as retriever:
@@ -71,13 +82,19 @@ def test_a_default_that_fails_is_left_out_with_a_line(tiny_run: Path, tmp_path: 
     said: list[str] = []
     bundle = pack.export(tiny_run, tmp_path / "b", say=said.append, budget={"int8-dynamic.cosine": 1.1})
     assert list(bundle.model.graphs["image"]) == ["fp32"]
-    assert {p.name for p in bundle.path.glob("*.onnx")} == {"image.fp32.onnx", "text.fp32.onnx", "explain.onnx"}
+    assert {p.name for p in bundle.path.glob("*.onnx")} == {
+        "image.fp32.onnx",
+        "text.fp32.onnx",
+        "explain.onnx",
+    }
     (line,) = [line for line in said if line.startswith("left out: film tower")]
     assert "int8-dynamic: the graph differs from torch (cosine of the worst 1 %" in line
 
 
 def test_a_named_rung_that_fails_publishes_nothing(tiny_run: Path, tmp_path: Path, mtclip) -> None:
-    found = mtclip("export", tiny_run, "--out", tmp_path / "b", "--precision", "fp32,w8", "--budget", "w8.cosine=1.1")
+    found = mtclip(
+        "export", tiny_run, "--out", tmp_path / "b", "--precision", "fp32,w8", "--budget", "w8.cosine=1.1"
+    )
     assert (found.code, found.out) == (1, "")
     assert "film tower, w8: the graph differs from torch\ncosine of the worst 1 %" in found.err
     assert not (tmp_path / "b").exists()
@@ -85,14 +102,20 @@ def test_a_named_rung_that_fails_publishes_nothing(tiny_run: Path, tmp_path: Pat
 
 def test_the_order_is_that_of_speed_and_fp16_is_never_for_a_cpu(tiny_run: Path, tmp_path: Path) -> None:
     bundle = pack.export(
-        tiny_run, tmp_path / "b", precision=["fp16", "fp32", "fp16w"], budget={"fp16.cosine": 0.9, "fp16.overlap": 0.5}, text=False
+        tiny_run,
+        tmp_path / "b",
+        precision=["fp16", "fp32", "fp16w"],
+        budget={"fp16.cosine": 0.9, "fp16.overlap": 0.5},
+        text=False,
     )
     assert list(bundle.model.graphs["image"]) == ["fp32", "fp16w", "fp16"]
     (row,) = [row for row in bundle.model.parity if row.precision == "fp16"]
     assert row.how == "judged on the CPU"
     with Retriever.open(bundle.path) as retriever:
         assert retriever.precision == "fp32"
-    with pytest.raises(DeviceUnavailable, match="precision fp16 is not for a CPU\n.*cast.*\nuse --precision auto"):
+    with pytest.raises(
+        DeviceUnavailable, match="precision fp16 is not for a CPU\n.*cast.*\nuse --precision auto"
+    ):
         Retriever.open(bundle.path, precision="fp16")
 
 
@@ -104,7 +127,10 @@ def test_fp16_keeps_norms_in_fp32(graph: Path, tmp_path: Path) -> None:
         if node.op_type == "LayerNormalization":
             assert all(kinds.get(name) != TensorProto.FLOAT16 for name in node.input)
     model = onnx.shape_inference.infer_shapes(half)
-    types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.value_info, *model.graph.output, *model.graph.input)}
+    types = {
+        v.name: v.type.tensor_type.elem_type
+        for v in (*model.graph.value_info, *model.graph.output, *model.graph.input)
+    }
     (norm,) = [node for node in half.graph.node if node.op_type == "ReduceL2"]
     assert types[norm.input[0]] == types[norm.output[0]] == TensorProto.FLOAT
     assert {types[v.name] for v in (*half.graph.input, *half.graph.output)} == {TensorProto.FLOAT}
@@ -120,7 +146,9 @@ def test_dynamic_int8_has_seven_bits_and_leaves_the_head_in_float(graph: Path, t
     assert small.stat().st_size < 0.6 * graph.stat().st_size
 
 
-def test_nothing_is_written_beside_the_graph_that_is_read(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_beside_the_graph_that_is_read(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may lie in a bundle that others read; onnxruntime leaves a graph of its own beside its input for a moment."""
     real, places = onnx.shape_inference.infer_shapes_path, []
 
@@ -133,7 +161,9 @@ def test_nothing_is_written_beside_the_graph_that_is_read(graph: Path, tmp_path:
     assert places and graph.parent not in places and tmp_path not in places
 
 
-def test_dynamic_int8_is_fed_row_by_row(tiny_bundle: Path, graph: Path, tmp_path: Path, pixels: np.ndarray) -> None:
+def test_dynamic_int8_is_fed_row_by_row(
+    tiny_bundle: Path, graph: Path, tmp_path: Path, pixels: np.ndarray
+) -> None:
     small = quantize.quantize_dynamically(graph, tmp_path / "d.onnx")
     pixels[0] *= 30  # a neighbour that would widen everybody's scale
     right, wrong = encoder(tiny_bundle, small, "int8-dynamic"), encoder(tiny_bundle, small)
@@ -152,43 +182,76 @@ def test_layers_can_stay_in_float_the_worst_first(graph: Path, tmp_path: Path, p
     order = quantize.by_harm(graph, make, FILM_EMBEDDING, feeds, tmp_path)
     assert sorted(order) == sorted(layers)
     expected = quantize._answers(graph, FILM_EMBEDDING, feeds)
-    lost = [1 - (expected * quantize._answers(make(tmp_path / "x.onnx", [one]), FILM_EMBEDDING, feeds)).sum(1).mean() for one in order]
+    lost = [
+        1
+        - (expected * quantize._answers(make(tmp_path / "x.onnx", [one]), FILM_EMBEDDING, feeds))
+        .sum(1)
+        .mean()
+        for one in order
+    ]
     assert lost == sorted(lost, reverse=True)
     left = quantize.quantize_dynamically(graph, tmp_path / "l.onnx", left_out=order[:2])
     assert operators(left)["MatMulInteger"] == len(layers) - 2
 
 
-def test_static_int8_has_seven_bits_and_one_scale_a_channel(graph: Path, tmp_path: Path, pixels: np.ndarray) -> None:
+def test_static_int8_has_seven_bits_and_one_scale_a_channel(
+    graph: Path, tmp_path: Path, pixels: np.ndarray
+) -> None:
     calibrated = Calibrated.of(graph, [{PIXELS: row[None]} for row in pixels], tmp_path)
     small = calibrated.quantize(tmp_path / "q.onnx")
-    eight = {name: values for name, values in weights(small).items() if values.dtype == np.int8 and values.ndim == 2}
+    eight = {
+        name: values
+        for name, values in weights(small).items()
+        if values.dtype == np.int8 and values.ndim == 2
+    }
     assert eight and all(np.abs(values.astype(int)).max() <= 64 for values in eight.values())
-    scales = [values for name, values in weights(small).items() if name.endswith("_scale") and values.size > 1]
+    scales = [
+        values for name, values in weights(small).items() if name.endswith("_scale") and values.size > 1
+    ]
     assert len(scales) >= len(eight)
-    assert operators(small)["Softmax"] == operators(graph)["Softmax"] and operators(small)["LayerNormalization"] > 0
-    assert {n for n in weights(small) if n.startswith("space.film")} == {n for n in weights(graph) if n.startswith("space.film")}
+    assert (
+        operators(small)["Softmax"] == operators(graph)["Softmax"]
+        and operators(small)["LayerNormalization"] > 0
+    )
+    assert {n for n in weights(small) if n.startswith("space.film")} == {
+        n for n in weights(graph) if n.startswith("space.film")
+    }
     fewer = calibrated.quantize(tmp_path / "f.onnx", left_out=quantize.layers(calibrated.source)[:3])
     assert operators(fewer)["QuantizeLinear"] < operators(small)["QuantizeLinear"]
 
 
-def test_the_best_calibration_is_picked_and_named(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_calibration_is_picked_and_named(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(proof, "CALIBRATED_ON", 24)
     said: list[str] = []
-    loose = {"int8.cosine": 0.5, "int8.overlap": 0.3, "int8.precision": 0.5, "int8.recall": 1.0, "int8.decisions": 0.5}
-    bundle = pack.export(tiny_run, tmp_path / "b", precision=["int8"], budget=loose, text=False, say=said.append)
+    loose = {
+        "int8.cosine": 0.5,
+        "int8.overlap": 0.3,
+        "int8.precision": 0.5,
+        "int8.recall": 1.0,
+        "int8.decisions": 0.5,
+    }
+    bundle = pack.export(
+        tiny_run, tmp_path / "b", precision=["int8"], budget=loose, text=False, say=said.append
+    )
     tried = {line.split(":")[0].removeprefix("int8 by ") for line in said if line.startswith("int8 by ")}
     assert tried == {"MinMax", "MinMax, smoothed"}
     (row,) = bundle.model.parity
     figures = {}
     for line in said:
         if line.startswith("int8 by "):
-            how, cosine, overlap = re.fullmatch(r"int8 by (.+): cosine (.+), top-10 overlap (.+)", line).groups()
+            how, cosine, overlap = re.fullmatch(
+                r"int8 by (.+): cosine (.+), top-10 overlap (.+)", line
+            ).groups()
             figures[how] = (float(overlap), float(cosine))
     picked = next(how for how in sorted(figures, key=len, reverse=True) if row.how.startswith(how))
     assert figures[picked] == max(figures.values())
 
 
-def test_weights_alone_in_eight_bits(tiny_bundle: Path, graph: Path, tmp_path: Path, pixels: np.ndarray) -> None:
+def test_weights_alone_in_eight_bits(
+    tiny_bundle: Path, graph: Path, tmp_path: Path, pixels: np.ndarray
+) -> None:
     small = quantize.quantize_weights(graph, tmp_path / "w.onnx")
     assert operators(small)["MatMulNBits"] == len(quantize.layers(graph))
     assert small.stat().st_size < 0.5 * graph.stat().st_size
@@ -202,7 +265,10 @@ def convolutional(folder: Path) -> Path:
 
     random = np.random.default_rng(0)
     shapes = {"a": (8, 3, 3, 3), "b": (16, 8, 3, 3), "space.p": (16, 4)}
-    values = [numpy_helper.from_array(random.normal(0, 1, shape).astype(np.float32), name) for name, shape in shapes.items()]
+    values = [
+        numpy_helper.from_array(random.normal(0, 1, shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
     nodes = [
         helper.make_node("Conv", ["pixels", "a"], ["x"], name="first"),
         helper.make_node("Conv", ["x", "b"], ["y"], name="second"),
@@ -212,7 +278,11 @@ def convolutional(folder: Path) -> Path:
     ]
     ends = [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 16, 16])]
     outs = [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 4])]
-    model = helper.make_model(helper.make_graph(nodes, "g", ends, outs, values), opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ends, outs, values),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
     onnx.save(model, folder / "cnn.onnx")
     return folder / "cnn.onnx"
 
@@ -242,7 +312,9 @@ def test_smoothing_is_the_same_function_with_evener_ranges(tiny_run: Path) -> No
     even = smooth_quant.smoothed(tower, pixels)
     with torch.inference_mode():
         torch.testing.assert_close(even(pixels), tower(pixels), rtol=1e-3, atol=1e-4)
-    before, after = (smooth_quant._largest(t, [smooth_quant.pairs(t)[0].norm], pixels)[0] for t in (tower, even))
+    before, after = (
+        smooth_quant._largest(t, [smooth_quant.pairs(t)[0].norm], pixels)[0] for t in (tower, even)
+    )
     assert after.max() / after.median() < 0.5 * before.max() / before.median()
     with torch.no_grad():
         found[0].norm.weight[3] /= 50
@@ -281,7 +353,9 @@ def test_wrong_names(tiny_run: Path, tmp_path: Path) -> None:
 
 
 def test_without_train_films_nothing_can_be_measured(moved_films: Path, source: Path, tmp_path: Path) -> None:
-    with pytest.raises(ParityFailed, match="int8: no film of the run's train split can be read to measure ranges on"):
+    with pytest.raises(
+        ParityFailed, match="int8: no film of the run's train split can be read to measure ranges on"
+    ):
         pack.export(moved_films, tmp_path / "b", precision=["int8"], text=False)
     assert not (tmp_path / "b").exists()
 

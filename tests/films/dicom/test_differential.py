@@ -22,7 +22,13 @@ from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.films.read import read_film
 
 COMBINATIONS = 500
-SYNTAXES = (*dicoms.LOSSLESS_SYNTAXES, dicoms.BASELINE, dicoms.EXTENDED, dicoms.JPEG_LS_NEAR, dicoms.J2K_LOSSY)
+SYNTAXES = (
+    *dicoms.LOSSLESS_SYNTAXES,
+    dicoms.BASELINE,
+    dicoms.EXTENDED,
+    dicoms.JPEG_LS_NEAR,
+    dicoms.J2K_LOSSY,
+)
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom's, of files against the standard's letter
 
 
@@ -33,13 +39,20 @@ def outcome(data: bytes, truth: Callable[[], np.ndarray | None]) -> tuple[str, f
     except FilmUnreadable as error:
         return str(error), None
     reference = truth()
-    if reference is None or reference.shape != film.grey.shape or np.ptp(film.grey) == 0 or np.ptp(reference) == 0:
+    if (
+        reference is None
+        or reference.shape != film.grey.shape
+        or np.ptp(film.grey) == 0
+        or np.ptp(reference) == 0
+    ):
         return "; ".join(film.notes), None
     step = max(1, film.grey.shape[0] // 400)
     grey, reference = film.grey[::step, ::step], reference[::step, ::step]
     # Eight bits, as grey has them, tie what a float keeps apart: in a test pattern of few values that would count.
     eight = np.rint(255 * (reference - reference.min()) / np.ptp(reference))
-    return "; ".join(film.notes), max(float(spearmanr(grey.ravel(), other.ravel())[0]) for other in (reference, eight))
+    return "; ".join(film.notes), max(
+        float(spearmanr(grey.ravel(), other.ravel())[0]) for other in (reference, eight)
+    )
 
 
 def reference(data: bytes) -> np.ndarray | None:
@@ -51,13 +64,19 @@ def reference(data: bytes) -> np.ndarray | None:
         return None
     if pixels.ndim == 3:
         return np.rint(pixels[..., :3] @ np.array([0.299, 0.587, 0.114]))
-    for item in dataset.get("VOILUTSequence", []):  # pydicom does not unpack entries of one byte, and wraps more than 256 of them
+    for item in dataset.get(
+        "VOILUTSequence", []
+    ):  # pydicom does not unpack entries of one byte, and wraps more than 256 of them
         item.LUTDescriptor[2] = max(10, item.LUTDescriptor[2])
         if isinstance(item.LUTData, bytes) and len(item.LUTData) < 2 * (item.LUTDescriptor[0] or 65536):
             item["LUTData"] = pydicom.DataElement(item["LUTData"].tag, "US", list(item.LUTData))
     values = apply_modality_lut(pixels.astype(np.int32), dataset)  # it overflows what is narrower
     values = values.astype(np.int32) if values.dtype.kind in "iu" else values
-    for field in ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"):  # by a negative slope pydicom turns a window round
+    for field in (
+        "ModalityLUTSequence",
+        "RescaleSlope",
+        "RescaleIntercept",
+    ):  # by a negative slope pydicom turns a window round
         dataset.pop(field, None)
     shown = apply_voi_lut(values, dataset).astype(float)
     turned = (
@@ -80,7 +99,9 @@ def lut(kind: str, first: int, entries: np.ndarray, bits: int, *, swapped: bool)
 
 def film_of(random: np.random.Generator, bits: int, signed: bool) -> np.ndarray:
     y, x = np.mgrid[0:48, 0:40] / 40
-    hills = np.sin(random.uniform(3, 6) * x + 1) * np.cos(random.uniform(3, 6) * y) + random.normal(0, 0.01, (48, 40))
+    hills = np.sin(random.uniform(3, 6) * x + 1) * np.cos(random.uniform(3, 6) * y) + random.normal(
+        0, 0.01, (48, 40)
+    )
     values = np.rint((hills - hills.min()) / np.ptp(hills) * ((1 << bits) - 1)).astype(np.int32)
     size = 1 if bits <= 8 and random.random() < 0.7 else 2
     return (values - (1 << (bits - 1))).astype(f"i{size}") if signed else values.astype(f"u{size}")
@@ -93,7 +114,11 @@ def curve(random: np.random.Generator, count: int, bits: int) -> np.ndarray:
 
 def combination(random: np.random.Generator) -> tuple[np.ndarray, int, dict[str, Any], str]:
     """Pixels, bits, header fields and a transfer syntax that follow the standard."""
-    bits, signed, syntax = int(random.choice([8, 10, 12, 14, 16])), bool(random.integers(2)), str(random.choice(SYNTAXES))
+    bits, signed, syntax = (
+        int(random.choice([8, 10, 12, 14, 16])),
+        bool(random.integers(2)),
+        str(random.choice(SYNTAXES)),
+    )
     pixels = film_of(random, bits, signed)
     fields: dict[str, Any] = {"PhotometricInterpretation": f"MONOCHROME{random.integers(1, 3)}"}
     low, high = int(pixels.min()), int(pixels.max())
@@ -110,7 +135,11 @@ def combination(random: np.random.Generator) -> tuple[np.ndarray, int, dict[str,
     shown = random.choice(["none", "LINEAR", "LINEAR_EXACT", "SIGMOID", "lut8", "lut12", "lut16"])
     if shown in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         width = max(2, int((high - low) * random.uniform(0.4, 1.3)))
-        fields |= {"WindowCenter": int(low + (high - low) * random.uniform(0.4, 0.6)), "WindowWidth": width, "VOILUTFunction": str(shown)}
+        fields |= {
+            "WindowCenter": int(low + (high - low) * random.uniform(0.4, 0.6)),
+            "WindowWidth": width,
+            "VOILUTFunction": str(shown),
+        }
     elif shown != "none":
         count = int(min(4096, max(256, high - low)))
         depth, first = int(shown[3:]), int(np.clip((low + high - count) // 2, -32768, 65535 - 4096))
@@ -141,13 +170,23 @@ def test_five_hundred_combinations(random: np.random.Generator) -> None:
         seen += 1
         quiet += not said and found is not None and found >= 0.999
         if not said and found is not None and found < 0.999:
-            wrong.append((syntax, bits, str(pixels.dtype), found, {k: v for k, v in fields.items() if "Sequence" not in k}))
+            wrong.append(
+                (
+                    syntax,
+                    bits,
+                    str(pixels.dtype),
+                    found,
+                    {k: v for k, v in fields.items() if "Sequence" not in k},
+                )
+            )
     assert wrong == []
     assert quiet >= 0.95 * seen
 
 
 def test_pydicoms_own_files() -> None:
-    files = sorted((Path(DATA_ROOT) / "test_files").rglob("*.dcm"))  # those that come with it: nothing is fetched
+    files = sorted(
+        (Path(DATA_ROOT) / "test_files").rglob("*.dcm")
+    )  # those that come with it: nothing is fetched
     assert len(files) > 50
     wrong = {}
     for path in files:

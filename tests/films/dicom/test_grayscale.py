@@ -37,7 +37,9 @@ def test_the_window_acts_behind_the_rescale() -> None:
 
 
 def test_a_negative_slope_turns_the_film() -> None:
-    assert greys([0, 50, 100], Rendering(8, slope=-1, intercept=100, window=Window(50, 100, "LINEAR_EXACT"))) == [255, 128, 0]
+    assert greys(
+        [0, 50, 100], Rendering(8, slope=-1, intercept=100, window=Window(50, 100, "LINEAR_EXACT"))
+    ) == [255, 128, 0]
 
 
 def test_signed_values() -> None:
@@ -51,7 +53,16 @@ def test_sixteen_bits_use_their_whole_range() -> None:
 
 def test_luts_clip_at_both_ends_and_start_where_they_say() -> None:
     ladder = Lut(10, np.array([0, 16, 64, 255]), 8)
-    assert greys([0, 9, 10, 11, 12, 13, 14, 255], Rendering(8, voi=ladder)) == [0, 0, 0, 16, 64, 255, 255, 255]
+    assert greys([0, 9, 10, 11, 12, 13, 14, 255], Rendering(8, voi=ladder)) == [
+        0,
+        0,
+        0,
+        16,
+        64,
+        255,
+        255,
+        255,
+    ]
     negative = Lut(-2, np.array([0, 1023]), 10)
     assert greys([-3, -2, -1, 5], Rendering(8, signed=True, voi=negative)) == [0, 0, 255, 255]
 
@@ -64,7 +75,11 @@ def test_a_voi_lut_is_scaled_by_its_own_depth_and_goes_before_a_window() -> None
 
 def test_a_modality_lut_comes_first() -> None:
     doubled = Lut(0, np.arange(0, 512, 2), 9)
-    assert greys([0, 50, 100], Rendering(8, modality=doubled, window=Window(100, 200, "LINEAR_EXACT"))) == [0, 128, 255]
+    assert greys([0, 50, 100], Rendering(8, modality=doubled, window=Window(100, 200, "LINEAR_EXACT"))) == [
+        0,
+        128,
+        255,
+    ]
 
 
 def test_more_than_256_entries_of_eight_bits() -> None:
@@ -86,13 +101,18 @@ def test_percentiles_pass_over_a_few_extremes() -> None:
     stored[0, :3], stored[-1, -3:] = 0, 4095  # 0.3 % at each end
     grey, _ = to_grey(stored, Rendering(12), "percentile")
     # the 5th and the 995th of a thousand values: 1004 and 1994
-    assert grey.ravel().tolist() == np.rint(np.clip((stored.ravel() - 1004) / (1994 - 1004), 0, 1) * 255).tolist()
+    assert (
+        grey.ravel().tolist()
+        == np.rint(np.clip((stored.ravel() - 1004) / (1994 - 1004), 0, 1) * 255).tolist()
+    )
     assert to_grey(stored, Rendering(12), "minmax")[0][10, 0] == round((stored[10, 0]) / 4095 * 255)
 
 
 def test_without_a_window_percentiles_serve() -> None:
     stored = np.arange(4096).reshape(64, 64)
-    np.testing.assert_array_equal(to_grey(stored, Rendering(12))[0], to_grey(stored, Rendering(12), "percentile")[0])
+    np.testing.assert_array_equal(
+        to_grey(stored, Rendering(12))[0], to_grey(stored, Rendering(12), "percentile")[0]
+    )
 
 
 def test_eight_bits_that_were_rendered_before_are_taken_as_they_are() -> None:
@@ -100,17 +120,30 @@ def test_eight_bits_that_were_rendered_before_are_taken_as_they_are() -> None:
     assert greys(rendered, Rendering(8)) == rendered
     assert greys(rendered, Rendering(8, inverse=True)) == [255 - value for value in rendered]
     assert greys(rendered, Rendering(8), "percentile") == [0, 4, 76, 163, 255]
-    assert greys([50, 60, 70], Rendering(8)) == [0, 128, 255]  # a tenth of the range: not rendered for anybody's eyes
+    assert greys([50, 60, 70], Rendering(8)) == [
+        0,
+        128,
+        255,
+    ]  # a tenth of the range: not rendered for anybody's eyes
     assert greys(rendered, Rendering(8, slope=2)) == greys(rendered, Rendering(9)) == [0, 4, 76, 163, 255]
 
 
 @pytest.mark.parametrize(
     ("window", "note"),
     [
-        (Window(40000, 100), "window 40000 ± 100/2 lies outside the film's values 100 to 900; percentiles instead"),
-        (Window(-500, 100), "window -500 ± 100/2 lies outside the film's values 100 to 900; percentiles instead"),
+        (
+            Window(40000, 100),
+            "window 40000 ± 100/2 lies outside the film's values 100 to 900; percentiles instead",
+        ),
+        (
+            Window(-500, 100),
+            "window -500 ± 100/2 lies outside the film's values 100 to 900; percentiles instead",
+        ),
         (Window(50, 100), "window 50 ± 100/2 lies outside the film's values 100 to 900; percentiles instead"),
-        (Window(5000, 100, "SIGMOID"), "window 5000 ± 100/2 lies outside the film's values 100 to 900; percentiles instead"),
+        (
+            Window(5000, 100, "SIGMOID"),
+            "window 5000 ± 100/2 lies outside the film's values 100 to 900; percentiles instead",
+        ),
         (Window(500, 0), "window 500 ± 0/2 makes no sense; percentiles instead"),
         (Window(500, -3, "LINEAR_EXACT"), "window 500 ± -3/2 makes no sense; percentiles instead"),
         (Window(500, 100, "CUBIC"), "window 500 ± 100/2 makes no sense; percentiles instead"),

@@ -34,8 +34,14 @@ def test_unused_bits_and_left_justified_values(deep: np.ndarray) -> None:
 
 
 def test_monochrome1_is_the_exact_inverse(deep: np.ndarray) -> None:
-    for fields in ({}, {"WindowCenter": 2000, "WindowWidth": 1500}, {"VOILUTSequence": lut(0, list(range(4096)), 12)}):
-        plain, inverse = (grey(written(cr(deep, 12, PhotometricInterpretation=f"MONOCHROME{n}", **fields))) for n in (2, 1))
+    for fields in (
+        {},
+        {"WindowCenter": 2000, "WindowWidth": 1500},
+        {"VOILUTSequence": lut(0, list(range(4096)), 12)},
+    ):
+        plain, inverse = (
+            grey(written(cr(deep, 12, PhotometricInterpretation=f"MONOCHROME{n}", **fields))) for n in (2, 1)
+        )
         np.testing.assert_array_equal(inverse, 255 - plain)
 
 
@@ -44,12 +50,24 @@ def test_monochrome1_is_the_exact_inverse(deep: np.ndarray) -> None:
     [
         ("MONOCHROME2", "IDENTITY", False, None),
         ("MONOCHROME1", "INVERSE", True, None),  # what DX writes: turned once, not twice
-        ("MONOCHROME2", "INVERSE", True, "MONOCHROME2 with Presentation LUT Shape INVERSE; the shape is followed"),
-        ("MONOCHROME1", "IDENTITY", False, "MONOCHROME1 with Presentation LUT Shape IDENTITY; the shape is followed"),
+        (
+            "MONOCHROME2",
+            "INVERSE",
+            True,
+            "MONOCHROME2 with Presentation LUT Shape INVERSE; the shape is followed",
+        ),
+        (
+            "MONOCHROME1",
+            "IDENTITY",
+            False,
+            "MONOCHROME1 with Presentation LUT Shape IDENTITY; the shape is followed",
+        ),
         ("MONOCHROME1", "LIN OD", True, None),
     ],
 )
-def test_presentation_lut_shape(deep: np.ndarray, kind: str, shape: str, inverse: bool, note: str | None) -> None:
+def test_presentation_lut_shape(
+    deep: np.ndarray, kind: str, shape: str, inverse: bool, note: str | None
+) -> None:
     plain = grey(written(cr(deep, 12)))
     film = read_film(written(cr(deep, 12, PhotometricInterpretation=kind, PresentationLUTShape=shape)), "x")
     np.testing.assert_array_equal(film.grey, 255 - plain if inverse else plain)
@@ -60,13 +78,22 @@ def test_presentation_lut_shape(deep: np.ndarray, kind: str, shape: str, inverse
 def test_header_values_in_every_spelling(syntax: str) -> None:
     """Window, LUTs, padding: as highdicom or by hand, in implicit, explicit and big endian."""
     pixels = np.arange(-50, 206, dtype=np.int16).reshape(16, 16)
-    windowed = cr(pixels, 16, RescaleSlope="2", RescaleIntercept="-10", WindowCenter=["100", "7"], WindowWidth=["200", "3"])
+    windowed = cr(
+        pixels,
+        16,
+        RescaleSlope="2",
+        RescaleIntercept="-10",
+        WindowCenter=["100", "7"],
+        WindowWidth=["200", "3"],
+    )
     expected = np.clip(((pixels * 2.0 - 10 - 99.5) / 199 + 0.5), 0, 1) * 255
     np.testing.assert_array_equal(grey(written(windowed, syntax)), np.rint(expected))
     mapped = cr(pixels, 16, VOILUTSequence=lut(-10, [0, 100, 200, 1023], 10))
     expected = np.rint(np.array([0, 100, 200, 1023])[np.clip(pixels + 10, 0, 3)] / 1023 * 255)
     np.testing.assert_array_equal(grey(written(mapped, syntax)), expected)
-    padded = grey(written(cr(pixels, 16, PixelPaddingValue=-50, PixelPaddingRangeLimit=-40), syntax), "minmax")
+    padded = grey(
+        written(cr(pixels, 16, PixelPaddingValue=-50, PixelPaddingRangeLimit=-40), syntax), "minmax"
+    )
     np.testing.assert_array_equal(padded, np.where(pixels <= -40, 0, np.rint((pixels + 39) / 244 * 255)))
 
 
@@ -84,18 +111,31 @@ def test_a_lut_of_words_that_hold_two_bytes(deep: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("fields", "notes"),
     [
-        ({"WindowCenter": 60000, "WindowWidth": 100}, ("window 60000 ± 100/2 lies outside the film's values",)),
-        ({"WindowCenter": -9000, "WindowWidth": 100}, ("window -9000 ± 100/2 lies outside the film's values",)),
+        (
+            {"WindowCenter": 60000, "WindowWidth": 100},
+            ("window 60000 ± 100/2 lies outside the film's values",),
+        ),
+        (
+            {"WindowCenter": -9000, "WindowWidth": 100},
+            ("window -9000 ± 100/2 lies outside the film's values",),
+        ),
         ({"WindowCenter": 100, "WindowWidth": 0}, ("window 100 ± 0/2 makes no sense",)),
-        ({"RescaleSlope": 0, "RescaleIntercept": 5}, ("the rescale slope or intercept makes no sense; ignored",)),
+        (
+            {"RescaleSlope": 0, "RescaleIntercept": 5},
+            ("the rescale slope or intercept makes no sense; ignored",),
+        ),
         ({"VOILUTSequence": lut(0, [1, 2, 3], 77)}, ("the VOI LUT makes no sense; ignored",)),
         ({"ModalityLUTSequence": Sequence([Dataset()])}, ("the modality LUT makes no sense; ignored",)),
     ],
 )
-def test_what_cannot_be_followed_is_ignored_with_a_note(deep: np.ndarray, fields: dict, notes: tuple[str, ...]) -> None:
+def test_what_cannot_be_followed_is_ignored_with_a_note(
+    deep: np.ndarray, fields: dict, notes: tuple[str, ...]
+) -> None:
     film = read_film(written(cr(deep, 12, **fields)), "x")
     np.testing.assert_array_equal(film.grey, grey(written(cr(deep, 12))))
-    assert [said.startswith(note) for said, note in zip(film.notes, notes, strict=True)] == [True] * len(notes)
+    assert [said.startswith(note) for said, note in zip(film.notes, notes, strict=True)] == [True] * len(
+        notes
+    )
 
 
 def test_numbers_that_are_none(deep: np.ndarray) -> None:
@@ -104,11 +144,21 @@ def test_numbers_that_are_none(deep: np.ndarray) -> None:
 
 
 def test_the_header_of_a_film(deep: np.ndarray) -> None:
-    fields = {"ViewPosition": "LL", "PresentationIntentType": "FOR PROCESSING", "BurnedInAnnotation": "YES", "StudyInstanceUID": "1.2.3"}
+    fields = {
+        "ViewPosition": "LL",
+        "PresentationIntentType": "FOR PROCESSING",
+        "BurnedInAnnotation": "YES",
+        "StudyInstanceUID": "1.2.3",
+    }
     ids = {"PatientID": "4711", "PatientName": "Doe^Jo", "AccessionNumber": "A1", "StudyDate": "20200131"}
     header = read_film(written(cr(deep, 12, **fields, **ids)), "x").header
     assert header is not None
-    assert (header.modality, header.body_part, header.view, header.photometric) == ("CR", "CHEST", "LL", "MONOCHROME2")
+    assert (header.modality, header.body_part, header.view, header.photometric) == (
+        "CR",
+        "CHEST",
+        "LL",
+        "MONOCHROME2",
+    )
     assert (header.intent, header.burned_in, header.frames) == ("FOR PROCESSING", True, 1)
     assert header.transfer_syntax == "Explicit VR Little Endian"
     assert header.ids == Ids("4711", "Doe^Jo", "A1", "20200131", "1.2.3")
@@ -143,7 +193,13 @@ def test_files_without_preamble_are_known_by_how_they_begin(tmp_path: Path, deep
 
 
 @pytest.mark.parametrize(
-    "data", [bytes(2000), b"\x08\x00" + bytes(200), b"\x08\x00\x05\x00CSV;a;b;c" + b";" * 200, b"\x08\x00\x16\x00\xff\xff\xff\xff" * 20]
+    "data",
+    [
+        bytes(2000),
+        b"\x08\x00" + bytes(200),
+        b"\x08\x00\x05\x00CSV;a;b;c" + b";" * 200,
+        b"\x08\x00\x16\x00\xff\xff\xff\xff" * 20,
+    ],
 )
 def test_what_only_begins_a_little_like_dicom_is_not_forced(data: bytes) -> None:
     assert refused(data).startswith("x: not a picture")
@@ -164,14 +220,23 @@ def test_what_is_dicom_but_no_film(tmp_path: Path, deep: np.ndarray) -> None:
     ("fields", "message"),
     [
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "1 samples of PALETTE COLOR; expected grey or RGB"),
-        ({"BitsAllocated": 32, "BitsStored": 32}, "32 bits in 32 for each sample; expected up to 16, of colours 8"),
-        ({"BitsAllocated": 1, "BitsStored": 1}, "1 bits in 1 for each sample; expected up to 16, of colours 8"),
+        (
+            {"BitsAllocated": 32, "BitsStored": 32},
+            "32 bits in 32 for each sample; expected up to 16, of colours 8",
+        ),
+        (
+            {"BitsAllocated": 1, "BitsStored": 1},
+            "1 bits in 1 for each sample; expected up to 16, of colours 8",
+        ),
         ({"BitsStored": 17}, "17 bits in 16 for each sample; expected up to 16, of colours 8"),
         ({"Rows": 0}, "damaged DICOM (no rows or no columns)"),
         ({"Rows": None}, "damaged DICOM (no rows or no columns)"),
         ({"Rows": 65535, "Columns": 65535}, "65535 x 65535 pixels, more than 200 million"),
         ({"Rows": 80}, "damaged DICOM (its pixel data end early: 2880 of 5760 bytes)"),
-        ({"NumberOfFrames": 1_000_000_000}, "damaged DICOM (its pixel data end early: 2880 of 2880000000000 bytes)"),
+        (
+            {"NumberOfFrames": 1_000_000_000},
+            "damaged DICOM (its pixel data end early: 2880 of 2880000000000 bytes)",
+        ),
     ],
 )
 def test_headers_that_are_refused(deep: np.ndarray, fields: dict, message: str) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from fuzzing import bare, picture
 
-GIGABYTES = 3  # of address space: what onnxruntime's libraries and a film need, and far less than a bomb claims
+GIGABYTES = (
+    3  # of address space: what onnxruntime's libraries and a film need, and far less than a bomb claims
+)
 PER_PROCESS, SAMPLE, SOAK = 500, 500, 20_000
 SLOWEST = 20.0  # seconds for one film of 40 x 36 pixels: the time after which a decoder is ended, and some
 
@@ -21,7 +23,9 @@ SLOWEST = 20.0  # seconds for one film of 40 x 36 pixels: the time after which a
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Small films of every kind we read, pickled for the programs that change them."""
     random = np.random.default_rng(0)
-    deep = (np.add.outer(np.arange(40), np.arange(36)) * 50 + random.integers(0, 40, (40, 36))).astype(np.uint16)
+    deep = (np.add.outer(np.arange(40), np.arange(36)) * 50 + random.integers(0, 40, (40, 36))).astype(
+        np.uint16
+    )
     flat = (deep >> 4).astype(np.uint8)
     colours = np.stack([flat, flat[::-1], 255 - flat], axis=-1)
     rich = dicoms.cr(
@@ -35,18 +39,29 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         NumberOfFrames=1,
     )
     windowed = dicoms.cr(
-        deep, 12, WindowCenter=[2000, 100], WindowWidth=[3000, 50], VOILUTFunction="SIGMOID", RescaleSlope=2, RescaleIntercept=-5
+        deep,
+        12,
+        WindowCenter=[2000, 100],
+        WindowWidth=[3000, 50],
+        VOILUTFunction="SIGMOID",
+        RescaleSlope=2,
+        RescaleIntercept=-5,
     )
     frames = dicoms.cr(np.stack([flat, flat]).reshape(80, 36), Rows=40, NumberOfFrames=2)
     rgb = dicoms.cr(colours, PhotometricInterpretation="RGB", PlanarConfiguration=0)
     found = [("dicom", dicoms.written(d)) for d in (rich, windowed, frames, rgb)]
     compressed = (dicoms.RLE, dicoms.SV1, dicoms.JPEG_LS, dicoms.J2K, dicoms.JPEG_LS_NEAR, dicoms.J2K_LOSSY)
     found += [("dicom", dicoms.written(dicoms.cr(deep, 12), syntax)) for syntax in compressed]
-    found += [("dicom", dicoms.written(dicoms.cr(flat), syntax)) for syntax in (dicoms.BASELINE, dicoms.EXTENDED)]
+    found += [
+        ("dicom", dicoms.written(dicoms.cr(flat), syntax)) for syntax in (dicoms.BASELINE, dicoms.EXTENDED)
+    ]
     found += [("bytes", dicoms.written(windowed, s)) for s in (dicoms.IMPLICIT, dicoms.DEFLATED, dicoms.BIG)]
     found += [("bytes", bare(dicoms.written(windowed)))]
     found += [("png", picture(p, "PNG")) for p in (flat, deep, colours)] * 2
-    found += [("jpeg", picture(p, "JPEG", **how)) for p, how in ((flat, {}), (flat, {"progressive": True}), (colours, {}))] * 2
+    found += [
+        ("jpeg", picture(p, "JPEG", **how))
+        for p, how in ((flat, {}), (flat, {"progressive": True}), (colours, {}))
+    ] * 2
     return pickle.dumps(found)
 
 

@@ -19,10 +19,34 @@ MARK = "ZQXMARK"
 
 def planted(pixels: np.ndarray, study: str) -> dicoms.FileDataset:
     """A mark in every field that may hold who or when, in private ones and in free text."""
-    fields = ("PatientName", "PatientID", "AccessionNumber", "PatientComments", "InstitutionName", "ReferringPhysicianName", "StudyID")
-    fields += ("StudyDescription", "SeriesDescription", "PatientAddress", "OtherPatientIDs", "PerformingPhysicianName", "OperatorsName")
-    fields += ("DeviceSerialNumber", "StationName", "ProtocolName", "ImageComments", "RequestedProcedureDescription", "PatientBirthName")
-    dataset = cr(pixels, 12, **{name: f"{MARK}{number}" for number, name in enumerate(fields)}, StudyInstanceUID=study)
+    fields = (
+        "PatientName",
+        "PatientID",
+        "AccessionNumber",
+        "PatientComments",
+        "InstitutionName",
+        "ReferringPhysicianName",
+        "StudyID",
+    )
+    fields += (
+        "StudyDescription",
+        "SeriesDescription",
+        "PatientAddress",
+        "OtherPatientIDs",
+        "PerformingPhysicianName",
+        "OperatorsName",
+    )
+    fields += (
+        "DeviceSerialNumber",
+        "StationName",
+        "ProtocolName",
+        "ImageComments",
+        "RequestedProcedureDescription",
+        "PatientBirthName",
+    )
+    dataset = cr(
+        pixels, 12, **{name: f"{MARK}{number}" for number, name in enumerate(fields)}, StudyInstanceUID=study
+    )
     dataset.StudyDate = dataset.PatientBirthDate = dataset.ContentDate = "19990731"
     dataset.private_block(0x0011, f"{MARK} CREATOR", create=True).add_new(1, "LO", f"{MARK}private")
     return dataset
@@ -35,12 +59,22 @@ def odd(dataset: dicoms.FileDataset) -> bytes:
     return data.replace(b"CS\x06\x00CHEST ", b"CS\x06\x00ZQXM\xff ").replace(b"DS", b"DS")
 
 
-def test_nobody_is_named_in_any_output(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path, monkeypatch) -> None:
+def test_nobody_is_named_in_any_output(
+    mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path, monkeypatch
+) -> None:
     """Good, odd, undecodable and truncated files, in every format, with a traceback asked for; once as a person runs it."""
     study = "1.2.826.0.1.3680043.77777.1"
     good = written(planted(deep, study))
-    files = {"good": good, "odd": odd(planted(deep, study)), "lateral": good.replace(b"CS\x02\x00PA", b"CS\x02\x00LL")}
-    files |= {"cut": good[:-500], "cut-header": good[:700], "jls": written(planted(deep, study), dicoms.JPEG_LS)}
+    files = {
+        "good": good,
+        "odd": odd(planted(deep, study)),
+        "lateral": good.replace(b"CS\x02\x00PA", b"CS\x02\x00LL"),
+    }
+    files |= {
+        "cut": good[:-500],
+        "cut-header": good[:700],
+        "jls": written(planted(deep, study), dicoms.JPEG_LS),
+    }
     files |= {
         "bad-jls": files["jls"].replace(b"\xff\xd9", b"\0\0"),
         "mpeg": good.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.9.9\0"),
@@ -52,17 +86,27 @@ def test_nobody_is_named_in_any_output(mtclip, tiny_bundle: Path, deep: np.ndarr
     page = tmp_path.with_suffix(".html")
     for form in ("table", "json", "jsonl", "ids"):
         for by in ("film", "study"):
-            found = mtclip("query", tmp_path, "--format", form, "--by", by, "--bundle", tiny_bundle, "--save", page)
+            found = mtclip(
+                "query", tmp_path, "--format", form, "--by", by, "--bundle", tiny_bundle, "--save", page
+            )
             assert found.code == 5 and "good" in found.out and "cut" in found.err
             written_out = found.out + found.err + page.read_text()
-            assert "good" in page.read_text() and not [leak for leak in (MARK, "19990731", study) if leak in written_out]
+            assert "good" in page.read_text() and not [
+                leak for leak in (MARK, "19990731", study) if leak in written_out
+            ]
     said = mtclip_process("query", tmp_path, "--by", "study", "--bundle", tiny_bundle, code=5)
     assert not [leak for leak in (MARK, "19990731", study) if leak in said]
     shown = mtclip_process("query", tmp_path / "good", "--show-ids", "--bundle", tiny_bundle, code=0)
     ids = json.loads(shown)["input"]["ids"]
-    assert ids["patient_name"] == f"{MARK}0" and ids["patient_id"] == f"{MARK}1" and ids["accession"] == f"{MARK}2"
+    assert (
+        ids["patient_name"] == f"{MARK}0"
+        and ids["patient_id"] == f"{MARK}1"
+        and ids["accession"] == f"{MARK}2"
+    )
     assert (ids["study_date"], ids["study_uid"]) == ("19990731", study)
-    table = mtclip("query", tmp_path / "good", "--show-ids", "--format", "table", "--bundle", tiny_bundle, "--save", page).out
+    table = mtclip(
+        "query", tmp_path / "good", "--show-ids", "--format", "table", "--bundle", tiny_bundle, "--save", page
+    ).out
     assert f"<dt>patient name</dt><dd>{MARK}0</dd>" in page.read_text()
     assert f"patient id {MARK}1" in " ".join(table.split()) and study in table
 

@@ -39,7 +39,9 @@ def alike(film: DecodedFilm, truth: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("syntax", [dicoms.EXPLICIT, dicoms.BIG, dicoms.RLE])
 @pytest.mark.parametrize("said", [9, 10, 11])
-def test_values_beyond_the_bits_stored_are_taken_as_they_are(deep: np.ndarray, said: int, syntax: str) -> None:
+def test_values_beyond_the_bits_stored_are_taken_as_they_are(
+    deep: np.ndarray, said: int, syntax: str
+) -> None:
     film = read_film(written(cr(deep, said), syntax))
     assert alike(film, deep)
     assert film.notes == (f"its values are 7 to 4087, beyond the {said} bits stored: taken as they are",)
@@ -47,11 +49,15 @@ def test_values_beyond_the_bits_stored_are_taken_as_they_are(deep: np.ndarray, s
 
 def test_twelve_bits_under_a_header_of_eight(deep: np.ndarray) -> None:
     film = read_film(written(cr(deep, 8)))
-    assert alike(film, deep) and film.notes == ("its values are 7 to 4087, beyond the 8 bits stored: taken as they are",)
+    assert alike(film, deep) and film.notes == (
+        "its values are 7 to 4087, beyond the 8 bits stored: taken as they are",
+    )
 
 
 def test_one_plane_of_bytes_in_rle_under_sixteen_bits(smooth: np.ndarray) -> None:
-    data = written(cr(smooth, 8), dicoms.RLE).replace(b"\x28\0\0\x01US\x02\0\x08\0", b"\x28\0\0\x01US\x02\0\x10\0")
+    data = written(cr(smooth, 8), dicoms.RLE).replace(
+        b"\x28\0\0\x01US\x02\0\x08\0", b"\x28\0\0\x01US\x02\0\x10\0"
+    )
     np.testing.assert_array_equal(read_film(data).grey, smooth)
 
 
@@ -74,9 +80,14 @@ def test_sixteen_bits_under_twelve_and_a_window_for_sixteen(smooth: np.ndarray) 
 
 def test_a_window_for_other_numbers_is_not_followed(smooth: np.ndarray) -> None:
     """Eight bits in the stream, a header of sixteen with a window to fit: the film would be black."""
-    film = read_film(jpeg(smooth, BitsAllocated=16, BitsStored=16, HighBit=15, WindowCenter=32768, WindowWidth=65536))
+    film = read_film(
+        jpeg(smooth, BitsAllocated=16, BitsStored=16, HighBit=15, WindowCenter=32768, WindowWidth=65536)
+    )
     assert alike(film, smooth) is False or film.grey.std() > 30
-    assert film.notes == ("its samples have 8 bits, its header says 16", "the window is not meant for these values; percentiles instead")
+    assert film.notes == (
+        "its samples have 8 bits, its header says 16",
+        "the window is not meant for these values; percentiles instead",
+    )
 
 
 @pytest.mark.parametrize("bits", [12, 16])
@@ -92,9 +103,15 @@ def test_the_sign_that_the_values_have(smooth: np.ndarray, bits: int) -> None:
 
 @pytest.mark.parametrize(("bits", "allocated"), [(8, 8), (8, 16), (10, 16), (12, 16), (16, 16)])
 @pytest.mark.parametrize("signed", [False, True])
-def test_a_right_header_is_followed_without_a_note(smooth: np.ndarray, bits: int, allocated: int, signed: bool) -> None:
+def test_a_right_header_is_followed_without_a_note(
+    smooth: np.ndarray, bits: int, allocated: int, signed: bool
+) -> None:
     values = smooth.astype(np.int32) << (bits - 8)
-    pixels = (values - (1 << (bits - 1))).astype(f"i{allocated // 8}") if signed else values.astype(f"u{allocated // 8}")
+    pixels = (
+        (values - (1 << (bits - 1))).astype(f"i{allocated // 8}")
+        if signed
+        else values.astype(f"u{allocated // 8}")
+    )
     # pydicom writes RLE of 8 bits in 16 that no reader takes: half of each plane
     for syntax in (dicoms.EXPLICIT, dicoms.J2K, *((dicoms.RLE,) if (bits, allocated) != (8, 16) else ())):
         film = read_film(written(cr(pixels, bits), syntax))
@@ -112,7 +129,9 @@ def test_overlays_in_high_bits_are_no_part_of_the_film(deep: np.ndarray, random:
     for bit in (12, 15):
         drawn = deep | (writing.astype(np.uint16) << bit)
         unsaid = read_film(written(cr(drawn, 12)))
-        assert alike(unsaid, deep) and unsaid.notes == ("what stands above the 12 bits stored is no part of the values; left out",)
+        assert alike(unsaid, deep) and unsaid.notes == (
+            "what stands above the 12 bits stored is no part of the values; left out",
+        )
         dataset = cr(drawn, 12)
         dataset.add_new(0x60000100, "US", 16)
         dataset.add_new(0x60000102, "US", bit)
@@ -143,19 +162,33 @@ def test_a_lut_is_scaled_by_what_it_holds(deep: np.ndarray, said: int, shift: in
 
 
 def test_a_modality_lut_that_says_other_bits(deep: np.ndarray) -> None:
-    film = read_film(written(cr(deep, 12, ModalityLUTSequence=lut(0, list(range(4096)), 16), WindowCenter=2048, WindowWidth=4096)))
+    film = read_film(
+        written(
+            cr(
+                deep,
+                12,
+                ModalityLUTSequence=lut(0, list(range(4096)), 16),
+                WindowCenter=2048,
+                WindowWidth=4096,
+            )
+        )
+    )
     assert np.abs(film.grey - deep / 4095 * 255).max() <= 1
     assert film.notes == ("the modality LUT says 16 bits and holds 12: taken as it is",)
 
 
 @pytest.mark.parametrize(("vr", "first"), [("US", 61440), ("SS", -4096)])
-def test_the_first_value_of_a_lut_has_the_sign_of_what_is_looked_up(smooth: np.ndarray, vr: str, first: int) -> None:
+def test_the_first_value_of_a_lut_has_the_sign_of_what_is_looked_up(
+    smooth: np.ndarray, vr: str, first: int
+) -> None:
     """Written as either VR, the first value is signed over a rescale below zero, unsigned over plain unsigned values."""
     item = Dataset()
     item.add_new("LUTDescriptor", vr, [4096, first, 12])
     item.add_new("LUTData", "US", list(range(4096)))
     below = smooth.astype(np.uint16) << 4
-    film = read_film(written(cr(below, 12, RescaleSlope=1, RescaleIntercept=-4096, VOILUTSequence=Sequence([item]))))
+    film = read_film(
+        written(cr(below, 12, RescaleSlope=1, RescaleIntercept=-4096, VOILUTSequence=Sequence([item])))
+    )
     assert np.abs(film.grey - below / 4095 * 255).max() <= 1 and film.notes == ()
     above = below + 61440
     film = read_film(written(cr(above, 16, VOILUTSequence=Sequence([item]))))
@@ -167,7 +200,9 @@ def test_a_lut_of_40000_entries_written_as_signed(smooth: np.ndarray) -> None:
     item = Dataset()
     item.add_new("LUTDescriptor", "US", [40000, 0, 16])
     item.add_new("LUTData", "OW", (np.arange(40000) + 25535).astype("<u2").tobytes())
-    data = written(cr(values, 16, VOILUTSequence=Sequence([item]))).replace(b"\x28\0\x02\x30US", b"\x28\0\x02\x30SS")
+    data = written(cr(values, 16, VOILUTSequence=Sequence([item]))).replace(
+        b"\x28\0\x02\x30US", b"\x28\0\x02\x30SS"
+    )
     film = read_film(data)
     assert np.abs(film.grey - (values + 25535.0) / 65535 * 255).max() <= 1 and film.notes == ()
 
@@ -197,14 +232,21 @@ def test_a_decimal_comma_is_a_point(deep: np.ndarray) -> None:
     dataset = cr(deep, 12, WindowCenter="1800.5", WindowWidth="1000.25")
     film = read_film(respelled(dataset, WindowCenter="1800,5", WindowWidth="1000,25"))
     np.testing.assert_array_equal(film.grey, read_film(written(dataset)).grey)
-    assert film.notes == ("Window Center has a decimal comma: read as a point", "Window Width has a decimal comma: read as a point")
-    turned = read_film(respelled(cr(deep, 12, RescaleSlope="-1.000", RescaleIntercept="4095.0"), RescaleSlope="-1,000"))
+    assert film.notes == (
+        "Window Center has a decimal comma: read as a point",
+        "Window Width has a decimal comma: read as a point",
+    )
+    turned = read_film(
+        respelled(cr(deep, 12, RescaleSlope="-1.000", RescaleIntercept="4095.0"), RescaleSlope="-1,000")
+    )
     assert spearmanr(turned.grey.ravel(), deep.ravel())[0] <= -0.999
     assert turned.notes == ("Rescale Slope has a decimal comma: read as a point",)
 
 
 def test_a_number_that_cannot_be_read_is_noted_and_not_quoted(deep: np.ndarray) -> None:
-    film = read_film(respelled(cr(deep, 12, WindowCenter="1800.555", WindowWidth="1000"), WindowCenter="DOE^JANE"))
+    film = read_film(
+        respelled(cr(deep, 12, WindowCenter="1800.555", WindowWidth="1000"), WindowCenter="DOE^JANE")
+    )
     assert alike(film, deep) and film.notes == ("Window Center cannot be read; ignored",)
 
 
@@ -245,7 +287,9 @@ def test_refusals_name_what_is_wrong(deep: np.ndarray, smooth: np.ndarray) -> No
     colours = np.stack([smooth] * 3, -1)
     assert refusal(written(empty)) == "x: damaged DICOM (its pixel data are empty)"
     assert refusal(private) == "x: a private transfer syntax, not one of DICOM's"
-    assert "3 samples of no Photometric Interpretation" in refusal(written(cr(colours, 8, PhotometricInterpretation=None)))
+    assert "3 samples of no Photometric Interpretation" in refusal(
+        written(cr(colours, 8, PhotometricInterpretation=None))
+    )
 
 
 # JPEG
@@ -278,14 +322,18 @@ def renumbered(stream: bytes, names: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("allocated", "stored", "noted"), [(8, 8, 0), (16, 8, 0), (16, 12, 1)])
-def test_a_grey_jpeg_of_eight_bits_under_any_depth(smooth: np.ndarray, allocated: int, stored: int, noted: int) -> None:
+def test_a_grey_jpeg_of_eight_bits_under_any_depth(
+    smooth: np.ndarray, allocated: int, stored: int, noted: int
+) -> None:
     film = read_film(jpeg(smooth, BitsAllocated=allocated, BitsStored=stored, HighBit=stored - 1))
     assert np.abs(film.grey.astype(int) - smooth).mean() < 4 and len(film.notes) == noted
 
 
 @pytest.mark.parametrize("kind", ["RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422"])
 @pytest.mark.parametrize("names", [None, b"\1\2\3"])
-def test_components_1_2_3_are_ycbcr_whatever_the_header_says(smooth: np.ndarray, kind: str, names: bytes | None) -> None:
+def test_components_1_2_3_are_ycbcr_whatever_the_header_says(
+    smooth: np.ndarray, kind: str, names: bytes | None
+) -> None:
     colours = np.stack([smooth, 255 - smooth, np.full_like(smooth, 90)], -1)
     truth = np.asarray(Image.fromarray(colours).convert("L"))
     film = read_film(jpeg(colours, names, PhotometricInterpretation=kind, PlanarConfiguration=0))
@@ -295,7 +343,9 @@ def test_components_1_2_3_are_ycbcr_whatever_the_header_says(smooth: np.ndarray,
 def test_components_of_no_known_name_are_what_the_header_says(smooth: np.ndarray) -> None:
     colours = np.stack([smooth, 255 - smooth, np.full_like(smooth, 90)], -1)
     as_stored = np.asarray(Image.fromarray(colours).convert("YCbCr"))
-    truth = np.asarray(Image.fromarray(np.ascontiguousarray(as_stored)).convert("L"))  # its components taken for RGB
+    truth = np.asarray(
+        Image.fromarray(np.ascontiguousarray(as_stored)).convert("L")
+    )  # its components taken for RGB
     film = read_film(jpeg(colours, b"\7\10\11", PhotometricInterpretation="RGB", PlanarConfiguration=0))
     assert np.abs(film.grey.astype(int) - truth).mean() < 4
 
@@ -303,6 +353,10 @@ def test_components_of_no_known_name_are_what_the_header_says(smooth: np.ndarray
 def test_a_colour_stream_under_a_grey_header_and_the_contrary(smooth: np.ndarray) -> None:
     colours = np.stack([smooth] * 3, -1)
     film = read_film(jpeg(colours, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2"))
-    assert np.abs(film.grey.astype(int) - smooth).mean() < 4 and film.notes == ("its stream has 3 samples a pixel, its header says 1",)
+    assert np.abs(film.grey.astype(int) - smooth).mean() < 4 and film.notes == (
+        "its stream has 3 samples a pixel, its header says 1",
+    )
     film = read_film(jpeg(smooth, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0))
-    assert np.abs(film.grey.astype(int) - smooth).mean() < 4 and film.notes == ("its stream has 1 samples a pixel, its header says 3",)
+    assert np.abs(film.grey.astype(int) - smooth).mean() < 4 and film.notes == (
+        "its stream has 1 samples a pixel, its header says 3",
+    )

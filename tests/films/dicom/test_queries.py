@@ -31,10 +31,14 @@ def test_the_same_film_as_png_and_dicom_finds_the_same_reports(tiny_bundle: Path
                 assert retriever.query(written(deeper, dicoms.JPEG_LS)).hits == png.hits
 
 
-def test_render_overrides_the_bundle_and_says_so(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path, film: Path) -> None:
+def test_render_overrides_the_bundle_and_says_so(
+    mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path, film: Path
+) -> None:
     (tmp_path / "f").write_bytes(written(cr(deep, 12, WindowCenter=1000, WindowWidth=100)))
     asked = ("query", tmp_path / "f", "--bundle", tiny_bundle, "--json")
-    plain, own, other = (json.loads(mtclip(*asked, *more).out) for more in ((), ("--render", "voi"), ("--render", "minmax")))
+    plain, own, other = (
+        json.loads(mtclip(*asked, *more).out) for more in ((), ("--render", "voi"), ("--render", "minmax"))
+    )
     small = "the picture is only 36 x 40 pixels"
     assert plain["input"] == own["input"] == {**plain["input"], "kind": "dicom", "reasons": [small]}
     assert plain["hits"] == own["hits"] != other["hits"]
@@ -42,7 +46,10 @@ def test_render_overrides_the_bundle_and_says_so(mtclip, tiny_bundle: Path, deep
     picture = json.loads(mtclip("query", film, "--bundle", tiny_bundle, "--json", "--render", "minmax").out)
     assert picture["input"]["reasons"] == []  # a picture has no choice
     wrong = mtclip(*asked, "--render", "voy")
-    assert (wrong.code, wrong.err) == (2, "render 'voy'\nexpected one of voi, percentile, minmax\ndid you mean voi?\n")
+    assert (wrong.code, wrong.err) == (
+        2,
+        "render 'voy'\nexpected one of voi, percentile, minmax\ndid you mean voi?\n",
+    )
 
 
 def test_the_default_render_is_in_no_manifest_and_another_is(tiny_bundle: Path) -> None:
@@ -64,7 +71,9 @@ def test_a_bundles_own_render_is_what_its_films_get(bundle: Path, deep: np.ndarr
     with Retriever.open(bundle) as retriever:
         from dataclasses import replace
 
-        encoder = replace(retriever._films, preprocessing=replace(retriever._films.preprocessing, render="minmax"))
+        encoder = replace(
+            retriever._films, preprocessing=replace(retriever._films.preprocessing, render="minmax")
+        )
         assert isinstance(encoder, FilmEncoder)
         path = bundle / "film"
         path.write_bytes(written(cr(deep, 12, WindowCenter=1000, WindowWidth=100)))
@@ -77,11 +86,16 @@ def test_dicom_needs_a_bundle_that_was_named(mtclip, deep: np.ndarray, tmp_path:
     (tmp_path / "f.dcm").write_bytes(written(cr(deep, 12)))
     unasked = mtclip("query", tmp_path / "f.dcm", "--format", "ids")
     assert (unasked.code, unasked.out) == (1, "")
-    assert unasked.err.splitlines()[0] == f"{tmp_path / 'f.dcm'}: DICOM needs --bundle DIR, or --bundle demo for invented reports"
+    assert (
+        unasked.err.splitlines()[0]
+        == f"{tmp_path / 'f.dcm'}: DICOM needs --bundle DIR, or --bundle demo for invented reports"
+    )
     assert mtclip("query", tmp_path / "f.dcm", "--bundle", "demo", "--format", "ids", "--force").code == 0
 
 
-def test_pydicom_is_loaded_for_dicom_only(tiny_bundle: Path, film: Path, deep: np.ndarray, tmp_path: Path) -> None:
+def test_pydicom_is_loaded_for_dicom_only(
+    tiny_bundle: Path, film: Path, deep: np.ndarray, tmp_path: Path
+) -> None:
     (tmp_path / "f").write_bytes(written(cr(deep, 12)))
     for path, expected in ((film, False), (tmp_path / "f", True)):
         code = (

@@ -20,7 +20,9 @@ from mtclip_edge.films.read import read_film
 
 @pytest.mark.parametrize("syntax", dicoms.LOSSLESS_SYNTAXES)
 @pytest.mark.parametrize("kind", ["12 bits", "12 bits signed", "16 bits", "8 bits"])
-def test_lossless_encodings_of_one_picture_give_identical_pixels(deep: np.ndarray, syntax: str, kind: str) -> None:
+def test_lossless_encodings_of_one_picture_give_identical_pixels(
+    deep: np.ndarray, syntax: str, kind: str
+) -> None:
     pixels, bits = {
         "12 bits": (deep, 12),
         "12 bits signed": (deep.astype(np.int16) - 2048, 12),
@@ -70,16 +72,29 @@ def test_a_lossy_stream_that_overshoots_is_cut_not_wrapped(deep: np.ndarray) -> 
 )
 def test_a_syntax_that_nothing_reads_is_named(deep: np.ndarray, syntax: str, name: str) -> None:
     dataset = cr(deep, 12)
-    data = written(dataset).replace(b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x18\x00" + syntax.encode().ljust(24, b"\0"))
+    data = written(dataset).replace(
+        b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x18\x00" + syntax.encode().ljust(24, b"\0")
+    )
     length = int.from_bytes(data[140:144], "little") + 4
-    assert refused(data[:140] + length.to_bytes(4, "little") + data[144:]) == f"x: transfer syntax {name} is not read; no package adds it"
+    assert (
+        refused(data[:140] + length.to_bytes(4, "little") + data[144:])
+        == f"x: transfer syntax {name} is not read; no package adds it"
+    )
 
 
 @pytest.mark.parametrize(
     ("syntax", "module", "message"),
     [
-        (dicoms.SV1, "gdcm", "JPEG Lossless (1.2.840.10008.1.2.4.70) needs python-gdcm: pip install python-gdcm"),
-        (dicoms.JPEG_LS, "jpeg_ls", "JPEG-LS Lossless Image Compression (1.2.840.10008.1.2.4.80) needs pyjpegls: pip install pyjpegls"),
+        (
+            dicoms.SV1,
+            "gdcm",
+            "JPEG Lossless (1.2.840.10008.1.2.4.70) needs python-gdcm: pip install python-gdcm",
+        ),
+        (
+            dicoms.JPEG_LS,
+            "jpeg_ls",
+            "JPEG-LS Lossless Image Compression (1.2.840.10008.1.2.4.80) needs pyjpegls: pip install pyjpegls",
+        ),
         (
             dicoms.J2K,
             "openjpeg",
@@ -87,13 +102,18 @@ def test_a_syntax_that_nothing_reads_is_named(deep: np.ndarray, syntax: str, nam
         ),
     ],
 )
-def test_a_missing_decoder_names_syntax_and_package(deep: np.ndarray, syntax: str, module: str, message: str, monkeypatch) -> None:
+def test_a_missing_decoder_names_syntax_and_package(
+    deep: np.ndarray, syntax: str, module: str, message: str, monkeypatch
+) -> None:
     data = written(cr(deep, 12), syntax)
     monkeypatch.setattr(decoders, "find_spec", lambda name: None if name == module else name)
     assert refused(data) == f"x: {message}"
 
 
-@pytest.mark.parametrize("syntax", [dicoms.EXPLICIT, dicoms.DEFLATED, dicoms.RLE, dicoms.SV1, dicoms.JPEG_LS, dicoms.J2K, dicoms.EXTENDED])
+@pytest.mark.parametrize(
+    "syntax",
+    [dicoms.EXPLICIT, dicoms.DEFLATED, dicoms.RLE, dicoms.SV1, dicoms.JPEG_LS, dicoms.J2K, dicoms.EXTENDED],
+)
 def test_a_truncated_file_is_one_clear_line_wherever_it_ends(deep: np.ndarray, syntax: str) -> None:
     data = written(cr(deep, 12), syntax)
     for length in [140, 400, *range(len(data) // 2, len(data) - 40, 211), len(data) - 40]:
@@ -101,7 +121,9 @@ def test_a_truncated_file_is_one_clear_line_wherever_it_ends(deep: np.ndarray, s
 
 
 @pytest.mark.parametrize("syntax", [dicoms.SV1, dicoms.JPEG_LS, dicoms.J2K, dicoms.BASELINE])
-def test_a_stream_of_another_size_or_cut_short_never_reaches_a_decoder(deep: np.ndarray, syntax: str, monkeypatch) -> None:
+def test_a_stream_of_another_size_or_cut_short_never_reaches_a_decoder(
+    deep: np.ndarray, syntax: str, monkeypatch
+) -> None:
     pixels, bits = ((deep >> 4).astype(np.uint8), 8) if syntax == dicoms.BASELINE else (deep, 12)
     data = written(cr(pixels, bits), syntax)
     monkeypatch.setattr("mtclip_edge.films.dicom.pixel_data.decode", None)
@@ -124,14 +146,19 @@ def test_a_deflated_bomb(deep: np.ndarray, monkeypatch) -> None:
     assert refused(data[:start] + bomb) == "x: deflated DICOM of more than 1 MB"
 
 
-def test_a_decoder_that_dies_or_hangs_is_one_line_and_the_next_film_is_read(deep: np.ndarray, monkeypatch) -> None:
+def test_a_decoder_that_dies_or_hangs_is_one_line_and_the_next_film_is_read(
+    deep: np.ndarray, monkeypatch
+) -> None:
     data = written(cr(deep, 12), dicoms.JPEG_LS)
     good = grey(data)
     process = decoders._take()
     process._child.kill()
     process._child.wait()
     monkeypatch.setattr(decoders, "_take", lambda: process)
-    assert refused(data) == "x: damaged DICOM (its JPEG-LS Lossless Image Compression data cannot be decoded: the decoder crashed on it)"
+    assert (
+        refused(data)
+        == "x: damaged DICOM (its JPEG-LS Lossless Image Compression data cannot be decoded: the decoder crashed on it)"
+    )
     monkeypatch.undo()
     monkeypatch.setattr(decoders, "SECONDS", 0.0)
     monkeypatch.setattr(decoders, "SECONDS_A_MEGAPIXEL", 0.0)
@@ -144,7 +171,9 @@ def test_a_decoder_that_dies_or_hangs_is_one_line_and_the_next_film_is_read(deep
 def test_films_are_decoded_side_by_side(deep: np.ndarray) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    files = [written(cr(deep, 12), syntax) for syntax in (dicoms.JPEG_LS, dicoms.J2K, dicoms.SV1, dicoms.RLE)] * 5
+    files = [
+        written(cr(deep, 12), syntax) for syntax in (dicoms.JPEG_LS, dicoms.J2K, dicoms.SV1, dicoms.RLE)
+    ] * 5
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(grey, files))
     for film in found:
@@ -166,7 +195,9 @@ def test_htj2k_goes_to_the_decoder_that_knows_it(deep: np.ndarray, end: int) -> 
     syntax = b"1.2.840.10008.1.2.4.90"
     renamed = data.replace(b"UI\x16\x00" + syntax, b"UI\x18\x00" + syntax[:-2] + b"%d\0" % end, 1)
     length = int.from_bytes(data[140:144], "little") + 2
-    np.testing.assert_array_equal(grey(renamed[:140] + length.to_bytes(4, "little") + renamed[144:]), grey(data))
+    np.testing.assert_array_equal(
+        grey(renamed[:140] + length.to_bytes(4, "little") + renamed[144:]), grey(data)
+    )
 
 
 # The real files
@@ -201,13 +232,21 @@ def test_every_file_does_what_its_row_says(real_data: Path, real_films: dict[str
         assert film.grey.shape == (int(row["rows"]), int(row["cols"]))
         assert film.grey.std() > 20
         assert film.header is not None
-        assert (film.header.modality, film.header.body_part, film.header.view) == (row["modality"], row["body_part"], row["view"])
+        assert (film.header.modality, film.header.body_part, film.header.view) == (
+            row["modality"],
+            row["body_part"],
+            row["view"],
+        )
         assert (film.header.photometric, film.notes) == (row["photometric"], ())
 
 
 @pytest.mark.realdata
 def test_real_encodings_of_one_leg(real_films: dict[str, DecodedFilm | str]) -> None:
-    legs = {name: film.grey.astype(int) for name, film in real_films.items() if "_leg_" in name and isinstance(film, DecodedFilm)}
+    legs = {
+        name: film.grey.astype(int)
+        for name, film in real_films.items()
+        if "_leg_" in name and isinstance(film, DecodedFilm)
+    }
     reference = legs["cr_leg_mono1_10bit_uncompressed.dcm"]
     apart = {name: int(np.abs(grey - reference).max()) for name, grey in legs.items()}
     lossless = {name for name in legs if "lossy" not in name and "extended" not in name}
@@ -216,12 +255,23 @@ def test_real_encodings_of_one_leg(real_films: dict[str, DecodedFilm | str]) -> 
 
 
 @pytest.mark.realdata
-def test_a_real_chest_is_bright_where_bone_is_and_its_twins_agree(real_films: dict[str, DecodedFilm | str]) -> None:
+def test_a_real_chest_is_bright_where_bone_is_and_its_twins_agree(
+    real_films: dict[str, DecodedFilm | str],
+) -> None:
     """Spine and diaphragm are brighter than lung, however a file stores it."""
     films = {name: film.grey for name, film in real_films.items() if isinstance(film, DecodedFilm)}
-    for name in ("cr_chest_mono1_10bit_raw.dcm", "cr_chest_mono1_15bit_j2k_lossy.dcm", "cr_chest_mono2_8bit_jpegbase_PA_rsna.dcm"):
+    for name in (
+        "cr_chest_mono1_10bit_raw.dcm",
+        "cr_chest_mono1_15bit_j2k_lossy.dcm",
+        "cr_chest_mono2_8bit_jpegbase_PA_rsna.dcm",
+    ):
         small = np.asarray(Image.fromarray(films[name]).resize((16, 16), Image.Resampling.BOX)).astype(int)
         assert small[5:9, 7:9].mean() > small[5:9, 3:6].mean() + 20, name
-    np.testing.assert_array_equal(films["cr_chest_FAKE_mono1_tag.dcm"], 255 - films["cr_chest_mono2_8bit_jpegbase_PA_rsna.dcm"])
-    near = films["cr_chest_mono1_15bit_jpegls_near.dcm"].astype(int) - films["cr_chest_mono1_15bit_j2k_lossy.dcm"]
+    np.testing.assert_array_equal(
+        films["cr_chest_FAKE_mono1_tag.dcm"], 255 - films["cr_chest_mono2_8bit_jpegbase_PA_rsna.dcm"]
+    )
+    near = (
+        films["cr_chest_mono1_15bit_jpegls_near.dcm"].astype(int)
+        - films["cr_chest_mono1_15bit_j2k_lossy.dcm"]
+    )
     assert np.abs(near).max() <= 8

@@ -12,13 +12,27 @@ from mtclip_edge.sources.source import open_source
 def test_chexpert_plus(tmp_path: Path) -> None:
     reading = open_source(str(layouts.chexpert_plus(tmp_path / "c")))
     first, second = reading.studies
-    assert (first.study_id, first.patient_id, first.label, first.split) == ("patient00001/study1", "patient00001", "abnormal", "train")
-    assert (first.findings, first.impression, first.finding_labels) == ("A tube.", "Opacity.", ("Lung Opacity",))
+    assert (first.study_id, first.patient_id, first.label, first.split) == (
+        "patient00001/study1",
+        "patient00001",
+        "abnormal",
+        "train",
+    )
+    assert (first.findings, first.impression, first.finding_labels) == (
+        "A tube.",
+        "Opacity.",
+        ("Lung Opacity",),
+    )
     assert [(f.view, f.name) for f in first.films] == [
         ("AP", "PNG/train/patient00001/study1/view1_frontal.png"),
         ("lateral", "PNG/train/patient00001/study1/view2_lateral.png"),
     ]
-    assert (second.text, second.label, second.split, second.films) == ("Only a narrative.", "normal", "validation", ())
+    assert (second.text, second.label, second.split, second.films) == (
+        "Only a narrative.",
+        "normal",
+        "validation",
+        (),
+    )
     assert [str(p) for p in reading.problems] == [
         "line 4: film not found: valid/patient00002/study1/view1_frontal.jpg (film left out)",
         "line 5: path_to_image 'oddly.jpg' names no study (row left out)",

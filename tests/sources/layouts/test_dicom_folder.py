@@ -38,7 +38,13 @@ def test_a_tree_of_dicom_files_with_reports(tmp_path: Path) -> None:
     put(folder / "reports.csv", table)
     reading = open_source(str(folder))
     one, two = reading.studies
-    assert (one.study_id, one.patient_id, one.date, one.text, one.label) == ("1", "P1", "2024-03-05", "Clear.", "normal")
+    assert (one.study_id, one.patient_id, one.date, one.text, one.label) == (
+        "1",
+        "P1",
+        "2024-03-05",
+        "Clear.",
+        "normal",
+    )
     assert [(f.name, f.view) for f in one.films] == [("x/1", "PA"), ("y/2.dcm", "lateral")]
     assert (two.study_id, two.text, two.films[0].view, two.date) == ("2", "Effusion.", "unknown", "")
     assert [str(p) for p in reading.problems] == [
@@ -51,4 +57,7 @@ def test_a_tree_of_dicom_files_with_reports(tmp_path: Path) -> None:
     (folder / "reports.csv").unlink()
     assert [s.text for s in open_source(f"dicom:{folder}").studies] == ["", ""]
     elsewhere = put(tmp_path / "r.csv", table)
-    assert [s.text for s in open_source(f"dicom:{folder},reports={elsewhere}").studies] == ["Clear.", "Effusion."]
+    assert [s.text for s in open_source(f"dicom:{folder},reports={elsewhere}").studies] == [
+        "Clear.",
+        "Effusion.",
+    ]

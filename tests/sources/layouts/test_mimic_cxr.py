@@ -24,10 +24,15 @@ def test_mimic(tmp_path: Path) -> None:
         ("PA", "files/p10/p10000032/s50000001/aaa-1.jpg"),
         ("lateral", "files/p10/p10000032/s50000001/aaa-2.jpg"),
     ]
-    assert (found["50000001"].findings, found["50000001"].impression) == ("The lungs are clear. Heart is normal.", "No acute disease.")
+    assert (found["50000001"].findings, found["50000001"].impression) == (
+        "The lungs are clear. Heart is normal.",
+        "No acute disease.",
+    )
     assert found["50000002"].impression == "Left effusion."  # the last of two
     assert found["50000002"].finding_labels == ("Pleural Effusion",)
-    assert found["50000003"].text == "Single view shows an intrathoracic tube in good place."  # the last paragraph
+    assert (
+        found["50000003"].text == "Single view shows an intrathoracic tube in good place."
+    )  # the last paragraph
     assert found["50000004"].impression == "Right upper opacity." and not found["50000004"].films
     assert [str(p) for p in reading.problems] == [
         "line 6: film not found: ddd-1 (film left out)",

@@ -12,7 +12,9 @@ from mtclip_edge.sources.source import open_source
 
 def test_nih(tmp_path: Path) -> None:
     reading = open_source(str(layouts.nih(tmp_path / "n")))
-    assert [(s.study_id, s.patient_id, s.label, s.finding_labels, s.films[0].view) for s in reading.studies] == [
+    assert [
+        (s.study_id, s.patient_id, s.label, s.finding_labels, s.films[0].view) for s in reading.studies
+    ] == [
         ("00000001_000", "1", "abnormal", ("Cardiomegaly",), "PA"),
         ("00000001_001", "1", "abnormal", ("Cardiomegaly", "Emphysema"), "PA"),
         ("00000002_000", "2", "normal", (), "AP"),

@@ -15,8 +15,14 @@ from mtclip_edge.sources.source import absolute, open_source, with_abnormal
 def test_open_i_as_folder_zip_and_tgz(tmp_path: Path, openi: dict[str, str], kind: str) -> None:
     path = packed(tmp_path / "o", openi, kind)
     put(tmp_path / "o" / "images" / "CXR1_IM-0001-4001.png", png())
-    put(tmp_path / "o" / "indiana_projections.csv", "uid,filename,projection\n1,1_IM-0001-4001.dcm.png,Frontal\n")
-    put(tmp_path / "o" / "nlmcxr_dicom_metadata.csv.gz", gzip.compress(b"imageid,View Position\nCXR1_1_IM-0001-4001,PA\n"))
+    put(
+        tmp_path / "o" / "indiana_projections.csv",
+        "uid,filename,projection\n1,1_IM-0001-4001.dcm.png,Frontal\n",
+    )
+    put(
+        tmp_path / "o" / "nlmcxr_dicom_metadata.csv.gz",
+        gzip.compress(b"imageid,View Position\nCXR1_1_IM-0001-4001,PA\n"),
+    )
     reading = open_source(str(path))
     assert [(s.study_id, s.label, s.finding_labels) for s in reading.studies] == [
         ("1", "normal", ()),
@@ -26,13 +32,22 @@ def test_open_i_as_folder_zip_and_tgz(tmp_path: Path, openi: dict[str, str], kin
     ]
     assert [(f.name, f.view) for f in reading.studies[0].films] == [("CXR1_IM-0001-4001.png", "PA")]
     assert (reading.studies[1].findings, reading.studies[1].impression) == ("", "Old <granuloma>.")
-    assert reading.studies[0].extra == {"indication": "Cough & fever", "comparison": "None.", "mesh": "normal"}
+    assert reading.studies[0].extra == {
+        "indication": "Cough & fever",
+        "comparison": "None.",
+        "mesh": "normal",
+    }
     assert sorted(str(p) for p in reading.problems) == [
         "1.xml: film not found: CXR1_1_IM-0001-3001.png (film left out)",
         "11.xml: neither a film nor a text (row left out)",
     ]
     assert reading.notes[0].startswith("read as openi: ")
-    assert [s.label for s in open_source(f"openi:{path},abnormal=acute").studies] == ["normal", "unknown", "unknown", "abnormal"]
+    assert [s.label for s in open_source(f"openi:{path},abnormal=acute").studies] == [
+        "normal",
+        "unknown",
+        "unknown",
+        "abnormal",
+    ]
 
 
 def test_xml_that_would_do_harm_is_refused(tmp_path: Path, openi: dict[str, str]) -> None:
@@ -87,7 +102,9 @@ def test_acute_leaves_out_what_is_chronic_alone() -> None:
         assert not is_chronic(term), term
     assert label_of(["normal"], "acute") == "normal"
     assert label_of(["Scoliosis", "Cicatrix/lung"], "acute") == "unknown"
-    assert label_of(["Scoliosis", "Cicatrix/lung"]) == label_of(["Scoliosis", "Nodule"], "acute") == "abnormal"
+    assert (
+        label_of(["Scoliosis", "Cicatrix/lung"]) == label_of(["Scoliosis", "Nodule"], "acute") == "abnormal"
+    )
     assert label_of(["normal", "Scoliosis"]) == "abnormal"  # exactly normal is normal
     assert label_of([]) == label_of(["No Indexing"], "acute") == "unknown"
     assert findings_of(["Opacity/lung", "Technical Quality of Image Unsatisfactory ", "Opacity"]) == (
@@ -101,12 +118,22 @@ def test_the_rule_is_part_of_the_source(tmp_path: Path, openi: dict[str, str]) -
     assert with_abnormal(str(path), "acute") == f"openi:{path},abnormal=acute"
     assert absolute(f"openi:{path},abnormal=acute") == f"openi:{path},abnormal=acute"
     assert with_abnormal(str(path), None) == str(path)
-    with pytest.raises(WrongOption, match="nih takes no option abnormal\nabnormal is for manifest, openi, kaggle-iu"):
+    with pytest.raises(
+        WrongOption, match="nih takes no option abnormal\nabnormal is for manifest, openi, kaggle-iu"
+    ):
         with_abnormal("nih:x", "acute")
     with pytest.raises(WrongOption, match="expected one of mesh, acute"):
         open_source(f"openi:{path},abnormal=bad")
-    table = put(tmp_path / "m.csv", "study_id,report,label,mesh_major\n1,A.,abnormal,Scoliosis\n2,B.,abnormal,Mass;Scoliosis\n")
-    assert [s.label for s in open_source(f"manifest:{table},abnormal=acute").studies] == ["unknown", "abnormal"]
+    table = put(
+        tmp_path / "m.csv",
+        "study_id,report,label,mesh_major\n1,A.,abnormal,Scoliosis\n2,B.,abnormal,Mass;Scoliosis\n",
+    )
+    assert [s.label for s in open_source(f"manifest:{table},abnormal=acute").studies] == [
+        "unknown",
+        "abnormal",
+    ]
     assert [s.label for s in open_source(str(table)).studies] == ["abnormal", "abnormal"]
     with pytest.raises(SourceUnusable, match="abnormal=acute needs the MeSH terms"):
-        open_source(f"manifest:{put(tmp_path / 'n.csv', 'study_id,report' + chr(10) + '1,A.')},abnormal=acute")
+        open_source(
+            f"manifest:{put(tmp_path / 'n.csv', 'study_id,report' + chr(10) + '1,A.')},abnormal=acute"
+        )

@@ -22,7 +22,10 @@ def test_webdataset_shards_are_read_in_place(tmp_path: Path) -> None:
         "validation",
         ("Opacity", "Mass"),
     )
-    assert [(f.name, f.view) for f in one.films] == [("train-000.tar!./000.png", "PA"), ("train-000.tar!./001.png", "lateral")]
+    assert [(f.name, f.view) for f in one.films] == [
+        ("train-000.tar!./000.png", "PA"),
+        ("train-000.tar!./001.png", "lateral"),
+    ]
     assert [int(read_film(f.path).grey[0, 0]) for s in reading.studies for f in s.films] == [10, 20, 30, 40]
     assert (two.study_id, two.text, two.films) == ("002", "Text alone.", ())
     assert (three.study_id, three.text) == ("a/003", "Clear.")

@@ -29,7 +29,9 @@ def test_biomedclips_layout(tiny_backbone: Path, home: Path) -> None:
 
 
 @torch.inference_mode()
-def test_it_is_what_open_clip_itself_would_load(tiny_backbone: Path, tmp_path: Path, random: np.random.Generator) -> None:
+def test_it_is_what_open_clip_itself_would_load(
+    tiny_backbone: Path, tmp_path: Path, random: np.random.Generator
+) -> None:
     import open_clip
 
     folder = copy(tiny_backbone, tmp_path)
@@ -43,7 +45,12 @@ def test_it_is_what_open_clip_itself_would_load(tiny_backbone: Path, tmp_path: P
     texts = ["The lungs are clear.", "There is an opacity in the left lung, as before; nothing else."]
     tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
     assert tokens.shape == (2, 256)
-    torch.testing.assert_close(text_features(ours.text_tower, ours.tokenizer, texts), theirs.encode_text(tokens), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        text_features(ours.text_tower, ours.tokenizer, texts),
+        theirs.encode_text(tokens),
+        atol=1e-5,
+        rtol=1e-5,
+    )
 
 
 @torch.inference_mode()
@@ -86,7 +93,9 @@ def test_a_text_tower_that_only_a_hub_could_resolve(tiny_backbone: Path, tmp_pat
         load_backbone(str(folder))
 
 
-def test_the_published_folder_without_a_text_config_is_a_plain_bert(tiny_backbone: Path, tmp_path: Path) -> None:
+def test_the_published_folder_without_a_text_config_is_a_plain_bert(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
     """As BiomedCLIP is published: here the weights are too small for it, so open_clip must refuse them, not the hub."""
     folder = copy(tiny_backbone, tmp_path)
     (folder / "config.json").unlink()
@@ -113,7 +122,9 @@ def test_a_hostile_pickle_is_not_executed(tiny_backbone: Path, tmp_path: Path) -
 
 
 def test_an_unknown_name_says_what_is_expected() -> None:
-    with pytest.raises(BackboneUnusable, match="backbone 'bimedclip' is not known\nexpected 'compact' or a directory"):
+    with pytest.raises(
+        BackboneUnusable, match="backbone 'bimedclip' is not known\nexpected 'compact' or a directory"
+    ):
         load_backbone("bimedclip")
 
 
@@ -137,7 +148,9 @@ def test_compact_holds_the_published_weights() -> None:
     mask = (ids != 0).long()
     hidden = AutoModel.from_pretrained(folder)(input_ids=ids, attention_mask=mask).last_hidden_state
     expected = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-    torch.testing.assert_close(text_features(backbone.text_tower, backbone.tokenizer, texts), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        text_features(backbone.text_tower, backbone.tokenizer, texts), expected, atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.slow
@@ -168,11 +181,19 @@ TEXTS = [
 def test_clips_own_kind_has_clips_own_tokenizer(clip_backbone: Path) -> None:
     import open_clip
 
-    theirs, tokens = open_clip.create_model(f"local-dir:{clip_backbone}").eval(), open_clip.get_tokenizer("ViT-B-32")(TEXTS)
+    theirs, tokens = (
+        open_clip.create_model(f"local-dir:{clip_backbone}").eval(),
+        open_clip.get_tokenizer("ViT-B-32")(TEXTS),
+    )
     ours = load_backbone(str(clip_backbone))
     assert ours.aligned and ours.tokenizer.fixed_length
     np.testing.assert_array_equal(ours.tokenizer(TEXTS), tokens.numpy())
-    torch.testing.assert_close(text_features(ours.text_tower, ours.tokenizer, TEXTS), theirs.encode_text(tokens), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        text_features(ours.text_tower, ours.tokenizer, TEXTS),
+        theirs.encode_text(tokens),
+        atol=1e-5,
+        rtol=1e-5,
+    )
 
 
 def test_a_tokenizer_that_is_named_is_never_replaced_by_another(clip_backbone: Path, tmp_path: Path) -> None:

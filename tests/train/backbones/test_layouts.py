@@ -28,7 +28,9 @@ def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 @torch.inference_mode()
-def test_siglip_is_what_open_clip_itself_would_load(siglip_backbone: Path, random: np.random.Generator) -> None:
+def test_siglip_is_what_open_clip_itself_would_load(
+    siglip_backbone: Path, random: np.random.Generator
+) -> None:
     import open_clip
 
     theirs, tokens = (
@@ -36,13 +38,22 @@ def test_siglip_is_what_open_clip_itself_would_load(siglip_backbone: Path, rando
         open_clip.get_tokenizer(f"local-dir:{siglip_backbone}")(TEXTS),
     )
     ours = load_backbone(str(siglip_backbone))
-    assert (ours.tokenizer.context_length, ours.tokenizer.pad_id, ours.tokenizer.fixed_length) == (64, 1, True)
+    assert (ours.tokenizer.context_length, ours.tokenizer.pad_id, ours.tokenizer.fixed_length) == (
+        64,
+        1,
+        True,
+    )
     np.testing.assert_array_equal(ours.tokenizer(TEXTS), tokens.numpy())
     assert (ours.tokenizer(TEXTS)[3, -1], ours.tokenizer(TEXTS)[2, -1]) == (
         1,
         1,
     )  # a text that was cut keeps its end, a short one is padded with it
-    torch.testing.assert_close(text_features(ours.text_tower, ours.tokenizer, TEXTS), theirs.encode_text(tokens), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        text_features(ours.text_tower, ours.tokenizer, TEXTS),
+        theirs.encode_text(tokens),
+        atol=1e-5,
+        rtol=1e-5,
+    )
     pixels = torch.from_numpy(random.normal(size=(2, 3, 64, 64)).astype(np.float32))
     torch.testing.assert_close(ours.film_tower(pixels), theirs.encode_image(pixels), atol=1e-5, rtol=1e-5)
     assert (ours.own_geometry, ours.preprocessing.mean, ours.aligned) == ("squash", (0.5, 0.5, 0.5), True)
@@ -50,7 +61,9 @@ def test_siglip_is_what_open_clip_itself_would_load(siglip_backbone: Path, rando
 
 @pytest.mark.parametrize("kind", ["hf_clip", "hf_siglip"])
 @torch.inference_mode()
-def test_hugging_face_folders_give_what_transformers_gives(kind: str, request, random: np.random.Generator) -> None:
+def test_hugging_face_folders_give_what_transformers_gives(
+    kind: str, request, random: np.random.Generator
+) -> None:
     from transformers import AutoModel, AutoTokenizer
 
     folder = request.getfixturevalue(kind)
@@ -59,11 +72,17 @@ def test_hugging_face_folders_give_what_transformers_gives(kind: str, request, r
     limit = theirs.config.text_config.max_position_embeddings
     tokens = tokenizer(TEXTS, padding="max_length", truncation=True, max_length=limit, return_tensors="pt")
     np.testing.assert_array_equal(ours.tokenizer(TEXTS), tokens["input_ids"].numpy())
-    mask = {"attention_mask": tokens["attention_mask"]} if kind == "hf_clip" else {}  # SigLIP sees its padding
+    mask = (
+        {"attention_mask": tokens["attention_mask"]} if kind == "hf_clip" else {}
+    )  # SigLIP sees its padding
     expected = theirs.get_text_features(input_ids=tokens["input_ids"], **mask)
-    torch.testing.assert_close(text_features(ours.text_tower, ours.tokenizer, TEXTS), pooled(expected), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        text_features(ours.text_tower, ours.tokenizer, TEXTS), pooled(expected), atol=1e-5, rtol=1e-5
+    )
     pixels = torch.from_numpy(random.normal(size=(2, 3, 64, 64)).astype(np.float32))
-    torch.testing.assert_close(ours.film_tower(pixels), pooled(theirs.get_image_features(pixel_values=pixels)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        ours.film_tower(pixels), pooled(theirs.get_image_features(pixel_values=pixels)), atol=1e-5, rtol=1e-5
+    )
     assert ours.logit_scale == pytest.approx(float(theirs.logit_scale.exp()), rel=1e-6)
     assert ours.preprocessing.interpolation == ("bicubic" if kind == "hf_clip" else "bilinear")
     assert ours.own_geometry == ("crop" if kind == "hf_clip" else "squash")
@@ -96,7 +115,11 @@ def test_the_last_blocks_of_a_hugging_face_tower_can_be_trained(hf_clip: Path) -
     tower = load_backbone(str(hf_clip)).film_tower
     unfrozen(tower, "1")
     trained = {name for name, p in tower.named_parameters() if p.requires_grad}
-    assert {"projection.weight", "encoder.encoder.layers.1.mlp.fc1.weight", "encoder.post_layernorm.weight"} <= trained
+    assert {
+        "projection.weight",
+        "encoder.encoder.layers.1.mlp.fc1.weight",
+        "encoder.post_layernorm.weight",
+    } <= trained
     assert not any(".layers.0." in name or "embeddings" in name for name in trained)
 
 
@@ -105,16 +128,38 @@ def test_the_last_blocks_of_a_hugging_face_tower_can_be_trained(hf_clip: Path) -
     [
         ("preprocessor_config.json", lambda c: c.pop("image_mean"), "no image_mean, and none is guessed"),
         ("preprocessor_config.json", lambda c: c.update(resample=1), "resample 1 is not known"),
-        ("preprocessor_config.json", lambda c: c.update(crop_size=224), "films of 224 pixels\nconfig.json says 64"),
+        (
+            "preprocessor_config.json",
+            lambda c: c.update(crop_size=224),
+            "films of 224 pixels\nconfig.json says 64",
+        ),
         ("preprocessor_config.json", lambda c: c.update(rescale_factor=1.0), "not scaled to 0..1"),
-        ("config.json", lambda c: c.update(model_type="siglip2"), "model_type 'siglip2' is not supported\n.*takes patches"),
-        ("config.json", lambda c: c["text_config"].update(num_hidden_layers=3), "the weights are another model's"),
-        ("config.json", lambda c: c["text_config"].update(max_position_embeddings=20), "(another model's|cannot build)"),
+        (
+            "config.json",
+            lambda c: c.update(model_type="siglip2"),
+            "model_type 'siglip2' is not supported\n.*takes patches",
+        ),
+        (
+            "config.json",
+            lambda c: c["text_config"].update(num_hidden_layers=3),
+            "the weights are another model's",
+        ),
+        (
+            "config.json",
+            lambda c: c["text_config"].update(max_position_embeddings=20),
+            "(another model's|cannot build)",
+        ),
         ("tokenizer_config.json", lambda c: c.update(padding_side="left"), "pads on the left"),
-        ("tokenizer_config.json", lambda c: c.update(tokenizer_class="SiglipTokenizer", do_lower_case=False), "keeps capitals"),
+        (
+            "tokenizer_config.json",
+            lambda c: c.update(tokenizer_class="SiglipTokenizer", do_lower_case=False),
+            "keeps capitals",
+        ),
     ],
 )
-def test_what_is_missing_or_does_not_fit_is_refused(hf_clip: Path, tmp_path: Path, file: str, change: Any, message: str) -> None:
+def test_what_is_missing_or_does_not_fit_is_refused(
+    hf_clip: Path, tmp_path: Path, file: str, change: Any, message: str
+) -> None:
     folder = copy(hf_clip, tmp_path)
     edit(folder / file, change)
     with pytest.raises(BackboneUnusable, match=message):
@@ -142,7 +187,10 @@ def test_another_models_tokenizer_is_found_out(kind: str, hf_clip: Path, request
 
 def test_what_only_pythons_tokenizer_can_do_is_refused(siglip_backbone: Path, tmp_path: Path) -> None:
     folder = copy(siglip_backbone, tmp_path)
-    edit(folder / "open_clip_config.json", lambda c: c["model_cfg"]["text_cfg"]["tokenizer_kwargs"].update(strip_sep_token=True))
+    edit(
+        folder / "open_clip_config.json",
+        lambda c: c["model_cfg"]["text_cfg"]["tokenizer_kwargs"].update(strip_sep_token=True),
+    )
     with pytest.raises(BackboneUnusable, match="a tokenizer with strip_sep_token cannot be done here"):
         load_backbone(str(folder))
 
@@ -151,13 +199,27 @@ def test_code_that_a_folder_brings_is_never_run(hf_clip: Path, tiny_backbone: Pa
     """``auto_map`` is how a hub's model names its own Python."""
     for folder in (hf_clip, tiny_backbone):
         hostile = Path(shutil.copytree(folder, tmp_path / folder.name))
-        (hostile / "evil.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'executed')!r}).touch()\n")
-        edit(hostile / "config.json", lambda c: c.update(auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}))
+        (hostile / "evil.py").write_text(
+            f"from pathlib import Path\nPath({str(tmp_path / 'executed')!r}).touch()\n"
+        )
+        edit(
+            hostile / "config.json",
+            lambda c: c.update(auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}),
+        )
         assert load_backbone(str(hostile)).aligned
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"model_cfg": {"text_cfg": 1, "vision_cfg": {}}}', '{"model_cfg": {"vision_cfg": {}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"model_cfg": {"text_cfg": 1, "vision_cfg": {}}}',
+        '{"model_cfg": {"vision_cfg": {}}}',
+    ],
+)
 def test_a_configuration_that_is_none(siglip_backbone: Path, tmp_path: Path, text: str) -> None:
     folder = copy(siglip_backbone, tmp_path)
     (folder / "open_clip_config.json").write_text(text)

@@ -59,7 +59,9 @@ def left(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
-def test_biomedclip_in_one_folder_that_serves_offline(biomedclip: Hub, tiny_backbone: Path, tmp_path: Path, monkeypatch) -> None:
+def test_biomedclip_in_one_folder_that_serves_offline(
+    biomedclip: Hub, tiny_backbone: Path, tmp_path: Path, monkeypatch
+) -> None:
     said: list[str] = []
     out = pull("biomedclip", tmp_path / "out", say=said.append)
     monkeypatch.setattr(socket.socket, "connect", None)
@@ -69,17 +71,28 @@ def test_biomedclip_in_one_folder_that_serves_offline(biomedclip: Hub, tiny_back
     pixels = torch.ones(1, 3, 160, 160)
     torch.testing.assert_close(backbone.film_tower(pixels), original.film_tower(pixels))
     assert left(out) == {
-        *("open_clip_config.json", "open_clip_model.safetensors", "config.json", "README.md", "backbone.json"),
+        *(
+            "open_clip_config.json",
+            "open_clip_model.safetensors",
+            "config.json",
+            "README.md",
+            "backbone.json",
+        ),
         *("tokenizer.json", "tokenizer_config.json", *golden.FILMS),
     }
     text = json.loads((out / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
     assert (text["hf_model_name"], text["hf_tokenizer_name"]) == (".", ".")
     card = json.loads((out / "backbone.json").read_text())
-    assert card["files"] == {file.name: sha256(file) for file in out.iterdir() if file.name != "backbone.json"}
+    assert card["files"] == {
+        file.name: sha256(file) for file in out.iterdir() if file.name != "backbone.json"
+    }
     assert card["sources"] == {BIOMEDCLIP: commit(BIOMEDCLIP), BERT: commit(BERT)}
     published = sha256(tiny_backbone / "open_clip_pytorch_model.bin")
     assert card["published_sha256"] == {"open_clip_pytorch_model.bin": published}
-    assert said[0] == f"open_clip_pytorch_model.bin: SHA-256 {published}" and said[-1] == "note: research use only"
+    assert (
+        said[0] == f"open_clip_pytorch_model.bin: SHA-256 {published}"
+        and said[-1] == "note: research use only"
+    )
     assert left(tmp_path) == {"out"}
     assert all(file.stat().st_mode & 0o077 == 0 for file in (out, *out.iterdir()))
     assert {name for name, _ in biomedclip.asked} & {"notebook.ipynb", "vocab.txt"} == set()
@@ -113,7 +126,9 @@ def weights_asked(hub: Hub) -> list[str | None]:
     return [asked for name, asked in hub.asked if name == "open_clip_pytorch_model.bin"]
 
 
-def test_a_connection_that_breaks_is_taken_up_again(biomedclip: Hub, tmp_path: Path, tiny_backbone: Path) -> None:
+def test_a_connection_that_breaks_is_taken_up_again(
+    biomedclip: Hub, tmp_path: Path, tiny_backbone: Path
+) -> None:
     size = (tiny_backbone / "open_clip_pytorch_model.bin").stat().st_size
     biomedclip.cut = size // 3 + 1
     assert load_backbone(str(pull("biomedclip", tmp_path / "out"))).aligned
@@ -121,7 +136,9 @@ def test_a_connection_that_breaks_is_taken_up_again(biomedclip: Hub, tmp_path: P
     assert len(starts) >= 3 and starts == sorted(set(starts))
 
 
-def test_a_pull_that_was_stopped_goes_on_where_it_was(biomedclip: Hub, tmp_path: Path, tiny_backbone: Path) -> None:
+def test_a_pull_that_was_stopped_goes_on_where_it_was(
+    biomedclip: Hub, tmp_path: Path, tiny_backbone: Path
+) -> None:
     downloads = tmp_path / ".out.pull" / "downloads"
 
     def stop(what: str, *_: int) -> None:
@@ -137,18 +154,25 @@ def test_a_pull_that_was_stopped_goes_on_where_it_was(biomedclip: Hub, tmp_path:
     biomedclip.asked.clear()
     assert load_backbone(str(pull("biomedclip", tmp_path / "out"))).aligned
     assert weights_asked(biomedclip) == [f"bytes={there}-"]
-    assert {name for name, _ in biomedclip.asked} == {"open_clip_pytorch_model.bin", "README.md"}  # all else was there
+    assert {name for name, _ in biomedclip.asked} == {
+        "open_clip_pytorch_model.bin",
+        "README.md",
+    }  # all else was there
     assert left(tmp_path) == {"out"}
 
 
 def test_a_network_that_stays_down_is_told_and_gone_on_from(biomedclip: Hub, tmp_path: Path) -> None:
     biomedclip.cut = 0
-    with pytest.raises(BackboneUnusable, match="cut, or the hub cannot be reached\n.*\npull again: it goes on where it was"):
+    with pytest.raises(
+        BackboneUnusable, match="cut, or the hub cannot be reached\n.*\npull again: it goes on where it was"
+    ):
         pull("biomedclip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_server_without_ranges_and_a_damaged_rest_begin_anew(biomedclip: Hub, tmp_path: Path, tiny_backbone: Path) -> None:
+def test_a_server_without_ranges_and_a_damaged_rest_begin_anew(
+    biomedclip: Hub, tmp_path: Path, tiny_backbone: Path
+) -> None:
     data = (tiny_backbone / "open_clip_pytorch_model.bin").read_bytes()
     downloads = tmp_path / ".out.pull" / "downloads"
     downloads.mkdir(parents=True)
@@ -209,7 +233,9 @@ def test_another_models_tokenizer_is_refused(biomedclip: Hub, hf_clip: Path, tmp
         ("ViT-B-32:nobodys", "ViT-B-32 has no weights 'nobodys'"),
     ],
 )
-def test_what_cannot_be_had_is_one_clear_line(biomedclip: Hub, tmp_path: Path, name: str, message: str) -> None:
+def test_what_cannot_be_had_is_one_clear_line(
+    biomedclip: Hub, tmp_path: Path, name: str, message: str
+) -> None:
     biomedclip.gated.add("someone/gated")
     biomedclip.models["someone/empty"] = {"README.md": CARD}
     with pytest.raises(BackboneUnusable, match=message) as found:
@@ -227,7 +253,10 @@ def test_a_hub_that_is_not_there(hub: Hub, tmp_path: Path, monkeypatch) -> None:
 
 
 def test_nothing_of_a_listing_leads_out_of_the_folder(biomedclip: Hub, tmp_path: Path) -> None:
-    biomedclip.extra = [{"rfilename": name, "size": 3, "blobId": "0" * 40} for name in ("../../evil", "/evil", "..", "a/b.txt")]
+    biomedclip.extra = [
+        {"rfilename": name, "size": 3, "blobId": "0" * 40}
+        for name in ("../../evil", "/evil", "..", "a/b.txt")
+    ]
     biomedclip.extra.append({"rfilename": "LICENSE", "size": 3, "blobId": "../../evil"})
     assert set(download.look_up(BIOMEDCLIP).files) == {*biomedclip.models[BIOMEDCLIP], "LICENSE"}
     with pytest.raises(BackboneUnusable, match="the hub gives no hash for LICENSE"):
@@ -255,7 +284,10 @@ def test_a_second_pull_waits_for_nobody(biomedclip: Hub, tmp_path: Path) -> None
     from filelock import FileLock
 
     (tmp_path / ".out.pull").mkdir()
-    with FileLock(tmp_path / ".out.pull" / "lock"), pytest.raises(Refused, match="another pull into this folder is at work"):
+    with (
+        FileLock(tmp_path / ".out.pull" / "lock"),
+        pytest.raises(Refused, match="another pull into this folder is at work"),
+    ):
         pull("biomedclip", tmp_path / "out")
 
 
@@ -270,10 +302,15 @@ def test_names_lead_to_weights() -> None:
     )
     assert resolve("ViT-B-16-SigLIP").model_id == "timm/ViT-B-16-SigLIP"
     assert resolve("hf-hub:someone/model@abc123").revision == "abc123"
-    assert (resolve("ViTamin-S").model_id, resolve("ViTamin-S").weights) == ("jienengchen/ViTamin-S", "pytorch_model.bin")
+    assert (resolve("ViTamin-S").model_id, resolve("ViTamin-S").weights) == (
+        "jienengchen/ViTamin-S",
+        "pytorch_model.bin",
+    )
 
 
-def test_weights_trained_with_quickgelu_get_it(hub: Hub, clip_backbone: Path, tmp_path: Path, monkeypatch) -> None:
+def test_weights_trained_with_quickgelu_get_it(
+    hub: Hub, clip_backbone: Path, tmp_path: Path, monkeypatch
+) -> None:
     """open_clip's registry knows it of OpenAI's weights, whatever a repository's configuration says."""
     hub.add("timm/vit_base_patch16_clip_224.openai", clip_backbone)
     out = pull("clip-b16", tmp_path / "out")
@@ -309,14 +346,20 @@ def test_a_file_that_was_changed_since_is_named(pulled: Path) -> None:
         ("text_cfg", {"hf_pooler_type": "mean_pooler"}, "text"),
     ],
 )
-def test_golden_embeddings_find_what_hashes_cannot(pulled: Path, section: str, change: dict[str, Any], tower: str) -> None:
+def test_golden_embeddings_find_what_hashes_cannot(
+    pulled: Path, section: str, change: dict[str, Any], tower: str
+) -> None:
     """As if another version of a library read the same files otherwise: the hash is made to fit."""
     file, card = pulled / "open_clip_config.json", json.loads((pulled / "backbone.json").read_text())
     config = json.loads(file.read_text())
     config.get(section, config["model_cfg"].get(section)).update(change)
     file.write_text(json.dumps(config))
-    (pulled / "backbone.json").write_text(json.dumps(card | {"files": card["files"] | {file.name: sha256(file)}}))
-    with pytest.raises(BackboneUnusable, match=f"the {tower} tower does not give what it gave when pulled") as found:
+    (pulled / "backbone.json").write_text(
+        json.dumps(card | {"files": card["files"] | {file.name: sha256(file)}})
+    )
+    with pytest.raises(
+        BackboneUnusable, match=f"the {tower} tower does not give what it gave when pulled"
+    ) as found:
         load_backbone(str(pulled))
     assert len(str(found.value).splitlines()) == 1
 
@@ -325,7 +368,9 @@ def test_golden_embeddings_allow_another_processors_rounding(pulled: Path) -> No
     card = json.loads((pulled / "backbone.json").read_text())
     random = np.random.default_rng(0)
     for name in ("films", "texts"):
-        card["golden"][name] = (np.array(card["golden"][name]) * (1 + random.normal(0, 1e-5, np.shape(card["golden"][name])))).tolist()
+        card["golden"][name] = (
+            np.array(card["golden"][name]) * (1 + random.normal(0, 1e-5, np.shape(card["golden"][name])))
+        ).tolist()
     (pulled / "backbone.json").write_text(json.dumps(card))
     assert load_backbone(str(pulled)).notes == ()
 

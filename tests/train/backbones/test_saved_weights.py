@@ -30,14 +30,23 @@ def same(ours: Backbone, folder: Path) -> bool:
     return films and torch.equal(*(text_features(b.text_tower, b.tokenizer, texts) for b in (ours, theirs)))
 
 
-@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "module.", "model._orig_mod.", "module.model.clip."])
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "model.", "module.", "model._orig_mod.", "module.model.clip."]
+)
 @pytest.mark.parametrize("pickled", [False, True])
-def test_prefixes_of_wrappers_are_taken_off(clip_backbone: Path, folder: Path, prefix: str, pickled: bool) -> None:
+def test_prefixes_of_wrappers_are_taken_off(
+    clip_backbone: Path, folder: Path, prefix: str, pickled: bool
+) -> None:
     tensors = {f"{prefix}{name}": value for name, value in load_file(folder / WEIGHTS).items()}
     if pickled:  # as Lightning saves them
         (folder / WEIGHTS).unlink()
         more = {"loss.weight": torch.ones(3)} if prefix == "model." else {}
-        saved = {"epoch": 3, "global_step": 10, "state_dict": {**more, **tensors}, "optimizer_states": [{"state": {}}]}
+        saved = {
+            "epoch": 3,
+            "global_step": 10,
+            "state_dict": {**more, **tensors},
+            "optimizer_states": [{"state": {}}],
+        }
         torch.save(saved, folder / "last.ckpt")
     else:
         save_file(tensors, folder / WEIGHTS)
@@ -46,15 +55,25 @@ def test_prefixes_of_wrappers_are_taken_off(clip_backbone: Path, folder: Path, p
 
 def test_a_tower_that_was_compiled_alone(clip_backbone: Path, folder: Path) -> None:
     tensors = load_file(folder / WEIGHTS)
-    save_file({name.replace("visual.", "visual._orig_mod."): value for name, value in tensors.items()}, folder / WEIGHTS)
+    save_file(
+        {name.replace("visual.", "visual._orig_mod."): value for name, value in tensors.items()},
+        folder / WEIGHTS,
+    )
     assert same(load_backbone(str(folder)), clip_backbone)
 
 
 def test_two_models_in_one_file_are_not_guessed_between(folder: Path) -> None:
     tensors = load_file(folder / WEIGHTS)
-    both = {f"{which}.{name}": value.clone() for which in ("student", "teacher") for name, value in tensors.items()}
+    both = {
+        f"{which}.{name}": value.clone()
+        for which in ("student", "teacher")
+        for name, value in tensors.items()
+    }
     save_file(both, folder / WEIGHTS)
-    with pytest.raises(BackboneUnusable, match=r"holds several models \(student\., teacher\.\)\nsave the one that is meant by itself"):
+    with pytest.raises(
+        BackboneUnusable,
+        match=r"holds several models \(student\., teacher\.\)\nsave the one that is meant by itself",
+    ):
         load_backbone(str(folder))
 
 
@@ -69,11 +88,16 @@ def test_a_trainings_checkpoint_has_its_own_name(clip_backbone: Path, folder: Pa
     """open_clip's training saves epoch_3.pt with the optimiser beside the weights."""
     tensors = {f"module.{name}": value for name, value in load_file(folder / WEIGHTS).items()}
     (folder / WEIGHTS).unlink()
-    torch.save({"epoch": 3, "name": "run", "state_dict": tensors, "optimizer": {"state": {}}}, folder / "epoch_3.pt")
+    torch.save(
+        {"epoch": 3, "name": "run", "state_dict": tensors, "optimizer": {"state": {}}}, folder / "epoch_3.pt"
+    )
     alone = load_backbone(str(folder))
     assert same(alone, clip_backbone) and alone.spec == str(folder)
     shutil.copy(folder / "epoch_3.pt", folder / "epoch_12.pt")
-    with pytest.raises(BackboneUnusable, match=r"several files of weights \(epoch_12.pt, epoch_3.pt\)\nname the one that is meant: "):
+    with pytest.raises(
+        BackboneUnusable,
+        match=r"several files of weights \(epoch_12.pt, epoch_3.pt\)\nname the one that is meant: ",
+    ):
         load_backbone(str(folder))
     named = load_backbone(str(folder / "epoch_3.pt"))
     assert same(named, clip_backbone) and named.spec == str(folder / "epoch_3.pt")
@@ -113,12 +137,17 @@ def test_a_hubs_cache_folder_is_its_snapshot(clip_backbone: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["hf_clip", "hf_siglip"])
-def test_a_folder_that_transformers_5_writes(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_folder_that_transformers_5_writes(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     from transformers import AutoImageProcessor, AutoTokenizer, CLIPProcessor, SiglipProcessor
 
     published = request.getfixturevalue(kind)
     folder = Path(shutil.copytree(published, tmp_path / "saved"))
-    parts = AutoImageProcessor.from_pretrained(_with_kind(folder, kind)), AutoTokenizer.from_pretrained(published)
+    parts = (
+        AutoImageProcessor.from_pretrained(_with_kind(folder, kind)),
+        AutoTokenizer.from_pretrained(published),
+    )
     (folder / "preprocessor_config.json").unlink()
     (CLIPProcessor if kind == "hf_clip" else SiglipProcessor)(*parts).save_pretrained(folder)
     assert (folder / "processor_config.json").is_file() and not (folder / "preprocessor_config.json").exists()
@@ -143,12 +172,18 @@ def test_cocas_towers_without_their_captions(tmp_path: Path, random: np.random.G
     import open_clip
 
     folder = make_coca_layout(tmp_path / "coca")
-    theirs, texts = open_clip.create_model(f"local-dir:{folder}").eval(), ["No effusion.", "The heart is enlarged."]
+    theirs, texts = (
+        open_clip.create_model(f"local-dir:{folder}").eval(),
+        ["No effusion.", "The heart is enlarged."],
+    )
     ours = load_backbone(str(folder))
     pixels = torch.from_numpy(random.normal(size=(2, 3, 64, 64)).astype(np.float32))
     torch.testing.assert_close(ours.film_tower(pixels), theirs.encode_image(pixels, normalize=False))
     tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
     np.testing.assert_array_equal(ours.tokenizer(texts), tokens.numpy())
     torch.testing.assert_close(
-        text_features(ours.text_tower, ours.tokenizer, texts), theirs.encode_text(tokens, normalize=False), atol=1e-5, rtol=1e-5
+        text_features(ours.text_tower, ours.tokenizer, texts),
+        theirs.encode_text(tokens, normalize=False),
+        atol=1e-5,
+        rtol=1e-5,
     )

@@ -8,7 +8,15 @@ import pytest
 
 from mtclip_edge.evaluation.metrics import calibration_error
 from mtclip_edge.train.evaluation.clusters import silhouette, tsne
-from mtclip_edge.train.evaluation.plots import BEST, Cloud, _bins, clusters, loss_curves, reliability, risk_coverage
+from mtclip_edge.train.evaluation.plots import (
+    BEST,
+    Cloud,
+    _bins,
+    clusters,
+    loss_curves,
+    reliability,
+    risk_coverage,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -22,13 +30,18 @@ def blobs(random: np.random.Generator, count: int = 30, dim: int = 16) -> tuple[
 
 
 def line(epoch: int, selection: float | None = None, **more: object) -> dict:
-    result = {"auroc": 0.5 + epoch / 100, "precision@10": None, "film_to_report": None, "report_to_film": None}
+    result = {
+        "auroc": 0.5 + epoch / 100,
+        "precision@10": None,
+        "film_to_report": None,
+        "report_to_film": None,
+    }
     train = {"clip": 0.9 / epoch, "supcon": 0.5 / epoch, "bce": 0.3, "loss": 1.7 / epoch}
     return {"epoch": epoch, "train": train, "validation": result | more, "selection": selection}
 
 
 def tree(svg: str) -> ET.Element:
-    return ET.fromstring(svg)  # noqa: S314  # our own
+    return ET.fromstring(svg)  # noqa: S314 - our own
 
 
 def texts(svg: str) -> list[str]:
@@ -49,7 +62,11 @@ def marks_of(svg: str) -> list[float]:
 def pictures() -> list[str]:
     random = np.random.default_rng(1)
     label = random.integers(-1, 2, 80)
-    cloud = Cloud(random.normal(size=(80, 2)), label, np.array(["", "effusion", "nodule", "mass"])[random.integers(0, 4, 80)])
+    cloud = Cloud(
+        random.normal(size=(80, 2)),
+        label,
+        np.array(["", "effusion", "nodule", "mass"])[random.integers(0, 4, 80)],
+    )
     probability = random.random(80)
     return [
         clusters({"films before": cloud, "films after": cloud}),
@@ -72,13 +89,20 @@ def test_two_blobs_stay_apart(random: np.random.Generator) -> None:
 
 def test_tsne_goes_by_direction_not_by_length_and_gives_the_same_again(random: np.random.Generator) -> None:
     vectors, _ = blobs(random)
-    longer = vectors * 2.0 ** random.integers(-3, 4, (60, 1))  # powers of two, so that not even rounding differs
+    longer = vectors * 2.0 ** random.integers(
+        -3, 4, (60, 1)
+    )  # powers of two, so that not even rounding differs
     assert np.array_equal(tsne(longer), tsne(vectors))
 
 
 @pytest.mark.parametrize("count", range(8))
 def test_tsne_of_a_few_or_of_equal_vectors(count: int, random: np.random.Generator) -> None:
-    for vectors in (random.normal(size=(count, 3)), random.normal(size=(count, 1)), np.ones((count, 4)), np.zeros((count, 4))):
+    for vectors in (
+        random.normal(size=(count, 3)),
+        random.normal(size=(count, 1)),
+        np.ones((count, 4)),
+        np.zeros((count, 4)),
+    ):
         places = tsne(vectors)
         assert places.shape == (count, 2) and np.isfinite(places).all()
     if count < 5:
@@ -104,7 +128,9 @@ def test_silhouette_is_scikit_learns_of_the_known_labels(random: np.random.Gener
 def test_silhouette_by_hand() -> None:
     vectors = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     assert silhouette(vectors, np.array([0, 0, 1, 1])) == pytest.approx(1.0)
-    assert silhouette(vectors, np.array([0, 1, 0, 1])) == pytest.approx(-0.5)  # its own class is 1 away, the other 0.5 on average
+    assert silhouette(vectors, np.array([0, 1, 0, 1])) == pytest.approx(
+        -0.5
+    )  # its own class is 1 away, the other 0.5 on average
 
 
 @pytest.mark.parametrize("label", [[1, 1, 1, -1], [-1, -1, -1, -1], [0, 0, 0, 0], [0, 1, -1, -1]])
@@ -127,7 +153,9 @@ def test_a_matplotlibrc_changes_nothing() -> None:
     import matplotlib
 
     plain = loss_curves([line(1, 0.5)])
-    with matplotlib.rc_context({"font.size": 20, "axes.grid": True, "svg.fonttype": "path", "xtick.major.size": 20}):
+    with matplotlib.rc_context(
+        {"font.size": 20, "axes.grid": True, "svg.fonttype": "path", "xtick.major.size": 20}
+    ):
         assert loss_curves([line(1, 0.5)]) == plain
 
 
@@ -172,7 +200,12 @@ def test_clusters_show_frequent_findings_below_and_grey_the_rest() -> None:
     finding = np.array([*names, "", ""])
     label = np.ones(len(finding), int)
     drawn = texts(
-        clusters({"films": Cloud(np.zeros((len(finding), 2)), label, finding), "reports": Cloud(np.zeros((1, 2)), np.array([0]))})
+        clusters(
+            {
+                "films": Cloud(np.zeros((len(finding), 2)), label, finding),
+                "reports": Cloud(np.zeros((1, 2)), np.array([0])),
+            }
+        )
     )
     assert drawn.count("films (38)") == 2
     assert [text for text in drawn if text.endswith(" / 0)")] == [
@@ -186,14 +219,25 @@ def test_clusters_show_frequent_findings_below_and_grey_the_rest() -> None:
         np.array(["x", "x", "x"]),
         np.array(["y", "y", "y", "y"]),
     )  # films before and after are the same films
-    drawn = texts(clusters({str(i): Cloud(np.zeros((len(f), 2)), np.ones(len(f), int), f) for i, f in enumerate(three)}))
+    drawn = texts(
+        clusters({str(i): Cloud(np.zeros((len(f), 2)), np.ones(len(f), int), f) for i, f in enumerate(three)})
+    )
     assert drawn[-2:] == ["y (0 / 0 / 4)", "x (3 / 3 / 0)"]
     one = texts(clusters({"films": Cloud(np.zeros((2, 2)), np.array([0, 1]), np.array(["", ""]))}))
     assert one == ["films (2)", "normal (1)", "abnormal (1)"]
 
 
 @pytest.mark.parametrize(
-    "name", ["<script>alert(1)</script>", "$x^2$ & $y$", "_hidden", "a\x00b\nc", "心拡大", 'id="x" url(#y)', "#010203"]
+    "name",
+    [
+        "<script>alert(1)</script>",
+        "$x^2$ & $y$",
+        "_hidden",
+        "a\x00b\nc",
+        "心拡大",
+        'id="x" url(#y)',
+        "#010203",
+    ],
 )
 def test_a_finding_may_be_called_anything(name: str) -> None:
     svg = clusters({name: Cloud(np.zeros((2, 2)), np.array([0, 1]), np.array([name, ""]))})
@@ -205,7 +249,9 @@ def test_a_finding_may_be_called_anything(name: str) -> None:
 
 def test_a_long_name_is_cut() -> None:
     svg = clusters({"x": Cloud(np.zeros((1, 2)), np.array([1]), np.array(["effusion " * 30]))})
-    assert any(text.startswith("effusion effusion") and "… (1)" in text and len(text) < 50 for text in texts(svg))
+    assert any(
+        text.startswith("effusion effusion") and "… (1)" in text and len(text) < 50 for text in texts(svg)
+    )
 
 
 def test_points_of_each_label_are_drawn_in_its_colour() -> None:
@@ -218,7 +264,9 @@ def test_points_of_each_label_are_drawn_in_its_colour() -> None:
         svg = clusters({"x": Cloud(np.array([[0.0, 0], [1, 1], [2, 0]]), np.array(label))})
         found = re.search(r"base64,([^\"]+)", svg)
         assert found
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.group(1)))).convert("RGBA")).astype(int)
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.group(1)))).convert("RGBA")).astype(
+            int
+        )
         return int(((pixels[..., 0] > pixels[..., 2] + 60) & (pixels[..., 3] > 100)).sum())
 
     assert reddest([0, 0, -1]) == 0
@@ -227,7 +275,9 @@ def test_points_of_each_label_are_drawn_in_its_colour() -> None:
 
 def test_a_large_picture_stays_small(random: np.random.Generator) -> None:
     names = np.array(["", *"abcdefghi"])
-    cloud = Cloud(random.uniform(size=(2600, 2)), random.integers(-1, 2, 2600), names[random.integers(0, 10, 2600)])
+    cloud = Cloud(
+        random.uniform(size=(2600, 2)), random.integers(-1, 2, 2600), names[random.integers(0, 10, 2600)]
+    )
     svg = clusters(dict.fromkeys(("films before", "films after", "reports before", "reports after"), cloud))
     assert len(svg) < 300_000
 
@@ -245,7 +295,15 @@ def test_the_best_epoch_is_marked_in_both_panels() -> None:
 def test_epochs_show_losses_left_and_figures_right() -> None:
     figures = {"precision@10": {"macro": 0.6}, "film_to_report": {"recall@10": {"value": 0.2}}}
     shown = texts(loss_curves([line(1, 0.5), line(2, 0.6, **figures)]))
-    for name in ("clip", "supcon", "bce", "all, weighted", "AUROC", "P@10, macro", "Recall@10, film to report"):
+    for name in (
+        "clip",
+        "supcon",
+        "bce",
+        "all, weighted",
+        "AUROC",
+        "P@10, macro",
+        "Recall@10, film to report",
+    ):
         assert name in shown
     assert "Recall@10, report to film" not in shown  # never computed: no line, no entry
     assert "not computed" not in shown
@@ -266,7 +324,9 @@ def test_reliability_gives_the_error_before_and_after(random: np.random.Generato
     assert f"before (ECE {calibration_error(label, before):.3f})" in shown
     assert f"after temperature scaling (ECE {calibration_error(label, after):.3f})" in shown
     alone = texts(reliability(label, before, None))
-    assert any(text.startswith("before") for text in alone) and not any(text.startswith("after") for text in alone)
+    assert any(text.startswith("before") for text in alone) and not any(
+        text.startswith("after") for text in alone
+    )
 
 
 def test_the_bins_of_reliability_are_those_of_the_error(random: np.random.Generator) -> None:
@@ -274,7 +334,9 @@ def test_the_bins_of_reliability_are_those_of_the_error(random: np.random.Genera
     probability[:3] = 0.0, 1.0, 0.1
     mean, share, count = _bins(label, probability)
     assert count.sum() == 300 and len(count) == 10
-    assert (np.abs(mean - share) * count[count > 0]).sum() / 300 == pytest.approx(calibration_error(label, probability))
+    assert (np.abs(mean - share) * count[count > 0]).sum() / 300 == pytest.approx(
+        calibration_error(label, probability)
+    )
     mean, share, count = _bins(np.array([0, 1, 1]), np.array([0.05, 0.95, 1.0]))
     assert count.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]
     assert mean.tolist() == pytest.approx([0.05, 0.975]) and share.tolist() == [0.0, 1.0]
@@ -282,13 +344,19 @@ def test_the_bins_of_reliability_are_those_of_the_error(random: np.random.Genera
 
 def test_risk_and_coverage_are_one_line_for_each_order() -> None:
     curves = {"coverage": [0.5, 1.0], "head": [0.1, 0.3], "trust": [0.05, 0.3]}
-    both, alone = texts(risk_coverage(curves, 0.3)), texts(risk_coverage({"coverage": [1.0], "head": [0.3]}, 0.3))
+    both, alone = (
+        texts(risk_coverage(curves, 0.3)),
+        texts(risk_coverage({"coverage": [1.0], "head": [0.3]}, 0.3)),
+    )
     assert {"by the head alone", "by the bundle's trust"} <= set(both)
     assert "by the head alone" in alone and "by the bundle's trust" not in alone
 
 
 def test_reliability_without_a_labelled_film_says_so() -> None:
-    for svg in (reliability(np.full(3, -1), np.full(3, 0.5), None), reliability(np.zeros(0, int), np.zeros(0), np.zeros(0))):
+    for svg in (
+        reliability(np.full(3, -1), np.full(3, 0.5), None),
+        reliability(np.zeros(0, int), np.zeros(0), np.zeros(0)),
+    ):
         assert "no film has a label" in texts(svg)
 
 
@@ -297,4 +365,6 @@ def test_nothing_goes_through_pyplot(pictures: list[str]) -> None:
     import sys
 
     code = "import sys, mtclip_edge.train.evaluation.plots as p; p.loss_curves([]); print('matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split() == ["False", "False"]
+    assert subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split() == ["False", "False"]
