@@ -145,7 +145,7 @@ def test_every_region_of_every_file_is_covered_by_a_hash(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     assert {p.name for p in bundle.iterdir()} == {*opened.manifest.files, "manifest.json"}
     assert all(
-        opened.manifest.files[p.name]["size"] == p.stat().st_size
+        opened.manifest.files[p.name].size == p.stat().st_size
         for p in bundle.iterdir()
         if p.name != "manifest.json"
     )

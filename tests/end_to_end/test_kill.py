@@ -38,6 +38,7 @@ CHILD = """
 import json, os, sys, time
 from pathlib import Path
 import hnswlib, onnxruntime, pyarrow.parquet
+from mtclip_edge.bundle import generations
 from mtclip_edge.indexing import build as building, update as changing, parquet_export as parquet
 from mtclip_edge.errors import MtclipError
 from mtclip_edge.sources.source import open_source
@@ -77,7 +78,8 @@ def first(work):
     return wrapped
 
 Path.replace, Path.rename, Path.unlink = moved("replace"), moved("rename"), unlink
-building.next_generation, parquet.private_dir = first(building.next_generation), first(parquet.private_dir)
+generations.next_generation = first(generations.next_generation)
+parquet.private_dir = first(parquet.private_dir)
 studies = open_source(sys.argv[1]).studies
 
 for line in sys.stdin:
