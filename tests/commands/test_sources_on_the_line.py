@@ -26,6 +26,7 @@ def test_too_many_bad_rows_stop_an_index(mtclip, bundle: Path, bad: str) -> None
     assert mtclip("index", "build", bundle, bad, "--map", "label:sick=abnormal").code == 0
 
 
+@pytest.mark.torch
 def test_too_many_bad_rows_and_leaking_tables_stop_a_training(mtclip, tmp_path: Path, bad: str) -> None:
     out = tmp_path / "run"
     found = mtclip("train", "--data", bad, "--out", out)
