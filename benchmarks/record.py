@@ -48,7 +48,9 @@ def measured(
         "figures": figures(said.getvalue()),
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    options.json.write_text(
+        json.dumps(document, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
+    )
 
 
 def about(options: argparse.Namespace) -> dict[str, Any]:
