@@ -69,10 +69,8 @@ def open_store(path: Path) -> sqlite3.Connection:
             raise ArtefactIncompatible(f"{path}: report store version {version}", hint=upgrade_hint())
         if version == SCHEMA_VERSION:
             return db
-        memory = sqlite3.connect(":memory:", check_same_thread=False)
-        db.backup(memory)
+        memory = _migrated(db, version)
         db.close()
-        migrate(memory, version)
         return memory
     except (sqlite3.Error, KeyError, ValueError) as error:
         db.close()
@@ -80,6 +78,18 @@ def open_store(path: Path) -> sqlite3.Connection:
     except ArtefactIncompatible:
         db.close()
         raise
+
+
+def _migrated(db: sqlite3.Connection, version: int) -> sqlite3.Connection:
+    """A copy in memory, brought up to ours."""
+    memory = sqlite3.connect(":memory:", check_same_thread=False)
+    try:
+        db.backup(memory)
+        migrate(memory, version)
+    except BaseException:
+        memory.close()
+        raise
+    return memory
 
 
 def migrate(db: sqlite3.Connection, version: int) -> None:

@@ -106,13 +106,17 @@ def unread_twins(keys: Mapping[Path, bytes], vectors: Mapping[bytes, np.ndarray]
 
 def _opened(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path)
-    path.chmod(0o600)
-    # A write-ahead log keeps a killed pass readable; losing the last second of a cache is no loss.
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=NORMAL")
-    db.execute(
-        "CREATE TABLE IF NOT EXISTS feature (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
-    )
+    try:
+        path.chmod(0o600)
+        # A write-ahead log keeps a killed pass readable; losing the last second of a cache is no loss.
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS feature (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
+        )
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

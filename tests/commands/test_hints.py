@@ -108,11 +108,12 @@ def test_a_filter_that_leaves_nothing_is_named(mtclip, film: Path, words: list[s
 
 def test_left_out_patients_are_not_repeated(mtclip, bundle: Path, film: Path) -> None:
     import sqlite3
+    from contextlib import closing
 
     from mtclip_edge.bundle.bundle import Bundle
 
     store = bundle / Bundle.open(bundle).index.store
-    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
         patients = [patient for (patient,) in db.execute("SELECT DISTINCT patient_id FROM study")]
     words = [word for patient in patients for word in ("--exclude-patient", patient)]
     found = mtclip("query", film, "--bundle", bundle, "--format", "ids", *words)
@@ -123,10 +124,12 @@ def test_left_out_patients_are_not_repeated(mtclip, bundle: Path, film: Path) ->
 
 def test_an_excluded_patient_whom_nobody_knows_is_told(mtclip, bundle: Path) -> None:
     import sqlite3
+    from contextlib import closing
 
     from mtclip_edge.bundle.bundle import Bundle
 
-    with sqlite3.connect(f"file:{bundle / Bundle.open(bundle).index.store}?mode=ro", uri=True) as db:
+    store = bundle / Bundle.open(bundle).index.store
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
         ((here,),) = db.execute("SELECT patient_id FROM study LIMIT 1")
     words = [
         "query",
