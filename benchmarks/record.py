@@ -106,10 +106,10 @@ class _Both(io.StringIO):
 
 def _command(script: Path, words: Sequence[str]) -> str:
     where = script.resolve()
-    here = Path(__file__).parents[1]
-    return shlex.join(
-        ["python", str(where.relative_to(here)) if where.is_relative_to(here) else script.name, *words]
-    )
+    here = Path(__file__).resolve().parents[1]
+    named = str(where.relative_to(here)) if where.is_relative_to(here) else script.name
+    # Where the checkout lies on one machine is nobody else's business.
+    return shlex.join(["python", named, *(word.removeprefix(f"{here}/") for word in words)])
 
 
 def _cells(line: str) -> list[str]:
