@@ -11,6 +11,7 @@ import layouts
 import many_studies
 import numpy as np
 import pytest
+from drawn import COLUMNS
 from layouts import open_i, png, put
 
 from mtclip_edge.display.inspection_page import page, summary_lines
@@ -55,19 +56,7 @@ def known(tmp_path: Path) -> Path:
     ]
     with put(folder / "manifest.csv", "").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            [
-                "study_id",
-                "patient_id",
-                "image_path",
-                "view",
-                "findings",
-                "impression",
-                "label",
-                "finding_labels",
-                "split",
-            ]
-        )
+        writer.writerow(COLUMNS[:-1])
         writer.writerows(rows)
     return folder
 
