@@ -9,10 +9,10 @@ cold query half a millisecond a class.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
-from ..fields import Fields, Mistyped, is_plain_name
+from ..fields import Fields, Mistyped, is_plain_name, record
 from .records import (
     MOST_DIM,
     BackboneRecord,
@@ -34,7 +34,7 @@ PURPOSES = ("research", "demo")
 TOWERS = ("image", "text")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class ModelPart:
     """What the maker of the model wrote. ``graphs``: of each tower the file of each precision, the one
     ``auto`` takes first; None for a tower that was left out. ``abnormal_head``: whether the head was trained.
@@ -123,7 +123,7 @@ def _graphs(f: Fields) -> dict[str, Mapping[str, str] | None]:
     return dict(graphs)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class SitePart:
     """What the site changes: today the reports with their vectors and index."""
 
@@ -137,7 +137,7 @@ class SitePart:
         return {"index": self.index.to_dict()}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class Manifest:
     """``files`` are all that the bundle holds but the manifest. ``more``: top-level fields that this version
     does not know, kept as they are when a change writes the manifest again.

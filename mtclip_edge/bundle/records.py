@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..fields import Fields
+from ..fields import Fields, record
 
 VERDICTS = ("confident", "uncertain", "abstain")
 _MOST_ROWS = 10**10  # reports, films, studies
 MOST_DIM = 65_536
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class FileRecord:
     """Size in bytes and SHA-256; of a file hashed in parts (on all cores) ``parts`` is their size and the
     hash is of their hashes.
@@ -39,7 +39,7 @@ class FileRecord:
         }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class HnswRecord:
     """The graph file, how it was built, and what it was measured to find of what exact search finds."""
 
@@ -72,7 +72,7 @@ class HnswRecord:
         }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class IndexRecord:
     """What is searched: counts, and the files of one generation.
 
@@ -120,7 +120,7 @@ class IndexRecord:
         return {"reports": self.reports, "films": self.films, "studies": self.studies, **files}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class BackboneRecord:
     """Whose weights these are: name, hash of what was loaded, licence as its publisher states it,
     ``restriction`` of use if any.
@@ -142,7 +142,7 @@ class BackboneRecord:
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class PreprocessingRecord:
     """What ``inference.preprocessing.Preprocessing`` is made of."""
 
@@ -172,7 +172,7 @@ class PreprocessingRecord:
         return {name: value for name, value in values.items() if value is not None}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class TokenizerRecord:
     """The tokenizer's file, and what the tower takes of it."""
 
@@ -190,7 +190,7 @@ class TokenizerRecord:
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class PlacesRecord:
     """The graph for maps, and how the film graph's features lie: ``grid`` rows and columns, ``before``
     tokens that are no place.
@@ -218,7 +218,7 @@ class PlacesRecord:
         }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class CalibrationRecord:
     """Temperature of the abnormal head, and its operating point (a logit) with the specificity it has on
     so many validation films.
@@ -238,7 +238,7 @@ class CalibrationRecord:
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class RecallRecord:
     """Recall@K beside chance and ceiling; ``lift`` is the value over chance."""
 
@@ -252,7 +252,7 @@ class RecallRecord:
         return cls(*(f.number_or_none(name, 0) for name in ("value", "chance", "lift", "ceiling")))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class MetricsRecord:
     """The few figures of validation films; None for what could not be computed.
 
@@ -294,7 +294,7 @@ def _recalls(f: Fields) -> dict[str, RecallRecord | None]:
     return {name: f.inside_or_none(name, RecallRecord.read) for name in ("recall@1", "recall@5", "recall@10")}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class FuseRecord:
     """The weight of films in ``query --fuse auto``, and why it is that."""
 
@@ -324,7 +324,7 @@ class Measured:
         return cls(f.integer("films"), f.number_or_none("risk", 0, 1), f.number("coverage", 0, 1))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class TrustRecord:
     """Thresholds on the trust in a decision, None where none keeps its promise, and what each verdict was
     worth.
@@ -345,7 +345,7 @@ class TrustRecord:
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class EvidenceRecord:
     """What validation films got: 101 quantiles of the best cosine, temperature of the vote, trust;
     ``searched`` names the vectors.
@@ -383,7 +383,7 @@ class EvidenceRecord:
         }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class GaussianRecord:
     """The shape of one distribution in the film gate's file, and the variance along the axes that are not
     in it.
@@ -401,7 +401,7 @@ class GaussianRecord:
 _GATE_THRESHOLDS = ("layout_warn", "layout_reject", "embedding_warn", "mirror_warn")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class FilmGateRecord:
     """What judges films: file, thresholds (None: too few films for one), the shares they were chosen for, how
     many films they are from.
@@ -443,7 +443,7 @@ class FilmGateRecord:
         return {"file": self.file, "layout": asdict(self.layout), **embedding, **numbers}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@record(frozen=True, eq=False, repr=False)
 class ParityRecord:
     """One graph against torch fp32, as the export gate measured it; None for what could not be asked."""
 
