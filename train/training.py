@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from mtclip_edge.bundle.run_record import (
 )
 from mtclip_edge.errors import LeakFound, Refused, RunUnusable, SourceUnusable
 from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evaluation.figures import ModelOutput
 from mtclip_edge.evaluation.leaks import between_tables
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.fields import Fields
@@ -34,9 +35,34 @@ from . import run as runs
 from .backbones.backbone import Backbone, load_backbone
 from .backbones.licence import Licence
 from .fine_tuning import FineTunedTower
-from .loop import Fit, epoch_line
+from .loop import Fit, embed, epoch_line, with_features
 from .projector import ProjectorShape
 from .split_tensors import Table, choose_device, prepared, tabulate
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training made, its best epoch in force; ``seconds`` that features and epochs took."""
+
+    backbone: Backbone
+    fit: Fit
+    calibration: Calibration | None
+    device: DeviceRecord
+    seconds: dict[str, float]
+
+    @torch.inference_mode()
+    def judge(self, cases: Cases, progress: Progress = silent) -> tuple[Table, ModelOutput]:
+        """The films of some cases that could be read, and what is made of them and of the cases' reports."""
+        device, fit = self.fit.space.axes.device, self.fit
+        table = with_features(tabulate(self.backbone, cases, progress, device, fit.tower), fit.tower)
+        film, logit, report = embed(fit.space, table)
+        return table, ModelOutput(
+            film,
+            logit if fit.config.bce else None,
+            report if len(report) else None,
+            self.calibration,
+            prefixes=fit.shape.prefixes,
+        )
 
 
 def train(
@@ -57,40 +83,49 @@ def train(
     _check_out(out, resume)
     if resume and (out / runs.RUN).is_file():
         return _finished(out, config, sources, say)
-    started = time.perf_counter()
     reading = read_sources(sources, allow_bad_rows, say)
     splits = reading.split("train"), reading.split("validation")
+    fitted = fit_splits(config, splits, reading.spec, out, resume=resume, say=say, progress=progress)
+    data = _data_record(reading, sources, fitted.fit)
+    runs.write_run(out, _record(config, origins or {}, fitted, data), fitted.fit.best, fitted.fit.best_tower)
+    say(f"{out}: best epoch {fitted.fit.best_epoch} of {len(fitted.fit.history)}")
+    return runs.load_run(out)
+
+
+def fit_splits(
+    config: TrainConfig,
+    splits: Sequence[Sequence[Study]],
+    spec: str,
+    out: Path | None,
+    *,
+    resume: bool = False,
+    say: Say = silent,
+    progress: Progress = silent,
+) -> Fitted:
+    """Fit on the first of two lists of studies and choose by the second, whatever splits they come from.
+
+    ``out`` gets a checkpoint after each epoch, which ``resume`` goes on from; None: none is kept. ``spec`` is
+    what the studies are called in an error. Errors: those of ``train`` but for its folder.
+    """
+    started = time.perf_counter()
     backbone = _checked_backbone(config, splits, say)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
-    unfinished = resume and (out / runs.CHECKPOINT).is_file()
+    unfinished = resume and out is not None and (out / runs.CHECKPOINT).is_file()
     heads = None if unfinished else _heads(config, backbone, splits, device, say, progress)
     tower = _tower(config, backbone, device, say)
     train_table, validation = (
         tabulate(backbone, Cases.of(studies), progress, device, tower) for studies in splits
     )
-    _check_tables(config, train_table, validation, reading.spec, say)
+    _check_tables(config, train_table, validation, spec, say)
     features_done = time.perf_counter()
-    private_dir(out)
-    fitted = Fit(
-        config,
-        shape_for(config, backbone),
-        backbone.logit_scale,
-        train_table,
-        validation,
-        device,
-        tower,
-        heads,
-    )
-    calibration = fitted.run(out, resume, say).finish()
+    if out:
+        private_dir(out)
+    shape = shape_for(config, backbone)
+    fit = Fit(config, shape, backbone.logit_scale, train_table, validation, device, tower, heads)
+    calibration = fit.run(out, resume, say).finish()
     seconds = {"features": features_done - started, "fit": time.perf_counter() - features_done}
-    data = _data_record(reading, sources, train_table, validation)
-    record = _record(
-        config, origins or {}, backbone, fitted, calibration, data, DeviceRecord(str(device), why), seconds
-    )
-    runs.write_run(out, record, fitted.best, fitted.best_tower)
-    say(f"{out}: best epoch {fitted.best_epoch} of {len(fitted.history)}")
-    return runs.load_run(out)
+    return Fitted(backbone, fit, calibration, DeviceRecord(str(device), why), seconds)
 
 
 def read_sources(sources: Sequence[str], allow_bad_rows: bool = False, say: Say = silent) -> Reading:
@@ -211,17 +246,9 @@ def _check_tables(config: TrainConfig, train: Table, validation: Table, spec: st
         say("no film in the validation split: the last epoch is kept, and nothing was chosen by validation")
 
 
-def _record(
-    config: TrainConfig,
-    origins: dict[str, str],
-    backbone: Backbone,
-    fitted: Fit,
-    calibration: Calibration | None,
-    data: DataRecord,
-    device: DeviceRecord,
-    seconds: dict[str, float],
-) -> RunRecord:
+def _record(config: TrainConfig, origins: dict[str, str], fitted: Fitted, data: DataRecord) -> RunRecord:
     """All that ``run.json`` says but the hashes of the weights, which are not written yet."""
+    backbone, fit = fitted.backbone, fitted.fit
     licence = Licence(backbone.licence, backbone.terms)
     named = BackboneRecord(
         backbone.name, backbone.identity, licence.name, licence.terms, licence.restriction, backbone.aligned
@@ -234,18 +261,19 @@ def _record(
         origins=origins,
         backbone=RunBackboneRecord(spec, named, backbone.weights_sha256),
         preprocessing=backbone.preprocessing.record(),
-        shape=ShapeRecord(**fitted.shape.to_dict()),
+        shape=ShapeRecord(**fit.shape.to_dict()),
         data=data,
-        device=device,
-        best_epoch=fitted.best_epoch,
-        epochs_run=len(fitted.history),
-        validation=MetricsRecord.read(Fields(fitted.history[fitted.best_epoch - 1]["validation"])),
-        calibration=calibration.record() if calibration else None,
-        seconds=seconds,
+        device=fitted.device,
+        best_epoch=fit.best_epoch,
+        epochs_run=len(fit.history),
+        validation=MetricsRecord.read(Fields(fit.history[fit.best_epoch - 1]["validation"])),
+        calibration=fitted.calibration.record() if fitted.calibration else None,
+        seconds=fitted.seconds,
     )
 
 
-def _data_record(reading: Reading, sources: Sequence[str], train: Table, validation: Table) -> DataRecord:
+def _data_record(reading: Reading, sources: Sequence[str], fit: Fit) -> DataRecord:
+    train, validation = fit.train_table, fit.validation
     return DataRecord(
         sources=tuple(absolute(spec) for spec in sources),
         studies={name: len(reading.split(name)) for name in ("train", "validation", "test")},
