@@ -10,6 +10,7 @@ def evaluate(
     artefacts: options.Artefacts = None,
     split: options.Split = "test",
     reports: options.SearchedReports = None,
+    map: options.Map = None,
     out: options.EvalOut = None,
     backbone: options.ZeroShot = None,
     ablate: options.Ablate = False,
@@ -24,10 +25,19 @@ def evaluate(
     from ..display.evaluation_table import print_eval
     from ..display.formats import dumps
     from ..display.progress_bars import ProgressBars
+    from ..sources.source import with_maps
     from ..train.evaluation.evaluate import EvaluationRequest, ablation, assess
 
+    of_films, *others = with_maps([data, *([reports] if reports else [])], map)
     request = EvaluationRequest(
-        data, tuple(artefacts or ()), tuple(backbone or ()), split, reports, out, allow_leaks, device
+        of_films,
+        tuple(artefacts or ()),
+        tuple(backbone or ()),
+        split,
+        others[0] if others else None,
+        out,
+        allow_leaks,
+        device,
     )
     with ProgressBars() as bars:
         how: dict[str, Any] = {"say": bars.say, "progress": bars}

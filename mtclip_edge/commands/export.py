@@ -1,5 +1,6 @@
 """``mtclip export``: one run into one bundle, with the precisions and limits that the options name."""
 
+from ..errors import WrongOption
 from . import options
 
 
@@ -7,6 +8,7 @@ def export(
     run: options.Run,
     out: options.BundleOut,
     reports: options.PackedReports = None,
+    map: options.Map = None,
     precision: options.Precisions = None,
     budget: options.Budget = None,
     dim: options.KeptDim = None,
@@ -16,11 +18,14 @@ def export(
     """Turn a run into a bundle: ONNX graphs, proven against torch, with reports, vectors and index."""
     from ..train.requirements import need_torch
 
+    if map and reports is None:
+        raise WrongOption("--map", "it names columns of --reports, which is not given")
     need_torch()
     from ..display.progress_bars import ProgressBars
     from ..export import pack
     from ..export.parity.limits import parse_budget
     from ..export.quantization.ladder import PRECISIONS
+    from ..sources.source import with_map
 
     names = (
         list(dict.fromkeys(name.strip() for name in precision.split(","))) if precision is not None else None
@@ -30,7 +35,7 @@ def export(
         pack.export(
             run,
             out,
-            reports=reports,
+            reports=with_map(reports, map) if reports is not None else None,
             precision=names,
             budget=limits,
             dim=dim,

@@ -34,7 +34,7 @@ def train(
 
     need_torch()
     from ..display.progress_bars import ProgressBars
-    from ..sources.source import with_abnormal, with_map
+    from ..sources.source import with_abnormal, with_maps
     from ..train import training
     from ..train.settings import resolve
 
@@ -55,7 +55,7 @@ def train(
         "size": size,
     }
     settings, origins = resolve(given, config)
-    sources = [with_map(with_abnormal(source, abnormal), map) for source in data]
+    sources = with_maps([with_abnormal(source, abnormal) for source in data], map)
     with ProgressBars() as bars:
         how: dict[str, Any] = {"resume": resume, "allow_bad_rows": allow_bad_rows, "origins": origins}
         training.train(settings, sources, out, **how, say=bars.say, progress=bars)

@@ -100,7 +100,9 @@ def check_mapped(columns: ColumnMap, theirs: Sequence[str], where: str) -> None:
             raise SourceUnusable(
                 f"{where}: no column {name} to map",
                 f"found: {', '.join(theirs)[:200]}",
-                f"did you mean {close[0]}?" if close else None,
+                f"did you mean {close[0]}?"
+                if close
+                else "a table of other columns takes a map of its own: PATH,map=THEIRS:OURS+THEIRS:OURS",
             )
 
 

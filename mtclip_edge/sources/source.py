@@ -176,7 +176,7 @@ def with_abnormal(word: str, rule: str | None) -> str:
 
 
 def with_map(word: str, pairs: Sequence[str] | None) -> str:
-    """A source with the words of ``--map`` for its columns.
+    """A source with the words of ``--map`` for its columns; a map of its own is kept.
 
     Errors: WrongOption where it is no table of other people's columns.
     """
@@ -186,7 +186,16 @@ def with_map(word: str, pairs: Sequence[str] | None) -> str:
 
     spec = parse_spec(word)
     _check_option(spec.kind, "map", "")
-    return str(Spec(spec.kind, spec.rest, {**spec.options, "map": encoded(pairs)}))
+    return str(Spec(spec.kind, spec.rest, {"map": encoded(pairs), **spec.options}))
+
+
+def with_maps(words: Sequence[str], pairs: Sequence[str] | None) -> list[str]:
+    """Several sources of one command: the words of ``--map`` are for those that are tables.
+
+    Errors: WrongOption where none is.
+    """
+    tables = {word for word in words if "map" in KINDS[parse_spec(word).kind][1]} if pairs else set[str]()
+    return [with_map(word, pairs) if word in tables or not tables else word for word in words]
 
 
 def absolute(word: str) -> str:

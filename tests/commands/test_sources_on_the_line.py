@@ -1,5 +1,7 @@
 """What a command says of its source before it does anything with it."""
 
+import csv
+import json
 import unicodedata
 from pathlib import Path
 
@@ -78,3 +80,63 @@ def test_a_language_that_the_tower_does_not_know_is_refused(mtclip, bundle: Path
     assert told.code == 0 and "1 of 6 words (16.7%) are unknown to the text tower's word list\n" in told.err
     inspected = mtclip("data", "inspect", table, "--format", "json")
     assert inspected.code == 0
+
+
+@pytest.fixture
+def foreign(source: Path, tmp_path: Path) -> tuple[Path, list[str]]:
+    """The studies of ``source`` as another program would list them, and what reads that."""
+    names = {
+        "study_id": "Exam",
+        "patient_id": "Who",
+        "image_path": "Bild",
+        "findings": "Befund",
+        "label": "Urteil",
+    }
+    words = {"normal": "gesund", "abnormal": "krank"}
+    with source.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    table = tmp_path / "foreign.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [names.get(name, name) for name in rows[0]])
+        writer.writeheader()
+        for row in rows:
+            row["image_path"] = row["image_path"] and str(source.parent / row["image_path"])
+            row["label"] = words.get(row["label"], row["label"])
+            writer.writerow({names.get(name, name): value for name, value in row.items()})
+    pairs = [f"{theirs}={ours}" for ours, theirs in names.items()]
+    pairs += [f"label:{theirs}={ours}" for ours, theirs in words.items()]
+    return table, [word for pair in pairs for word in ("--map", pair)]
+
+
+def test_an_evaluation_reads_tables_of_other_programs(
+    mtclip, tiny_bundle: Path, source: Path, foreign: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    table, pairs = foreign
+
+    def figures(*words: object) -> dict[str, object]:
+        done = mtclip("eval", tiny_bundle, "--format", "json", *words)
+        assert done.code == 0, done.err
+        return json.loads(done.out)["models"][0]["figures"]
+
+    expected = figures("--data", source)
+    assert figures("--data", table, *pairs) == expected
+    other = put(tmp_path / "r.csv", "Nr,Text\n1,Clear lungs.\n2,Opacity in the left lung.\n")
+    mapped = figures("--data", table, *pairs, "--reports", f"{other},map=Nr:study_id+Text:report")
+    assert mapped == figures("--data", source, "--reports", f"{other},map=Nr:study_id+Text:report")
+    refused = mtclip("eval", tiny_bundle, "--data", table)
+    assert refused.code == 1 and "did you mean --map" in refused.err
+
+
+@pytest.mark.torch
+def test_an_export_packs_reports_of_other_programs(mtclip, tiny_run: Path, tmp_path: Path) -> None:
+    table = put(tmp_path / "r.csv", "Exam,Befund,label\n1,Clear.,gesund\n2,Mass.,krank\n")
+    words = ["--map", "Befund=report", "--map", "label:krank=abnormal", "--map", "label:gesund=normal"]
+    words += ["--map", "Exam=study_id"]
+    refused = mtclip("export", tiny_run, "--out", tmp_path / "b", *words)
+    assert refused.code == 2 and "--reports, which is not given" in refused.err
+    done = mtclip(
+        "export", tiny_run, "--out", tmp_path / "b", "--reports", table, *words, "--precision", "fp32"
+    )
+    assert done.code == 0, done.err
+    counts = json.loads(mtclip("index", "stats", tmp_path / "b", "--format", "json").out)
+    assert counts["labels"] == {"normal": 1, "abnormal": 1}

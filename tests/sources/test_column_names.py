@@ -7,7 +7,7 @@ import pytest
 from layouts import png, put
 
 from mtclip_edge.errors import SourceUnusable, WrongOption
-from mtclip_edge.sources.source import absolute, open_source, with_map
+from mtclip_edge.sources.source import absolute, open_source, with_map, with_maps
 
 
 def table(folder: Path, text: str) -> str:
@@ -102,6 +102,22 @@ def test_a_map_that_means_nothing_is_refused(
 def test_a_map_is_for_tables_only(tmp_path: Path) -> None:
     with pytest.raises(WrongOption, match="phantom takes no option map\nmap is for manifest"):
         with_map("phantom:3", ["a=report"])
+
+
+def test_of_several_sources_the_tables_are_mapped_and_one_keeps_a_map_of_its_own(tmp_path: Path) -> None:
+    words = [table(tmp_path, "Exam,Text\n1,Clear.\n"), "phantom:3"]
+    other = put(tmp_path / "other.csv", "Exam,Befund\n2,Mass.\n")
+    pairs = ["Exam=study_id", "Text=report"]
+    mapped = with_maps([*words, f"{other},map=Exam:study_id+Befund:report"], pairs)
+    assert mapped[1] == "phantom:3"
+    assert [open_source(word).studies[0].report for word in (mapped[0], mapped[2])] == ["Clear.", "Mass."]
+    assert with_maps(words, None) == words
+    with pytest.raises(WrongOption, match="phantom takes no option map"):
+        with_maps(["phantom:3"], pairs)
+    with pytest.raises(
+        SourceUnusable, match="no column Text to map\n.*\na table of other columns takes a map"
+    ):
+        open_source(with_maps([words[0], str(other)], pairs)[1])
 
 
 def test_paths_of_other_systems_are_found(tmp_path: Path) -> None:
