@@ -2,6 +2,7 @@
 answers are written.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from . import query_options
 if TYPE_CHECKING:
     from ..display.formats import Writer
     from ..retrieval.retriever import Retriever
-    from .film_arguments import Named
+    from .film_arguments import Named, Passed
 
 
 def query(
@@ -24,6 +25,7 @@ def query(
     files_from: query_options.FilesFrom = None,
     watch: query_options.Watch = None,
     recursive: query_options.Recursive = True,
+    isolated: query_options.Isolated = False,
     force: query_options.Force = False,
     invert: query_options.Invert = False,
     bundle: query_options.Searched = None,
@@ -53,7 +55,7 @@ def query(
     """Find the prior reports most similar to films, or to a text."""
     words, form = tuple(images or ()), _chosen_format(format, json_)
     question = Question(
-        words, files_from, text, watch, recursive, by, k, form, explain, save, no_film, strict
+        words, files_from, text, watch, recursive, by, k, form, explain, save, no_film, strict, isolated
     )
     question.check()
     from ..index.filters import Filters
@@ -87,6 +89,7 @@ class Question:
     save: Path | None
     no_film: bool
     strict: bool = False
+    isolated: bool = False
 
     @property
     def names_films(self) -> bool:
@@ -121,16 +124,13 @@ def _chosen_format(format: str | None, json_: bool) -> str:
 def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int:
     """Find the films, open the bundle as ``how`` says, answer. Gives the exit code."""
     from ..bundle.demo import resolve
-    from .film_arguments import Passed, expand, passed_over, without_dicom
+    from .film_arguments import Passed, passed_over
 
     path, unasked = resolve(bundle)
     if question.explain is not None:
         _check_explain(question.explain, question.names_films and question.by == "film")
     passed: Passed = Passed()
-    films = expand(
-        question.images, files_from=question.files_from, recursive=question.recursive, passed=passed
-    )
-    films = without_dicom(films) if unasked else films
+    films = _films(question, passed, unasked)
     endless = question.watch is not None
     if question.save is not None:
         _check_save(question.save, None if endless else len(films))
@@ -140,7 +140,7 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
         "evidence": question.format != "ids" or question.save is not None,
         "queries": None if endless else max(1, len(films)),
     }
-    how |= {"keep_films": question.save is not None and not question.no_film}
+    how |= {"keep_films": question.save is not None and not question.no_film, "isolated": question.isolated}
     with Retriever.open(path, **how) as retriever:
         if question.strict and retriever.patient_note:
             raise Refused(retriever.patient_note, hint="leave --strict out where a patient may be new")
@@ -148,6 +148,21 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
     if line := passed_over(passed):
         say(line)
     return code
+
+
+def _films(question: Question, passed: "Passed", demo_unasked: bool) -> "list[Named]":
+    """The films that are named; with ``--isolated`` another process opens zips and DICOMDIRs."""
+    from .film_arguments import Expansion, expand, without_dicom
+
+    if not question.isolated:
+        films = expand(question.images, Expansion(question.recursive, passed), files_from=question.files_from)
+        return without_dicom(films) if demo_unasked else films
+    from ..films.worker import DecodeWorkers
+
+    with closing(DecodeWorkers()) as workers:
+        how = Expansion(question.recursive, passed, workers.films_in)
+        films = expand(question.images, how, files_from=question.files_from)
+        return without_dicom(films, workers.head) if demo_unasked else films
 
 
 def _written(question: Question, retriever: "Retriever", films: "list[Named]", demo_unasked: bool) -> int:

@@ -26,6 +26,8 @@ Watch = Annotated[
     _input(metavar="DIR", help="Answer films as they arrive in a folder, until Ctrl-C.", show_default=False),
 ]
 Recursive = Annotated[bool, _input(help="Look into subfolders.")]
+_ISOLATED = "Open films, zips and DICOMDIRs in a process of its own, which a bad one may end."
+Isolated = Annotated[bool, _input("--isolated", help=_ISOLATED)]
 Force = Annotated[bool, _input("--force", help="Answer films that are rejected all the same.")]
 Invert = Annotated[bool, _input("--invert", help="Take the films' grey values the other way round.")]
 

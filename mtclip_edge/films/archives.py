@@ -8,7 +8,8 @@ before it. A file whose own name holds an exclamation mark is a file.
 
 import io
 from collections import Counter
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -163,10 +164,14 @@ def unreadable_member() -> tuple[type[Exception], ...]:
     """What reading a zip's member raises where it is damaged, encrypted (RuntimeError) or compressed in
     an unknown way.
     """
-    import zipfile  # a plain film needs neither
+    import zipfile  # a plain film needs none of these
     import zlib
 
-    return zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError
+    try:
+        from lzma import LZMAError
+    except ImportError:  # a Python built without it: RuntimeError
+        return zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError
+    return zipfile.BadZipFile, zlib.error, LZMAError, EOFError, RuntimeError, NotImplementedError
 
 
 def _damaged() -> tuple[type[Exception], ...]:
@@ -210,15 +215,28 @@ def _member(
             return None
     except _damaged() as error:
         return shown, FilmUnreadable(f"{shown}: cannot be unpacked ({_short(error)})")
-    return shown, partial(_read_member, archive, member, shown)
+    return shown, ZipMember(archive, member.header_offset, shown)
 
 
-def _read_member(archive: Path | bytes, member: "ZipInfo", shown: str) -> bytes:
-    try:
-        with _opened(archive) as opened, opened.open(member) as file:
-            return file.read(LARGEST)
-    except _damaged() as error:
-        raise FilmUnreadable(f"{shown}: cannot be unpacked ({_short(error)})") from None
+@dataclass(frozen=True)
+class ZipMember:
+    """A film in a zip: a call gives its bytes. Its place tells it from another member of the same name."""
+
+    archive: Path | bytes
+    offset: int
+    shown: str
+
+    def __call__(self) -> bytes:
+        """Errors: FilmUnreadable."""
+        try:
+            with _opened(self.archive) as opened:
+                member = next((m for m in opened.infolist() if m.header_offset == self.offset), None)
+                if member is None:
+                    raise FilmUnreadable(f"{self.shown}: no such member")
+                with opened.open(member) as file:
+                    return file.read(LARGEST)
+        except _damaged() as error:
+            raise FilmUnreadable(f"{self.shown}: cannot be unpacked ({_short(error)})") from None
 
 
 def _short(error: BaseException) -> str:

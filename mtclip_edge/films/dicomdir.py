@@ -2,12 +2,24 @@
 
 import io
 import re
+from collections import Counter
 from pathlib import Path
 
 from ..errors import FilmUnreadable, NoFilms
-from .archives import NamedFilm, NamedFilms
+from .archives import NamedFilm, NamedFilms, zip_films
+from .file_types import head_of, is_directory
 from .library_logs import quiet
 from .read import looks_like_film
+
+
+def films_in(holder: Path | bytes, name: str, passed: Counter[str] | None = None) -> NamedFilms:
+    """The films of a zip, or of a DICOMDIR by its path; as ``zip_films`` and ``directory_films``."""
+    try:
+        if isinstance(holder, Path) and is_directory(head_of(holder)):
+            return directory_films(holder, name)
+    except OSError as error:
+        return [(name, FilmUnreadable(f"{name}: cannot be read ({error.strerror})"))]
+    return zip_films(holder, name, passed)
 
 
 def directory_films(path: Path, name: str) -> NamedFilms:

@@ -14,17 +14,18 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from ..errors import FilmUnreadable, MtclipError, NoFilms
-from .archives import NamedFilms, zip_films
+from .archives import NamedFilms, ZipMember
+from .file_types import HEAD
 from .film import MAX_PIXELS, DecodedFilm, FilmSource, Header, Ids
 
 SECONDS = 60.0  # for one film, of the clock and of the processor
@@ -53,17 +54,26 @@ class DecodeWorkers:
         try:
             return _film(answer, pixels)
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise FilmUnreadable(f"{name}: the process that read it answered nonsense") from None
+            raise _nonsense(name) from None
 
-    def films_in(self, archive: Path | bytes, name: str) -> NamedFilms:
-        """The films of a zip or, by its path, of a DICOMDIR; as ``archives.zip_films`` and
-        ``dicomdir.directory_films``.
-        """
+    def films_in(self, holder: Path | bytes, name: str, passed: Counter[str] | None = None) -> NamedFilms:
+        """As ``dicomdir.films_in``; a zip that brings the process down stands for itself with that error."""
         try:
-            answer, _ = self._ask(("list", archive, name), name)
+            answer, _ = self._ask(("list", holder, name), name)
         except FilmUnreadable as error:
             return [(name, error)]
-        return [(str(shown), _listed(archive, str(shown), entry)) for shown, entry in answer["films"]]
+        try:
+            films = [(str(shown), _listed(holder, str(shown), entry)) for shown, entry in answer["films"]]
+            others = {str(kind): int(count) for kind, count in answer["passed"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return [(name, _nonsense(name))]
+        if passed is not None:
+            passed.update(others)
+        return films
+
+    def head(self, source: Callable[[], bytes], name: str) -> bytes:
+        """The first bytes of a zip's film, by which its kind is told. Errors: FilmUnreadable."""
+        return self._ask(("head", _sendable(source), name), name)[1][:HEAD]
 
     def close(self) -> None:
         """End every process that is idle, and each that is at work when its film is done."""
@@ -193,23 +203,22 @@ def _header(facts: Mapping[str, Any]) -> Header:
     )
 
 
-def _listed(archive: Path | bytes, shown: str, entry: Mapping[str, Any]) -> FilmSource | MtclipError:
+def _nonsense(name: str) -> FilmUnreadable:
+    return FilmUnreadable(f"{name}: the process that read it answered nonsense")
+
+
+def _listed(holder: Path | bytes, shown: str, entry: Mapping[str, Any]) -> FilmSource | MtclipError:
+    """Errors: KeyError, TypeError, ValueError, AttributeError."""
     if "error" in entry:
         return _ERRORS.get(str(entry.get("kind")), FilmUnreadable)(
             *[str(line) for line in entry["error"]][:3]
         )
-    if "path" in entry:
-        return Path(str(entry["path"]))
-    return partial(_member, archive, shown)
-
-
-def _member(archive: Path | bytes, shown: str) -> bytes:
-    """The bytes of the zip's film of that name. Errors: FilmUnreadable."""
-    name = shown.split("!", 1)[0]
-    for other, film in zip_films(archive, name):
-        if other == shown and callable(film):
-            return film()
-    raise FilmUnreadable(f"{shown}: no such member")
+    if "path" not in entry:
+        return ZipMember(holder, int(entry["offset"]), shown)
+    path = Path(str(entry["path"]))
+    if not isinstance(holder, Path) or not path.resolve().is_relative_to(holder.parent.resolve()):
+        raise ValueError
+    return path
 
 
 def _write(pipe: IO[bytes], data: bytes) -> None:
@@ -254,7 +263,13 @@ def main(memory: int) -> None:
 def _answer(request: tuple[Any, ...]) -> tuple[dict[str, Any], bytes]:
     try:
         if request[0] == "list":
-            return {"films": [(shown, _entry(film)) for shown, film in _films_in(*request[1:])]}, b""
+            from .dicomdir import films_in
+
+            passed: Counter[str] = Counter()
+            films = [(shown, _entry(film)) for shown, film in films_in(request[1], request[2], passed)]
+            return {"films": films, "passed": passed}, b""
+        if request[0] == "head":
+            return {}, request[1]()[:HEAD]
         from .read import read_film
 
         film = read_film(*request[1:])
@@ -266,25 +281,13 @@ def _answer(request: tuple[Any, ...]) -> tuple[dict[str, Any], bytes]:
         return {"error": [f"{request[2]}: cannot be read ({type(error).__name__})"]}, b""
 
 
-def _films_in(archive: Path | bytes, name: str) -> NamedFilms:
-    from .dicomdir import directory_films
-    from .file_types import HEAD, head_of, is_directory
-
-    try:
-        head = head_of(archive) if isinstance(archive, Path) else archive[:HEAD]
-    except OSError as error:
-        return [(name, FilmUnreadable(f"{name}: cannot be read ({error.strerror})"))]
-    return (
-        directory_films(archive, name)
-        if isinstance(archive, Path) and is_directory(head)
-        else zip_films(archive, name)
-    )
-
-
 def _entry(film: FilmSource | MtclipError) -> dict[str, Any]:
     if isinstance(film, MtclipError):
         return {"error": str(film).split("\n"), "kind": type(film).__name__}
-    return {"path": str(film)} if isinstance(film, Path) else {}
+    if isinstance(film, Path):
+        return {"path": str(film)}
+    assert isinstance(film, ZipMember)
+    return {"offset": film.offset}
 
 
 def _give_up_rights(memory: int) -> None:

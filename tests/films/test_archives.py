@@ -199,6 +199,18 @@ def test_an_encrypted_member_is_named(deep: np.ndarray, tmp_path: Path) -> None:
     assert film_names(path, tmp_path) == ["z.zip!f: encrypted"]
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_member_that_cannot_be_unpacked_is_a_line(
+    deep: np.ndarray, tmp_path: Path, compression: int
+) -> None:
+    data = bytearray(
+        zipped(tmp_path / "z.zip", {"a": written(cr(deep, 12))}, compression=compression).read_bytes()
+    )
+    data[45:60] = bytes(reversed(data[45:60]))
+    ((name, film),) = archives.zip_films(bytes(data), "z")
+    assert name == "z!a" and str(film) == "z!a: cannot be unpacked (damaged)"
+
+
 @pytest.mark.slow
 def test_random_damage_to_a_zip_never_escapes(
     deep: np.ndarray, tmp_path: Path, random: np.random.Generator, soak: bool

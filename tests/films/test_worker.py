@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -109,9 +110,24 @@ def test_films_of_a_zip_and_what_is_wrong_with_it(
         for name, film in films:
             assert not isinstance(film, MtclipError)
             assert workers.read(film, name).grey.shape == deep.shape
+        passed: Counter[str] = Counter()
+        assert workers.films_in(given, "study.zip", passed) and passed == {"text": 1}
     assert [(name, str(film)) for name, film in workers.films_in(b"PK\3\4 damaged", "z")] == [
         ("z", "z: the zip cannot be read (damaged)")
     ]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_one_name_are_told_apart(workers: DecodeWorkers, deep: np.ndarray, tmp_path: Path) -> None:
+    folder = tmp_path / "odd!name"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "z.zip", "w") as archive:
+        archive.writestr("a.png", picture(deep))
+        archive.writestr("a.png", picture(deep[:70]))
+    films = workers.films_in(folder / "z.zip", str(folder / "z.zip"))
+    assert {name for name, _ in films} == {f"{folder}/z.zip!a.png"}
+    assert [workers.read(film, name).grey.shape for name, film in films] == [(80, 72), (70, 72)]  # type: ignore[arg-type]
+    assert [workers.head(film, name)[:4] for name, film in films] == [b"\x89PNG"] * 2  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
@@ -147,7 +163,7 @@ def test_a_film_reaches_no_network(importable: None, deep: np.ndarray) -> None:
         workers.close()
 
 
-def test_an_answer_that_is_nonsense_is_refused(monkeypatch, deep: np.ndarray) -> None:
+def test_an_answer_that_is_nonsense_is_refused(monkeypatch, tmp_path: Path) -> None:
     """The process may have been taken over: what it says is checked, and nothing of it is executed."""
     workers = DecodeWorkers()
     good = {"kind": "png", "notes": [], "coloured": False, "shape": [2, 2], "header": None}
@@ -165,6 +181,21 @@ def test_an_answer_that_is_nonsense_is_refused(monkeypatch, deep: np.ndarray) ->
         )
         with pytest.raises(FilmUnreadable, match="x: the process that read it answered nonsense"):
             workers.read(b"anything", "x")
+    lists: list[object] = [
+        None,
+        [["x", {}]],
+        [["x", {"offset": "a"}]],
+        [["x"]],
+        [["x", {"path": "/etc/hosts"}]],
+    ]
+    for films in lists:
+        answer = {"films": films, "passed": {}}
+        monkeypatch.setattr(
+            worker._Worker, "ask", lambda self, request, seconds, answer=answer: (dict(answer), b"")
+        )
+        for holder in (b"PK", tmp_path / "DICOMDIR"):
+            ((name, error),) = workers.films_in(holder, "z")
+            assert (name, str(error)) == ("z", "z: the process that read it answered nonsense")
     workers.close()
 
 
