@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import Judged, ModelOutput, selection_score
+from mtclip_edge.evaluation.figures import Judged, selection_score
+from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.export.graphs.towers import FilmGraph, export_film_tower
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.encoders import FilmEncoder

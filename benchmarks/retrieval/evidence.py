@@ -18,7 +18,8 @@ from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.evaluation.bundle_models import of_split
 from mtclip_edge.evaluation.bundle_verdicts import trusted
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import Judged, ModelOutput
+from mtclip_edge.evaluation.figures import Judged
+from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.evidence.validation_reference import ValidationReference
 from mtclip_edge.evidence.verdict import VERDICTS

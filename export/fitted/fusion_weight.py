@@ -8,7 +8,8 @@ import numpy as np
 
 from ...evaluation.bootstrap import Bootstrapped, differences
 from ...evaluation.cases import Cases
-from ...evaluation.figures import Judged, ModelOutput
+from ...evaluation.figures import Judged
+from ...evaluation.model_on_cases import ModelOutput
 from ...index.fusion import CANDIDATES, Fusion, fused, most_similar
 
 Array = np.ndarray

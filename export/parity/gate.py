@@ -17,7 +17,8 @@ import torch
 from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.evaluation.bootstrap import Bootstrapped, differences
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import Judged, ModelOutput
+from mtclip_edge.evaluation.figures import Judged
+from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.inference.device import Device, choose
 from mtclip_edge.inference.encoders import FILM_EMBEDDING, TEXT_EMBEDDING, FilmEncoder, TextEncoder
 from mtclip_edge.inference.precision import GPU_ONLY

@@ -29,7 +29,8 @@ from ..studies import SPLITS, Study
 from .bundle_verdicts import trusted
 from .cases import Cases
 from .document import Result
-from .figures import Judged, ModelOutput
+from .figures import Judged
+from .model_on_cases import ModelOutput
 
 
 @dataclass(frozen=True)

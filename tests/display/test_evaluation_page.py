@@ -453,7 +453,8 @@ def test_a_judged_evaluation_becomes_a_page_with_every_figure() -> None:
     import numpy as np
 
     from mtclip_edge.evaluation.cases import Cases
-    from mtclip_edge.evaluation.figures import Judged, ModelOutput
+    from mtclip_edge.evaluation.figures import Judged
+    from mtclip_edge.evaluation.model_on_cases import ModelOutput
 
     random = np.random.default_rng(3)
     cases = Cases.of([study(number) for number in range(60)])

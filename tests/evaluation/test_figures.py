@@ -8,7 +8,8 @@ from drawn import flat
 
 from mtclip_edge.evaluation.bootstrap import Bootstrapped, differences
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import Judged, ModelOutput, evaluate, selection_score
+from mtclip_edge.evaluation.figures import Judged, evaluate, selection_score
+from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.studies import Film, Study
 

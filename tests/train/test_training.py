@@ -333,7 +333,7 @@ def test_resume_of_a_finished_run_of_another_configuration(
 
 def test_embeddings_can_be_cut_because_the_space_is_turned() -> None:
     """The first half of the numbers finds nearly what all find, and more than any half did before."""
-    from mtclip_edge.evaluation.figures import ModelOutput
+    from mtclip_edge.evaluation.model_on_cases import ModelOutput
 
     def recall(embedded: ModelOutput) -> float:
         return evaluate(table(100, 2).cases, embedded.film, None, embedded.report)["film_to_report"][

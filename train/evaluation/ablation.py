@@ -18,8 +18,9 @@ from mtclip_edge.evaluation.bootstrap import Bootstrapped, interval
 from mtclip_edge.evaluation.bundle_models import of_split
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.document import Result, document
-from mtclip_edge.evaluation.figures import SEED, Judged, ModelOutput
+from mtclip_edge.evaluation.figures import SEED, Judged
 from mtclip_edge.evaluation.leaks import between_splits
+from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.settings import TrainConfig

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mtclip_edge.errors import BackboneUnusable
 from mtclip_edge.evaluation.bundle_models import Model, name_unread
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import ModelOutput
+from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.studies import Study
