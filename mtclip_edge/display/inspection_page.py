@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..sources.inspection.film_files import Thumbnail
-from ..text_coverage import MOST_UNKNOWN
+from ..text_coverage import MOST_SPLIT, MOST_UNKNOWN
 from .html import chip, picture, text, whole_page
 
 _STYLE = """
@@ -122,11 +122,18 @@ def _texts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "words", _quantiles(lengths["words"])
     for tower in lengths["towers"] if lengths["words"] else ():
         cut = f"{tower['cut']:,} reports cut ({100 * tower['share']:.1f} %)" if tower["cut"] else "none cut"
-        share = tower["unknown_words"] or 0
-        unknown = f"; {100 * share:.1f} % of the words unknown to its word list" if share else ""
-        alike = ", so that such texts are all alike to it" if share > MOST_UNKNOWN else ""
-        told = f"{cut}; {_quantiles(tower['tokens'])}; {tower['counted']}{unknown}{alike}"
+        told = f"{cut}; {_quantiles(tower['tokens'])}; {tower['counted']}{''.join(_unread(tower))}"
         yield f"{tower['backbone']}, {tower['limit']} tokens", told
+
+
+def _unread(tower: Mapping[str, Any]) -> Iterator[str]:
+    """What of the texts a tower's tokenizer does not hold."""
+    if share := tower["unknown_words"]:
+        yield f"; {100 * share:.1f} % of the words unknown to its word list"
+        yield ", so that such texts are all alike to it" if share > MOST_UNKNOWN else ""
+    if share := tower["split_letters"]:
+        yield f"; {100 * share:.1f} % of the letters split into bytes"
+        yield ", so that such texts say hardly anything to it" if share > MOST_SPLIT else ""
 
 
 def _files(files: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

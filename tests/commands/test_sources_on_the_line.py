@@ -82,6 +82,14 @@ def test_a_language_that_the_tower_does_not_know_is_refused(mtclip, bundle: Path
     assert inspected.code == 0
 
 
+@pytest.mark.torch
+def test_a_script_that_byte_pairs_were_not_made_for_is_refused(mtclip, hf_clip: Path, tmp_path: Path) -> None:
+    rows = "\n".join(f"z{number},{CHINESE[number % 2]},{number}" for number in range(40))
+    table = put(tmp_path / "chinese.csv", f"study_id,report,patient_id\n{rows}\n")
+    done = mtclip("train", "--data", table, "--backbone", hf_clip, "--out", tmp_path / "run")
+    assert done.code == 1 and "letters are split into bytes by the text tower's byte pairs" in done.err
+
+
 @pytest.fixture
 def foreign(source: Path, tmp_path: Path) -> tuple[Path, list[str]]:
     """The studies of ``source`` as another program would list them, and what reads that."""

@@ -7,14 +7,13 @@ machine is left out.
 
 import importlib.util
 from array import array
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...folders import data_dir
-from ...text_coverage import words_of
+from ...text_coverage import Words, words_of
 
 TOWERS = (
     ("clip", 77, "clip"),
@@ -35,7 +34,7 @@ class Lengths:
             name: model for name, path in _files().items() if (model := _tokenizer(path)) is not None
         }
         self._tokens = {name: array("i") for name in self._models}
-        self._known = {name: Counter[str]() for name in self._models}
+        self._read = dict.fromkeys(self._models, Words())
         self._waiting: list[str] = []
 
     def add(self, text: str) -> None:
@@ -49,15 +48,7 @@ class Lengths:
         for name, counts in self._tokens.items():
             encodings = self._models[name].encode_batch(self._waiting)
             counts.extend(len(encoding.ids) for encoding in encodings)
-            self._known[name].update(
-                dict(
-                    zip(
-                        ("words", "unknown"),
-                        words_of(self._models[name], self._waiting, encodings),
-                        strict=True,
-                    )
-                )
-            )
+            self._read[name] += words_of(self._models[name], self._waiting, encodings)
         self._waiting = []
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,9 +69,8 @@ class Lengths:
             "cut": cut,
             "share": round(cut / len(tokens), 4) if len(tokens) else None,
             "tokens": _quantiles(self._tokens[whose]),
-            "unknown_words": round(self._known[whose]["unknown"] / words, 4)
-            if (words := self._known[whose]["words"])
-            else None,
+            "unknown_words": round(self._read[whose].unknown_share, 4) if self._read[whose].words else None,
+            "split_letters": round(self._read[whose].split_share, 4) if self._read[whose].letters else None,
             "counted": _HOW[whose] + (", not its own" if backbone in ("siglip", "biomedclip") else ""),
         }
 
