@@ -32,7 +32,7 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
+def imports(name: str, path: Path, modules: Mapping[str, Path]) -> Iterator[str]:
     """The modules of ours that one imports, wherever in the file."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -42,9 +42,9 @@ def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
             )
             module = ".".join(part for part in (base, node.module) if part)
             for alias in node.names:
-                yield from (target for target in (f"{module}.{alias.name}", module) if target in known)
+                yield from (target for target in (f"{module}.{alias.name}", module) if target in modules)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in known)
+            yield from (alias.name for alias in node.names if alias.name in modules)
 
 
 def graph_of(modules: Mapping[str, Path]) -> Graph:
@@ -85,13 +85,13 @@ def circles(graph: Graph) -> list[list[str]]:
 
 def floors(graph: Graph) -> int:
     """The longest way down, in nodes; of a graph with circles each counts as one node once."""
-    known: dict[str, int] = {}
+    floors: dict[str, int] = {}
 
     def height(node: str, above: frozenset[str]) -> int:
-        if node not in known:
+        if node not in floors:
             below = [height(target, above | {node}) for target in graph.get(node, ()) if target not in above]
-            known[node] = 1 + max(below, default=0)
-        return known[node]
+            floors[node] = 1 + max(below, default=0)
+        return floors[node]
 
     return max(height(node, frozenset()) for node in graph)
 

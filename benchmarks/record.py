@@ -44,7 +44,7 @@ def measured(
     document = {
         "schema": SCHEMA,
         "command": _command(script, given),
-        **about(options),
+        **circumstances(options),
         "figures": figures(said.getvalue()),
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def measured(
     )
 
 
-def about(options: argparse.Namespace) -> dict[str, Any]:
+def circumstances(options: argparse.Namespace) -> dict[str, Any]:
     """What the figures rest on; paths as they were given, never made absolute."""
     values = {name: value for name, value in vars(options).items() if name != "json"}
     return {
@@ -66,7 +66,7 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
             "cores": os.cpu_count(),
             "python": platform.python_version(),
         },
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": {name: number for name in PACKAGES if (number := _version(name))},
     }
 
 

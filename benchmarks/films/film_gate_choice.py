@@ -52,7 +52,7 @@ def measure(options: argparse.Namespace) -> None:
 def layout_table(how: Preprocessing, train: Greys, held: Greys) -> None:
     print("| grid | shrinkage | mean AUROC | found at 5 % alarms |\n|---|---|---|---|")
     for grid in (4, 8, 16):
-        fit, known = (layouts(how, greys, grid) for greys in (train, held))
+        fit, ordinary = (layouts(how, greys, grid) for greys in (train, held))
         odd = [
             layouts(how, [np.ascontiguousarray(change(g)) for g in held], grid)
             for change in REARRANGED.values()
@@ -60,12 +60,15 @@ def layout_table(how: Preprocessing, train: Greys, held: Greys) -> None:
         for shrinkage in (0.01, 0.1, 0.5):
             fitting.SHRINKAGE = shrinkage
             gaussian = fitting.fit_gaussian(fit, grid * grid)
-            print(f"| {grid} x {grid} | {shrinkage} | {found(gaussian, known, odd, 0.05)} |", flush=True)
+            print(
+                f"| {grid} x {grid} | {shrinkage} | {share_found(gaussian, ordinary, odd, 0.05)} |",
+                flush=True,
+            )
 
 
-def found(gaussian: fitting.Gaussian, known: np.ndarray, odd: list[np.ndarray], share: float) -> str:
+def share_found(gaussian: fitting.Gaussian, ordinary: np.ndarray, odd: list[np.ndarray], share: float) -> str:
     """Mean AUROC over kinds of spoilt films, and the mean share of them above the threshold."""
-    score, others = gaussian.distance(known), [gaussian.distance(part) for part in odd]
+    score, others = gaussian.distance(ordinary), [gaussian.distance(part) for part in odd]
     limit = fitting.threshold(score, share)
     areas = [
         auroc(np.repeat([0, 1], [len(score), len(part)]), np.concatenate([score, part])) for part in others

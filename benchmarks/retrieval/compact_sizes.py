@@ -83,9 +83,9 @@ def accuracy(data: str, rows: list[str], seeds: int) -> None:
     for number, size in (map(int, row.split(":")) for row in rows):
         backbone = prepared(with_lite(compact, number), size, config.via)
         tables = [replace(table, film=_films(backbone, table)) for table in base]
-        found = [_figures(replace(config, seed=seed), backbone, tables) for seed in range(seeds)]
+        runs = [_figures(replace(config, seed=seed), backbone, tables) for seed in range(seeds)]
         for i, split in enumerate(("validation", "test")):
-            cells = [_spread([figures[i][name] for figures in found]) for name in SHOWN]
+            cells = [_spread([figures[i][name] for figures in runs]) for name in SHOWN]
             print(
                 (
                     f"| Lite{number}, {size} px | {_millions(backbone)} | {_giga(backbone)} | {split} | "
@@ -140,8 +140,8 @@ def with_lite(compact: Backbone, number: int) -> Backbone:
 
 
 def _films(backbone: Backbone, table: Table) -> torch.Tensor:
-    found = film_features(backbone, [film.path for film in table.cases.films], silent, CPU)
-    return torch.from_numpy(found.vectors[found.rows])
+    features = film_features(backbone, [film.path for film in table.cases.films], silent, CPU)
+    return torch.from_numpy(features.vectors[features.rows])
 
 
 def _figures(config: TrainConfig, backbone: Backbone, tables: list[Table]) -> list[dict[str, float]]:

@@ -51,10 +51,10 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> None:
     bundle = Bundle.open(options.bundle)
     cases, vectors, logits = embedded(bundle, options.data, options.split)
-    found = trusted(bundle, vectors, logits, [study.patient_id for study in cases.studies])
-    assert found, "this bundle holds no rule for verdicts"
+    verdicts = trusted(bundle, vectors, logits, [study.patient_id for study in cases.studies])
+    assert verdicts, "this bundle holds no rule for verdicts"
     calibration = Calibration.of(bundle.model.calibration)
-    judged = Judged(cases, ModelOutput(vectors, logits, None, calibration, trusted=found))
+    judged = Judged(cases, ModelOutput(vectors, logits, None, calibration, trusted=verdicts))
     print("| figure | value | 95 % | random order | best order |\n|---|---|---|---|---|")
     drawn = judged.drawn(judged.selective())
     for figure in (one.figure for one in drawn):
@@ -101,8 +101,8 @@ def by_decision(judged: Judged, logits: np.ndarray) -> None:
     for place, name in enumerate(VERDICTS):
         cells = []
         for called in (logits >= 0, logits < 0):
-            asked = (decisions.trusted.verdict == place) & called & decisions.known
-            cells += [str(asked.sum()), f"{decisions.wrong[asked].mean():.3f}" if asked.any() else ""]
+            chosen = (decisions.trusted.verdict == place) & called & decisions.labelled
+            cells += [str(chosen.sum()), f"{decisions.wrong[chosen].mean():.3f}" if chosen.any() else ""]
         print(f"| {name} | {' | '.join(cells)} |")
 
 
@@ -110,15 +110,15 @@ def percentiles(bundle: Bundle, vectors: np.ndarray) -> None:
     """The share of films whose best similarity lies in each tenth of the validation films', 0.1 each if
     they are alike.
     """
-    known = ValidationReference.of(bundle.manifest).similarities
-    assert known, "the reports have changed since the export"
+    reference = ValidationReference.of(bundle.manifest).similarities
+    assert reference, "the reports have changed since the export"
     reports = open_vectors(bundle, bundle.file(bundle.index.vectors))[: bundle.index.reports]
     score = (vectors @ reports.T).max(axis=1)
-    found = np.array([known.percentile(one) for one in score])
-    share = np.histogram(found, np.linspace(0, 100, 11))[0] / len(found)
+    percentiles = np.array([reference.percentile(one) for one in score])
+    share = np.histogram(percentiles, np.linspace(0, 100, 11))[0] / len(percentiles)
     print(
-        f"\npercentiles of {len(found)} films by tenths: {' '.join(f'{one:.3f}' for one in share)}; below "
-        f"1: {(found < 1).mean():.3f}"
+        f"\npercentiles of {len(percentiles)} films by tenths: {' '.join(f'{one:.3f}' for one in share)}; "
+        f"below 1: {(percentiles < 1).mean():.3f}"
     )
 
 

@@ -37,13 +37,13 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> None:
     reading = open_source(options.data)
     train = reading.split("train")
-    known = run_model(options.run, train)
-    column = {report.report_id: i for i, report in enumerate(known.cases.reports)}
-    owner = np.array([column.get(study.report_id, -1) for study in known.cases.studies])
+    priors = run_model(options.run, train)
+    column = {report.report_id: i for i, report in enumerate(priors.cases.reports)}
+    owner = np.array([column.get(study.report_id, -1) for study in priors.cases.studies])
     print(f"| split | weight | {' | '.join(SHOWN)} |\n|---|---|{'---|' * len(SHOWN)}")
     for split in ("validation", "test"):
-        asked = run_model(options.run, reading.split(split), train)
-        parts = asked.cases, asked.embedded.film, asked.embedded.report, known.embedded.film, owner
+        queries = run_model(options.run, reading.split(split), train)
+        parts = queries.cases, queries.embedded.film, queries.embedded.report, priors.embedded.film, owner
         without = judged(*parts, 0.0)
         plain = [f"{d.figure.value:.3f}" for name in SHOWN for d in without if d.figure.name == name]
         print(f"| {split} | 0 | {' | '.join(plain)} |")

@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def _rung(
         "fp32_ms": round(plain, 2),
         "speed": round(plain / ours, 2),
     }
-    return {**row.to_dict(), "failed": row.failures(limits_of(precision)), **times}
+    return {**asdict(row), "failed": row.failures(limits_of(precision)), **times}
 
 
 def _timed(graphs: list[Path], feed: Any, rounds: int) -> list[float]:

@@ -55,13 +55,13 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Case:
-    """A film with its findings, and what the tower makes of it: ``found`` by place, ``occluded`` for each
+    """A film with its findings, and what the tower makes of it: ``rows`` by place, ``occluded`` for each
     window of ``occlusion``.
     """
 
     findings: tuple[tuple[Finding, Box], ...]
     pixels: np.ndarray
-    found: np.ndarray
+    rows: np.ndarray
     occluded: list[np.ndarray]
 
 
@@ -70,22 +70,22 @@ class Graph:
 
     def __init__(self, halves: Split, space: SharedSpace):
         self._halves, self._space = halves, space
-        self._known: dict[bytes, np.ndarray] = {}
+        self._embedded: dict[bytes, np.ndarray] = {}
 
     @torch.inference_mode()
     def run(self, _: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         (rows,) = feeds.values()
-        if (key := rows.tobytes()) not in self._known:
-            self._known = {} if len(self._known) > 8 else self._known
-            self._known[key] = self._space.embed_films(self._halves.each(torch.from_numpy(rows))).numpy()
-        return [self._known[key]]
+        if (key := rows.tobytes()) not in self._embedded:
+            self._embedded = {} if len(self._embedded) > 8 else self._embedded
+            self._embedded[key] = self._space.embed_films(self._halves.each(torch.from_numpy(rows))).numpy()
+        return [self._embedded[key]]
 
 
-def map_alone(places: Places, found: np.ndarray, target: Target) -> np.ndarray:
+def map_alone(places: Places, rows: np.ndarray, target: Target) -> np.ndarray:
     """Each place by itself, beside their mean, float32 [rows, columns]: what is left to a tower that does
     not pool by the mean.
     """
-    alone = target.of(places.alone(found))
+    alone = target.of(places.alone(rows))
     return (alone - alone.mean()).reshape(places.grid).astype(np.float32)
 
 
@@ -132,13 +132,13 @@ def measure(options: argparse.Namespace) -> None:
             cases = cases or _cases(
                 studies["test"], backbone, halves, options.films
             )  # the tower is frozen: of all projectors the same
-            for way, found in play(
+            for way, results in play(
                 cases, space, backbone, halves, studies["train"], options.occlusion
             ).items():
-                rows.setdefault(way, []).append(found)
+                rows.setdefault(way, []).append(results)
         for way, seeds in rows.items():
             hits, energies = (
-                np.array([np.mean([one[i] for one in found]) for found in seeds]) for i in (0, 1)
+                np.array([np.mean([one[i] for one in results]) for results in seeds]) for i in (0, 1)
             )
             print(
                 f"| {name} | {way} | {_spread(hits)} | {_spread(energies)} | {len(cases)}, {len(seeds[0])} |",
@@ -172,28 +172,28 @@ def play(
         rows.setdefault(way, []).append((hit(values, box), energy(values, box)))
 
     for case in cases:
-        whole = places.whole(case.found)
+        whole = places.whole(case.rows)
         first = Target(reports[int((reports @ whole).argmax())], common)
         for finding, box in case.findings:
             named = Target(named_by[sentence(finding)], common)
-            add("the finding: place left out", place_map(places, case.found, named), box)
-            add("the finding: place alone", map_alone(places, case.found, named), box)
-            add("first hit: place left out", place_map(places, case.found, first), box)
+            add("the finding: place left out", place_map(places, case.rows, named), box)
+            add("the finding: place alone", map_alone(places, case.rows, named), box)
+            add("first hit: place left out", place_map(places, case.rows, first), box)
             add(
                 "a finding that is not there: place left out",
-                place_map(places, case.found, Target(named_by[absent(case)], common)),
+                place_map(places, case.rows, Target(named_by[absent(case)], common)),
                 box,
             )
             if finding.side:
                 other = Target(named_by[sentence(mirrored(finding))], common)
-                add("a finding with a side: place left out", place_map(places, case.found, named), box)
-                add("the same on the other side: place left out", place_map(places, case.found, other), box)
+                add("a finding with a side: place left out", place_map(places, case.rows, named), box)
+                add("the same on the other side: place left out", place_map(places, case.rows, other), box)
             if slowly:
                 encoder = Replayed(backbone.film_tower, space, case.occluded)
                 add("the finding: occlusion", occlusion(encoder, case.pixels, named), box)  # type: ignore[arg-type]
             add(
                 "no report: length of features",
-                np.square(places.each(case.found)).sum(axis=1).reshape(places.grid),
+                np.square(places.each(case.rows)).sum(axis=1).reshape(places.grid),
                 box,
             )
             add("no report: centre", _centre(), box)
@@ -312,18 +312,18 @@ def _trained(options: argparse.Namespace, name: str, seed: int) -> tuple[SharedS
 
 @torch.inference_mode()
 def _cases(studies: Sequence[Study], backbone: Backbone, halves: Split, most: int) -> list[Case]:
-    found = []
+    cases = []
     for study in studies:
         _, seed, number = study.study_id.split("-")
         phantom = make(int(seed), int(number))
-        if phantom.findings and len(found) < most:
+        if phantom.findings and len(cases) < most:
             pixels = model_input(read_film(study.films[0].path).grey, backbone.preprocessing)
             features = halves.features(torch.from_numpy(pixels[None]))[0].numpy()
-            found.append(
+            cases.append(
                 Case(tuple(zip(phantom.findings, phantom.drawn.boxes, strict=True)), pixels, features, [])
             )
-    _say(f"{len(found)} abnormal films of the test split's {len(studies)}")
-    return found
+    _say(f"{len(cases)} abnormal films of the test split's {len(studies)}")
+    return cases
 
 
 def _centre() -> np.ndarray:

@@ -65,10 +65,10 @@ def measure(options: argparse.Namespace) -> None:
                         replace(config, seed=seed, **weights), [options.data], out, resume=True, say=bars.say
                     ).path
                 )
-        asked = EvaluationRequest(
+        request = EvaluationRequest(
             options.data, tuple(runs), (options.biomedclip, options.clip), out=options.out / "evaluation"
         )
-        document = assess(asked, say=bars.say, progress=bars)
+        document = assess(request, say=bars.say, progress=bars)
     table = comparison(document)
     (options.out / "comparison.md").write_text(table + "\n", encoding="utf-8")
     print(table)
@@ -93,11 +93,11 @@ def comparison(document: Mapping[str, Any]) -> str:
 
 
 def _cell(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
+    given = [value for value in values if value is not None]
+    if not given:
         return "–"
-    spread = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
-    return f"{statistics.mean(known):.3f}{spread}"
+    spread = f" ± {statistics.stdev(given):.3f}" if len(given) > 1 else ""
+    return f"{statistics.mean(given):.3f}{spread}"
 
 
 if __name__ == "__main__":

@@ -67,13 +67,13 @@ def main(words: Sequence[str] | None = None) -> None:
             )
     except TimeIsUp:
         print("time is up: call it again to go on")
-    found = {
+    document = {
         name: measured(options.out / name, options.data, options.device)
         for name in JOBS
         if (options.out / name / "run.json").is_file()
     }
-    write_bytes(options.out / "gpu_hour.json", (json.dumps(found, indent=1) + "\n").encode())
-    print(json.dumps(found, indent=1))
+    write_bytes(options.out / "gpu_hour.json", (json.dumps(document, indent=1) + "\n").encode())
+    print(json.dumps(document, indent=1))
 
 
 def until(deadline: float) -> Any:

@@ -132,10 +132,10 @@ def cold(small: Path, large: Path, film: Path, rounds: int) -> None:
                 "--format",
                 "jsonl",
             ]
-            found = subprocess.run(words, capture_output=True, text=True, check=True)
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
             list_.append(time.perf_counter() - started)
-            memory[path] = found.stderr.strip().splitlines()[-1]
-            answer = json.loads(found.stdout)
+            memory[path] = done.stderr.strip().splitlines()[-1]
+            answer = json.loads(done.stdout)
     a, b = (statistics.median(times[path]) for path in (small, large))
     print(
         (

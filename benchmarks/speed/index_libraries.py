@@ -52,9 +52,9 @@ def libraries(reports: int, only: list[str]) -> None:
         for name in only or ENGINES:
             for step in ("build", "ask"):
                 words = [sys.executable, __file__, "one", name, step, str(folder)]
-                found = subprocess.run(words, capture_output=True, text=True)
+                done = subprocess.run(words, capture_output=True, text=True)
                 print(
-                    f"  {name:12s} {step:6s} {found.stdout.strip() or found.stderr.strip()[-300:]}",
+                    f"  {name:12s} {step:6s} {done.stdout.strip() or done.stderr.strip()[-300:]}",
                     flush=True,
                 )
 
@@ -102,11 +102,11 @@ def read_rows(path: Path, rows: np.ndarray) -> np.ndarray:
     """Read, not mapped: to see what was found shall not count as the engine's memory."""
     size, width = path.stat().st_size, 4 * DIM
     with path.open("rb") as file:
-        found = []
+        parts = []
         for row in rows:
             file.seek(size % width + int(row) * width)  # the header is shorter than a vector
-            found.append(file.read(width))
-    return np.frombuffer(b"".join(found), np.float32).reshape(-1, DIM)
+            parts.append(file.read(width))
+    return np.frombuffer(b"".join(parts), np.float32).reshape(-1, DIM)
 
 
 class Engine:

@@ -30,10 +30,10 @@ def made(rows: int, dim: int = DIM, seed: int = 0) -> tuple[np.ndarray, np.ndarr
         )
         part /= np.linalg.norm(part, axis=1, keepdims=True)
     scale = float(1 / np.linalg.norm(1.22 * spectrum))
-    asked = vectors[random.integers(0, rows, QUERIES)] + 0.2 * scale * spectrum * random.standard_normal(
+    queries = vectors[random.integers(0, rows, QUERIES)] + 0.2 * scale * spectrum * random.standard_normal(
         (QUERIES, dim), np.float32
     )
-    return vectors, (asked / np.linalg.norm(asked, axis=1, keepdims=True)).astype(np.float32)
+    return vectors, (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
 
 
 def peak() -> float:

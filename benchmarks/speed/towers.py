@@ -86,7 +86,7 @@ def torch_engines(graph: FilmGraph) -> dict[str, Engine]:
 
 
 def onnxruntime_engines(bundle: Bundle) -> dict[str, Engine]:
-    found: dict[str, Engine] = {}
+    engines: dict[str, Engine] = {}
     for precision in bundle.precisions("image"):
         encoder = FilmEncoder.load(
             bundle.graph("image", precision),
@@ -94,10 +94,10 @@ def onnxruntime_engines(bundle: Bundle) -> dict[str, Engine]:
             choose("cpu"),
             precision,
         )
-        found[f"ours, {precision}"] = lambda pixels, encoder=encoder: encoder.encode(pixels)[0]
+        engines[f"ours, {precision}"] = lambda pixels, encoder=encoder: encoder.encode(pixels)[0]
     session, _ = open_session(bundle.graph("image", "fp32"), choose("cpu"), spinning=True)
-    found["fp32, threads spinning"] = lambda pixels: session.run([FILM_EMBEDDING], {PIXELS: pixels})[0]
-    return found
+    engines["fp32, threads spinning"] = lambda pixels: session.run([FILM_EMBEDDING], {PIXELS: pixels})[0]
+    return engines
 
 
 def openvino_engine(bundle: Bundle) -> dict[str, Engine]:

@@ -158,7 +158,7 @@ class RunRecord:
         f = Fields(values)
         f.integer("format", 1, FORMAT)
         epochs = f.integer("epochs_run", 1, 1_000_000)
-        found = cls(
+        record = cls(
             notice=f.text("notice", ""),
             made_by=f.texts_by_name("made_by", 20, default={}),
             config=f.inside("config", ConfigRecord.read),
@@ -176,7 +176,7 @@ class RunRecord:
             weights_sha256=f.sha256("weights_sha256"),
             tower_sha256=f.sha256("tower_sha256") if f.given("tower_sha256") else None,
         )
-        return replace(found, more=f.rest())
+        return replace(record, more=f.rest())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON as in the file."""

@@ -52,10 +52,10 @@ class _Tally:
 
     def __init__(self, retriever: Retriever, out: Writer, tell: Say):
         self._retriever, self._out, self._tell = retriever, out, tell
-        self._asked = self._failed = self._rejected = 0
+        self._total = self._failed = self._rejected = 0
 
     def add(self, result: QueryResult | MtclipError) -> None:
-        self._asked += 1
+        self._total += 1
         if isinstance(result, MtclipError):
             self._failed += 1
             self._tell(str(result))
@@ -68,13 +68,13 @@ class _Tally:
     def summary(self, what: str, failed: str) -> str:
         turned_away = f"{self._rejected} rejected, " if self._rejected else ""
         return (
-            f"{self._asked - self._failed - self._rejected} {what} answered, "
+            f"{self._total - self._failed - self._rejected} {what} answered, "
             f"{turned_away}{self._failed} {failed}"
         )
 
     @property
     def code(self) -> int:
-        return _code(self._asked, self._failed, self._rejected)
+        return _code(self._total, self._failed, self._rejected)
 
 
 def _code(total: int, failed: int, rejected: int) -> int:

@@ -85,7 +85,7 @@ class HeadFigures(ModelOnCases):
                 None,
                 chance=chance,
                 ceiling=ceiling,
-                studies=self._studies(decisions.known),
+                studies=self._studies(decisions.labelled),
             )
             measures.append(Measure(figure, lambda f, _, order=name: decisions.area(order, f)))  # type: ignore[misc]
         return measures

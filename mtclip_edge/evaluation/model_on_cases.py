@@ -40,11 +40,11 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class ModelOnCases:
-    """One model on some cases. ``known``: ids of the reports that stand verbatim in train."""
+    """One model on some cases. ``train_reports``: ids of the reports that stand verbatim in train."""
 
     cases: Cases
     embedded: ModelOutput
-    known: frozenset[str] = frozenset()
+    train_reports: frozenset[str] = frozenset()
 
     @cached_property
     def _score(self) -> Array | None:
@@ -74,8 +74,10 @@ class ModelOnCases:
         if name == "abnormal":
             return cases.labels == 1, np.array([report.label == "abnormal" for report in cases.reports], bool)
         if name == "fresh":
-            films = np.array([study.report_id not in self.known for study in cases.studies], bool)
-            return films, np.array([report.report_id not in self.known for report in cases.reports], bool)
+            films = np.array([study.report_id not in self.train_reports for study in cases.studies], bool)
+            return films, np.array(
+                [report.report_id not in self.train_reports for report in cases.reports], bool
+            )
         return np.ones(len(cases.films), bool), np.ones(len(cases.reports), bool)
 
     def _studies(self, films: Array) -> int:

@@ -30,13 +30,13 @@ class Decisions:
     trusted: FilmVerdicts | None
 
     @cached_property
-    def known(self) -> Array:
+    def labelled(self) -> Array:
         return (self.labels == 0) | (self.labels == 1)
 
     @cached_property
     def wrong(self) -> Array:
         """1 where a decision is wrong, float [films], NaN where the label is unknown."""
-        return np.where(self.known, (self.logit >= 0) != (self.labels == 1), np.nan).astype(float)
+        return np.where(self.labelled, (self.logit >= 0) != (self.labels == 1), np.nan).astype(float)
 
     @cached_property
     def orders(self) -> dict[str, Array]:
@@ -58,7 +58,7 @@ class Decisions:
         }
         for name, films in kept.items():
             yield f"risk.{name}", np.where(films, self.wrong, np.nan)
-            yield f"coverage.{name}", np.where(self.known, films.astype(float), np.nan)
+            yield f"coverage.{name}", np.where(self.labelled, films.astype(float), np.nan)
 
     def area(self, order: str, weight: Array) -> Array:
         """AURC by one of the orders, under float [draws, films]: float [draws]."""

@@ -166,7 +166,7 @@ class ReportStore:
 
         return why_nothing_passes(self._rows, filters, terms)
 
-    def known(self, study_ids: Iterable[str]) -> dict[str, tuple[str | None, str]]:
+    def of_studies(self, study_ids: Iterable[str]) -> dict[str, tuple[str | None, str]]:
         """Of some studies those that are here: the report id and the patient of each."""
         query = (
             "SELECT study_id, report_id, patient_id FROM study LEFT JOIN report ON report.row = report_row"

@@ -189,7 +189,7 @@ def _new(bundle: Bundle, old: IndexFiles, studies: Iterable[Study], say: Say) ->
     held: dict[str, tuple[str | None, str]] = {}
     with ReportStore(old.store, bundle.model.model_id) as store:
         for start in range(0, len(wanted), _ASKED_AT_ONCE):
-            held |= store.known(study.study_id for study in wanted[start : start + _ASKED_AT_ONCE])
+            held |= store.of_studies(study.study_id for study in wanted[start : start + _ASKED_AT_ONCE])
     other = [
         s.study_id for s in wanted if s.study_id in held and held[s.study_id] != (s.report_id, s.patient_id)
     ]

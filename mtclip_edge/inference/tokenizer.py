@@ -27,7 +27,7 @@ class Tokenizer:
     pad_id: int
     fixed_length: bool = False
 
-    def about(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """What a backbone's identity rests on beside the file."""
         return {
             "context_length": self.context_length,

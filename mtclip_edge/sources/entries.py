@@ -128,8 +128,8 @@ def _scattered(ids: Iterable[str]) -> dict[int, int]:
     """The hash of each id whose rows do not lie together, with how many rows it has."""
     keys = np.frombuffer(array("q", (hash(name) for name in ids)) or array("q", [0]), np.int64)
     begins = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-    found, runs = np.unique(keys[begins], return_counts=True)
-    again = found[runs > 1]
+    distinct, runs = np.unique(keys[begins], return_counts=True)
+    again = distinct[runs > 1]
     if not len(again):
         return {}
     names, rows = np.unique(keys[np.isin(keys, again)], return_counts=True)
@@ -139,11 +139,11 @@ def _scattered(ids: Iterable[str]) -> dict[int, int]:
 def _add(begun: dict[str, Entry], row: Row, number: int) -> Iterator[Problem]:
     try:
         study, problems = row.build()
-        known = begun.get(row.study_id)
+        earlier = begun.get(row.study_id)
         begun[row.study_id] = (
             Entry(row.place, number, study)
-            if known is None
-            else replace(known, study=_join(known.study, study, problems))
+            if earlier is None
+            else replace(earlier, study=_join(earlier.study, study, problems))
         )
     except BadRow as bad:
         yield Problem(row.place, str(bad), kind=bad.kind)

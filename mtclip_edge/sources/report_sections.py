@@ -138,10 +138,10 @@ def sections_of(text: str) -> Sections:
 
 
 def _parts(text: str) -> Iterator[_Part]:
-    found = {match.start(1) if match[1] else match.start(2): match for match in _SMALL.finditer(text)}
+    by_start = {match.start(1) if match[1] else match.start(2): match for match in _SMALL.finditer(text)}
     for pattern in (_SMALL_OTHER, _CAPITALS):
-        found |= {match.start(1): match for match in pattern.finditer(text)}
-    headings = [found[start] for start in sorted(found)]
+        by_start |= {match.start(1): match for match in pattern.finditer(text)}
+    headings = [by_start[start] for start in sorted(by_start)]
     yield _Part("", "preamble", text[: headings[0].start()] if headings else text)
     ends = [match.start() for match in headings[1:]] + [len(text)]
     for match, end in zip(headings, ends, strict=False):

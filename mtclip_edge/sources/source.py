@@ -147,9 +147,9 @@ def _options(word: str) -> tuple[dict[str, str], str]:
     """Options at the end of a source, first to last, and what stands before them; a comma that begins
     none of ours is the path's own.
     """
-    known = {name for _, names in KINDS.values() for name in names}
+    option_names = {name for _, names in KINDS.values() for name in names}
     options: dict[str, str] = {}
-    while (match := _OPTION.search(word)) and match[1] in known:
+    while (match := _OPTION.search(word)) and match[1] in option_names:
         options[match[1]] = match[2]
         word = word[: match.start()]
     return dict(reversed(options.items())), word

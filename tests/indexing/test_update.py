@@ -161,7 +161,7 @@ def test_removing_does_not_depend_on_how_it_is_named(half: Path, studies: list[S
     assert Bundle.open(half).index.studies == before - len(two)
     assert said[0].startswith(f"{len(two)} studies removed")
     with ReportStore(*store_of(half)) as store:
-        assert not store.known([s.study_id for s in two])
+        assert not store.of_studies([s.study_id for s in two])
 
 
 def store_of(path: Path) -> tuple[Path, str]:
@@ -251,7 +251,7 @@ def test_a_held_file_of_before_is_named(
     assert refused.value.exit_code == 1
     monkeypatch.undo()
     with ReportStore(*store_of(half)) as store:
-        assert not store.known([studies[0].study_id])
+        assert not store.of_studies([studies[0].study_id])
     rebuild_index(half)
     assert not (half / held).exists()
 

@@ -58,7 +58,7 @@ def load(path: Path, named: str | None = None) -> Parts:
     tokenizer_file = _tokenizer_file(path)
     tokenizer = _tokenizer(path, tokenizer_file, model.config.text_config.max_position_embeddings)
     return Parts(
-        config={"config": config, "preprocessor": how, "tokenizer": tokenizer.about()},
+        config={"config": config, "preprocessor": how, "tokenizer": tokenizer.settings()},
         weights_sha256=digest,
         film_tower=HuggingFaceTower(
             model.vision_model, getattr(model, "visual_projection", None), "pixel_values"

@@ -48,7 +48,7 @@ def load(path: Path, named: str | None = None) -> Parts:
     given = config["preprocess_cfg"]
     return Parts(
         # What CLIP's own and BERT towers pad with follows from the rest.
-        config={**config, "tokenizer": tokenizer.about()} if named and _own_kind(model) else config,
+        config={**config, "tokenizer": tokenizer.settings()} if named and _own_kind(model) else config,
         weights_sha256=digest,
         film_tower=model.visual,
         text_tower=model.text,

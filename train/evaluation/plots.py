@@ -116,14 +116,14 @@ def clusters(clouds: Mapping[str, Cloud]) -> str:
     with style.context(_LOOK):
         handles = [_handles(kinds, keys) for kinds, keys in rows]
         heights = [
-            2.5 + 0.18 * math.ceil(len(found) / _COLUMNS) for found in handles
+            2.5 + 0.18 * math.ceil(len(legend) / _COLUMNS) for legend in handles
         ]  # inches: a panel and the lines of its legend
         figure = Figure(figsize=(2.4 * max(1, len(clouds)), sum(heights)), layout="constrained")
         parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights).ravel()
-        for part, (kinds, keys), found in zip(parts, rows, handles, strict=True):
+        for part, (kinds, keys), legend in zip(parts, rows, handles, strict=True):
             for place, ((name, cloud), key) in enumerate(zip(clouds.items(), keys, strict=True), 1):
                 _scatter(part.add_subplot(1, len(clouds), place), name, cloud.points, key, kinds)
-            part.legend(handles=found, loc="outside lower center", ncols=_COLUMNS)
+            part.legend(handles=legend, loc="outside lower center", ncols=_COLUMNS)
         return _svg(figure)
 
 
@@ -360,7 +360,7 @@ def _tag(tag: str, prefix: str, referred: set[str]) -> str:
     # matplotlib gives an id to everything, and to equal images the same one.
     tag = re.sub(
         r' id="([^"]*)"',
-        lambda found: found.group() if found[1] in referred or found[1].startswith(BEST) else "",
+        lambda match: match.group() if match[1] in referred or match[1].startswith(BEST) else "",
         tag,
     )
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", tag).replace(_INK, "currentColor")

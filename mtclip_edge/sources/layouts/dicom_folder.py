@@ -64,8 +64,8 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
         import pydicom  # noqa: F401
     except ImportError:
         raise ExtraMissing("DICOM needs pydicom", hint="pip install pydicom") from None
-    found = next((folder / name for name in REPORTS if (folder / name).is_file()), None)
-    reports = user_path(options["reports"]) if "reports" in options else found
+    beside = next((folder / name for name in REPORTS if (folder / name).is_file()), None)
+    reports = user_path(options["reports"]) if "reports" in options else beside
     if reports is not None and not reports.is_file():
         raise SourceUnusable(f"{reports}: no such file")
     name = f"dicom:{folder.resolve().name}"

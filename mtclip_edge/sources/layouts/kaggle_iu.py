@@ -74,13 +74,13 @@ def _study(
     if not uid or uid in seen:
         raise BadRow(f"uid {uid} again" if uid else "uid is empty", "uid again" if uid else "")
     seen.add(uid)
-    found, problems = [], []
+    present, problems = [], []
     for place, name, view in named if films else ():
         assert films is not None
         if not name or not (films / name).is_file():
             problems.append(Problem(f"{PROJECTIONS} line {place}", f"film not found: {name}", "film"))
         else:
-            found.append(Film(films / name, name, view_of(view)))
+            present.append(Film(films / name, name, view_of(view)))
     terms = mesh_labels.terms_of(row.get("MeSH", ""))
     text = {
         name: " ".join(row.get(name, "").split())
@@ -89,7 +89,7 @@ def _study(
     study = Study(
         study_id=uid,
         patient_id=uid,
-        films=tuple(found),
+        films=tuple(present),
         findings=text["findings"],
         impression=text["impression"],
         label=mesh_labels.label_of(terms, rule),

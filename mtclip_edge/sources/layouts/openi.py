@@ -215,7 +215,7 @@ def parse(data: bytes) -> Report:
 def _study(
     report: Report, place: str, films: Path | None, views: Mapping[str, str], rule: str, source: str
 ) -> tuple[Study, tuple[Problem, ...]]:
-    found, problems = [], []
+    present, problems = [], []
     for image in dict.fromkeys(report.images) if films else ():
         assert films is not None
         path = next(
@@ -224,7 +224,7 @@ def _study(
         if path is None or "/" in image or "\\" in image:
             problems.append(Problem(place, f"film not found: {image[:80]}.png", "film"))
         else:
-            found.append(Film(path, path.name, views.get(film_key(image), "unknown")))
+            present.append(Film(path, path.name, views.get(film_key(image), "unknown")))
     uid = report.uid.removeprefix("CXR")
     extra = {
         "indication": report.sections.get("INDICATION", ""),
@@ -233,7 +233,7 @@ def _study(
     study = Study(
         study_id=uid,
         patient_id=uid,  # Open-I tells of no patient beyond the study
-        films=tuple(found),
+        films=tuple(present),
         findings=report.sections.get("FINDINGS", ""),
         impression=report.sections.get("IMPRESSION", ""),
         label=mesh_labels.label_of(report.terms, rule),

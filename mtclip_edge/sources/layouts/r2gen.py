@@ -59,19 +59,19 @@ def _study(
     if not isinstance(name, str | int | float) or not (name := tables.word_of(name)):
         raise BadRow("no id")
     study_id, patient = _ids(entry, name)
-    found, problems = [], []
+    present, problems = [], []
     names = entry.get("image_path")
     for image in names if films and isinstance(names, list) else ():
         assert films is not None
         if not isinstance(image, str) or not image or not (films / image).is_file():
             problems.append(Problem(place, f"film not found: {str(image)[:80]}", "film"))
         else:
-            found.append(Film(films / image, image))
+            present.append(Film(films / image, image))
     report = entry.get("report")
     study = Study(
         study_id=study_id,
         patient_id=patient,
-        films=tuple(found),
+        films=tuple(present),
         findings=" ".join(report.split()) if isinstance(report, str) else "",
         split=split_word(key.strip()) or "test",
         source=source
