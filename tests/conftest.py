@@ -22,6 +22,7 @@ from backbone_layouts import (
     make_siglip_layout,
 )
 from drawn import write_manifest
+from gated import draw_gate_films, gate_studies, with_gate, write_odd_films
 from made_once import once
 
 REAL_DATA = Path(os.environ.get("MTCLIP_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -181,6 +182,26 @@ def tiny_bundle(tiny_run: Path, keep: Path) -> Path:
     from mtclip_edge.export.pack import export
 
     return once(keep / "bundle", lambda folder: export(tiny_run, folder, precision=["fp32"]))
+
+
+@pytest.fixture(scope="session")
+def gate_films(keep: Path) -> SimpleNamespace:
+    """Drawn studies by what a film gate takes them for: train, validation, and new ones that it has not seen."""
+    once(keep / "gate-films", draw_gate_films)
+    return gate_studies(keep / "gate-films")
+
+
+@pytest.fixture(scope="session")
+def gated(gate_films: SimpleNamespace, tiny_bundle: Path, keep: Path) -> Path:
+    """The session's bundle with a film gate. Not to be changed."""
+    return once(keep / "gated", lambda folder: with_gate(tiny_bundle, folder, gate_films))
+
+
+@pytest.fixture
+def odd(gate_films: SimpleNamespace, tmp_path: Path) -> Path:
+    """A folder with one film that the gate has not seen, as it is and inverted, on its side, upside down."""
+    write_odd_films(gate_films.new[0].films[0].path, tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -174,7 +174,9 @@ def test_tables_are_kept_by_their_headings() -> None:
 
 
 def test_data_and_seeds_are_kept_with_the_figures(tmp_path: Path) -> None:
-    kept = script("record").about(Namespace(data="openi", seeds=3, out=Path("scratch"), json=tmp_path))
+    kept = script("record").circumstances(
+        Namespace(data="openi", seeds=3, out=Path("scratch"), json=tmp_path)
+    )
     assert (kept["data"], kept["seed"], kept["options"]) == (
         "openi",
         3,

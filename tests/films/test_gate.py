@@ -8,20 +8,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn import draw
 from PIL import Image
 
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.generations import commit
 from mtclip_edge.bundle.records import GaussianRecord
-from mtclip_edge.errors import SourceUnusable
-from mtclip_edge.export.fitted import film_gate as fitting
 from mtclip_edge.films.film import DecodedFilm, Header
 from mtclip_edge.films.gate import FilmGate, Gaussian, Thresholds, judge_film, layout_of, mirrored
 from mtclip_edge.films.gate_facts import facts_of
 from mtclip_edge.retrieval.retriever import Retriever
-from mtclip_edge.studies import Film as StudyFilm
-from mtclip_edge.studies import Study
 
 CHEST = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
 
@@ -123,78 +118,9 @@ def test_a_layout_knows_neither_contrast_nor_size_and_turns_with_the_film(
     assert layout_of(np.ones((3, 30, 30), np.float32)).tolist() == [0] * 64
 
 
-def test_the_distance_is_mahalanobis(random: np.random.Generator) -> None:
-    rows = random.normal(0, 1, (300, 12)) @ random.normal(0, 1, (12, 12))
-    covariance = np.cov(rows.T)
-    shrunk = (1 - fitting.SHRINKAGE) * covariance + fitting.SHRINKAGE * np.trace(covariance) / 12 * np.eye(12)
-    away = rows - rows.mean(axis=0)
-    expected = np.einsum("ni,ij,nj->n", away, np.linalg.inv(shrunk), away) / 12
-    assert fitting.fit_gaussian(rows, 64).distance(rows) == pytest.approx(expected, rel=1e-4)
-    few = fitting.fit_gaussian(rows, 3)
-    variance, vectors = np.linalg.eigh(shrunk)
-    flat = vectors @ np.diag([*[variance[:9].mean()] * 9, *variance[9:]]) @ vectors.T
-    assert few.distance(rows) == pytest.approx(
-        np.einsum("ni,ij,nj->n", away, np.linalg.inv(flat), away) / 12, rel=1e-4
-    )
-
-
-def test_a_threshold_holds_for_new_films_and_few_films_give_none(random: np.random.Generator) -> None:
-    assert fitting.threshold(np.arange(1, 100.0), 0.05) == 95
-    assert fitting.threshold(np.arange(1, 200.0), 0.005) == 199
-    assert fitting.threshold(np.arange(1, 199.0), 0.005) is None
-    assert (
-        fitting.threshold(np.arange(1, 20.0), 0.05) == 19
-        and fitting.threshold(np.arange(1, 19.0), 0.05) is None
-    )
-    assert fitting.threshold(np.zeros(0), 0.05) is None
-    alarms = [
-        (random.normal(size=50) > fitting.threshold(random.normal(size=99), 0.03)).mean() for _ in range(400)
-    ]
-    assert 0.025 < np.mean(alarms) < 0.035
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Drawn studies: 120 to fit on, 205 for thresholds, 30 that nothing has seen."""
-    folder, random = tmp_path_factory.mktemp("films"), np.random.default_rng(11)
-
-    def study(name: str) -> Study:
-        draw(random, [None, "left", "right"][random.integers(3)]).save(folder / f"{name}.png")
-        return Study(name, name, (StudyFilm(folder / f"{name}.png", f"{name}.png"),))
-
-    parts = {"train": 120, "validation": 205, "new": 30}
-    return SimpleNamespace(
-        **{part: [study(f"{part}{i}") for i in range(count)] for part, count in parts.items()}
-    )
-
-
-@pytest.fixture(scope="module")
-def gated(films: SimpleNamespace, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The session's bundle with a film gate. Not to be changed."""
-    path = Path(shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("gated") / "bundle"))
-    lines: list[str] = []
-    fitting.refit(path, films.train, films.validation, say=lines.append)
-    assert lines == ["film gate: fitted on 120 training films, thresholds from 205 validation films"]
-    return path
-
-
-@pytest.fixture
-def odd(films: SimpleNamespace, tmp_path: Path) -> Path:
-    """A folder with one film as it is and the same film inverted, on its side, mirrored."""
-    grey = np.asarray(Image.open(films.new[0].films[0].path))
-    for name, picture in {
-        "a": grey,
-        "inverted": 255 - grey,
-        "right": np.rot90(grey, -1),
-        "down": np.rot90(grey, 2),
-    }.items():
-        Image.fromarray(np.ascontiguousarray(picture)).save(tmp_path / f"{name}.png")
-    return tmp_path
-
-
-def test_ordinary_films_pass(films: SimpleNamespace, gated: Path) -> None:
+def test_ordinary_films_pass(gate_films: SimpleNamespace, gated: Path) -> None:
     with Retriever.open(gated) as retriever:
-        answers = [retriever.query(study.films[0].path) for study in films.new]
+        answers = [retriever.query(study.films[0].path) for study in gate_films.new]
     verdicts = [answer.input.verdict for answer in answers]
     assert verdicts.count("reject") == 0 and verdicts.count("warn") <= 3
     assert all(answer.hits and answer.abnormal for answer in answers)
@@ -321,14 +247,6 @@ def test_verdicts_by_score_and_notes_in_front() -> None:
     assert both.verdict == "reject" and len(both.reasons) == 2
 
 
-def test_what_fits_better_as_it_is_is_never_called_mirrored(random: np.random.Generator) -> None:
-    """All validation films far on one side: their threshold would be below zero."""
-    side = np.where(np.arange(64) % 8 < 4, 1.0, -1.0)
-    layouts = side + random.normal(0, 0.1, (300, 64))
-    gate = fitting.fit_gate(layouts[:150], layouts[150:])
-    assert gate.thresholds.mirror_warn == 0 and gate.thresholds.layout_reject is None
-
-
 def test_a_mirrored_film_is_warned_of() -> None:
     mean = np.where(np.arange(64) % 8 < 4, 1.0, -1.0).astype(np.float32)
     gate = FilmGate(
@@ -339,54 +257,6 @@ def test_a_mirrored_film_is_warned_of() -> None:
         "left and right may be exchanged: the heart seems to lie on the other side"
     ]
     assert gate.facts(mirrored(left)) == []
-
-
-def test_a_gate_goes_with_its_bundle(
-    mtclip, gated: Path, films: SimpleNamespace, odd: Path, tmp_path: Path
-) -> None:
-    path = Path(shutil.copytree(gated, tmp_path / "bundle"))
-    before = Bundle.open(path).model.film_gate
-    assert before.file == "film-gate-2.npy" and before.films == {"train": 120, "validation": 205}
-    with Retriever.open(path) as retriever:
-        study = retriever.query(odd / "a.png").hits[0].study_ids[0]
-    assert mtclip("index", "remove", path, "--study", study).code == 0
-    after = Bundle.open(path)
-    assert after.generation == 3 and after.model.film_gate.to_dict() == before.to_dict()
-    assert mtclip("query", odd / "inverted.png", "--bundle", path, "--json").code == 6
-    fitting.refit(path, films.train, films.validation[:60])
-    fewer = Bundle.open(path)
-    assert fewer.model.film_gate.file == "film-gate-4.npy" and not (path / "film-gate-2.npy").exists()
-    assert all(problem is None for _, problem in fewer.verify())
-    thresholds = fewer.model.film_gate.thresholds
-    assert [name for name, value in thresholds.items() if value is None] == ["layout_reject", "mirror_warn"]
-    with Retriever.open(path) as retriever:
-        assert retriever.query(odd / "inverted.png").input.verdict == "warn"
-    with pytest.raises(SourceUnusable, match="so few films"):
-        fitting.refit(path, films.train, films.validation[:10])
-    assert Bundle.open(path).identity == fewer.identity
-    (path / "film-gate-4.npy").write_bytes(b"x" + (path / "film-gate-4.npy").read_bytes()[1:])
-    damaged = mtclip("query", odd / "a.png", "--bundle", path)
-    assert damaged.code == 3 and "film-gate-4.npy: damaged" in damaged.err
-
-
-@pytest.mark.usefixtures("known_graphs")
-def test_an_export_fits_a_gate(
-    tiny_run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a later fit of the bundle would; 14 validation films are too few, so a tenth may be warned of here."""
-    from mtclip_edge.export import pack
-    from mtclip_edge.sources.source import open_source
-
-    monkeypatch.setattr(fitting, "LEAST_FITTED", 50)
-    monkeypatch.setattr(fitting, "FEWEST_HELD", 9)
-    monkeypatch.setattr(fitting, "LAYOUT_WARN", 0.1)
-    lines: list[str] = []
-    bundle = pack.export(tiny_run, tmp_path / "b", precision=["fp32"], say=lines.append)
-    told = next(line for line in lines if line.startswith("film gate"))
-    assert told.endswith("14 validation films; too few for layout reject, mirror warn")
-    reading = open_source(str(source))
-    again = fitting.refit(bundle.path, reading.split("train"), reading.split("validation")).model.film_gate
-    assert again.to_dict() == {**bundle.model.film_gate.to_dict(), "file": "film-gate-2.npy"}
 
 
 def test_a_dicom_header_rejects_a_film_and_takes_it_out_of_its_study(
@@ -428,62 +298,6 @@ def test_a_dicom_header_rejects_a_film_and_takes_it_out_of_its_study(
         "rendered by minmax; the bundle's own films are by voi",
         "grey values taken the other way round (--invert)",
     ]
-
-
-def test_distributions_are_of_training_films_and_thresholds_of_validation_films(
-    random: np.random.Generator,
-) -> None:
-    train, near, far = (
-        centre + random.normal(size=(rows, 64)) for centre, rows in ((0.0, 400), (0.0, 250), (3.0, 250))
-    )
-    for validation in (near, far):
-        gate = fitting.fit_gate(train, validation)
-        np.testing.assert_allclose(gate.layout.mean, train.mean(axis=0), atol=1e-6)
-        assert gate.thresholds.layout_warn == fitting.threshold(
-            gate.layout.distance(validation), fitting.LAYOUT_WARN
-        )
-
-
-def test_layouts_are_of_films_rendered_as_the_tower_learned_them(tmp_path: Path) -> None:
-    """A film with a narrow window: by voi two flat halves, by minmax all its values."""
-    from dicoms import cr, written
-
-    from mtclip_edge.inference.preprocessing import Preprocessing, tower_input
-
-    deep = np.tile(np.arange(0, 4000, 20, dtype=np.uint16), (200, 1))
-    (tmp_path / "film.dcm").write_bytes(written(cr(deep, 12, WindowCenter=2000, WindowWidth=10)))
-    by = {render: Preprocessing(64, (0.5,) * 3, (0.25,) * 3, render=render) for render in ("voi", "minmax")}
-    layouts = {render: fitting.layouts_of(how, [tmp_path / "film.dcm"]) for render, how in by.items()}
-    for render, how in by.items():
-        np.testing.assert_array_equal(layouts[render][0], layout_of(tower_input(tmp_path / "film.dcm", how)))
-    assert np.abs(layouts["voi"] - layouts["minmax"]).max() > 0.1
-    assert len(np.unique(layouts["voi"][0].round(3))) < len(np.unique(layouts["minmax"][0].round(3)))
-
-
-def test_the_gate_of_a_bundle_is_fitted_by_its_own_render(
-    gated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What ``--render minmax`` trained on is what its gate must know."""
-    path = Path(shutil.copytree(gated, tmp_path / "bundle"))
-    bundle = Bundle.open(path)
-    shaped = replace(bundle.model.preprocessing, render="minmax")
-    commit(
-        path,
-        replace(bundle.manifest, model=replace(bundle.model, preprocessing=shaped)),
-        set(bundle.manifest.files),
-    )
-    asked = []
-
-    def read(source: Path, name: str | None = None, render: str = "voi") -> DecodedFilm:
-        asked.append(render)
-        return DecodedFilm(
-            np.random.default_rng(len(asked)).integers(0, 256, (64, 64), dtype=np.uint8), "dicom"
-        )
-
-    monkeypatch.setattr("mtclip_edge.inference.preprocessing.read_film", read)
-    study = Study("a", "a", tuple(StudyFilm(tmp_path / f"{i}.dcm", f"{i}.dcm") for i in range(120)))
-    fitting.refit(path, [study], [study])
-    assert set(asked) == {"minmax"} and len(asked) == 240
 
 
 def test_a_gate_of_before_is_read_without_its_embedding(gated: Path, odd: Path, tmp_path: Path) -> None:

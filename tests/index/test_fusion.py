@@ -11,11 +11,8 @@ from mtclip_edge import Retriever
 from mtclip_edge.bundle.demo import FOLDER
 from mtclip_edge.bundle.records import FuseRecord
 from mtclip_edge.errors import WrongOption
-from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.export.fitted.fusion_weight import fused_scores, tune
 from mtclip_edge.films.read import read_film
 from mtclip_edge.index.fusion import Fusion, choose_fusion, fused, most_similar
-from mtclip_edge.studies import Film, Study
 
 
 def test_fused_by_hand() -> None:
@@ -52,58 +49,12 @@ def test_choices() -> None:
             choose_fusion(wrong, None)
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-def drawn(
-    random: np.random.Generator, film_tells: bool
-) -> tuple[Cases, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """120 films asked, 90 reports each with a film; what is shown is in the films alone, or nowhere."""
-    kind = random.integers(0, 3, 210)
-    names = ("Mass", "Nodule", "Effusion")
-    studies = [
-        Study(
-            f"s{i}",
-            f"p{i}",
-            (Film(Path("x"), "x"),),
-            report=f"text {i}",
-            label="abnormal",
-            finding_labels=(names[kind[i]],),
-        )
-        for i in range(210)
-    ]
-    cases = Cases.of(studies[:120], studies[120:])
-    order = [int(report.first.study_id[1:]) for report in cases.reports]
-    shown = np.eye(3)[kind] * (3.0 if film_tells else 0.0)
-    films = unit(np.hstack([shown, random.normal(size=(210, 9))]))
-    texts = unit(random.normal(size=(90, 12)))
-    return cases, films[:120], texts, films[order], np.arange(90)
-
-
-def test_the_weight_is_chosen_where_films_help_and_is_zero_where_they_do_not(
-    random: np.random.Generator,
-) -> None:
-    helpful = tune(*drawn(random, True))
-    assert helpful.weight >= 0.5
-    assert "120 validation films" in helpful.why
-    assert tune(*drawn(random, False)).weight == 0.0
-
-
-def test_only_the_best_candidates_are_scored(random: np.random.Generator) -> None:
-    asked, reports, films = (
-        unit(random.normal(size=(2, 8))),
-        unit(random.normal(size=(300, 8))),
-        unit(random.normal(size=(300, 8))),
-    )
-    found = fused_scores(asked, reports, films, np.arange(300), 0.4)
-    assert np.isfinite(found).sum(axis=1).tolist() == [200, 200]
-
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "effusion.png"
 
 
 def test_a_query_is_fused_as_the_evaluation_says() -> None:
+    from mtclip_edge.export.fitted.fusion_weight import fused_scores
+
     with Retriever.open(FOLDER) as plain, Retriever.open(FOLDER, fuse="0.5") as retriever:
         before, after = plain.query(EXAMPLE, k=50), retriever.query(EXAMPLE, k=50)
         index, store = retriever._index, retriever._store
@@ -133,12 +84,6 @@ def test_auto_says_why_it_does_nothing(mtclip, bundle: Path, film: Path) -> None
     assert found.code == 0
     assert "without films: this bundle was exported without validation films" in found.err
     assert mtclip("query", film, "--bundle", bundle, "--fuse", "2").code == 2
-
-
-def test_the_bundle_carries_the_weight_chosen_on_validation(tiny_bundle: Path) -> None:
-    chosen = json.loads((tiny_bundle / "manifest.json").read_text())["fuse"]
-    assert set(chosen) == {"weight", "why"}
-    assert "validation films" in chosen["why"]
 
 
 def test_a_text_is_never_fused(tiny_bundle: Path) -> None:

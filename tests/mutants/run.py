@@ -34,8 +34,10 @@ FIRST = (
     "tests/films/dicom/test_headers.py",
     "tests/films/dicom/test_transfer_syntaxes.py",
     "tests/films/test_gate.py",
+    "tests/export/fitted/test_film_gate.py",
     "tests/evidence/test_heat_map.py",
     "tests/evidence/test_verdict.py",
+    "tests/export/fitted/test_verdicts.py",
 )
 
 
