@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mtclip_edge.evaluation.bootstrap import differences
+from mtclip_edge.evaluation.bundle_models import Task
 from mtclip_edge.export.fitted.fusion_weight import WEIGHTS, judged, tune
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.evaluation.models import run_model
@@ -37,12 +38,12 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> None:
     reading = open_source(options.data)
     train = reading.split("train")
-    priors = run_model(options.run, train)
+    priors = run_model(options.run, Task.of(train))
     column = {report.report_id: i for i, report in enumerate(priors.cases.reports)}
     owner = np.array([column.get(study.report_id, -1) for study in priors.cases.studies])
     print(f"| split | weight | {' | '.join(SHOWN)} |\n|---|---|{'---|' * len(SHOWN)}")
     for split in ("validation", "test"):
-        queries = run_model(options.run, reading.split(split), train)
+        queries = run_model(options.run, Task.of(reading.split(split), train))
         parts = queries.cases, queries.embedded.film, queries.embedded.report, priors.embedded.film, owner
         without = judged(*parts, 0.0)
         plain = [f"{d.figure.value:.3f}" for name in SHOWN for d in without if d.figure.name == name]

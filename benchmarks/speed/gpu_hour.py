@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mtclip_edge.evaluation.bundle_models import Task
 from mtclip_edge.files import private_dir, write_bytes
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.evaluation.models import run_model
@@ -97,7 +98,7 @@ def measured(run: Path, data: str, device: str) -> dict[str, Any]:
         "seconds_an_epoch": round(sum(line["seconds"] for line in epochs) / len(epochs), 2),
         "epochs": len(epochs),
         "best_epoch": record.best_epoch,
-        "test": run_model(run, open_source(data).split("test"), device=device).summary(),
+        "test": run_model(run, Task.of(open_source(data).split("test"), device=device)).summary(),
     }
 
 

@@ -6,7 +6,7 @@ A bundle needs no torch here.
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,21 @@ from .cases import Cases
 from .document import Result
 from .figures import Judged
 from .model_on_cases import ModelOutput
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every model of an evaluation is put to, on which device, and who is told of it."""
+
+    cases: Cases
+    device: str = "auto"
+    say: Say = silent
+    progress: Progress = silent
+
+    @classmethod
+    def of(cls, studies: Sequence[Study], searched: Sequence[Study] | None = None, **how: Any) -> "Task":
+        """Of some studies, as ``Cases.of``; ``how``: device, say, progress."""
+        return cls(Cases.of(studies, searched), **how)
 
 
 @dataclass(frozen=True)
@@ -62,40 +77,34 @@ def evaluate_model(model: Model, seen_reports: frozenset[str]) -> Result:
     return Result(model.name, model.kind, model.precision, model.notes, tuple(judged.draw()), curves)
 
 
-def bundle_models(
-    path: Path,
-    studies: Sequence[Study],
-    searched: Sequence[Study] | None = None,
-    *,
-    device: str = "auto",
-    say: Say = silent,
-    progress: Progress = silent,
-) -> list[Model]:
-    """A bundle on some studies, once for each precision it holds. Without a text tower, what needs report
+def bundle_models(path: Path, task: Task) -> list[Model]:
+    """A bundle on some cases, once for each precision it holds. Without a text tower, what needs report
     embeddings is missing.
 
     Errors: NotABundle, ArtefactDamaged, SourceUnusable (no film can be read).
     """
-    bundle, chosen = Bundle.open(path), choose(device)
-    cases = Cases.of(studies, searched)
+    bundle, chosen = Bundle.open(path), choose(task.device)
     models: list[Model] = []
     search = ""  # of the reports' own vectors: the same whatever precision asks
     for precision in bundle.precisions("image"):
         if precision in GPU_ONLY and chosen.used == "cpu":
-            say(f"left out: {precision} is not for a CPU")
+            task.say(f"left out: {precision} is not for a CPU")
             continue
+        once = replace(task, say=silent) if models else task
         encoder = FilmEncoder.load(
             bundle.graph("image", precision), Preprocessing.of(bundle.model.preprocessing), chosen, precision
         )
-        films = embed_films(encoder, [film.path for film in cases.films], bundle.model.dim, progress)
-        name_unread(films.problems, len(films.read), silent if models else say)
-        model, read = bundle.model, cases.only(films.read)
+        films = embed_films(
+            encoder, [film.path for film in task.cases.films], bundle.model.dim, task.progress
+        )
+        name_unread(films.problems, len(films.read), once.say)
+        model, read = bundle.model, task.cases.only(films.read)
         logits = films.logits if model.abnormal_head else None
         patients = [study.patient_id for study in read.studies]
         embedded = ModelOutput(
             films.vectors,
             logits,
-            _reports(bundle, precision, chosen, cases, silent if models else say, progress),
+            _reports(bundle, precision, chosen, once),
             Calibration.of(model.calibration),
             prefixes=model.prefixes,
             trusted=trusted(bundle, films.vectors, logits, patients) if logits is not None else None,
@@ -114,16 +123,16 @@ def name_unread(problems: Sequence[str], read: int, say: Say) -> None:
         raise SourceUnusable("no film can be read")
 
 
-def _reports(
-    bundle: Bundle, precision: str, device: Device, cases: Cases, say: Say, progress: Progress
-) -> np.ndarray | None:
+def _reports(bundle: Bundle, precision: str, device: Device, task: Task) -> np.ndarray | None:
     """The reports by the text tower of the same precision; None where there are none, or no text tower."""
-    if not cases.reports:
+    if not task.cases.reports:
         return None
     try:
-        return open_text_encoder(bundle, device, precision)[0].encode(cases.texts, progress=progress)
+        return open_text_encoder(bundle, device, precision)[0].encode(
+            task.cases.texts, progress=task.progress
+        )
     except TextTowerMissing as missing:
-        say(str(missing))
+        task.say(str(missing))
         return None
 
 

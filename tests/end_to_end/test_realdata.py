@@ -69,9 +69,10 @@ def real_bundle(run: Path, keep: Path) -> Path:
 
 
 def test_it_retrieves_better_than_chance(run: Path, openi: Path, soak: bool) -> None:
+    from mtclip_edge.evaluation.bundle_models import Task
     from mtclip_edge.train.evaluation.models import run_model
 
-    result = run_model(run, open_source(str(openi)).split("test")).summary()
+    result = run_model(run, Task.of(open_source(str(openi)).split("test"))).summary()
     # On 100 test films the figures of a sample scatter by about 0.05; the floors of the full split are those of docs/results/results.md.
     assert result["auroc"] > (0.70 if soak else 0.60)
     assert result["precision@10"]["macro"] > (0.61 if soak else 0.53)
@@ -79,11 +80,14 @@ def test_it_retrieves_better_than_chance(run: Path, openi: Path, soak: bool) -> 
 
 
 def test_the_bundle_measures_what_the_run_does(run: Path, real_bundle: Path, openi: Path) -> None:
-    from mtclip_edge.evaluation.bundle_models import bundle_models
+    from mtclip_edge.evaluation.bundle_models import Task, bundle_models
     from mtclip_edge.train.evaluation.models import run_model
 
     studies = open_source(str(openi)).split("test")
-    a, b = (model.summary() for model in (run_model(run, studies), *bundle_models(real_bundle, studies)))
+    a, b = (
+        model.summary()
+        for model in (run_model(run, Task.of(studies)), *bundle_models(real_bundle, Task.of(studies)))
+    )
     assert a["auroc"] == pytest.approx(b["auroc"], abs=1e-3)
     assert a["precision@10"]["macro"] == pytest.approx(b["precision@10"]["macro"], abs=2e-3)
     assert a["film_to_report"]["recall@10"]["value"] == pytest.approx(

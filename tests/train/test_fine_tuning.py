@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mtclip_edge.errors import BackboneUnusable, WrongOption
-from mtclip_edge.evaluation.bundle_models import bundle_models
+from mtclip_edge.evaluation.bundle_models import Task, bundle_models
 from mtclip_edge.export.pack import export
 from mtclip_edge.inference.preprocessing import Preprocessing, model_input
 from mtclip_edge.sources.source import open_source
@@ -185,14 +185,17 @@ def test_the_run_carries_its_tower_and_eval_uses_it(tuned: Path, source: Path, t
     a, b = (next(t.film_tower.parameters()) for t in (ours, original))
     assert not torch.equal(a, b)
     # the validation figures of training are those that the saved run gives
-    found = run_model(tuned, open_source(str(source)).split("validation")).summary()
+    found = run_model(tuned, Task.of(open_source(str(source)).split("validation"))).summary()
     assert found["auroc"] == pytest.approx(run.record.validation.auroc, abs=0.03)
 
 
 def test_the_bundle_has_the_tuned_tower(tuned: Path, source: Path, tmp_path: Path) -> None:
     export(tuned, tmp_path / "b", precision=["fp32", "fp16w"])
     studies = open_source(str(source)).split("test")
-    a, *packed = (m.summary() for m in (run_model(tuned, studies), *bundle_models(tmp_path / "b", studies)))
+    a, *packed = (
+        m.summary()
+        for m in (run_model(tuned, Task.of(studies)), *bundle_models(tmp_path / "b", Task.of(studies)))
+    )
     assert len(packed) == 2
     assert [b["auroc"] for b in packed] == pytest.approx([a["auroc"]] * 2, abs=0.01)
 

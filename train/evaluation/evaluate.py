@@ -14,7 +14,7 @@ from mtclip_edge.bundle.demo import resolve
 from mtclip_edge.display.evaluation_page import Picture, page
 from mtclip_edge.display.formats import dumps
 from mtclip_edge.errors import LeakFound, SourceUnusable, WrongOption
-from mtclip_edge.evaluation.bundle_models import Model, bundle_models, evaluate_model, of_split
+from mtclip_edge.evaluation.bundle_models import Model, Task, bundle_models, evaluate_model, of_split
 from mtclip_edge.evaluation.document import document
 from mtclip_edge.evaluation.leaks import between_splits, same_numbers, with_training
 from mtclip_edge.files import private_dir, write_bytes
@@ -62,7 +62,7 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
             "mend the splits, or add --allow-leaks to see them marked",
         )
     searched, named = _searched(request, studies, say)
-    models = _models(request, studies, searched, say, progress)
+    models = _models(request, Task.of(studies, searched, device=request.device, say=say, progress=progress))
     seen_reports = frozenset(study.report_id for study in reading.split("train") if study.report_id)
     results = [
         evaluate_model(model, seen_reports if request.split != "train" else frozenset()) for model in models
@@ -146,33 +146,22 @@ def _write(out: Path, judged: dict[str, Any], model: Model | None = None, *, say
     say(f"{out}: {METRICS} and {PAGE}")
 
 
-def _models(
-    request: EvaluationRequest,
-    studies: Sequence[Study],
-    searched: Sequence[Study] | None,
-    say: Say,
-    progress: Progress,
-) -> list[Model]:
+def _models(request: EvaluationRequest, task: Task) -> list[Model]:
     """Every model in order: baselines first, since all others are compared with the first."""
     judged: list[Model] = []
     for spec in request.backbones:
         need_torch()
         from .models import backbone_models
 
-        judged += backbone_models(spec, studies, searched, device=request.device, say=say, progress=progress)
+        judged += backbone_models(spec, task)
     for path in request.artefacts:
         if _is_run(path):
             need_torch()
             from .models import run_model
 
-            judged.append(
-                run_model(path, studies, searched, device=request.device, say=say, progress=progress)
-            )
+            judged.append(run_model(path, task))
         else:
-            models = bundle_models(
-                resolve(path)[0], studies, searched, device=request.device, say=say, progress=progress
-            )
-            judged += [replace(model, name=str(path)) for model in models]
+            judged += [replace(model, name=str(path)) for model in bundle_models(resolve(path)[0], task)]
     return judged
 
 

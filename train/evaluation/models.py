@@ -9,12 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from mtclip_edge.errors import BackboneUnusable
-from mtclip_edge.evaluation.bundle_models import Model, name_unread
-from mtclip_edge.evaluation.cases import Cases
+from mtclip_edge.evaluation.bundle_models import Model, Task, name_unread
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.evidence.calibration import Calibration
-from mtclip_edge.progress import Progress, Say, silent
-from mtclip_edge.studies import Study
+from mtclip_edge.progress import Progress, silent
 
 from ..backbones.backbone import Backbone, load_backbone, text_features
 from ..loop import embed
@@ -36,23 +34,15 @@ ABNORMAL = (
 )
 
 
-def run_model(
-    path: Path,
-    studies: Sequence[Study],
-    searched: Sequence[Study] | None = None,
-    *,
-    device: str = "auto",
-    say: Say = silent,
-    progress: Progress = silent,
-) -> Model:
+def run_model(path: Path, task: Task) -> Model:
     """A run's projectors on cached tower outputs.
 
     Errors: RunUnusable, ArtefactDamaged, ArtefactIncompatible, SourceUnusable.
     """
     run = load_run(path)
     backbone = backbone_of(run)
-    used, why = choose_device(device)
-    table = _tabulate(backbone, studies, searched, used, say, progress)
+    used, why = choose_device(task.device)
+    table = _tabulate(backbone, task, used)
     film, logit, report = embed(run.space.to(used), table)
     embedded = ModelOutput(
         film,
@@ -67,20 +57,12 @@ def run_model(
         table,
         load_backbone(run.record.backbone.spec) if run.record.tower_sha256 else None,
         used,
-        progress,
+        task.progress,
     )
     return Model(str(path), "run", table.cases, embedded, None, notes, before, tuple(read_log(path)))
 
 
-def backbone_models(
-    spec: str,
-    studies: Sequence[Study],
-    searched: Sequence[Study] | None = None,
-    *,
-    device: str = "auto",
-    say: Say = silent,
-    progress: Progress = silent,
-) -> list[Model]:
+def backbone_models(spec: str, task: Task) -> list[Model]:
     """A backbone zero-shot, with its own transform and with whole films squashed.
 
     Errors: BackboneUnusable, SourceUnusable.
@@ -91,8 +73,8 @@ def backbone_models(
             f"{backbone.name}: its towers do not share a space, so there is no zero-shot baseline"
         )
     for note in backbone.notes:
-        say(note)
-    used, _ = choose_device(device)
+        task.say(note)
+    used, _ = choose_device(task.device)
     models = []
     for geometry, what in (
         ("crop", "shorter side scaled, centre cropped"),
@@ -100,7 +82,7 @@ def backbone_models(
     ):
         note = f"its own transform: {what}" if geometry == backbone.own_geometry else what
         shaped = replace(backbone, preprocessing=replace(backbone.preprocessing, geometry=geometry))
-        table = _tabulate(shaped, studies, searched, used, say if geometry == "crop" else silent, progress)
+        table = _tabulate(shaped, task if geometry == "crop" else replace(task, say=silent), used)
         film, report = _unit(table.film), _unit(table.text)
         embedded = ModelOutput(film, _zero_shot_logit(shaped, film), report if len(report) else None)
         models.append(
@@ -116,16 +98,9 @@ def backbone_models(
     return models
 
 
-def _tabulate(
-    backbone: Backbone,
-    studies: Sequence[Study],
-    searched: Sequence[Study] | None,
-    device: torch.device,
-    say: Say,
-    progress: Progress,
-) -> Table:
-    table = tabulate(backbone, Cases.of(studies, searched), progress, device)
-    name_unread(table.problems, len(table.label), say)
+def _tabulate(backbone: Backbone, task: Task, device: torch.device) -> Table:
+    table = tabulate(backbone, task.cases, task.progress, device)
+    name_unread(table.problems, len(table.label), task.say)
     return table
 
 
