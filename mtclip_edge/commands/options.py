@@ -88,7 +88,7 @@ SearchedReports = Annotated[
 ]
 EvalOut = Annotated[
     Path | None,
-    Option(help="Folder for metrics.json and report.html.", show_default="RUN/eval-SPLIT, for a run"),
+    Option(help="Folder for metrics.json, report.html, films.csv.", show_default="RUN/eval-SPLIT, for a run"),
 ]
 ZeroShot = Annotated[list[str] | None, Option(help="Judge a backbone zero-shot too. May repeat.")]
 Ablate = Annotated[

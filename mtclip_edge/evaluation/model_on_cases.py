@@ -47,7 +47,8 @@ class ModelOnCases:
     train_reports: frozenset[str] = frozenset()
 
     @cached_property
-    def _score(self) -> Array | None:
+    def scores(self) -> Array | None:
+        """What films and reports are ranked by, float [films, reports]; None where nothing is searched."""
         report = self.embedded.report
         if self.embedded.score is not None:
             return self.embedded.score

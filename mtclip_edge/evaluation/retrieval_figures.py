@@ -32,7 +32,7 @@ class RetrievalFigures(ModelOnCases):
 
     def precisions(self, ks: Sequence[int] = KS, view: str | None = None) -> list[Measure]:
         """Precision by class; chance is a random order, and a constant answer has a macro mean of 0.5 too."""
-        if self._score is None:
+        if self.scores is None:
             return []
         label, labels = self._asked(view), self.cases.report_labels
         labelled = (labels >= 0).sum(axis=1)
@@ -41,7 +41,7 @@ class RetrievalFigures(ModelOnCases):
         )
         measures = []
         for k in ks:
-            value = precision_at(self._score, label, labels, k)
+            value = precision_at(self.scores, label, labels, k)
             parts = {"normal": (0, 1 - share), "abnormal": (1, share)}
             by_class = {
                 name: (np.where(label == code, value, np.nan), chance)
@@ -62,18 +62,18 @@ class RetrievalFigures(ModelOnCases):
 
     def gradings(self) -> list[Measure]:
         """mAP@10 by label, and nDCG@10 graded by the likeness of finding sets."""
-        if self._score is None:
+        if self.scores is None:
             return []
         cases, labels = self.cases, self.cases.report_labels
         same = labels == cases.labels[:, None]
         measures = []
         if (cases.labels >= 0).any():
-            value = average_precision_at(self._score, same, 10, labels >= 0)
+            value = average_precision_at(self.scores, same, 10, labels >= 0)
             measures.append(self._mean("map@10", np.where(cases.labels >= 0, value, np.nan)))
         if cases.findings:
             gain, allowed = np.nan_to_num(cases.gains), cases.foreign & ~np.isnan(cases.gains)
             chance = _expected_ndcg(gain, allowed)
-            measures.append(self._mean("ndcg@10", ndcg_at(self._score, gain, 10, allowed), chance=chance))
+            measures.append(self._mean("ndcg@10", ndcg_at(self.scores, gain, 10, allowed), chance=chance))
         return measures
 
     def per_finding(self) -> list[Measure]:
@@ -81,7 +81,7 @@ class RetrievalFigures(ModelOnCases):
 
         A finding that no report names (two sources rarely spell alike) has no figure.
         """
-        if self._score is None:
+        if self.scores is None:
             return []
         measures = []
         for column, name in enumerate(self.cases.findings):
@@ -91,7 +91,7 @@ class RetrievalFigures(ModelOnCases):
             if not count[having].any():
                 continue
             value = precision_at(
-                self._score, np.where(having, 1, -1), np.where(allowed, carriers, -1).astype(int), 10
+                self.scores, np.where(having, 1, -1), np.where(allowed, carriers, -1).astype(int), 10
             )
             measure = self._mean(f"finding@10.{name}", value, None, count / there)
             ceiling = float((np.minimum(count, 10) / np.minimum(there, 10))[having].mean())
@@ -105,9 +105,9 @@ class RetrievalFigures(ModelOnCases):
         query and as answer.
         """
         films, reports = self._subset(subset)
-        if self._score is None or (subset == "fresh" and films.all() and reports.all()):
+        if self.scores is None or (subset == "fresh" and films.all() and reports.all()):
             return []
-        score, own = self._score[np.ix_(films, reports)], self.cases.own_report[np.ix_(films, reports)]
+        score, own = self.scores[np.ix_(films, reports)], self.cases.own_report[np.ix_(films, reports)]
         asked_films, asked_reports = own.any(axis=1), own.any(axis=0)
         if not own.any():
             return []

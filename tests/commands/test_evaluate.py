@@ -56,6 +56,32 @@ def test_eval_writes_metrics_and_a_page_of_its_own(judged: SimpleNamespace) -> N
     assert "data:image/png;base64," in page
     assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)", page)
     assert {p.stat().st_mode & 0o777 for p in judged.folder.iterdir()} == {0o600}
+    assert {p.name for p in judged.folder.iterdir()} == {
+        "metrics.json",
+        "report.html",
+        "films.csv",
+        "reports.csv",
+    }
+
+
+def test_a_row_a_film_stands_beside_the_figures(judged: SimpleNamespace, source: Path) -> None:
+    with (judged.folder / "films.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    ids = {s.study_id for s in open_source(str(source)).split("test") if s.films}
+    for model in judged.document["models"]:
+        mine = [r for r in rows if (r["model"], r["precision"]) == (model["name"], model["precision"] or "")]
+        assert {row["study_id"] for row in mine} == ids
+        sick, well = (
+            [float(r["probability"]) for r in mine if r["label"] == label] for label in ("abnormal", "normal")
+        )
+        ordered = np.mean([(a > b) + (a == b) / 2 for a in sick for b in well])
+        assert ordered == pytest.approx(figures(model)["auroc", "all"]["value"], abs=1e-6)
+        precision = {}
+        for label in ("abnormal", "normal"):
+            told = [[r[f"label_{k}"] for k in range(1, 11)] for r in mine if r["label"] == label]
+            precision[label] = np.mean([[one == label for one in labels] for labels in told])
+            value = figures(model)[f"precision@10.{label}", "all"]["value"]
+            assert precision[label] == pytest.approx(value, abs=1e-9)
 
 
 def test_eval_as_a_table(mtclip, tiny_bundle: Path, source: Path, judged: SimpleNamespace) -> None:

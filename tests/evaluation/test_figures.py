@@ -1,30 +1,15 @@
 """A film is never judged against its own patient; what has no basis is None."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from drawn import flat
+from judged_cases import by_name, embedded, many, study, unit
 
-from mtclip_edge.evaluation.bootstrap import Bootstrapped, differences
+from mtclip_edge.evaluation.bootstrap import differences
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.figures import Judged, evaluate, selection_score
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
-from mtclip_edge.evidence.calibration import Calibration
-from mtclip_edge.studies import Film, Study
-
-
-def study(
-    name: str,
-    text: str,
-    label: str,
-    patient: str = "",
-    films: int = 1,
-    findings: tuple[str, ...] = (),
-    view: str = "PA",
-) -> Study:
-    shown = tuple(Film(Path(f"{name}{i}.png"), f"{name}{i}.png", view) for i in range(films))
-    return Study(name, patient or name, shown, report=text, label=label, finding_labels=findings)
+from mtclip_edge.studies import Film
 
 
 @pytest.fixture
@@ -66,11 +51,6 @@ def test_a_query_sees_no_label_of_its_own_patient(cases: Cases) -> None:
     assert labels[0, column["Effusion."]] == -1  # only p1 has it: left out for both of p1's studies
     assert labels[1, column["Effusion."]] == 1
     assert labels[4, column["Clear."]] == -1  # a tie between a and b
-
-
-def unit(rows: list[list[float]]) -> np.ndarray:
-    array = np.array(rows, np.float32)
-    return array / np.linalg.norm(array, axis=1, keepdims=True)
 
 
 def test_perfect_embeddings_get_everything(cases: Cases) -> None:
@@ -115,39 +95,6 @@ def test_the_selection_score_is_the_mean_of_four_figures() -> None:
     }
     assert selection_score(result) == pytest.approx(0.5)
     assert selection_score({**result, "auroc": None}) == pytest.approx(0.4)
-
-
-def many(random: np.random.Generator, count: int = 200) -> Cases:
-    """Patients of two studies each, half of them abnormal with one of three findings, AP and PA."""
-    kinds = ("Effusion", "Nodule", "Mass")
-    return Cases.of(
-        [
-            study(
-                f"s{i}",
-                f"normal {i % 7}" if i % 2 else f"{kinds[i % 3]} {i % 11}",
-                "normal" if i % 2 else "abnormal",
-                f"p{i // 2}",
-                findings=() if i % 2 else (kinds[i % 3],),
-                view="PA" if i % 3 else "AP",
-            )
-            for i in range(count)
-        ]
-    )
-
-
-def embedded(cases: Cases, random: np.random.Generator, signal: float, dim: int = 48) -> ModelOutput:
-    """Unit vectors in which a film is drawn to its own report by ``signal``; a logit drawn to its label."""
-    report = unit(random.normal(size=(len(cases.reports), dim)).tolist())
-    film = (
-        signal * report[cases.own_report.argmax(axis=1)]
-        + random.normal(size=(len(cases.films), dim)) / dim**0.5
-    )
-    logit = signal * (cases.labels - 0.5) + random.normal(size=len(cases.films))
-    return ModelOutput(unit(film.tolist()), logit, report, Calibration(1.2, 0.4, 0.9, 50), prefixes=(16,))
-
-
-def by_name(drawn: list[Bootstrapped]) -> dict[tuple[str, str], Bootstrapped]:
-    return {(d.figure.name, d.figure.subset): d for d in drawn}
 
 
 def test_a_random_model_has_chance(random: np.random.Generator) -> None:

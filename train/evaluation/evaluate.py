@@ -16,6 +16,7 @@ from mtclip_edge.display.formats import dumps
 from mtclip_edge.errors import LeakFound, SourceUnusable, WrongOption
 from mtclip_edge.evaluation.bundle_models import Model, Task, bundle_models, evaluate_model, of_split
 from mtclip_edge.evaluation.document import document
+from mtclip_edge.evaluation.film_rows import write_rows
 from mtclip_edge.evaluation.leaks import between_splits, same_numbers, with_training
 from mtclip_edge.files import private_dir, write_bytes
 from mtclip_edge.progress import Progress, Say, silent
@@ -43,8 +44,7 @@ class EvaluationRequest:
 
 
 def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
-    """Judge every model and write ``metrics.json`` and ``report.html`` where they are wanted; gives the
-    document.
+    """Judge every model and write the result's files (``_write``) where they are wanted; gives the document.
 
     Errors: LeakFound, WrongOption, SourceUnusable, and those of whatever is judged.
     """
@@ -69,8 +69,7 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
     ]
     judged = document(results, models[0].cases, request.data, request.split, named, leaks)
     if out := request.out or _beside(request):
-        shown = next((model for model in models if model.kind != "backbone"), models[0])
-        _write(out, judged, shown, say=say)
+        _write(out, judged, models, say=say)
     return judged
 
 
@@ -129,12 +128,14 @@ def find_leaks(
     return list(dict.fromkeys(leaks))
 
 
-def _write(out: Path, judged: dict[str, Any], model: Model | None = None, *, say: Say) -> None:
-    """``metrics.json`` and ``report.html`` into a folder of the user's own; pictures and examples are
-    those of one model.
+def _write(out: Path, judged: dict[str, Any], models: Sequence[Model] = (), *, say: Say) -> None:
+    """``metrics.json``, ``report.html`` and, of models, a row a film into a folder of the user's own;
+    pictures and examples are those of one model.
     """
     private_dir(out)
     write_bytes(out / METRICS, (dumps(judged, 1) + "\n").encode())
+    tables = write_rows(out, models) if models else ()
+    model = next((model for model in models if model.kind != "backbone"), models[0] if models else None)
     pictures: Sequence[Picture] = ()
     if model and find_spec("matplotlib") and find_spec("sklearn"):
         from .pictures import pictures_of
@@ -143,7 +144,7 @@ def _write(out: Path, judged: dict[str, Any], model: Model | None = None, *, say
     elif model:
         say("report.html is without pictures: matplotlib or scikit-learn is not installed")
     write_bytes(out / PAGE, page(judged, pictures, examples_of(model) if model else ()).encode())
-    say(f"{out}: {METRICS} and {PAGE}")
+    say(f"{out}: {', '.join((METRICS, *tables))} and {PAGE}")
 
 
 def _models(request: EvaluationRequest, task: Task) -> list[Model]:
