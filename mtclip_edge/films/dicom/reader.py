@@ -57,6 +57,8 @@ _TAGS = [
         "VOILUTFunction",
         "PresentationLUTShape",
         "PixelData",
+        "FloatPixelData",
+        "DoubleFloatPixelData",
     ),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("StudyInstanceUID", "PatientID", "PatientName", "AccessionNumber", "StudyDate"),
@@ -138,7 +140,11 @@ def _layout(dataset: "Dataset", name: str, notes: list[str]) -> Layout:
     if frames == 1:
         _take_from_frame(dataset)
     samples, kind = _colours(dataset, syntax, name, notes)
+    if not allocated:
+        raise FilmUnreadable(f"{name}: damaged DICOM (no Bits Allocated)")
     bits = integer(dataset, "BitsStored") or allocated
+    if not integer(dataset, "BitsStored"):
+        notes.append(f"no Bits Stored; taken as the {allocated} allocated")
     high_bit = integer(dataset, "HighBit")
     high_bit = bits - 1 if high_bit is None or not bits - 1 <= high_bit < allocated else high_bit
     if allocated not in (8, 16) or not 1 <= bits <= allocated or (samples == 3 and allocated != 8):
@@ -177,7 +183,8 @@ def _colours(dataset: "Dataset", syntax: str, name: str, notes: list[str]) -> tu
                 f"{name}: a Photometric Interpretation that is no code; expected grey or RGB"
             )
         notes.append("no Photometric Interpretation; taken as MONOCHROME2")
-        kind = dataset.PhotometricInterpretation = "MONOCHROME2"
+        kind = "MONOCHROME2"
+    dataset.PhotometricInterpretation = kind  # in capitals, as decoders want it
     colour = (*_COLOUR, *(_COLOUR_OF_STREAM if syntax not in (*NATIVE, RLE) else ()))
     if (samples, kind) not in {(1, k) for k in _GREY} | {(3, k) for k in colour}:
         raise FilmUnreadable(
@@ -210,6 +217,10 @@ def _need_pixels(dataset: "Dataset", name: str) -> None:
 
     if "PixelData" in dataset:
         return
+    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+        raise FilmUnreadable(
+            f"{name}: its pixels are floating point numbers; expected integers, as films have"
+        )
     what = UID(str(safe(lambda: dataset.SOPClassUID) or "")).name
     if re.fullmatch(r"[A-Z][A-Za-z0-9 /-]+", what) and "Image" not in what and "Rows" not in dataset:
         raise FilmUnreadable(f"{name}: DICOM without a picture ({what})")
@@ -320,7 +331,10 @@ def _lut(dataset: "Dataset", keyword: str, negative: bool, notes: list[str]) -> 
     if lut is None:
         notes.append(f"{called} makes no sense; ignored")
         return None
-    said = safe(lambda: int(dataset[keyword].value[0].LUTDescriptor[2]))
+    count, _, said = (int(number) for number in dataset[keyword].value[0].LUTDescriptor)
+    count = count & 0xFFFF or 1 << 16
+    if count != len(lut.entries):
+        notes.append(f"{called} says {count} entries and holds {len(lut.entries)}: all are used")
     if said != lut.bits:
         how = "taken as it is" if keyword.startswith("Mod") else "scaled by what it holds"
         notes.append(f"{called} says {said} bits and holds {lut.bits}: {how}")
@@ -336,24 +350,27 @@ def _read_lut(item: "Dataset", dataset: "Dataset", negative: bool) -> Lut | None
     entries = _entries(item["LUTData"].value, count, bits, "<" if dataset.original_encoding[1] else ">")
     if not 1 <= bits <= 16 or len(entries) < count:
         return None
-    held = int(entries[:count].max()).bit_length()
-    return (
-        Lut(first - (1 << 16) if first >= 1 << 15 and negative else first, entries[:count], held)
-        if held
-        else None
-    )
+    if len(np.unique(entries[count:])) < 2:  # what fills up the value
+        entries = entries[:count]
+    held = int(entries.max()).bit_length()
+    return Lut(first - (1 << 16) if first >= 1 << 15 and negative else first, entries, held) if held else None
 
 
 def _entries(value: Any, count: int, bits: int, order: str) -> np.ndarray:
     """LUT data as numbers: words, or two entries packed in each, as up to 8 bits are and, whatever the
-    descriptor says, half of a LUT.
+    descriptor says, what runs more smoothly so.
     """
     if isinstance(value, bytes):
-        packed = len(value) < 2 * count and (bits <= 8 or len(value) >= count)
-        return np.frombuffer(
-            value[: len(value) // 2 * 2 if not packed else None], "u1" if packed else f"{order}u2"
-        ).astype(np.int64)
-    words = np.atleast_1d(np.asarray(value, np.int64))
-    if len(words) < count and (bits <= 8 or 2 * len(words) >= count):
-        return (words & 0xFFFF).astype("<u2").view("u1").astype(np.int64)
-    return words & 0xFFFF
+        words = np.frombuffer(value[: len(value) // 2 * 2], f"{order}u2").astype(np.int64)
+        packed = np.frombuffer(value, "u1").astype(np.int64)
+    else:
+        words = np.atleast_1d(np.asarray(value, np.int64)) & 0xFFFF
+        packed = words.astype("<u2").view("u1").astype(np.int64)
+    if len(words) >= count or len(packed) < count:
+        return words
+    return packed if bits <= 8 or _way(packed) <= _way(words) else words
+
+
+def _way(entries: np.ndarray) -> float:
+    """How far a curve goes up and down, in parts of its range: 1 where it only rises or only falls."""
+    return float(np.abs(np.diff(entries)).sum() / max(1, np.ptp(entries)))

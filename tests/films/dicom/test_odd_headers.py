@@ -268,11 +268,49 @@ def test_rescale_and_window_of_the_only_frame(deep: np.ndarray, groups: str) -> 
         ("PhotometricInterpretation", "no Photometric Interpretation; taken as MONOCHROME2"),
         ("SamplesPerPixel", "no Samples per Pixel; taken as one"),
         ("PixelRepresentation", "no Pixel Representation; taken as unsigned"),
+        ("BitsStored", "no Bits Stored; taken as the 16 allocated"),
     ],
 )
 def test_a_field_that_is_missing(deep: np.ndarray, field: str, note: str) -> None:
     film = read_film(written(cr(deep, 12, **{field: None})))
     assert alike(film, deep) and film.notes == (note,)
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom's, while it writes
+@pytest.mark.parametrize("kind", ["monochrome1", "Monochrome1 "])
+def test_a_photometric_interpretation_in_small_letters(deep: np.ndarray, kind: str) -> None:
+    film = read_film(written(cr(4095 - deep, 12, PhotometricInterpretation=kind)))
+    assert alike(film, deep) and film.notes == ()
+
+
+@pytest.mark.parametrize("said", [2048, 3000])
+def test_a_lut_of_more_entries_than_its_descriptor_says(deep: np.ndarray, said: int) -> None:
+    curve = list(range(4096))
+    dataset = cr(deep, 12, VOILUTSequence=lut(0, curve, 12))
+    dataset.VOILUTSequence[0].LUTDescriptor = [said, 0, 12]
+    film = read_film(written(dataset))
+    assert alike(film, deep)
+    assert film.notes == (f"the VOI LUT says {said} entries and holds 4096: all are used",)
+
+
+def test_what_fills_up_a_lut_is_none_of_it(deep: np.ndarray) -> None:
+    """Above its last entry a LUT stays as it is; zeros behind it would turn white to black."""
+    dataset = cr(deep, 12, VOILUTSequence=lut(0, [*range(3000), *[0] * 1096], 12))
+    dataset.VOILUTSequence[0].LUTDescriptor = [3000, 0, 12]
+    film = read_film(written(dataset))
+    assert alike(film, np.minimum(deep, 2999)) and film.notes == ()
+
+
+def test_a_lut_of_half_the_words_that_it_says_is_not_taken_for_bytes(deep: np.ndarray) -> None:
+    dataset = cr(deep, 12, VOILUTSequence=lut(0, list(range(4096)), 12))
+    dataset.VOILUTSequence[0].LUTDescriptor = [8192, 0, 12]
+    film = read_film(written(dataset))
+    assert alike(film, deep) and film.notes == ("the VOI LUT makes no sense; ignored",)
+    packed = np.arange(4096) // 16
+    dataset = cr(deep, 12, VOILUTSequence=lut(0, packed.astype(np.uint8).view("<u2").tolist(), 16))
+    dataset.VOILUTSequence[0].LUTDescriptor = [4096, 0, 16]
+    film = read_film(written(dataset))
+    assert alike(film, packed[deep]) and "says 16 bits and holds 8" in film.notes[0]
 
 
 def test_refusals_name_what_is_wrong(deep: np.ndarray, smooth: np.ndarray) -> None:
@@ -290,6 +328,10 @@ def test_refusals_name_what_is_wrong(deep: np.ndarray, smooth: np.ndarray) -> No
     assert "3 samples of no Photometric Interpretation" in refusal(
         written(cr(colours, 8, PhotometricInterpretation=None))
     )
+    assert refusal(written(cr(deep, 12, BitsAllocated=None))) == "x: damaged DICOM (no Bits Allocated)"
+    floats = cr(deep, 12, FloatPixelData=deep.astype(np.float32).tobytes())
+    del floats.PixelData
+    assert "its pixels are floating point numbers" in refusal(written(floats))
 
 
 # JPEG
