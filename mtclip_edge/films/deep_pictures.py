@@ -6,18 +6,16 @@ either byte.
 """
 
 import io
-import struct
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from .film import COLOURED, robust_limits
+from .tiff_samples import as_numbers, min_is_white
 
 WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as Pillow's own
-_PHOTOMETRIC, _MIN_IS_WHITE = 262, 0  # a TIFF's tag, and its value where the least number is white
-_MOST_TAGS = 512
 
 
 def is_deep(image: Any) -> bool:
@@ -29,10 +27,10 @@ def deep_grey(image: Any, data: bytes) -> tuple[np.ndarray, bool, tuple[str, ...
     """An opened picture of the bytes ``data`` as uint8 [height, width], whether it has colours, and what
     a reader should know of it.
     """
-    white = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _MIN_IS_WHITE
+    white = image.format == "TIFF" and min_is_white(image)
     coloured = False
     if image.mode in WIDE_MODES:
-        values = np.asarray(ImageOps.exif_transpose(image))
+        values = as_numbers(np.asarray(ImageOps.exif_transpose(image)), image)
     else:
         samples = _both_bytes(data, image)
         values, coloured = _luma(samples), _has_colours(samples)
@@ -59,24 +57,6 @@ def scaled_to_8_bits(values: np.ndarray) -> np.ndarray:
         return np.zeros(values.shape, np.uint8)
     scaled = np.clip((values.astype(np.float64) - low) * (255.0 / (high - low)), 0, 255)
     return np.rint(scaled if finite is None else np.where(finite, scaled, 0)).astype(np.uint8)
-
-
-def min_is_black(data: bytes) -> bytes | None:
-    """A TIFF whose first picture says that its least number is white, saying the contrary; None for any other
-    file.
-
-    Pillow does not open 16-bit big-endian TIFFs of that kind. Who asks for this turns the picture.
-    """
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
-    try:
-        (at,) = struct.unpack_from(f"{order}I", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, at)
-        for entry in range(at + 2, at + 2 + 12 * min(count, _MOST_TAGS), 12):
-            if struct.unpack_from(f"{order}HHIH", data, entry) == (_PHOTOMETRIC, 3, 1, _MIN_IS_WHITE):
-                return data[: entry + 8] + struct.pack(f"{order}H", 1) + data[entry + 10 :]
-    except struct.error:
-        pass
-    return None
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

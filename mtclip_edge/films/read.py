@@ -95,6 +95,10 @@ def _picture(data: bytes, name: str) -> DecodedFilm:
     with image:
         notes = _check(image, name)
         kind = "jpeg" if image.format == "MPO" else str(image.format).lower()
+        if image.format == "TIFF":
+            from . import tiff_samples
+
+            tiff_samples.prepare(image, name)
         if _may_be_deep(image):
             from . import deep_pictures  # few films are
 
@@ -105,7 +109,9 @@ def _picture(data: bytes, name: str) -> DecodedFilm:
             what = {"1": "one bit a pixel"}.get(image.mode, f"{image.mode} colours")
             raise FilmUnreadable(f"{name}: a picture of {what}; expected grey or RGB")
         coloured = has_colours(image)
-        return DecodedFilm(_grey(image), kind, notes, coloured=coloured)
+        grey = _grey(image)
+        grey = tiff_samples.of_signed_bytes(grey, image) if image.format == "TIFF" else grey
+        return DecodedFilm(255 - grey if turned else grey, kind, notes, coloured=coloured)
 
 
 def _opened(data: bytes) -> "tuple[Image.Image, bool]":
@@ -119,7 +125,7 @@ def _opened(data: bytes) -> "tuple[Image.Image, bool]":
     except Image.UnidentifiedImageError:
         if not data.startswith((b"II", b"MM")):
             raise
-        from .deep_pictures import min_is_black
+        from .tiff_samples import min_is_black
 
         contrary = min_is_black(data)
         if contrary is None:
@@ -194,6 +200,10 @@ def _guess(data: bytes) -> str:
         return "it is a GIF; films are " + ", ".join(FORMATS)
     if data.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
         return "it is JPEG 2000 outside of DICOM; films are " + ", ".join(FORMATS)
+    if data.startswith((b"II*\0", b"MM\0*")):
+        from .tiff_samples import described
+
+        return described(data)
     if b"\0" not in data[:512]:
         return "it looks like text"
     return "unknown format; films are " + ", ".join(FORMATS)
