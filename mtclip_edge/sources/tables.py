@@ -26,7 +26,7 @@ _NOTHING = frozenset(
     {"nan", "NaN", "NAN", "None", "<NA>", "NaT"}
 )  # what pandas writes where there is nothing
 _INTEGRAL = re.compile(r"([+-]?\d+)\.0+")
-_POWER = re.compile(r"[+-]?\d(?:\.\d+)?[eE]\+?\d{1,2}")
+_POWER = re.compile(r"[+-]?\d(?:\.\d+[eE]\+?|[eE]\+)\d{1,2}")  # not 1e5, which may well be an id
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # Excel's own first line
 _END = "\x1e\x1e"  # a line behind the last one: whatever takes it in has a quote that is never closed
 _NARROW = 4  # columns: in fewer, a sentence with a comma may look like a row

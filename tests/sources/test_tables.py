@@ -96,6 +96,9 @@ def test_reports_of_many_lines_are_read_whole(tmp_path: Path) -> None:
         ("123.5", "123.5"),
         ("1.2.826.0", "1.2.826.0"),
         ("1e99", "1e99"),
+        ("1e5", "1e5"),
+        ("1e+05", "100000"),
+        ("5.0414267E7", "50414267"),
         ("none seen", "none seen"),
     ],
 )
@@ -230,3 +233,31 @@ def test_a_zone_that_is_unknown_here_is_utc(tmp_path: Path) -> None:
         pa.table({"study_id": ["s"], "report": ["Clear."], "date": when}), tmp_path / "a.parquet"
     )
     assert [row["date"] for _, row in rows(tmp_path / "a.parquet")] == ["2024-01-02 10:05:00"]
+
+
+def test_an_object_of_columns_is_not_taken_for_one_study(tmp_path: Path) -> None:
+    """As pandas' to_json writes a table: all ids in one object, all reports in another."""
+    columns = {"study_id": {"0": "a", "1": "b"}, "report": {"0": "Clear.", "1": "Mass."}}
+    (tmp_path / "t.json").write_text(json.dumps(columns))
+    with pytest.raises(SourceUnusable, match="line 1: study_id is a JSON object, expected words"):
+        open_source(str(tmp_path / "t.json"))
+    rows_of = [{"study_id": "a", "report": {"findings": "Clear."}}, {"study_id": "b", "report": "{Clear.}"}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows_of)))
+    reading = open_source(str(tmp_path / "t.jsonl"))
+    assert [study.report for study in reading.studies] == ["{Clear.}"]
+    assert [str(problem) for problem in reading.problems] == [
+        "line 1: report is a JSON object, expected words (row left out)"
+    ]
+
+
+def test_a_text_column_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pa.table({"study_id": ["a"], "report": [b"Clear."], "finding_labels": ["Mass"]})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(SourceUnusable) as refused:
+        open_source(str(tmp_path / "t.parquet"))
+    assert str(refused.value).endswith(
+        "expected image_path, report, findings or impression; columns left out: report (binary)"
+    )

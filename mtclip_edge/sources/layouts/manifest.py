@@ -40,6 +40,7 @@ COLUMNS = (
     "date",
     *OWN_COLUMNS,
 )
+_WORDS = ("study_id", "patient_id", *TEXT_COLUMNS, "label")  # never an object of JSON
 NAMES = tuple(f"manifest.{end}" for end in ("csv", "tsv", "jsonl", "parquet", "csv.gz", "tsv.gz", "jsonl.gz"))
 _SPLIT_WORDS = {"val": "validation", "validate": "validation", "valid": "validation", "dev": "validation"}
 _NO_EXTRA: dict[str, str] = {}  # one for all: words and dictionaries that are the same are held once
@@ -97,7 +98,7 @@ def _check_columns(names: Sequence[str], path: Path, rule: str, columns: ColumnM
         hint = _did_you_mean("report", names) or _did_you_mean("image_path", names)
         raise SourceUnusable(
             f"{path}: neither a film nor a text column",
-            "expected image_path, report, findings or impression",
+            "; ".join(("expected image_path, report, findings or impression", *tables.notes_of(path))),
             hint,
         )
     if rule != "mesh" and not set(_MESH_COLUMNS) & held:
@@ -107,7 +108,7 @@ def _check_columns(names: Sequence[str], path: Path, rule: str, columns: ColumnM
 
 
 def _did_you_mean(column: str, names: Sequence[str]) -> str | None:
-    meant = meant_for(column, names)
+    meant = meant_for(column, [name for name in names if name not in COLUMNS])
     return f"did you mean --map '{meant}={column}'?" if meant else None
 
 
@@ -133,6 +134,8 @@ def study_of(
     """One row as a study with at most one film, and what was wrong beside it (the text stays usable
     without its film).
     """
+    if nested := next((name for name in _WORDS if _is_object(row.get(name, ""))), None):
+        raise BadRow(f"{nested} is a JSON object, expected words", "a JSON object in the place of words")
     films, problems = _films(row, place, folder)
     label, unread = label_of(row.get("label", ""), place)
     problems = (*problems, *unread)
@@ -165,6 +168,14 @@ def study_of(
                 Problem(place, f"date {word[:40]!r}, expected YYYY-MM-DD", "date", "a date that is none"),
             )
     return usable(study, problems)
+
+
+def _is_object(word: str) -> bool:
+    """Whether a word is an object of JSON, which may hold all rows of a column as pandas writes them."""
+    try:
+        return word.startswith("{") and isinstance(json.loads(word), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _registries(row: Mapping[str, str], folder: Path) -> tuple[str, ...]:
