@@ -132,6 +132,25 @@ def test_a_folder_of_a_pacs_gives_its_chest_radiographs(tmp_path: Path) -> None:
     }
 
 
+def test_what_is_no_dicom_is_counted_by_kind(tmp_path: Path) -> None:
+    """Zips and pictures among the files of a PACS may be films that somebody misses."""
+    dicom(tmp_path / "a", uid="1.1", StudyInstanceUID="1", PatientID="P", Modality="CR", **PIXELS)
+    put(tmp_path / "film.png", png())
+    put(tmp_path / "study.zip", b"PK\3\4")
+    put(tmp_path / "readme", "text")
+    put(tmp_path / "cut", (tmp_path / "a").read_bytes()[:150])
+    put(tmp_path / "reports.csv", "study_uid,report\n1,Clear.\n")
+    reading = open_source(str(tmp_path))
+    assert len(reading.studies) == 1
+    assert not reading.bad_rows
+    assert reading.tally.passed_over == {
+        "no DICOM: a picture": 1,
+        "no DICOM: a zip": 1,
+        "no DICOM: text": 1,
+        "an object of no modality without pixels": 1,
+    }
+
+
 def test_tables_beside_dicom_files_are_told(tmp_path: Path) -> None:
     dicom(tmp_path / "a.dcm", uid="1.1", StudyInstanceUID="1", PatientID="P", Modality="CR", **PIXELS)
     put(tmp_path / "train.csv", "study_id,report\n1,Clear.\n")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ExtraMissing, SourceUnusable
-from ...films.file_types import head_of, is_dicom
+from ...films.file_types import head_of, is_dicom, is_picture, is_zip, kind_of
 from ...films.gate_facts import DIGITISED, RADIOGRAPHS, elsewhere, is_chest
 from ...films.library_logs import quiet
 from ...folders import user_path
@@ -41,6 +41,7 @@ TAGS = (
     "Rows",
     "Columns",
 )
+_NO_DICOM = "not DICOM"
 _ACCESSION = ("accession", "accession_number", "AccessionNumber")
 _STUDY_UID = ("study_uid", "study_instance_uid", "StudyInstanceUID")
 
@@ -89,7 +90,7 @@ def layout(rest: str, options: Mapping[str, str]) -> Layout:
 
 def _entries(folder: Path, reports: Path | None, source: str) -> Iterator[Item]:
     held: dict[str, _Held] = {}
-    yield from _headers(folder, held)
+    yield from _headers(folder, held, reports)
     number = 0
     if reports:
         accessions = Counter(study.accession for study in held.values() if study.accession)
@@ -110,14 +111,18 @@ def _entries(folder: Path, reports: Path | None, source: str) -> Iterator[Item]:
         number += 1
 
 
-def _headers(folder: Path, held: dict[str, _Held]) -> Iterator[Problem | PassedOver]:
-    """Fill ``held`` from every DICOM file of the tree, in the order of their paths."""
+def _headers(folder: Path, held: dict[str, _Held], reports: Path | None) -> Iterator[Problem | PassedOver]:
+    """Fill ``held`` from every DICOM file of the tree, in the order of their paths; what else lies there
+    is counted by its kind.
+    """
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         header = _header(path)
         if isinstance(header, str):
-            if path.suffix.lower() in (".dcm", ".dicom"):
+            if header != _NO_DICOM or path.suffix.lower() in (".dcm", ".dicom"):
                 yield Problem(name, header, "film", "not a readable DICOM file")
+            elif path != reports:
+                yield PassedOver(name, f"no DICOM: {_kind(path)}")
             continue
         if rule := _another_kind(header):
             yield PassedOver(name, rule)
@@ -133,6 +138,11 @@ def _headers(folder: Path, held: dict[str, _Held]) -> Iterator[Problem | PassedO
         study.films.append((name, view_of(_word(header, "ViewPosition"))))
 
 
+def _kind(path: Path) -> str:
+    head = head_of(path)
+    return "a picture" if is_picture(head) else "a zip" if is_zip(head) else kind_of(head)
+
+
 def _another_kind(header: Any) -> str | None:
     """Why a DICOM object is no chest radiograph; None for one, and for a radiograph that does not say of
     what.
@@ -143,7 +153,7 @@ def _another_kind(header: Any) -> str | None:
     )
     named = f"modality {modality}" if told else "an object of no modality"
     if not header.get("Rows") or not header.get("Columns"):
-        private = not _word(header, "SOPClassUID").startswith("1.2.840.10008.")
+        private = not (_word(header, "SOPClassUID") or "1.2.840.10008.").startswith("1.2.840.10008.")
         return f"{'a private object' if private else named} without pixels"
     part = _word(header, "BodyPartExamined").upper()
     words = part or f"{_word(header, 'SeriesDescription')} {_word(header, 'StudyDescription')}".upper()
@@ -161,7 +171,7 @@ def _header(path: Path) -> Any:
 
     try:
         if not is_dicom(head_of(path)):
-            return "not DICOM"
+            return _NO_DICOM
         with quiet():  # of values against the standard's letter: they are read as they stand
             return pydicom.dcmread(
                 path, stop_before_pixels=True, specific_tags=list(TAGS), force=True

@@ -53,7 +53,7 @@ def test_a_tree_of_dicom_files_with_reports(tmp_path: Path) -> None:
         "line 5: a report of no study here, or of one that has its report already (row left out)",
         "line 6: neither an accession number nor a study UID (row left out)",
     ]
-    assert reading.tally.passed_over == {"modality SR without pixels": 1}
+    assert reading.tally.passed_over == {"modality SR without pixels": 1, "no DICOM: text": 1}
     (folder / "reports.csv").unlink()
     assert [s.text for s in open_source(f"dicom:{folder}").studies] == ["", ""]
     elsewhere = put(tmp_path / "r.csv", table)
