@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import MANIFEST, Bundle
+from ..bundle.exposure import exposure_line
 from ..bundle.licence import licence_line, terms_of_use
 from ..bundle.records import BackboneRecord
 from ..bundle.run_record import RUN, read_run_record
@@ -77,7 +78,11 @@ def _bundle_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _backbone_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     backbone = BackboneRecord.read(Fields(values))
-    return [("backbone", licence_line(backbone)), *[("use", note) for note in terms_of_use(backbone)]]
+    return [
+        ("backbone", licence_line(backbone)),
+        ("trained on", exposure_line(backbone.name)),
+        *[("use", note) for note in terms_of_use(backbone)],
+    ]
 
 
 def _film_gate(gate: dict[str, Any] | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .figure_names import (
     ABNORMAL,
+    CONTROL,
     CUT,
     DIRECTIONS,
     FINDINGS,
@@ -23,11 +24,13 @@ from .figure_names import (
     constant_answer,
     first,
     grouped,
+    prevalence,
     row_title,
 )
 from .html import chip, picture, text, whole_page
 
 MISSING = "not computed"
+_COLUMNS = ("figure", "studies", "chance", "control", "ceiling")
 _NOTES = {
     DIRECTIONS: "Recall@K: the share whose own report, or own film, is among the first K. It depends on how "
     "many are searched: "
@@ -141,6 +144,7 @@ def _evaluated(document: Mapping[str, Any]) -> str:
         ),
     }
     facts["a constant answer"] = constant_answer(data)
+    facts["control"] = CONTROL.removeprefix("control: ")
     rows = "".join(f"<dt>{name}</dt><dd>{text(value)}</dd>" for name, value in facts.items())
     return f"<section>\n<h2>What was evaluated</h2>\n<dl>{rows}</dl>\n</section>"
 
@@ -148,13 +152,22 @@ def _evaluated(document: Mapping[str, Any]) -> str:
 def _models(models: Sequence[Mapping[str, Any]]) -> str:
     entries = []
     for model in models:
-        notes = "".join(f"<li>{text(note)}</li>" for note in model["notes"])
+        notes = "".join(f"<li>{text(note)}</li>" for note in model["notes"]) + _exposure(model)
         entries.append(
             f"<dt>{text(_model(model))}</dt><dd>{text(model['kind'])}"
             + (f"<ul>{notes}</ul>" if notes else "")
             + "</dd>"
         )
     return f"<section>\n<h2>Models</h2>\n<dl>{''.join(entries)}</dl>\n</section>"
+
+
+def _exposure(model: Mapping[str, Any]) -> str:
+    """Whether its backbone saw these films; in bold where it did."""
+    exposure = model.get("exposure")
+    if not exposure:
+        return ""
+    why = text(f"exposure: {exposure['why']}")
+    return f"<li><strong>{why}</strong></li>" if exposure["verdict"] == "seen" else f"<li>{why}</li>"
 
 
 def _model(model: Mapping[str, Any]) -> str:
@@ -167,7 +180,7 @@ def _figures(models: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for heading, rows in grouped([model["figures"] for model in models]):
         body = "\n".join(_row(cells) for cells in rows)
         note = f"<p>{text(_NOTES[heading])}</p>\n" if heading in _NOTES else ""
-        fixed = "".join(f'<th scope="col">{name}</th>' for name in ("figure", "studies", "chance", "ceiling"))
+        fixed = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
         yield (
             f"<section>\n<h2>{heading}</h2>\n{note}<div "
             f'class="wide"><table>\n<thead><tr>{fixed}{heads}</tr></thead>\n'
@@ -177,7 +190,8 @@ def _figures(models: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _row(cells: Row) -> str:
     one = first(cells)
-    bounds = "".join(f"<td>{_number(one['name'], one[bound])}</td>" for bound in ("chance", "ceiling"))
+    around = (one["chance"], (one.get("control") or {}).get("value"), one["ceiling"])
+    bounds = "".join(f"<td>{_number(one['name'], value)}</td>" for value in around)
     values = "".join(f"<td>{_value(figure)}</td>" for figure in cells)
     return f"{_named(one)}{bounds}{values}</tr>"
 
@@ -187,7 +201,7 @@ def _named(figure: Mapping[str, Any], sure: bool = False) -> str:
     kinds = [kind for kind, holds in (("sure", sure), ("anecdote", figure["anecdote"])) if holds]
     mark = ' <span class="mark">anecdote</span>' if figure["anecdote"] else ""
     begin = f'<tr class="{" ".join(kinds)}">' if kinds else "<tr>"
-    title = text(row_title(figure["name"], figure["subset"]))
+    title = text(row_title(figure["name"], figure["subset"]) + prevalence(figure))
     return f'{begin}<th scope="row">{title}{mark}</th><td>{figure["studies"]:,}</td>'
 
 

@@ -11,7 +11,18 @@ from rich.text import Text
 
 from ..errors import printable
 from ..notice import NOTICE
-from .figure_names import FINDINGS, RELEVANCE, Figure, Row, constant_answer, first, grouped, title
+from .figure_names import (
+    CONTROL,
+    FINDINGS,
+    RELEVANCE,
+    Figure,
+    Row,
+    constant_answer,
+    first,
+    grouped,
+    prevalence,
+    title,
+)
 
 # The table is the short answer; metrics.json has every figure.
 _SHOWN = (
@@ -27,13 +38,14 @@ _SHOWN = (
     "auprc",
     "ece",
     "sensitivity",
+    "specificity",
     "risk.",
     "coverage.",
     "aurc.",
 )
 _MOST_FINDINGS = 8
 _LABELS, _INTERVAL, _VALUE = (
-    40,
+    50,
     29,
     13,
 )  # columns of a terminal: a row's head, a model with its interval, and without
@@ -43,6 +55,8 @@ def print_eval(document: Mapping[str, Any], console: Console | None = None) -> N
     console = console or Console(highlight=False, markup=False)
     for leak in document["leaks"]:
         console.print(f"LEAK: {printable(leak)}", style="bold red")
+    for line in _exposures(document["models"]):
+        console.print(line, style="bold red" if line.startswith("EXPOSURE") else "dim")
     console.print(_corpus(document["data"]), style="dim")
     wide = console.width >= _LABELS + _INTERVAL * len(document["models"])
     width = max(
@@ -51,6 +65,7 @@ def print_eval(document: Mapping[str, Any], console: Console | None = None) -> N
     for table in eval_tables(document, width, wide):
         console.print(table, width=width, crop=False)
         console.print()
+    console.print(CONTROL, style="dim")
     draws = f"95 % intervals: {document['intervals']['draws']} bootstrap draws by patient."
     console.print(
         draws if wide else f"{draws} Those of the single models are in metrics.json, or in a wider terminal.",
@@ -77,6 +92,17 @@ def eval_tables(document: Mapping[str, Any], width: int, wide: bool) -> Iterator
         yield _difference(difference)
 
 
+def _exposures(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each backbone; loud where it was trained on these films."""
+    told = {
+        model["exposure"]["why"]: model["exposure"]["verdict"] for model in models if model.get("exposure")
+    }
+    return [
+        printable(f"{'EXPOSURE' if verdict == 'seen' else 'exposure'}: {why}")
+        for why, verdict in told.items()
+    ]
+
+
 def _corpus(data: Mapping[str, Any]) -> str:
     labels = ", ".join(f"{count} {name}" for name, count in data["labels"].items() if count)
     searched = f" (of {data['searched']})" if data["searched"] else ""
@@ -96,14 +122,17 @@ def _table(heading: str, names: list[str], rows: list[Row], wide: bool) -> Table
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(heading, min_width=30)
     table.add_column("chance", justify="right", style="dim")
+    table.add_column("control", justify="right", style="dim")
     for name in names:
         table.add_column(Text(name), justify="right")
     for row in rows:
         one = first(row)
-        name = title(one["name"]) + (" (anecdote)" if one["anecdote"] else "")
+        name = title(one["name"]) + prevalence(one) + (" (anecdote)" if one["anecdote"] else "")
         if one["subset"].startswith(("first", "view")):
             name += f", {one['subset']}"
-        table.add_row(name, _plain(one["chance"], one["name"]), *(_cell(figure, wide) for figure in row))
+        bounds = (one["chance"], (one.get("control") or {}).get("value"))
+        plain = (_plain(value, one["name"]) for value in bounds)
+        table.add_row(name, *plain, *(_cell(figure, wide) for figure in row))
     return table
 
 

@@ -28,6 +28,8 @@ GROUPS = (
     OTHER,
 )  # in the order a person reads them
 
+CONTROL = "control: the same figure of the first model with films dealt to reports and labels at random."
+
 _WHOLE = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
@@ -128,6 +130,12 @@ def first(row: Row) -> Figure:
 def row_title(name: str, subset: str) -> str:
     """The title, and what tells apart the rows of a heading that holds several subsets."""
     return f"{title(name)}, {subset}" if group(name, subset) in (VIEWS, CUT, OTHER) else title(name)
+
+
+def prevalence(figure: Figure) -> str:
+    """What stands behind the title of a sensitivity or specificity, which mean nothing without it."""
+    share = figure.get("prevalence")
+    return "" if share is None else f", prevalence {share:.3f}"
 
 
 def constant_answer(data: Mapping[str, Any]) -> str:

@@ -14,7 +14,11 @@ ANECDOTE = 20  # studies; fewer are an anecdote
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure. ``low`` and ``high`` bound its 95 % interval; ``studies`` counts what was asked."""
+    """One figure. ``low`` and ``high`` bound its 95 % interval; ``studies`` counts what was asked.
+
+    ``prevalence`` is the share of abnormal films, of sensitivity and specificity; ``control`` the same figure
+    with films dealt to reports at random.
+    """
 
     name: str
     subset: str
@@ -24,6 +28,8 @@ class Figure:
     chance: float | None = None
     ceiling: float | None = None
     studies: int = 0
+    prevalence: float | None = None
+    control: "Figure | None" = None
 
     @property
     def lift(self) -> float | None:
@@ -40,7 +46,12 @@ class Figure:
 
     def to_dict(self) -> dict[str, Any]:
         names = ("name", "subset", "value", "low", "high", "chance", "ceiling", "lift", "studies", "anecdote")
-        return {name: getattr(self, name) for name in names}
+        control = self.control and {name: getattr(self.control, name) for name in ("value", "low", "high")}
+        return {
+            **{name: getattr(self, name) for name in names},
+            "prevalence": self.prevalence,
+            "control": control,
+        }
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,15 @@ def drawn(measure: Measure, films: Array, reports: Array) -> Bootstrapped:
     low, high = interval(values[1:])
     value = None if np.isnan(values[0]) or np.isinf(values[0]) else float(values[0])
     return Bootstrapped(replace(measure.figure, value=value, low=low, high=high), values[1:])
+
+
+def with_control(drawn: Sequence[Bootstrapped], control: Sequence[Bootstrapped]) -> list[Bootstrapped]:
+    """Each figure with what the control has of the same name and subset beside it."""
+    others = {(d.figure.name, d.figure.subset): d.figure for d in control}
+    return [
+        replace(d, figure=replace(d.figure, control=others.get((d.figure.name, d.figure.subset))))
+        for d in drawn
+    ]
 
 
 def interval(draws: Array) -> tuple[float | None, float | None]:

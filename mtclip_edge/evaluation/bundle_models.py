@@ -26,9 +26,11 @@ from ..inference.preprocessing import Preprocessing
 from ..progress import Progress, Say, silent
 from ..sources.source import Reading
 from ..studies import SPLITS, Study
+from .bootstrap import with_control
 from .bundle_verdicts import trusted
 from .cases import Cases
 from .document import Result
+from .exposed import exposed
 from .figures import Judged
 from .model_on_cases import ModelOutput
 
@@ -65,6 +67,7 @@ class Model:
     notes: tuple[str, ...] = ()
     before: tuple[np.ndarray, np.ndarray] | None = None
     history: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    backbone: str = ""  # whose towers these are, by name
 
     def summary(self) -> dict[str, Any]:
         return Judged(self.cases, self.embedded).summary()
@@ -74,7 +77,15 @@ def evaluate_model(model: Model, seen_reports: frozenset[str]) -> Result:
     """All figures of a model; ``seen_reports`` are the ids of reports that stand verbatim in train."""
     judged = Judged(model.cases, model.embedded, seen_reports)
     curves = judged.decisions.curves() if judged.decisions else None
-    return Result(model.name, model.kind, model.precision, model.notes, tuple(judged.draw()), curves)
+    return Result(
+        model.name,
+        model.kind,
+        model.precision,
+        model.notes,
+        tuple(with_control(judged.draw(), judged.control())),
+        curves,
+        exposed(model.backbone, model.cases.studies),
+    )
 
 
 def bundle_models(path: Path, task: Task) -> list[Model]:
@@ -111,7 +122,8 @@ def bundle_models(path: Path, task: Task) -> list[Model]:
         )
         search = search or _search_note(bundle, films.vectors)
         notes = (f"{precision} on {chosen.used}", search)
-        models.append(Model(str(path), "bundle", read, embedded, precision, notes))
+        name = model.backbone.name
+        models.append(Model(str(path), "bundle", read, embedded, precision, notes, backbone=name))
     return models
 
 

@@ -23,6 +23,7 @@ class Result:
     notes: tuple[str, ...]
     drawn: tuple[Bootstrapped, ...]
     curve: Mapping[str, list[float]] | None = None
+    exposure: Mapping[str, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         figures = [drawn.figure.to_dict() for drawn in self.drawn]
@@ -33,6 +34,7 @@ class Result:
             "notes": list(self.notes),
             "figures": figures,
             "risk_coverage": self.curve,
+            "exposure": self.exposure and dict(self.exposure),
         }
 
 
@@ -65,6 +67,7 @@ def document(
             "majority": max(("normal", "abnormal"), key=lambda name: labels[name]),
         },
         "intervals": {"draws": DRAWS, "seed": SEED, "unit": "patient"},
+        "control": {"seed": SEED, "what": "films dealt to reports and labels at random"},
         "leaks": list(leaks),
         "models": [result.to_dict() for result in results],
         "differences": [

@@ -35,6 +35,13 @@ class Judged(HeadFigures, RetrievalFigures):
         films, reports = self._weights(draws, seed)
         return [drawn(measure, films, reports) for measure in measures]
 
+    def control(self, draws: int = DRAWS, seed: int = SEED) -> list[Bootstrapped]:
+        """Every figure again with films dealt to reports and labels at random, by ``seed``: what a model that
+        knows nothing has on these cases. A figure that is not near its chance here is wrongly computed.
+        """
+        order = np.random.default_rng(seed).permutation(len(self.cases.films))
+        return type(self)(self.cases, self.embedded.dealt(order), self.train_reports).draw(draws, seed)
+
     def summary(self) -> dict[str, Any]:
         """The few figures that choose an epoch and describe a run, without intervals; None for what
         cannot be computed.

@@ -47,14 +47,27 @@ class HeadFigures(ModelOnCases):
         measures.append(of("ece", lambda f: weighted_calibration_error(label, sigmoid(logit), f)))
         if calibration := self.embedded.calibration:
             called = (logit >= calibration.threshold).astype(float)
+            calls = float(called[label >= 0].mean())  # who calls as many at random is right as often
             sick, well = np.where(label == 1, called, np.nan), np.where(label == 0, 1 - called, np.nan)
             measures += [
                 of(
                     "ece.calibrated",
                     lambda f: weighted_calibration_error(label, calibration.probability(logit), f),
                 ),
-                of("sensitivity", lambda f: weighted_mean(sick, f), ceiling=1.0),
-                of("specificity", lambda f: weighted_mean(well, f), ceiling=1.0),
+                of(
+                    "sensitivity",
+                    lambda f: weighted_mean(sick, f),
+                    chance=calls,
+                    ceiling=1.0,
+                    prevalence=share,
+                ),
+                of(
+                    "specificity",
+                    lambda f: weighted_mean(well, f),
+                    chance=1 - calls,
+                    ceiling=1.0,
+                    prevalence=share,
+                ),
             ]
         return measures
 

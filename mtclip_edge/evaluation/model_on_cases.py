@@ -2,7 +2,7 @@
 each patient counts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,6 +31,17 @@ class ModelOutput:
     score: Array | None = None  # float [films, reports] instead of the cosines
     prefixes: tuple[int, ...] = ()  # widths whose first numbers serve alone
     trusted: FilmVerdicts | None = None  # what a bundle says of each film
+
+    def dealt(self, order: Array) -> "ModelOutput":
+        """The same with each film given the output of another, by ``order``, int [films]."""
+        trusted = self.trusted and FilmVerdicts(self.trusted.trust[order], self.trusted.verdict[order])
+        return replace(
+            self,
+            film=self.film[order],
+            logit=None if self.logit is None else self.logit[order],
+            score=None if self.score is None else self.score[order],
+            trusted=trusted,
+        )
 
     def first(self, dim: int) -> "ModelOutput":
         """The same with the first numbers of each vector only, without the head, which reads them all."""

@@ -93,14 +93,33 @@ def test_eval_as_a_table(mtclip, tiny_bundle: Path, source: Path, judged: Simple
         rows.setdefault(name, cells)  # a figure of all studies stands before the same of some
     bundle = figures(judged.document["models"][1])
     auroc, recall = bundle["auroc", "all"], bundle["recall@10.film_to_report", "all"]
-    assert rows["AUROC"] == ["0.500", f"{auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"]
+    assert rows["AUROC"] == [
+        "0.500",
+        f"{auroc['control']['value']:.3f}",
+        f"{auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]",
+    ]
     bounds = f"[{recall['low']:.3f}, {recall['high']:.3f}]"
     assert rows["Recall@10, film to report"] == [
         f"{recall['chance']:.3f}",
+        f"{recall['control']['value']:.3f}",
         f"{recall['value']:.3f} {bounds} ×{recall['lift']:.1f}",
     ]
+    assert "exposure: whether" in found.out  # a backbone of random weights is in no table
     assert "Research use only" in found.out
     assert {p.name for p in tiny_bundle.iterdir()} == there  # a bundle is never written to
+
+
+def test_the_control_is_near_chance_and_exposure_is_told(judged: SimpleNamespace) -> None:
+    for model in judged.document["models"]:
+        assert all(figure["control"] is not None for figure in model["figures"])
+        told = figures(model)
+        for name in ("auroc", "precision@10.macro"):
+            control = told[name, "all"]["control"]
+            assert control["low"] - 0.05 < 0.5 < control["high"] + 0.05
+            assert control["value"] < told[name, "all"]["value"] - 0.1
+        assert model["exposure"]["verdict"] == "unknown"
+    assert "exposure: whether" in judged.err
+    assert judged.document["control"]["seed"] == 0
 
 
 def test_several_models_are_readable_in_a_narrow_terminal(judged: SimpleNamespace) -> None:
@@ -119,6 +138,7 @@ def test_several_models_are_readable_in_a_narrow_terminal(judged: SimpleNamespac
     assert re.split(r"\s{2,}", shown[80].rstrip()) == [
         "AUROC",
         "0.500",
+        f"{figures(judged.document['models'][0])['auroc', 'all']['control']['value']:.3f}",
         *(f"{value:.3f}" for value in values),
     ]
     assert shown[140].count("[") == 2

@@ -240,6 +240,44 @@ def test_the_leak_box_stands_only_with_leaks_and_above_every_figure(full: str) -
     assert box < text.index("3 patients are in both") < text.index("2 films") < text.index("<table>")
 
 
+def test_a_backbone_that_saw_the_films_is_told_in_bold() -> None:
+    for verdict, loud in (("seen", True), ("unknown", False)):
+        told = {"exposure": {"backbone": "b", "verdict": verdict, "why": "b <saw> these"}}
+        shown = page(document(model("one", figure("auroc", 0.5)) | told))
+        assert ("<strong>exposure: b &lt;saw&gt; these</strong>" in shown) == loud
+        assert "exposure: b &lt;saw&gt; these" in shown
+
+
+def test_prevalence_stands_beside_sensitivity_and_the_control_beside_chance() -> None:
+    control = Figure("sensitivity", "all", 0.123)
+    shown = rows(
+        page(
+            document(model("one", figure("sensitivity", 0.4, chance=0.2, prevalence=0.364, control=control)))
+        )
+    )
+    assert ["Sensitivity, prevalence 0.364", "100", "0.200", "0.123", ""] in [row[:5] for row in shown]
+
+
+def test_the_terminal_tells_them_too(capsys: pytest.CaptureFixture) -> None:
+    from rich.console import Console
+
+    from mtclip_edge.display.evaluation_table import print_eval
+
+    control = Figure("sensitivity", "all", 0.123)
+    one = model(
+        "one",
+        *(figure(name, 0.4, prevalence=0.364, control=control) for name in ("sensitivity", "specificity")),
+    )
+    told = {"exposure": {"backbone": "b", "verdict": "seen", "why": "b saw these"}}
+    print_eval(document(one | told), Console(width=140, highlight=False, markup=False))
+    out = capsys.readouterr().out
+    assert out.startswith("EXPOSURE: b saw these")
+    for name in ("Sensitivity", "Specificity"):
+        (line,) = [line for line in out.splitlines() if line.startswith(f"{name}, prevalence 0.364")]
+        assert line.split()[3] == "0.123"
+    assert "dealt to reports and labels at random" in out
+
+
 def test_the_counts_stand_at_the_top() -> None:
     said = Balanced(page(document())).text
     for part in (
@@ -269,8 +307,8 @@ def test_a_row_gives_value_interval_and_lift() -> None:
         figure("recall@10.film_to_report", 0.51, low=0.41, high=0.62, chance=0.1, ceiling=0.9, studies=1500),
     )
     assert rows(page(document(one))) == [
-        ["figure", "studies", "chance", "ceiling", "one"],
-        ["Recall@10, film to report", "1,500", "0.100", "0.900", "0.510 [0.410, 0.620] ×5.1"],
+        ["figure", "studies", "chance", "control", "ceiling", "one"],
+        ["Recall@10, film to report", "1,500", "0.100", "", "0.900", "0.510 [0.410, 0.620] ×5.1"],
     ]
 
 
@@ -278,7 +316,14 @@ def test_a_median_rank_is_a_whole_number_without_lift() -> None:
     one = model(
         "one", figure("median_rank.film_to_report", 12.0, low=9.0, high=15.0, chance=200.4, ceiling=1.0)
     )
-    assert rows(page(document(one)))[1] == ["Median rank, film to report", "100", "200", "1", "12 [9, 15]"]
+    assert rows(page(document(one)))[1] == [
+        "Median rank, film to report",
+        "100",
+        "200",
+        "",
+        "1",
+        "12 [9, 15]",
+    ]
 
 
 def test_null_is_not_computed_and_never_a_number() -> None:
@@ -287,9 +332,10 @@ def test_null_is_not_computed_and_never_a_number() -> None:
     )
     two = model("two", figure("auroc", 0.0, low=0.0, high=0.0))
     found = {cells[0]: cells[1:] for cells in rows(page(document(one, two)))}
-    assert found["AUROC"] == ["100", "0.500", "", "not computed", "0.000 [0.000, 0.000]"]
+    assert found["AUROC"] == ["100", "0.500", "", "", "not computed", "0.000 [0.000, 0.000]"]
     assert found["ECE"] == [
         "100",
+        "",
         "",
         "",
         "0.100",
@@ -359,7 +405,7 @@ def test_views_are_told_apart() -> None:
 def test_precisions_of_one_bundle_are_told_apart() -> None:
     figures = [figure("auroc", 0.7)]
     text = page(document(model("b", *figures, precision="fp32"), model("b", *figures, precision="int8")))
-    assert rows(text)[0][4:] == ["b (fp32)", "b (int8)"]
+    assert rows(text)[0][5:] == ["b (fp32)", "b (int8)"]
     assert "note of b" in text
 
 

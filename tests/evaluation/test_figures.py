@@ -5,7 +5,7 @@ import pytest
 from drawn import flat
 from judged_cases import by_name, embedded, many, study, unit
 
-from mtclip_edge.evaluation.bootstrap import differences
+from mtclip_edge.evaluation.bootstrap import differences, with_control
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.figures import Judged, evaluate, selection_score
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
@@ -290,3 +290,58 @@ def test_a_finding_that_no_report_names_has_no_figure_and_few_carriers_have_a_ce
     assert ("finding@10.Effusion", "all") not in figures
     mass = figures["finding@10.Mass", "all"].figure
     assert (mass.value, mass.ceiling, mass.chance) == pytest.approx((0.3, 0.3, 0.25))
+
+
+def test_the_control_lies_at_chance_however_good_the_model_is(random: np.random.Generator) -> None:
+    """Twenty ways to deal the films: the mean of each figure is its chance, and a good model has far more.
+
+    Each report has one film: of reports that several share, a good model prefers those, dealt or not.
+    """
+    kinds = ("Effusion", "Nodule", "Mass")
+    cases = Cases.of(
+        [
+            study(
+                f"s{i}",
+                f"text {i}",
+                "normal" if i % 2 else "abnormal",
+                f"p{i // 2}",
+                findings=() if i % 2 else (kinds[i % 3],),
+            )
+            for i in range(200)
+        ]
+    )
+    judged = Judged(cases, embedded(cases, random, 3.0))
+    own = by_name(judged.draw(1))
+    dealt = [by_name(judged.control(draws=1, seed=seed)) for seed in range(20)]
+    assert own.keys() == dealt[0].keys()
+    for key, tolerance in {
+        ("auroc", "all"): 0.03,
+        ("auprc", "all"): 0.04,
+        ("sensitivity", "all"): 0.03,
+        ("specificity", "all"): 0.03,
+        ("precision@10.macro", "all"): 0.02,
+        ("recall@10.film_to_report", "all"): 0.02,
+        ("recall@10.report_to_film", "all"): 0.02,
+        ("median_rank.film_to_report", "all"): 5,
+        ("ndcg@10", "all"): 0.02,
+        ("finding@10.Nodule", "all"): 0.02,
+    }.items():
+        chance = dealt[0][key].figure.chance
+        mean = np.mean([one[key].figure.value for one in dealt])
+        assert mean == pytest.approx(chance, abs=tolerance), key
+        if key[0] in ("auroc", "sensitivity", "recall@10.film_to_report", "median_rank.film_to_report"):
+            assert abs(own[key].figure.value - chance) > 10 * tolerance, key
+    again = by_name(judged.control(draws=1))
+    assert again["auroc", "all"].figure == by_name(judged.control(draws=1))["auroc", "all"].figure
+
+
+def test_each_figure_carries_its_control_and_sensitivity_its_prevalence(random: np.random.Generator) -> None:
+    cases = many(random)
+    judged = Judged(cases, embedded(cases, random, 1.0))
+    control = by_name(judged.control(10))
+    for one in with_control(judged.draw(10), judged.control(10)):
+        told = one.figure.to_dict()
+        beside = control[one.figure.name, one.figure.subset].figure
+        assert told["control"] == {"value": beside.value, "low": beside.low, "high": beside.high}
+        about = one.figure.name in ("sensitivity", "specificity")
+        assert told["prevalence"] == (0.5 if about else None)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from mtclip_edge.errors import LeakFound
-from mtclip_edge.evaluation.bootstrap import Bootstrapped, interval
+from mtclip_edge.evaluation.bootstrap import Bootstrapped, interval, with_control
 from mtclip_edge.evaluation.bundle_models import of_split
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.document import Result, document
+from mtclip_edge.evaluation.exposed import exposed
 from mtclip_edge.evaluation.figures import SEED, Judged
 from mtclip_edge.evaluation.leaks import between_splits
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
@@ -63,20 +64,24 @@ def ablate(
     studies = reading.split("train"), reading.split("validation"), of_split(reading, split)
     tables = [tabulate(backbone, Cases.of(some), progress, device) for some in studies]
     seen_reports = frozenset(study.report_id for study in studies[0] if study.report_id)
+    exposure = exposed(backbone.name, tables[2].cases.studies)
     results = []
     for name, weights in VARIANTS.items():
         drawn = []
         for seed in range(seeds):
             drawn.append(_one(replace(config, seed=seed, **weights), backbone, tables, seen_reports))
             say(f"{name}, seed {seed}")
-        results.append(_averaged(name, drawn))
+        averaged, control = (_averaged(name, [one[i] for one in drawn]) for i in (0, 1))
+        results.append(
+            replace(averaged, drawn=tuple(with_control(averaged.drawn, control.drawn)), exposure=exposure)
+        )
     return document(results, tables[2].cases, data, split, leaks=leaks)
 
 
 def _one(
     config: TrainConfig, backbone: Backbone, tables: Sequence[Table], seen_reports: frozenset[str]
-) -> list[Bootstrapped]:
-    """One training and its figures on the third table."""
+) -> tuple[list[Bootstrapped], list[Bootstrapped]]:
+    """One training, its figures on the third table, and their control."""
     train, validation, test = tables
     fitted = Fit(
         config, shape_for(config, backbone), backbone.logit_scale, train, validation, test.label.device
@@ -86,7 +91,8 @@ def _one(
     embedded = ModelOutput(
         film, logit if config.bce else None, report, calibration, prefixes=fitted.shape.prefixes
     )
-    return Judged(test.cases, embedded, seen_reports).draw()
+    judged = Judged(test.cases, embedded, seen_reports)
+    return judged.draw(), judged.control()
 
 
 def _averaged(name: str, runs: Sequence[Sequence[Bootstrapped]]) -> Result:

@@ -68,6 +68,8 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
         evaluate_model(model, seen_reports if request.split != "train" else frozenset()) for model in models
     ]
     judged = document(results, models[0].cases, request.data, request.split, named, leaks)
+    for line in dict.fromkeys(r.exposure["why"] for r in results if r.exposure):
+        say(f"exposure: {line}")
     if out := request.out or _beside(request):
         _write(out, judged, models, say=say)
     return judged

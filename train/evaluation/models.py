@@ -59,7 +59,8 @@ def run_model(path: Path, task: Task) -> Model:
         used,
         task.progress,
     )
-    return Model(str(path), "run", table.cases, embedded, None, notes, before, tuple(read_log(path)))
+    log, name = tuple(read_log(path)), run.record.backbone.record.name
+    return Model(str(path), "run", table.cases, embedded, None, notes, before, log, name)
 
 
 def backbone_models(spec: str, task: Task) -> list[Model]:
@@ -93,6 +94,7 @@ def backbone_models(spec: str, task: Task) -> list[Model]:
                 embedded,
                 None,
                 (note, "zero-shot; head by prompts"),
+                backbone=backbone.name,
             )
         )
     return models
