@@ -1,6 +1,5 @@
 """The paper's comparison runs from end to end, in both published layouts, on random weights."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,17 +10,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from benchmark_scripts import script
 
 from mtclip_edge.evidence.heat_map import Target, peak
-
-
-def script(name: str):
-    path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_every_row_of_the_comparison(
