@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _MOST_PAGES = 16  # of a TIFF that are looked at
+# Where a mark stands, the mark, and what has it: people drop these in too.
+_OTHERS = (
+    (0, (b"GIF87a", b"GIF89a"), "a GIF"),
+    (0, (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), "JPEG 2000 outside of DICOM"),
+    (0, (b"\0\0\0\x0cJXL ", b"\xff\x0a"), "JPEG XL"),
+    (4, (b"ftypavif", b"ftypavis"), "an AVIF"),
+    (4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"), "a HEIF, as phones save pictures"),
+    (0, (b"%PDF",), "a PDF"),
+    (0, (b"\x1f\x8b",), "packed by gzip"),
+    (0, (b"7z\xbc\xaf", b"Rar!"), "a 7z or RAR archive"),
+    (257, (b"ustar",), "a tar archive"),
+)
 _GREY_MODES = ("L", "RGB", "RGBA", "LA", "PA", "P", "RGBa", "La", "RGBX", "CMYK", "YCbCr")
 
 
@@ -196,10 +208,8 @@ def _grey(image: "Image.Image") -> np.ndarray:
 def _guess(data: bytes) -> str:
     if data.startswith(b"PK"):
         return "it is a zip; give it as a file of its own"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "it is a GIF; films are " + ", ".join(FORMATS)
-    if data.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
-        return "it is JPEG 2000 outside of DICOM; films are " + ", ".join(FORMATS)
+    if what := next((what for at, mark, what in _OTHERS if data.startswith(mark, at)), None):
+        return f"it is {what}; films are {', '.join(FORMATS)}"
     if data.startswith((b"II*\0", b"MM\0*")):
         from .tiff_samples import described
 

@@ -87,6 +87,19 @@ def animated() -> bytes:
     [
         (b"", "x: empty file"),
         (b"study_id,report\n1,T.\n", "x: not a picture (it looks like text)"),
+        (
+            b"\0\0\0\x18ftypheic" + bytes(40),
+            "x: not a picture (it is a HEIF, as phones save pictures; films are PNG, JPEG, TIFF, BMP, WEBP)",
+        ),
+        (b"%PDF-1.7\n\0", "x: not a picture (it is a PDF; films are PNG, JPEG, TIFF, BMP, WEBP)"),
+        (
+            b"\x1f\x8b\x08" + bytes(40),
+            "x: not a picture (it is packed by gzip; films are PNG, JPEG, TIFF, BMP, WEBP)",
+        ),
+        (
+            bytes(257) + b"ustar" + bytes(40),
+            "x: not a picture (it is a tar archive; films are PNG, JPEG, TIFF, BMP, WEBP)",
+        ),
         (b"GIF89a" + bytes(40), "x: not a picture (it is a GIF; films are PNG, JPEG, TIFF, BMP, WEBP)"),
         (bytes(128) + b"DICM" + bytes(40), "x: damaged DICOM (no pixel data; it may have been cut off)"),
         (b"\x00\x01\x02" * 30, "x: not a picture (unknown format; films are PNG, JPEG, TIFF, BMP, WEBP)"),

@@ -8,6 +8,7 @@ in it is executed) and kept as safetensors under its hash.
 import errno
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from mtclip_edge.folders import data_dir
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 
+_PART = re.compile(r"-\d+-of-\d+\.")  # of weights that transformers has cut into files
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -82,6 +84,11 @@ def find_weights(folder: Path, names: Sequence[str], named: str | None = None) -
     others = sorted(
         path.name for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES and path.is_file()
     )
+    if others and all(_PART.search(name) for name in others):
+        raise BackboneUnusable(
+            f"{folder}: the weights are in parts ({others[0]} and so on)",
+            hint='save them as one file: model.save_pretrained(folder, max_shard_size="100GB")',
+        )
     if len(others) == 1 and not named:
         return folder / others[0]
     if others:

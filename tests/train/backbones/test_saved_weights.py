@@ -104,6 +104,16 @@ def test_a_trainings_checkpoint_has_its_own_name(clip_backbone: Path, folder: Pa
     assert same(load_backbone(named.spec), clip_backbone)  # as a run that was trained on it will
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_weights_in_parts_are_told(hf_clip: Path, tmp_path: Path, parts: int) -> None:
+    folder = Path(shutil.copytree(hf_clip, tmp_path / "copy"))
+    for number in range(1, parts + 1):
+        shutil.copy(folder / "model.safetensors", folder / f"model-0000{number}-of-00002.safetensors")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BackboneUnusable, match=r"the weights are in parts \(model-00001-of-00002"):
+        load_backbone(str(folder))
+
+
 def test_what_holds_no_model_is_one_line(folder: Path) -> None:
     save_file({"weight": torch.ones(2)}, folder / WEIGHTS)
     with pytest.raises(BackboneUnusable, match="open_clip cannot build this model"):
