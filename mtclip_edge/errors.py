@@ -126,7 +126,7 @@ def not_among(what: str, value: str, choices: Iterable[str]) -> WrongOption:
     from difflib import get_close_matches  # 2 ms, and only a mistake needs it
 
     names = list(choices)
-    close = get_close_matches(value.lower(), names, 1, 0.5)
+    close = get_close_matches("cuda" if value.lower() == "gpu" else value.lower(), names, 1, 0.5)
     return WrongOption(
         f"{what} {value!r}",
         f"expected one of {', '.join(names)}",

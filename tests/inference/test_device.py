@@ -100,9 +100,10 @@ def test_what_is_not_installed_says_what_to_do(name: str) -> None:
         choose(name)
 
 
-def test_unknown_names() -> None:
+@pytest.mark.parametrize("name", ["cude", "gpu", "GPU"])
+def test_unknown_names(name: str) -> None:
     with pytest.raises(WrongOption, match="did you mean cuda?"):
-        choose("cude")
+        choose(name)
 
 
 def test_nodes_are_not_known_where_they_were_not_recorded(graph: Path) -> None:

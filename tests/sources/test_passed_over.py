@@ -73,6 +73,7 @@ def test_webdataset_members_of_other_endings_are_counted(tmp_path: Path) -> None
         ("normal", "unknown"),
         ("[]", "unknown"),
         ("nan", "unknown"),
+        ("['NORMAL']", "normal"),
         ("['cardiomegaly', \"loss of patient's volume\"]", "abnormal"),
     ],
 )
@@ -88,6 +89,7 @@ def test_padchests_cut_lists_are_unknown(tmp_path: Path, word: str, label: str) 
     assert (reading.studies[0].label, len(reading.studies[0].films)) == (label, 1)
     whole = label != "unknown" or word in ("[]", "nan")
     assert reading.bad_rows == (not whole)
+    assert bool(reading.studies[0].finding_labels) == (label == "abnormal")  # none of half a list
 
 
 def test_a_folder_of_a_pacs_gives_its_chest_radiographs(tmp_path: Path) -> None:

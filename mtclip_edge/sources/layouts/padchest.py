@@ -22,6 +22,7 @@ from ..entries import Layout, Problem, Row, joined, usable
 
 TABLE = "PADCHEST_chest_x_ray_images_labels*.csv*"
 NEUTRAL = frozenset({"exclude", "unchanged", "suboptimal study"})
+_PLAIN = NEUTRAL | {"normal"}  # whatever case a copy writes them in
 _LIST = re.compile(
     r"\[\s*(('[^']*'|\"[^\"]*\")(\s*,\s*('[^']*'|\"[^\"]*\"))*)?\s*,?\s*\]"
 )  # whole, to its bracket
@@ -59,8 +60,8 @@ def _study(
 ) -> tuple[Study, tuple[Problem, ...]]:
     film = _film(row, folder)
     problems = () if film else (Problem(place, f"film not found: {row.get('ImageID', '')[:80]}", "film"),)
-    labels = labels_of(row.get("Labels", ""))
     is_whole = not row.get("Labels") or _LIST.fullmatch(row["Labels"]) is not None
+    labels = labels_of(row.get("Labels", "")) if is_whole else ()
     if not is_whole:
         problems = (*problems, Problem(place, "a list of labels that is cut off or no list", "label"))
     patient = row.get("PatientID") or row["StudyID"]
@@ -75,7 +76,7 @@ def _study(
         patient_id=patient,
         films=(film,) if film else (),
         report=" ".join(row.get("Report", "").split()),
-        label=label_of(labels) if is_whole else "unknown",
+        label=label_of(labels),
         finding_labels=tuple(label for label in labels if label != "normal" and label not in NEUTRAL),
         split=split_of(patient),
         source=source,
@@ -88,7 +89,8 @@ def _study(
 def labels_of(word: str) -> tuple[str, ...]:
     """The labels of a field such as ``['normal', 'unchanged']``, each once; nothing of it is evaluated."""
     words = ((single or double).strip().replace("|", " ") for single, double in _QUOTED.findall(word))
-    return tuple(dict.fromkeys(label for label in words if label))
+    plain = (label.lower() if label.lower() in _PLAIN else label for label in words if label)
+    return tuple(dict.fromkeys(plain))
 
 
 def label_of(labels: tuple[str, ...]) -> str:
