@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mtclip_edge.errors import ExtraMissing
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import LABELS
 
@@ -306,3 +307,15 @@ def test_eval_of_a_split_that_is_empty(mtclip, tiny_bundle: Path, tmp_path: Path
     found = mtclip("eval", tiny_bundle, "--data", tmp_path / "m.csv")
     assert (found.code, found.out) == (1, "")
     assert "no film in the split test\nuse --split all" in found.err
+
+
+def test_a_run_without_torch_is_told_before_anything_is_read(
+    mtclip, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise ExtraMissing("torch is not installed: this command needs it")
+
+    monkeypatch.setattr("mtclip_edge.train.evaluation.evaluate.need_torch", missing)
+    for words in ([tiny_run], ["--backbone", "compact"]):
+        refused = mtclip("eval", *words, "--data", tmp_path / "gone.csv")
+        assert (refused.code, refused.err) == (1, "torch is not installed: this command needs it\n")

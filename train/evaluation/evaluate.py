@@ -46,10 +46,12 @@ class EvaluationRequest:
 def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
     """Judge every model and write the result's files (``_write``) where they are wanted; gives the document.
 
-    Errors: LeakFound, WrongOption, SourceUnusable, and those of whatever is judged.
+    Errors: LeakFound, WrongOption, SourceUnusable, ExtraMissing (torch), and those of whatever is judged.
     """
     if not request.artefacts and not request.backbones:
         raise WrongOption("nothing to evaluate", "expected a run, a bundle, --backbone or --ablate")
+    if request.backbones or any(map(_is_run, request.artefacts)):
+        need_torch()
     reading = open_source(request.data)
     for line in reading.summary_lines():
         say(line)
@@ -153,13 +155,11 @@ def _models(request: EvaluationRequest, task: Task) -> list[Model]:
     """Every model in order: baselines first, since all others are compared with the first."""
     judged: list[Model] = []
     for spec in request.backbones:
-        need_torch()
         from .models import backbone_models
 
         judged += backbone_models(spec, task)
     for path in request.artefacts:
         if _is_run(path):
-            need_torch()
             from .models import run_model
 
             judged.append(run_model(path, task))

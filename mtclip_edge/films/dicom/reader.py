@@ -222,7 +222,7 @@ def _need_pixels(dataset: "Dataset", name: str) -> None:
             f"{name}: its pixels are floating point numbers; expected integers, as films have"
         )
     what = UID(str(safe(lambda: dataset.SOPClassUID) or "")).name
-    if re.fullmatch(r"[A-Z][A-Za-z0-9 /-]+", what) and "Image" not in what and "Rows" not in dataset:
+    if re.fullmatch(r"[A-Z0-9][A-Za-z0-9 /-]+", what) and "Image" not in what and "Rows" not in dataset:
         raise FilmUnreadable(f"{name}: DICOM without a picture ({what})")
     raise FilmUnreadable(f"{name}: damaged DICOM (no pixel data; it may have been cut off)")
 

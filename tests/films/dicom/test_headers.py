@@ -214,6 +214,9 @@ def test_what_is_dicom_but_no_film(tmp_path: Path, deep: np.ndarray) -> None:
     (tmp_path / "sr").write_bytes(buffer.getvalue())
     assert not looks_like_film(tmp_path / "sr")
     assert refused(buffer.getvalue()) == "x: DICOM without a picture (Comprehensive SR Storage)"
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.9.1.1"
+    report.save_as(buffer := io.BytesIO())
+    assert refused(buffer.getvalue()) == "x: DICOM without a picture (12-lead ECG Waveform Storage)"
 
 
 @pytest.mark.parametrize(
