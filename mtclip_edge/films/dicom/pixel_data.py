@@ -98,6 +98,7 @@ def stored_values(dataset: "Dataset", layout: Layout, name: str) -> Samples:
         ):  # one plane of bytes: some writers pack what fits
             dataset.BitsAllocated, layout = 8, replace(layout, allocated=8, high_bit=7)
         return _native(_by_pydicom(dataset, layout, name, "pydicom"), layout)
+    frame = frame.rstrip(b"\0")  # some writers fill up more than the standard's one byte
     stream = _checked(describe(frame), layout, name)
     other = f"its stream has {stream.samples} samples a pixel, its header says {layout.samples}"
     if stream.precision == 8 and layout.syntax in (_BASELINE, _EXTENDED):

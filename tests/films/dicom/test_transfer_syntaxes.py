@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from dicoms import cr, grey, refused, written
 from PIL import Image
+from pydicom.encaps import encapsulate, get_frame
 
 from mtclip_edge.errors import FilmUnreadable
 from mtclip_edge.films.dicom import decoders
@@ -275,3 +276,15 @@ def test_a_real_chest_is_bright_where_bone_is_and_its_twins_agree(
         - films["cr_chest_mono1_15bit_j2k_lossy.dcm"]
     )
     assert np.abs(near).max() <= 8
+
+
+@pytest.mark.parametrize("syntax", [dicoms.BASELINE, dicoms.JPEG_LS, dicoms.J2K])
+@pytest.mark.parametrize("more", [2, 1000])
+def test_a_stream_that_is_filled_up_with_zeros_is_whole(deep: np.ndarray, syntax: str, more: int) -> None:
+    pixels = (deep >> 4).astype(np.uint8)
+    data = written(cr(pixels, 8), syntax)
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    dataset.PixelData = encapsulate([stream + bytes(more)])
+    dataset.save_as(filled := io.BytesIO())
+    np.testing.assert_array_equal(read_film(filled.getvalue()).grey, read_film(data).grey)
