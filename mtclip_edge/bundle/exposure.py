@@ -143,8 +143,8 @@ def exposure_note(backbone: str, sets: dict[str | None, int]) -> tuple[str, str]
         return "unknown", f"whether {backbone} has seen these films is unknown: {why}"
     if None in sets:
         return "unknown", (
-            f"whether {backbone} has seen these films is unknown: {sets[None]} of {total} are of a source "
-            "that is not recognised as a public set"
+            f"whether {backbone} has seen these films is unknown: {sets[None]} of the {total} are of a "
+            "source that is not recognised as a public set"
         )
     films = ", ".join(SETS[str(name)] for name in sets)
     return "unseen", f"{backbone} was not trained on {films} ({known.source})"

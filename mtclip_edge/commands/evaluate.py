@@ -16,13 +16,14 @@ def evaluate(
     ablate: options.Ablate = False,
     seeds: options.Seeds = 5,
     allow_leaks: options.AllowLeaks = False,
+    allow_bad_rows: options.AllowBadRows = False,
     format: options.Format = "table",
     device: options.Device = "auto",
 ) -> None:
     """Measure retrieval in both directions and the abnormal head, with intervals, beside chance and
     ceiling.
     """
-    from ..display.evaluation_table import print_eval
+    from ..display.evaluation_table import exposure_lines, print_eval
     from ..display.formats import dumps
     from ..display.progress_bars import ProgressBars
     from ..sources.source import with_maps
@@ -38,8 +39,12 @@ def evaluate(
         out,
         allow_leaks,
         device,
+        allow_bad_rows,
     )
     with ProgressBars() as bars:
         how: dict[str, Any] = {"say": bars.say, "progress": bars}
         document = ablation(request, seeds, **how) if ablate else assess(request, **how)
+        if format == "json":  # the table says it on stdout
+            for line in exposure_lines(document["models"]):
+                bars.say(line)
     print(dumps(document, 2)) if format == "json" else print_eval(document)

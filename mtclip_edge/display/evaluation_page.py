@@ -26,6 +26,7 @@ from .figure_names import (
     grouped,
     prevalence,
     row_title,
+    shortcomings,
 )
 from .html import chip, picture, text, whole_page
 
@@ -145,6 +146,8 @@ def _evaluated(document: Mapping[str, Any]) -> str:
     }
     facts["a constant answer"] = constant_answer(data)
     facts["control"] = CONTROL.removeprefix("control: ")
+    if lacking := shortcomings(data):
+        facts["what these films cannot tell"] = " ".join(lacking)
     rows = "".join(f"<dt>{name}</dt><dd>{text(value)}</dd>" for name, value in facts.items())
     return f"<section>\n<h2>What was evaluated</h2>\n<dl>{rows}</dl>\n</section>"
 

@@ -21,6 +21,7 @@ from .figure_names import (
     first,
     grouped,
     prevalence,
+    shortcomings,
     title,
 )
 
@@ -55,9 +56,11 @@ def print_eval(document: Mapping[str, Any], console: Console | None = None) -> N
     console = console or Console(highlight=False, markup=False)
     for leak in document["leaks"]:
         console.print(f"LEAK: {printable(leak)}", style="bold red")
-    for line in _exposures(document["models"]):
+    for line in exposure_lines(document["models"]):
         console.print(line, style="bold red" if line.startswith("EXPOSURE") else "dim")
     console.print(_corpus(document["data"]), style="dim")
+    for line in shortcomings(document["data"]):
+        console.print(line, style="bold")
     wide = console.width >= _LABELS + _INTERVAL * len(document["models"])
     width = max(
         console.width, _LABELS + _VALUE * len(document["models"])
@@ -92,7 +95,7 @@ def eval_tables(document: Mapping[str, Any], width: int, wide: bool) -> Iterator
         yield _difference(difference)
 
 
-def _exposures(models: Sequence[Mapping[str, Any]]) -> list[str]:
+def exposure_lines(models: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each backbone; loud where it was trained on these films."""
     told = {
         model["exposure"]["why"]: model["exposure"]["verdict"] for model in models if model.get("exposure")

@@ -5,6 +5,7 @@ for page and terminal.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+ANECDOTE = 20  # studies; fewer are one (evaluation/bootstrap.py)
 DIRECTIONS = "Both directions"
 ABNORMAL = "Both directions, abnormal studies alone"
 FRESH = "Both directions, without texts that stand verbatim in train"
@@ -150,6 +151,24 @@ def constant_answer(data: Mapping[str, Any]) -> str:
         f"Always answering {label!r} has P@K 1.000 for {label} films, 0.000 for {other} ones, 0.500 "
         f"macro, {share:.3f} of all."
     )
+
+
+def shortcomings(data: Mapping[str, Any]) -> list[str]:
+    """What the films asked cannot tell, from an evaluation's ``data``: a line each."""
+    counts = {name: data["labels"][name] for name in ("normal", "abnormal")}
+    lines = []
+    if not any(counts.values()):
+        lines.append("No film has a label: nothing is said of normal and abnormal.")
+    elif not all(counts.values()):
+        only = next(name for name, count in counts.items() if count)
+        lines.append(
+            f"Every labelled film is {only}: AUROC, sensitivity, specificity and macro P@K need both, and "
+            "are not computed."
+        )
+    if data["studies"] < ANECDOTE:
+        count = "1 study is" if data["studies"] == 1 else f"{data['studies']} studies are"
+        lines.append(f"{count} an anecdote: no figure below says anything of others.")
+    return lines
 
 
 def _split(name: str) -> tuple[str, str]:

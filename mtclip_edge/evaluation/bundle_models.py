@@ -180,10 +180,15 @@ def _searched(bundle: Bundle, exact: bool) -> Index:
     return open_index(bundle, bundle.file(bundle.index.vectors), graph, wanted)
 
 
-def of_split(reading: Reading, split: str) -> list[Study]:
-    """The studies of a split that have a film. Errors: WrongOption, SourceUnusable."""
+def check_split(split: str) -> None:
+    """Errors: WrongOption."""
     if split not in (*SPLITS, "all"):
         raise not_among("split", split, (*SPLITS, "all"))
+
+
+def of_split(reading: Reading, split: str) -> list[Study]:
+    """The studies of a split that have a film. Errors: WrongOption, SourceUnusable."""
+    check_split(split)
     studies = [s for s in reading.studies if s.films and split in (s.split, "all")]
     if not studies:
         raise SourceUnusable(

@@ -186,7 +186,7 @@ def _median_chance(positive: Array) -> float | None:
     """
     count = positive.sum(axis=1)
     return (
-        float(np.median(positive.shape[1] * (1 - 0.5 ** (1 / count[count > 0]))))
+        float(np.median(np.maximum(1, positive.shape[1] * (1 - 0.5 ** (1 / count[count > 0])))))
         if (count > 0).any()
         else None
     )

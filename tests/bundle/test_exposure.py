@@ -80,7 +80,7 @@ def test_the_note_says_seen_unseen_or_unknown() -> None:
     assert verdict == "seen" and "30 of 40 films are of MIMIC-CXR" in why and "too good" in why
     assert exposure_note("whyxrayclip", {"openi": 10})[0] == "unseen"
     assert exposure_note("whyxrayclip", {"openi": 10, None: 3})[0] == "unknown"
-    assert "3 of 13" in exposure_note("whyxrayclip", {"openi": 10, None: 3})[1]
+    assert "3 of the 13" in exposure_note("whyxrayclip", {"openi": 10, None: 3})[1]
     assert exposure_note("clip-b16", {"openi": 10})[0] == "unknown"
     assert exposure_note("clip-b16", {"phantom": 10})[0] == "unseen"
     assert "is not in docs/guide/backbones.md" in exposure_note("mine", {"nih": 1})[1]

@@ -119,7 +119,7 @@ def test_the_control_is_near_chance_and_exposure_is_told(judged: SimpleNamespace
             assert control["low"] - 0.05 < 0.5 < control["high"] + 0.05
             assert control["value"] < told[name, "all"]["value"] - 0.1
         assert model["exposure"]["verdict"] == "unknown"
-    assert "exposure: whether" in judged.err
+    assert judged.err.count("exposure: whether") == 1
     assert judged.document["control"]["seed"] == 0
 
 
@@ -319,3 +319,74 @@ def test_a_run_without_torch_is_told_before_anything_is_read(
     for words in ([tiny_run], ["--backbone", "compact"]):
         refused = mtclip("eval", *words, "--data", tmp_path / "gone.csv")
         assert (refused.code, refused.err) == (1, "torch is not installed: this command needs it\n")
+
+
+def films_of(source: Path, folder: Path, label: str, count: int, told: str | None = None) -> Path:
+    """A manifest of some films of one label, perhaps called otherwise."""
+    studies = [s for s in open_source(str(source)).split("test") if s.films and s.label == label][:count]
+    lines = "".join(
+        f"{s.study_id},{s.films[0].path},{s.text.replace(',', ' ')},{told or label},test\n" for s in studies
+    )
+    path = folder / f"{label}.csv"
+    path.write_text(f"study_id,image_path,report,label,split\n{lines}", encoding="utf-8")
+    return path
+
+
+def test_films_of_one_label_say_what_they_cannot_tell(
+    mtclip, tiny_bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    found = mtclip(
+        "eval", tiny_bundle, "--data", films_of(source, tmp_path, "normal", 4), "--out", tmp_path / "o"
+    )
+    assert found.code == 0, found.err
+    said = " ".join(found.out.split())
+    assert "Every labelled film is normal: AUROC, sensitivity, specificity and macro P@K need both" in said
+    assert "4 studies are an anecdote" in said
+    assert "Every labelled film is normal" in (tmp_path / "o" / "report.html").read_text(encoding="utf-8")
+
+
+def test_one_film_is_judged_and_called_an_anecdote(
+    mtclip, tiny_bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    data = films_of(source, tmp_path, "abnormal", 1)
+    found = mtclip("eval", tiny_bundle, "--data", data)
+    assert found.code == 0, found.err
+    assert "1 study is an anecdote" in found.out
+    (model,) = json.loads(mtclip("eval", tiny_bundle, "--data", data, "--format", "json").out)["models"]
+    rank = figures(model)["median_rank.film_to_report", "all"]
+    assert (rank["value"], rank["chance"]) == (1, 1)  # of one report a random order ranks it first too
+
+
+def test_labels_of_other_words_stop_before_anything_is_judged(
+    mtclip, tiny_bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    data = films_of(source, tmp_path, "abnormal", 4, told="sick")
+    found = mtclip("eval", tiny_bundle, "--data", data)
+    assert (found.code, found.out) == (1, "")
+    assert "4 of" in found.err and "rows are bad" in found.err and "--allow-bad-rows" in found.err
+    allowed = mtclip("eval", tiny_bundle, "--data", data, "--allow-bad-rows")
+    assert allowed.code == 0
+    assert "No film has a label" in allowed.out
+    mapped = mtclip("eval", tiny_bundle, "--data", data, "--map", "label:sick=abnormal")
+    assert mapped.code == 0 and "Every labelled film is abnormal" in mapped.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("nowhere",), 1, "nowhere: no such directory"),
+        (("{bundle}", "--split", "tset"), 2, "did you mean test?"),
+        (("{bundle}", "--out", "{file}"), 2, "is no folder"),
+        (("{bundle}", "--out", "{bundle}"), 1, "is a bundle, which eval does not write to"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_source_is_read(
+    mtclip, tiny_bundle: Path, tmp_path: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    (tmp_path / "file").write_text("x")
+    there = {p.name for p in tiny_bundle.iterdir()}
+    named = [word.format(bundle=tiny_bundle, file=tmp_path / "file") for word in words]
+    found = mtclip("eval", *named, "--data", tmp_path / "no-such-source.csv")
+    assert (found.code, found.out) == (code, "")
+    assert said in found.err and "no-such-source" not in found.err
+    assert {p.name for p in tiny_bundle.iterdir()} == there

@@ -61,7 +61,7 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
         ),
         (["train", "--data", "gone.csv"], 1, "gone.csv: no such manifest\n"),
         (["train", "--data", "gone.csv", "--epochs", "0"], 2, "epochs = 0\nexpected at least 1\n"),
-        (["eval", "gone", "--data", "gone.csv"], 1, "gone.csv: no such manifest\n"),
+        (["eval", BUNDLE, "--data", "gone.csv"], 1, "gone.csv: no such manifest\n"),
         (
             ["eval", "gone", "--data", "gone.csv", "--format", "xml"],
             2,

@@ -258,6 +258,13 @@ def test_prevalence_stands_beside_sensitivity_and_the_control_beside_chance() ->
     assert ["Sensitivity, prevalence 0.364", "100", "0.200", "0.123", ""] in [row[:5] for row in shown]
 
 
+def test_an_anecdote_is_the_same_wherever_it_is_told() -> None:
+    from mtclip_edge.display import figure_names
+    from mtclip_edge.evaluation import bootstrap
+
+    assert figure_names.ANECDOTE == bootstrap.ANECDOTE
+
+
 def test_the_terminal_tells_them_too(capsys: pytest.CaptureFixture) -> None:
     from rich.console import Console
 

@@ -10,11 +10,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mtclip_edge.bundle.bundle import MANIFEST, Bundle
 from mtclip_edge.bundle.demo import resolve
 from mtclip_edge.display.evaluation_page import Picture, page
 from mtclip_edge.display.formats import dumps
-from mtclip_edge.errors import LeakFound, SourceUnusable, WrongOption
-from mtclip_edge.evaluation.bundle_models import Model, Task, bundle_models, evaluate_model, of_split
+from mtclip_edge.errors import LeakFound, Refused, SourceUnusable, WrongOption
+from mtclip_edge.evaluation.bundle_models import (
+    Model,
+    Task,
+    bundle_models,
+    check_split,
+    evaluate_model,
+    of_split,
+)
 from mtclip_edge.evaluation.document import document
 from mtclip_edge.evaluation.film_rows import write_rows
 from mtclip_edge.evaluation.leaks import between_splits, same_numbers, with_training
@@ -41,6 +49,21 @@ class EvaluationRequest:
     out: Path | None = None
     allow_leaks: bool = False
     device: str = "auto"
+    allow_bad_rows: bool = False
+
+    def check(self) -> None:
+        """What can be told before a source is read, which may take minutes.
+
+        Errors: WrongOption (split, folder), Refused (a bundle as the folder), NotABundle.
+        """
+        check_split(self.split)
+        if self.out and self.out.exists() and not self.out.is_dir():
+            raise WrongOption(f"--out {self.out}: is no folder", "expected a folder, new or old")
+        if self.out and (self.out / MANIFEST).is_file():
+            raise Refused(f"--out {self.out}: is a bundle, which eval does not write to")
+        for path in self.artefacts:
+            if not _is_run(path):
+                Bundle.open(resolve(path)[0])
 
 
 def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress = silent) -> dict[str, Any]:
@@ -50,11 +73,13 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
     """
     if not request.artefacts and not request.backbones:
         raise WrongOption("nothing to evaluate", "expected a run, a bundle, --backbone or --ablate")
+    request.check()
     if request.backbones or any(map(_is_run, request.artefacts)):
         need_torch()
     reading = open_source(request.data)
     for line in reading.summary_lines():
         say(line)
+    reading.refuse_bad_rows(request.allow_bad_rows)
     studies = of_split(reading, request.split)
     leaks = find_leaks(reading, studies, request.artefacts, say)
     if leaks and not request.allow_leaks:
@@ -70,8 +95,6 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
         evaluate_model(model, seen_reports if request.split != "train" else frozenset()) for model in models
     ]
     judged = document(results, models[0].cases, request.data, request.split, named, leaks)
-    for line in dict.fromkeys(r.exposure["why"] for r in results if r.exposure):
-        say(f"exposure: {line}")
     if out := request.out or _beside(request):
         _write(out, judged, models, say=say)
     return judged
@@ -89,6 +112,7 @@ def ablation(
             "--ablate trains its own models",
             "expected no run or bundle, no --reports and one --backbone at most",
         )
+    request.check()
     if seeds < 1:
         raise WrongOption(f"--seeds {seeds}", "expected 1 or more")
     need_torch()
