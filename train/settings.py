@@ -5,7 +5,7 @@ file, then default.
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -115,7 +115,7 @@ def resolve(options: Mapping[str, Any], file: Path | None) -> tuple[TrainConfig,
         if options.get(field.name) is not None:
             values[field.name], origins[field.name] = options[field.name], "option"
         elif os.environ.get(variable):
-            values[field.name], origins[field.name] = _number(os.environ[variable]), variable
+            values[field.name], origins[field.name] = typed(os.environ[variable]), variable
         elif field.name in from_file:
             values[field.name], origins[field.name] = from_file[field.name], str(file)
         else:
@@ -134,21 +134,31 @@ def in_force(file: Path | None) -> dict[str, dict[str, Any]]:
     return {name: {"value": value, "origin": origins[name]} for name, value in config.to_dict().items()}
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_toml(file: Path) -> dict[str, Any]:
+    """Errors: SourceUnusable."""
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SourceUnusable(f"{file}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise SourceUnusable(f"{file}: not TOML ({error})") from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content = read_toml(file)
+    check_names(content, str(file))
+    return content
+
+
+def check_names(given: Iterable[str], where: str) -> None:
+    """Errors: WrongOption for a name that is no setting."""
     names = [field.name for field in fields(TrainConfig)]
-    for name in content:
+    for name in given:
         if name not in names:
             close = get_close_matches(name, names, 1)
             raise WrongOption(
-                f"{file}: unknown setting {name!r}", f"did you mean {close[0]}?" if close else None
+                f"{where}: unknown setting {name!r}", f"did you mean {close[0]}?" if close else None
             )
-    return content
 
 
 def _as_declared(name: str, value: Any) -> Any:
@@ -165,7 +175,8 @@ def _as_declared(name: str, value: Any) -> Any:
     return value
 
 
-def _number(word: str) -> Any:
+def typed(word: str) -> Any:
+    """A word as TOML would have it: true, false, a number, or else itself."""
     if word in ("true", "false"):
         return word == "true"
     for kind in (int, float):

@@ -20,8 +20,8 @@ from mtclip_edge.bundle.run_record import (
 )
 from mtclip_edge.errors import LeakFound, Refused, RunUnusable, SourceUnusable
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.figures import ModelOutput
 from mtclip_edge.evaluation.leaks import between_tables
+from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.fields import Fields
 from mtclip_edge.files import private_dir

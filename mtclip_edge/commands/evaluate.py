@@ -1,20 +1,26 @@
-"""``mtclip eval``: runs, bundles and backbones measured on one source, as a table or JSON."""
+"""``mtclip eval``: runs, bundles and backbones measured on one source, or recipes of training out of fold; as
+a table or JSON.
+"""
 
 from typing import Any
 
+from ..errors import WrongOption
 from . import options
 
 
 def evaluate(
     data: options.EvalData,
     artefacts: options.Artefacts = None,
-    split: options.Split = "test",
+    split: options.SplitOrFolds = None,
     reports: options.SearchedReports = None,
     map: options.Map = None,
     out: options.EvalOut = None,
     backbone: options.ZeroShot = None,
     ablate: options.Ablate = False,
-    seeds: options.Seeds = 5,
+    folds: options.Folds = None,
+    recipe: options.Recipes = None,
+    seeds: options.Seeds = None,
+    fold_seed: options.FoldSeed = 0,
     allow_leaks: options.AllowLeaks = False,
     allow_bad_rows: options.AllowBadRows = False,
     format: options.Format = "table",
@@ -27,14 +33,15 @@ def evaluate(
     from ..display.formats import dumps
     from ..display.progress_bars import ProgressBars
     from ..sources.source import with_maps
-    from ..train.evaluation.evaluate import EvaluationRequest, ablation, assess
+    from ..train.evaluation.evaluate import EvaluationRequest, ablation, assess, out_of_fold
 
+    _check_folds(folds, ablate, split, recipe)
     of_films, *others = with_maps([data, *([reports] if reports else [])], map)
     request = EvaluationRequest(
         of_films,
         tuple(artefacts or ()),
         tuple(backbone or ()),
-        split,
+        split or "test",
         others[0] if others else None,
         out,
         allow_leaks,
@@ -43,8 +50,29 @@ def evaluate(
     )
     with ProgressBars() as bars:
         how: dict[str, Any] = {"say": bars.say, "progress": bars}
-        document = ablation(request, seeds, **how) if ablate else assess(request, **how)
+        if folds is not None:
+            trainings, recipes = 1 if seeds is None else seeds, tuple(recipe or ())
+            document = out_of_fold(request, folds, recipes, trainings, fold_seed, split == "all", **how)
+        elif ablate:
+            document = ablation(request, 5 if seeds is None else seeds, **how)
+        else:
+            document = assess(request, **how)
         if format == "json":  # the table says it on stdout
             for line in exposure_lines(document["models"]):
                 bars.say(line)
     print(dumps(document, 2)) if format == "json" else print_eval(document)
+
+
+def _check_folds(folds: int | None, ablate: bool, split: str | None, recipe: list[str] | None) -> None:
+    """Errors: WrongOption where options do not go together."""
+    if folds is None:
+        if recipe:
+            raise WrongOption("--recipe is for --folds", hint="add --folds 5")
+        return
+    if ablate:
+        raise WrongOption("--ablate and --folds are two ways", "expected one of them")
+    if split not in (None, "all"):
+        raise WrongOption(
+            f"--folds with --split {split}",
+            "expected --split all, which takes the test split in, or none: train and validation",
+        )

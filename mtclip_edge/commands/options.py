@@ -23,6 +23,10 @@ Bundle = Annotated[Path, Argument(help="The bundle.")]
 BundleOrDemo = Annotated[Path, Argument(help="A bundle, or demo.")]
 Device = Annotated[str, Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")]
 Split = Annotated[str, Option(help="train, validation, test or all.")]
+SplitOrFolds = Annotated[
+    str | None,
+    Option(help="train, validation, test or all.", show_default="test; with --folds train and validation"),
+]
 _MAP = "A column or value by our name: StudyUID=study_id, label:sick=abnormal. May repeat."
 Map = Annotated[list[str] | None, Option(metavar="THEIRS=OURS", help=_MAP)]
 AllowBadRows = Annotated[
@@ -88,13 +92,25 @@ SearchedReports = Annotated[
 ]
 EvalOut = Annotated[
     Path | None,
-    Option(help="Folder for metrics.json, report.html, films.csv.", show_default="RUN/eval-SPLIT, for a run"),
+    Option(
+        help="Folder for metrics.json, report.html, films.csv.",
+        show_default="RUN/eval-SPLIT, for a run; with --folds folds",
+    ),
 ]
 ZeroShot = Annotated[list[str] | None, Option(help="Judge a backbone zero-shot too. May repeat.")]
 Ablate = Annotated[
     bool, Option("--ablate", help="Train and judge every combination of losses on cached features.")
 ]
-Seeds = Annotated[int, Option(help="With --ablate: how many trainings of each.")]
+_SEEDS = "With --ablate or --folds: how many trainings of each."
+Seeds = Annotated[int | None, Option(help=_SEEDS, show_default="5; with --folds 1")]
+_FOLDS = "Train and judge recipes out of fold, in so many folds by patient."
+Folds = Annotated[int | None, Option(metavar="N", help=_FOLDS, show_default=False)]
+_RECIPE = "With --folds: a recipe by its settings, or a TOML file with a table for each. May repeat."
+Recipes = Annotated[
+    list[str] | None,
+    Option("--recipe", metavar="NAME=KEY=VALUE,…", help=_RECIPE, show_default="default: all defaults"),
+]
+FoldSeed = Annotated[int, Option(help="With --folds: what studies are divided by.")]
 AllowLeaks = Annotated[
     bool, Option("--allow-leaks", help="Go on where splits share patients or films, and mark it.")
 ]

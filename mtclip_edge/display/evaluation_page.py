@@ -22,6 +22,7 @@ from .figure_names import (
     VIEWS,
     Row,
     constant_answer,
+    digits,
     first,
     grouped,
     prevalence,
@@ -224,7 +225,7 @@ def _interval(figure: Mapping[str, Any], sign: str) -> str:
 
 def _number(name: str, value: float | None, sign: str = "") -> str:
     """A figure's value; nothing where it has no such bound (an ECE has no chance)."""
-    return "" if value is None else f"{value:{sign}z{'.0f' if name.startswith('median_rank') else '.3f'}}"
+    return "" if value is None else f"{value:{sign}z{digits(name)}}"
 
 
 def _difference(difference: Mapping[str, Any]) -> str:

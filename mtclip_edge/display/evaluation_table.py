@@ -18,6 +18,7 @@ from .figure_names import (
     Figure,
     Row,
     constant_answer,
+    digits,
     first,
     grouped,
     prevalence,
@@ -32,6 +33,7 @@ _SHOWN = (
     "recall@10.",
     "median_rank.",
     "balance_gap",
+    "rsum",
     "precision@10.",
     "map@",
     "ndcg@",
@@ -164,12 +166,12 @@ def _cell(figure: Mapping[str, Any] | None, wide: bool) -> str:
 
 
 def _interval(figure: Mapping[str, Any], sign: str = "") -> str:
-    digits = ".0f" if figure["name"].startswith("median_rank") else ".3f"
+    places = digits(figure["name"])
     bounds = (
-        "" if figure["low"] is None else f" [{figure['low']:{sign}{digits}}, {figure['high']:{sign}{digits}}]"
+        "" if figure["low"] is None else f" [{figure['low']:{sign}{places}}, {figure['high']:{sign}{places}}]"
     )
-    return f"{figure['value']:{sign}{digits}}{bounds}"
+    return f"{figure['value']:{sign}{places}}{bounds}"
 
 
 def _plain(value: float | None, name: str) -> str:
-    return "" if value is None else f"{value:.0f}" if name.startswith("median_rank") else f"{value:.3f}"
+    return "" if value is None else f"{value:{digits(name)}}"

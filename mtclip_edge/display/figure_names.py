@@ -55,6 +55,7 @@ _STEMS = {
     "ndcg": "nDCG",
     "balance_gap": "Balance gap",
     "median_rank": "Median rank",
+    "rsum": "RSUM",
 }
 _PARTS = {
     "film_to_report": ", film to report",
@@ -69,6 +70,7 @@ _BY_STEM = {
     "recall": "",
     "median_rank": "",
     "balance_gap": "",
+    "rsum": "",
     "precision": RELEVANCE,
     "map": RELEVANCE,
     "ndcg": RELEVANCE,
@@ -89,6 +91,11 @@ def title(name: str) -> str:
     if kind not in _STEMS or (part and part not in _PARTS):
         return name
     return _STEMS[kind] + (f"@{k}" if k else "") + _PARTS.get(part, "")
+
+
+def digits(name: str) -> str:
+    """How a figure's value is written: a format's precision."""
+    return {"median_rank": ".0f", "rsum": ".1f"}.get(_split(name)[0], ".3f")
 
 
 def group(name: str, subset: str) -> str:

@@ -4,6 +4,7 @@ differences between two models.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,24 @@ def interval(draws: Array) -> tuple[float | None, float | None]:
         if len(finite)
         else (None, None)
     )
+
+
+def over_trainings(trainings: Sequence[Sequence[Bootstrapped]], seed: int) -> list[Bootstrapped]:
+    """The mean over trainings of every figure; each draw takes trainings with replacement besides, the same
+    ones for every figure and model, so an interval says how far a result carries to other trainings too.
+    """
+    keyed = [{(d.figure.name, d.figure.subset): d for d in training} for training in trainings]
+    means = []
+    for key, first in keyed[0].items():
+        same = [training[key] for training in keyed if key in training]
+        values = [d.figure.value for d in same if d.figure.value is not None]
+        table = np.stack([d.draws for d in same])  # [trainings, draws]
+        taken = np.random.default_rng(seed).integers(len(same), size=table.shape)
+        draws = np.take_along_axis(table, taken, axis=0).mean(axis=0)
+        low, high = interval(draws)
+        figure = replace(first.figure, value=fmean(values) if values else None, low=low, high=high)
+        means.append(Bootstrapped(figure, draws))
+    return means
 
 
 def differences(a: Sequence[Bootstrapped], b: Sequence[Bootstrapped]) -> list[Figure]:

@@ -42,11 +42,11 @@ def shared_patients(one: Iterable[Study], other: Iterable[Study]) -> set[str]:
     """Ids of the persons that both have: an id is one person within a source, a folder of tables, or a
     word of their column source.
     """
-    persons = {(registry, study.patient_id) for study in one for registry in _registries(study)}
+    persons = {(registry, study.patient_id) for study in one for registry in registries(study)}
     return {
         study.patient_id
         for study in other
-        if any((registry, study.patient_id) in persons for registry in _registries(study))
+        if any((registry, study.patient_id) in persons for registry in registries(study))
     }
 
 
@@ -58,7 +58,8 @@ def same_numbers(one: Sequence[Study], other: Sequence[Study]) -> int:
     )
 
 
-def _registries(study: Study) -> tuple[str, ...]:
+def registries(study: Study) -> tuple[str, ...]:
+    """The sets within which the study's patient id is one person."""
     return study.registries or (study.source,)
 
 

@@ -147,10 +147,30 @@ class RetrievalFigures(ModelOnCases):
                     _of(name, weighted_median, rank),
                 )
             )
+        measures.append(_rsum(measures, subset))
         gap = Figure("balance_gap@10", subset, None, chance=0.0, ceiling=0.0, studies=min(studies))
         a, b = _within(forth, 10), _within(back, 10)
         measures.append(Measure(gap, lambda f, r: weighted_mean(a, f) - weighted_mean(b, r)))
         return measures
+
+
+def _rsum(measures: Sequence[Measure], subset: str) -> Measure:
+    """The sum of Recall@1, 5 and 10 both ways in percent, 0 to 600 (Faghri et al. 2018 and after)."""
+    recalls = [m for m in measures if m.figure.name.startswith("recall@")]
+
+    def total(name: str) -> float | None:
+        values = [getattr(m.figure, name) for m in recalls]
+        return None if None in values else 100 * sum(values)
+
+    figure = Figure(
+        "rsum",
+        subset,
+        None,
+        chance=total("chance"),
+        ceiling=total("ceiling"),
+        studies=min(m.figure.studies for m in recalls),
+    )
+    return Measure(figure, lambda f, r: 100 * np.sum([m.draw(f, r) for m in recalls], axis=0))
 
 
 def _of(

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from mtclip_edge.errors import LeakFound
-from mtclip_edge.evaluation.bootstrap import Bootstrapped, interval, with_control
+from mtclip_edge.evaluation.bootstrap import Bootstrapped, over_trainings, with_control
 from mtclip_edge.evaluation.bundle_models import of_split
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.document import Result, document
@@ -96,23 +94,9 @@ def _one(
 
 
 def _averaged(name: str, runs: Sequence[Sequence[Bootstrapped]]) -> Result:
-    """The mean over seeds of every figure; for every draw, the mean over seeds drawn with it."""
+    """The mean over seeds of every figure."""
     keyed = [{(d.figure.name, d.figure.subset): d for d in run} for run in runs]
-    means = []
-    for key, first in keyed[0].items():
-        same = [run[key] for run in keyed if key in run]
-        values = [d.figure.value for d in same if d.figure.value is not None]
-        table = np.stack([d.draws for d in same])  # [seeds, draws]
-        seeds = np.random.default_rng(SEED).integers(len(same), size=table.shape)
-        draws = np.take_along_axis(table, seeds, axis=0).mean(axis=0)
-        low, high = interval(draws)
-        means.append(
-            Bootstrapped(
-                replace(first.figure, value=statistics.fmean(values) if values else None, low=low, high=high),
-                draws,
-            )
-        )
-    return Result(name, "ablation", None, _spread(keyed), tuple(means))
+    return Result(name, "ablation", None, _spread(keyed), tuple(over_trainings(runs, SEED)))
 
 
 def _spread(keyed: Sequence[dict[tuple[str, str], Bootstrapped]]) -> tuple[str, ...]:

@@ -137,6 +137,40 @@ def ablation(
     return judged
 
 
+def out_of_fold(
+    request: EvaluationRequest,
+    count: int,
+    recipes: tuple[str, ...],
+    trainings: int,
+    seed: int,
+    with_test: bool,
+    *,
+    say: Say = silent,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Recipes side by side, each film judged by what never saw it, with ``metrics.json`` and ``report.html``
+    beside what was trained; artefacts have no part in it.
+
+    Errors: WrongOption, and those of ``cross_validate``.
+    """
+    if request.artefacts or len(request.backbones) > 1 or request.reports:
+        raise WrongOption(
+            "--folds trains its own models",
+            "expected no run or bundle, no --reports and one --backbone at most",
+        )
+    request.check()
+    need_torch()
+    from .out_of_fold import FoldsRequest, cross_validate
+
+    backbone = {"backbone": request.backbones[0]} if request.backbones else {}
+    base = {"device": request.device, **backbone}
+    asked = FoldsRequest(request.data, count, seed, recipes, base, trainings, with_test)
+    asked = replace(asked, out=request.out or asked.out, allow_bad_rows=request.allow_bad_rows)
+    judged = cross_validate(asked, say=say, progress=progress)
+    _write(asked.out, judged, say=say)
+    return judged
+
+
 def find_leaks(
     reading: Reading, studies: Sequence[Study], artefacts: Sequence[Path], say: Say = silent
 ) -> list[str]:
