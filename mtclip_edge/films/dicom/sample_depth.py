@@ -3,8 +3,8 @@ themselves.
 
 A film is smooth. Read with too few bits, or with the wrong sign, its values wrap round: neighbours then
 differ by a whole power of two. So of two readings that of the header stands, unless the other makes those
-jumps small. Where the bits above those stored do not go together with the values, they hold something else,
-as old overlays do, and are left out.
+jumps small, or unless it leaves little but noise of what is smooth with all bits. Where the bits above those
+stored do not go together with the values, they hold something else, as old overlays do, and are left out.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ _SURE, _ENOUGH = (
     0.8,
     0.002,
 )  # share of jumps, and of pixels, before a header is overruled that contradicts nothing else
+_NOISY = 0.35  # of roughness: the roughest of 600 real films has 0.26
 _SLACK = 8  # a lossy stream may go beyond the bits stored by this part of their range: cut, not wrapped round
 
 
@@ -50,8 +51,9 @@ class Samples:
 def read_samples(raw: np.ndarray, width: int, stated: Stated, *, lossy: bool = False) -> Samples:
     """Unsigned samples [rows, columns], of which ``width`` bits are there, as stored values."""
     if width < stated.bits:
+        samples = read_samples(raw, width, Stated(width, stated.signed, stated.padding))
         note = f"its samples have {width} bits, its header says {stated.bits}"
-        return Samples(numbers(raw, width, stated.signed), width, stated.signed, (note,))
+        return Samples(samples.values, samples.bits, samples.signed, (note, *samples.notes))
     bits, signed = stated.bits, stated.signed
     if lossy and width > bits and (cut := _overshot(raw, width, stated)) is not None:
         return Samples(cut, bits, signed)
@@ -114,15 +116,46 @@ def _smoother(
     depths = (stated.bits, width) if above else (stated.bits,)
     others = [(bits, signed) for bits in depths for signed in (stated.signed, not stated.signed)][1:]
     if not stated.signed and stated.bits <= 8:
-        others = [other for other in others if not other[1]]
-    best, most = None, 0.5
+        others = [(bits, signed) for bits, signed in others if bits > 8 or not signed]
+    if above and (deeper := _much_smoother(rows, width, header)):
+        return deeper, 1.0
+    fitting = []
     for bits, signed in others:
-        share, jumps = _mended(
-            header, numbers(rows, bits, signed).astype(np.int32), stated.bits, saturated=above
-        )
-        if share > most and (above or jumps >= _ENOUGH * rows.size):
-            best, most = (bits, signed), share
-    return best, most
+        other = numbers(rows, bits, signed).astype(np.int32)
+        share, jumps = _mended(header, other, stated.bits, saturated=above)
+        if share > 0.5 and (above or jumps >= _ENOUGH * rows.size):
+            fitting.append(((bits, signed), share))
+    if not fitting:
+        return None, 0.5
+    best = _sign_by_steps(rows, *max(fitting, key=lambda fit: fit[1])[0], [fit[0] for fit in fitting])
+    return best, dict(fitting)[best]
+
+
+def _sign_by_steps(
+    rows: np.ndarray, bits: int, signed: bool, readings: list[tuple[int, bool]]
+) -> tuple[int, bool]:
+    """Of a reading and that of the other sign, where it fits too, the one with the smaller steps."""
+    both = [(bits, sign) for sign in (signed, not signed) if (bits, sign) in readings]
+    return min(both, key=lambda reading: _steps(numbers(rows, *reading)))
+
+
+def _much_smoother(rows: np.ndarray, width: int, header: np.ndarray) -> tuple[int, bool] | None:
+    """The reading of all bits where that of the header is little but noise: of values so much deeper than
+    it says only the lowest bits are left in it, and hardly a jump is a whole one.
+    """
+    by_header = _roughness(header)
+    reading = _sign_by_steps(rows, width, False, [(width, False), (width, True)])
+    return reading if by_header >= _NOISY and 2 * _roughness(numbers(rows, *reading)) < by_header else None
+
+
+def _roughness(values: np.ndarray) -> float:
+    """The mean step in standard deviations: 1.13 or more for noise, far less for a film."""
+    return _steps(values) / max(1e-9, float(values.std()))
+
+
+def _steps(values: np.ndarray) -> float:
+    """The mean step between neighbours in a row."""
+    return float(np.abs(np.diff(values.astype(np.int32), axis=1)).mean())
 
 
 def _mended(header: np.ndarray, other: np.ndarray, bits: int, *, saturated: bool) -> tuple[float, int]:
