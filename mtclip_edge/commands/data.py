@@ -28,12 +28,14 @@ def inspect(
     from ..display.inspection_page import page, summary_lines
     from ..display.progress_bars import ProgressBars
     from ..files import write_bytes
+    from ..index.finding_words import read_findings
     from ..sources.inspection.inspection import inspect
     from ..sources.source import with_abnormal, with_map
 
     with ProgressBars() as bars:
+        spec = with_map(with_abnormal(source, abnormal), map)
         document, thumbnails = inspect(
-            with_map(with_abnormal(source, abnormal), map), films=films, show=show, progress=bars
+            spec, films=films, show=show, read_findings=read_findings, progress=bars
         )
         if html:
             write_bytes(html, page(document, thumbnails).encode())

@@ -41,6 +41,7 @@ def query(
     since: query_options.Since = None,
     until: query_options.Until = None,
     match: query_options.Match = None,
+    match_any: query_options.MatchAny = None,
     exclude_patient: query_options.ExcludePatient = None,
     strict: query_options.Strict = False,
     explain: query_options.Explain = None,
@@ -60,7 +61,8 @@ def query(
     question.check()
     from ..index.filters import Filters
 
-    filters = Filters(view, label, finding, source, since, until, tuple(exclude_patient or ()), match)
+    patients = tuple(exclude_patient or ())
+    filters = Filters(view, label, finding, source, since, until, patients, match, match_any)
     how: dict[str, Any] = {
         "device": device,
         "precision": precision,
@@ -201,7 +203,9 @@ def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked
         out = PageWriter(out, question.save, retriever, films=not question.no_film)
     of_text = retriever.text_note(question.text) if question.text else None
     of_filters = (retriever.filter_note, retriever.patient_note)
-    notes = (LOUD if demo_unasked else None, retriever.search_note, retriever.fuse_note, *of_filters, of_text)
+    of_words = (of_text, retriever.words_note)
+    of_search = (retriever.search_note, retriever.fuse_note)
+    notes = (LOUD if demo_unasked else None, *of_search, *of_filters, *of_words)
     return SayFirst(filter(None, notes), out, say)
 
 

@@ -48,7 +48,10 @@ OfSource = Annotated[str | None, _filter(help="Only studies of this source, as i
 Since = Annotated[str | None, _filter(metavar="DATE", help="Only studies from this day, month or year on.")]
 Until = Annotated[str | None, _filter(metavar="DATE", help="Only studies up to this day, month or year.")]
 Match = Annotated[
-    str | None, _filter(metavar="WORDS", help="Only reports with these words: effusion NOT left.")
+    str | None, _filter(metavar="WORDS", help="Only reports that affirm these words: effusion NOT left.")
+]
+MatchAny = Annotated[
+    str | None, _filter(metavar="WORDS", help="Only reports with these words, affirmed or denied.")
 ]
 ExcludePatient = Annotated[
     list[str] | None, _filter(metavar="ID", help="No study of this patient. May repeat.")

@@ -12,7 +12,7 @@ from ..evidence.evidence import Contrast, Evidence
 from ..index.hits import FilmHit, ReportHit
 from ..notice import DEMO, NOTICE
 from ..retrieval.results import QueryResult
-from .answer_words import abnormal_words, film_words, margin_words, verdict_words, vote_rows
+from .answer_words import abnormal_words, film_words, margin_words, named_words, verdict_words, vote_rows
 from .html import chip, picture, text, whole_page
 
 FINDINGS = 12  # in the table of votes
@@ -135,6 +135,8 @@ def _report(hit: ReportHit) -> str:
         f"{chip(hit.label)} similarity {hit.score:.3f}{compared}, {hit.studies} "
         f"{'study' if hit.studies == 1 else 'studies'}"
     )
+    if words := named_words(hit):
+        facts += f"; {text(words)}"
     sections = (
         [("Impression", hit.impression), ("Findings", hit.findings)]
         if hit.impression or hit.findings

@@ -12,7 +12,15 @@ from ..evidence.evidence import Evidence
 from ..index.hits import ReportHit
 from ..notice import DEMO, NOTICE
 from ..retrieval.results import QueryResult
-from .answer_words import abnormal_words, film_words, margin_words, provenance_words, verdict_words, vote_rows
+from .answer_words import (
+    abnormal_words,
+    film_words,
+    margin_words,
+    named_words,
+    provenance_words,
+    verdict_words,
+    vote_rows,
+)
 
 _STYLES = {"abnormal": "bold red", "normal": "green", "unknown": "dim"}
 _VERDICTS = {"confident": "not bold green", "uncertain": "not bold yellow", "abstain": "not bold red"}
@@ -135,8 +143,9 @@ def _label(label: str) -> Text:
 
 
 def _report_text(hit: ReportHit) -> Text:
-    """Impression first, then findings."""
-    text = Text(_flat(hit.impression or hit.text))
+    """What it says of the findings asked for, then impression, then findings."""
+    text = Text(f"[{printable(words)}]  " if (words := named_words(hit)) else "", style="")
+    text.append(_flat(hit.impression or hit.text))
     if hit.impression and hit.findings:
         text.append("  " + _flat(hit.findings), style="dim")
     return text

@@ -2,7 +2,10 @@
 
 from ..evidence.calibration import Abnormal
 from ..evidence.evidence import Evidence, FindingVote
+from ..index.hits import ReportHit
 from ..retrieval.results import Input, QueryResult
+
+_SAID = {"affirmed": "affirms", "denied": "denies", None: "does not name"}
 
 
 def abnormal_words(abnormal: Abnormal) -> str:
@@ -27,6 +30,13 @@ def film_words(read: Input) -> str | None:
         return None
     heading = {"warn": "careful", "reject": "rejected"}.get(read.verdict or "", "note")
     return heading + (f": {'; '.join(read.reasons)}" if read.reasons else "")
+
+
+def named_words(hit: ReportHit) -> str | None:
+    """What a report says of the findings that a typed text names."""
+    if not hit.named:
+        return None
+    return "; ".join(f"{_SAID[stance]} {finding}" for finding, stance in hit.named.items())
 
 
 def vote_rows(evidence: Evidence, findings: int) -> list[tuple[str, str, str, str]]:

@@ -54,7 +54,8 @@ def _counts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             for name, count in document["labels"].items()
         ),
     )
-    yield from _labels_and_text(document["labels_and_text"])
+    if document["labels_and_text"]:
+        yield from _labels_and_text(document["labels_and_text"])
     if document["finding_labels"]:
         yield "findings", _counted(dict(list(document["finding_labels"].items())[:12]))
 

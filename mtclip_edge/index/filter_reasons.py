@@ -4,9 +4,8 @@ at all.
 
 from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 
-from .filters import Filters, Rows, allowed
+from .filters import Filters, Matching, Rows, allowed
 
 # How many studies have a field at all, and what the field is called.
 _HAVE = {
@@ -21,10 +20,11 @@ _HAVE = {
     "until": ("SELECT count(*) FROM study WHERE date != ''", "a date"),
     "exclude_patient": ("SELECT count(DISTINCT patient_id) FROM study", "a patient of their own"),
     "match": ("SELECT count(report_row) FROM study", "a report"),
+    "match_any": ("SELECT count(report_row) FROM study", "a report"),
 }
 
 
-def why_nothing_passes(rows: Rows, filters: Filters, terms: Path | None) -> str:
+def why_nothing_passes(rows: Rows, filters: Filters, matching: Matching) -> str:
     """One line on filters that leave no report: those that do so alone, else that it is all of them
     together.
     """
@@ -32,7 +32,7 @@ def why_nothing_passes(rows: Rows, filters: Filters, terms: Path | None) -> str:
     alone = [
         name
         for name in given
-        if not len(allowed(rows, Filters(**{name: getattr(filters, name)}), terms).reports)
+        if not len(allowed(rows, Filters(**{name: getattr(filters, name)}), matching).reports)
     ]
     if alone:
         return "no report passes " + "; ".join(_reasons(rows, filters, alone))

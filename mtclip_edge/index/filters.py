@@ -5,20 +5,19 @@ film passes where it has the view itself and its study passes the rest.
 """
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import ArtefactDamaged, Refused, WrongOption, not_among
+from ..errors import WrongOption, not_among
 from ..studies import LABELS, VIEWS
+from .store_schema import IS_DENIED
 
 Rows = Callable[[str, Sequence[Any]], list[Any]]
+Matching = Callable[[str, bool], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,9 @@ ALL = Where("1")
 class Filters:
     """None or empty: not asked for.
 
-    ``since`` and ``until`` are YYYY, YYYY-MM or YYYY-MM-DD, both days included.
+    ``since`` and ``until`` are YYYY, YYYY-MM or YYYY-MM-DD, both days included. ``match``: words that a
+    report affirms; ``match_any``: words that stand in it, affirmed or denied. Both are FTS5's query language,
+    with a leading NOT (``index.words``). ``finding``: by a label, where the report's words do not deny it.
     """
 
     view: str | None = None
@@ -47,6 +48,7 @@ class Filters:
     until: str | None = None
     exclude_patient: tuple[str, ...] = ()
     match: str | None = None
+    match_any: str | None = None
 
     def __post_init__(self) -> None:
         """Errors: WrongOption for a word that no bundle could have."""
@@ -88,7 +90,13 @@ class Filters:
             parts.append(("date != '' AND date <= ?", (_days("until", self.until)[1],)))
         if self.finding is not None:
             parts.append(
-                ("study_id IN (SELECT study_id FROM finding WHERE name = ? COLLATE NOCASE)", (self.finding,))
+                (
+                    "study_id IN (SELECT finding.study_id FROM finding JOIN study AS named USING"
+                    " (study_id) LEFT "
+                    "JOIN report ON report.row = named.report_row WHERE name = ? COLLATE NOCASE AND NOT "
+                    f"{IS_DENIED})",
+                    (self.finding,),
+                )
             )
         if self.view is not None:
             parts.append((f"study_id IN (SELECT study_id FROM film WHERE {_VIEW})", self._views()))
@@ -115,11 +123,10 @@ class FilteredRows:
     films: np.ndarray
 
 
-def allowed(rows: Rows, filters: Filters, terms: Path | None) -> FilteredRows:
-    """The rows of a store that pass. ``terms`` is the checked file of words, None where the bundle has none.
+def allowed(rows: Rows, filters: Filters, matching: Matching) -> FilteredRows:
+    """The rows of a store that pass; ``matching`` gives the rows of reports by words, affirmed or any.
 
-    Errors: WrongOption for a finding or source that nothing has, and for words that are no query; Refused
-    without ``terms``.
+    Errors: WrongOption for a finding or source that nothing has, and those of ``matching``.
     """
     _check_known(rows, filters)
     where = filters.where()
@@ -140,38 +147,17 @@ def allowed(rows: Rows, filters: Filters, terms: Path | None) -> FilteredRows:
     if filters.label is not None:
         film_sql, film_values = f"{film_sql} AND study.label = ?", (*film_values, filters.label)
     films = _array(rows(film_sql, film_values))
-    if filters.match is not None:
-        matching = _matching(filters.match, terms)
-        reports = np.intersect1d(reports, matching)
+    for words, any_stance in ((filters.match, False), (filters.match_any, True)):
+        if words is None:
+            continue
+        matched = matching(words, any_stance)
+        reports = np.intersect1d(reports, matched)
         of = (
             "SELECT film.row FROM film JOIN study USING (study_id) WHERE report_row IN (SELECT value FROM "
             "json_each(?))"
         )
-        films = np.intersect1d(films, _array(rows(of, (json.dumps(matching.tolist()),))))
+        films = np.intersect1d(films, _array(rows(of, (json.dumps(matched.tolist()),))))
     return FilteredRows(reports, films)
-
-
-def _matching(words: str, terms: Path | None) -> np.ndarray:
-    """Rows of the reports that full-text search finds; words are FTS5's query language."""
-    if terms is None:
-        raise Refused(
-            "--match: this bundle was made before full-text search", hint="mtclip index rebuild BUNDLE"
-        )
-    with closing(sqlite3.connect(f"{terms.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
-        try:
-            return _array(
-                db.execute("SELECT rowid FROM terms WHERE terms MATCH ? ORDER BY rowid", (words,)).fetchall()
-            )
-        except sqlite3.OperationalError as error:
-            if "no such module" in str(error):
-                raise Refused("--match: this Python's SQLite has no full-text search (FTS5)") from None
-            raise WrongOption(
-                f"--match {words!r}: {error}",
-                'expected words, "a phrase", or words joined by AND, OR, NOT',
-                "quote other signs: '\"T-spine\"'",
-            ) from None
-        except sqlite3.DatabaseError as error:
-            raise ArtefactDamaged(f"{terms}: {error}") from None
 
 
 def _check_known(rows: Rows, filters: Filters) -> None:

@@ -1,5 +1,6 @@
 """What a search finds, as it is shown: reports and films with rank, score and what the store says of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,8 @@ class ReportHit:
     the text.
 
     ``percentile``: how many of a hundred validation films had a best report that was less like them.
+    ``named``: of the findings that a typed text names, by name: affirmed, denied, or None where the report
+    does not say.
     """
 
     rank: int
@@ -26,6 +29,7 @@ class ReportHit:
     impression: str
     text: str
     percentile: float | None = None
+    named: Mapping[str, str | None] | None = None
 
     def at(self, rank: int) -> "ReportHit":
         """The same report in another place."""
@@ -44,6 +48,7 @@ class ReportHit:
             "findings": self.findings,
             "impression": self.impression,
             "text": self.text,
+            "named": None if self.named is None else dict(self.named),
         }
 
 

@@ -56,6 +56,10 @@ class Hits:
     scores: tuple[float, ...]
     choice: SearchChoice
 
+    def then(self, others: "Hits") -> "Hits":
+        """These, then others."""
+        return Hits(self.rows + others.rows, self.scores + others.scores, self.choice)
+
     def first(self, k: int) -> "Hits":
         return Hits(self.rows[:k], self.scores[:k], self.choice)
 

@@ -6,7 +6,7 @@ Report row r is row r of the vector array, film row f is row R + f.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ import numpy as np
 
 from ..errors import ArtefactDamaged, ArtefactIncompatible, Refused
 from ..studies import LABELS
-from .filters import ALL, FilteredRows, Filters, Where, allowed
-from .store_schema import open_store
+from .filters import ALL, FilteredRows, Filters, Matching, Where, allowed
+from .store_schema import IS_DENIED, open_store
 
 STUDY_IDS_SHOWN = 10
 
@@ -118,12 +118,12 @@ class ReportStore:
 
     def findings(self, rows: Sequence[int], where: Where = ALL) -> list[tuple[int, str]]:
         """Row and name of every finding of some reports: what a study of theirs names that passes a
-        filter and is not normal.
+        filter and is not normal, and what the report's words do not deny.
         """
         query = (
-            "SELECT DISTINCT report_row, name FROM study JOIN finding USING (study_id)"
-            f" WHERE report_row IN (SELECT value FROM json_each(?)) AND label != 'normal' AND {where.sql} "
-            "ORDER BY report_row, name"
+            "SELECT DISTINCT report_row, name FROM study JOIN finding USING (study_id) JOIN report ON "
+            "report.row = report_row WHERE report_row IN (SELECT value FROM json_each(?)) AND study.label != "
+            f"'normal' AND NOT {IS_DENIED} AND {where.sql} ORDER BY report_row, name"
         )
         return self._rows(query, (json.dumps([int(row) for row in rows]), *where.values))
 
@@ -132,9 +132,9 @@ class ReportStore:
         ascending, int64.
         """
         query = (
-            "SELECT DISTINCT report_row FROM study WHERE report_row IS NOT NULL AND label != 'normal'"
-            f" AND study_id IN (SELECT study_id FROM finding WHERE name = ? COLLATE NOCASE) AND {where.sql} "
-            "ORDER BY report_row"
+            "SELECT DISTINCT report_row FROM study JOIN finding USING (study_id) JOIN report ON report.row = "
+            "report_row WHERE name = ? COLLATE NOCASE AND study.label != 'normal' AND NOT "
+            f"{IS_DENIED} AND {where.sql} ORDER BY report_row"
         )
         return np.fromiter((row for (row,) in self._rows(query, (finding, *where.values))), np.int64)
 
@@ -156,15 +156,34 @@ class ReportStore:
         )
         return [(report, film) for report, film in self._of_rows(query, reports)]
 
-    def allowed(self, filters: Filters, terms: Path | None) -> FilteredRows:
-        """The rows that pass. Errors: WrongOption for a value that nothing in the bundle has."""
-        return allowed(self._rows, filters, terms)
+    def films_by_report(self, rows: Sequence[int]) -> np.ndarray:
+        """The rows of all films of some reports, ascending, int64."""
+        return np.unique(np.array([film for _, film in self.films_of(rows)], np.int64))
 
-    def why_nothing_passes(self, filters: Filters, terms: Path | None) -> str:
+    def films_with_report(self) -> np.ndarray:
+        """The rows of all films whose study has a report, ascending, int64."""
+        query = (
+            "SELECT film.row FROM film JOIN study USING (study_id) WHERE report_row IS NOT NULL ORDER BY "
+            "film.row"
+        )
+        return np.fromiter((row for (row,) in self._rows(query)), np.int64)
+
+    def texts(self) -> Iterator[tuple[int, str]]:
+        """Row and text of every report, by row."""
+        yield from self._rows("SELECT row, text FROM report ORDER BY row")
+
+    def allowed(self, filters: Filters, matching: Matching) -> FilteredRows:
+        """The rows that pass; ``matching`` finds reports by words.
+
+        Errors: WrongOption for a value that nothing in the bundle has, and those of ``matching``.
+        """
+        return allowed(self._rows, filters, matching)
+
+    def why_nothing_passes(self, filters: Filters, matching: Matching) -> str:
         """One line on filters that leave no report."""
         from .filter_reasons import why_nothing_passes
 
-        return why_nothing_passes(self._rows, filters, terms)
+        return why_nothing_passes(self._rows, filters, matching)
 
     def of_studies(self, study_ids: Iterable[str]) -> dict[str, tuple[str | None, str]]:
         """Of some studies those that are here: the report id and the patient of each."""

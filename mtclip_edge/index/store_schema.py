@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ..errors import ArtefactDamaged, ArtefactIncompatible
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # A report shows the wording of the study that brought it. A study whose words differ from that (in case,
 # punctuation or de-identification marks: else it would be another report) keeps its own in ``wording``.
+# ``finding.denied``: 1 where the report names a label's finding only to deny it; NULL where never read.
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE report (
@@ -26,7 +27,8 @@ CREATE TABLE wording (
 ) WITHOUT ROWID;
 CREATE TABLE film (row INTEGER PRIMARY KEY, study_id TEXT NOT NULL REFERENCES study(study_id),
 name TEXT NOT NULL, view TEXT NOT NULL);
-CREATE TABLE finding (study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL);
+CREATE TABLE finding (study_id TEXT NOT NULL REFERENCES study(study_id), name TEXT NOT NULL,
+denied INTEGER);
 """
 INDEXES = """
 CREATE INDEX IF NOT EXISTS film_by_study ON film(study_id);
@@ -45,8 +47,30 @@ _MIGRATIONS = {
         impression TEXT NOT NULL
     ) WITHOUT ROWID;
     UPDATE film SET row = row - (SELECT count(*) FROM report);
-    """
+    """,
+    2: "ALTER TABLE finding ADD COLUMN denied INTEGER;",
 }
+# Whether a finding is denied, in SQL that joins finding, study and report: as it was stored, else as the
+# report is read now.
+IS_DENIED = "coalesce(finding.denied, denies(report.text, finding.name))"
+FILL_DENIED = """
+UPDATE finding SET denied = (
+    SELECT denies(report.text, finding.name) FROM study LEFT JOIN report ON report.row = study.report_row
+    WHERE study.study_id = finding.study_id
+) WHERE denied IS NULL
+"""
+
+
+def read_denials(db: sqlite3.Connection) -> None:
+    """Give a connection the function ``denies(text, finding)``; the reader is loaded when a row first"
+    " needs it."""
+
+    def denies(text: str | None, finding: str) -> int:
+        from .finding_words import denies
+
+        return int(text is not None and denies(text, finding))
+
+    db.create_function("denies", 2, denies, deterministic=True)
 
 
 def open_store(path: Path) -> sqlite3.Connection:
@@ -67,6 +91,7 @@ def open_store(path: Path) -> sqlite3.Connection:
             from ..installation import upgrade_hint
 
             raise ArtefactIncompatible(f"{path}: report store version {version}", hint=upgrade_hint())
+        read_denials(db)
         if version == SCHEMA_VERSION:
             return db
         memory = _migrated(db, version)
@@ -85,6 +110,7 @@ def _migrated(db: sqlite3.Connection, version: int) -> sqlite3.Connection:
     memory = sqlite3.connect(":memory:", check_same_thread=False)
     try:
         db.backup(memory)
+        read_denials(memory)
         migrate(memory, version)
     except BaseException:
         memory.close()

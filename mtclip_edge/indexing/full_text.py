@@ -1,35 +1,39 @@
-"""The words of a store's reports for full-text search, in a file of their own."""
+"""The words of a store's reports for full-text search, in a file of their own, by what is said of them."""
 
 import shutil
+import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from ..files import replace_with
 from ..index.store_schema import open_store
+from ..index.words import TABLES, insert_words, knows_denial
 from .store_writer import new_database
-
-TERMS = (
-    "CREATE VIRTUAL TABLE terms USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
-)
 
 
 def write_terms(path: Path, store: Path, old: Path | None = None) -> Path:
-    """Write the words of a store's reports for full-text search, row by row; those of an older file of
-    its first rows are taken over.
+    """Write the words of a store's reports for full-text search, row by row, with what each report affirms,
+    denies and asks about; those of an older file of its first rows are taken over where it knows that.
     """
 
     def write(file: Path) -> None:
         file.unlink(missing_ok=True)
-        if old:
+        taken = old is not None and _knows_denial(old)
+        if taken and old is not None:
             shutil.copyfile(old, file)
         with closing(open_store(store)) as source, new_database(file) as db:
-            if not old:
-                db.execute(TERMS)
+            if not taken:
+                db.executescript(TABLES)
             (written,) = db.execute("SELECT coalesce(max(rowid) + 1, 0) FROM terms").fetchone()
-            db.executemany("INSERT INTO terms(rowid, text) VALUES (?, ?)", source.execute(_TEXTS, (written,)))
+            insert_words(db, source.execute(_TEXTS, (written,)))
 
     return replace_with(path, write)
+
+
+def _knows_denial(terms: Path) -> bool:
+    with closing(sqlite3.connect(f"{terms.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        return knows_denial(db)
 
 
 _TEXTS = "SELECT row, text FROM report WHERE row >= ? ORDER BY row"

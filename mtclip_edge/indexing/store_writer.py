@@ -14,7 +14,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..files import replace_with
-from ..index.store_schema import INDEXES, SCHEMA, SCHEMA_VERSION, migrate, open_store
+from ..index.store_schema import (
+    FILL_DENIED,
+    INDEXES,
+    SCHEMA,
+    SCHEMA_VERSION,
+    migrate,
+    open_store,
+    read_denials,
+)
 from ..studies import LABELS, Film, Study
 
 _LABEL = "CASE WHEN normal = abnormal THEN 'unknown' WHEN normal > abnormal THEN 'normal' ELSE 'abnormal' END"
@@ -33,6 +41,7 @@ def new_database(path: Path) -> Iterator[sqlite3.Connection]:
             "PRAGMA foreign_keys = ON; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA "
             "temp_store = MEMORY"
         )
+        read_denials(db)
         with db:
             yield db
     except sqlite3.OperationalError as error:
@@ -74,7 +83,10 @@ def extend_store(
 
 
 def insert(db: sqlite3.Connection, studies: Iterable[Study], films: Iterable[tuple[Film, Study]]) -> None:
-    """Add studies and the films whose vectors are known; a study whose report is there already joins it."""
+    """Add studies and the films whose vectors are known; a study whose report is there already joins it.
+
+    What the new findings' reports deny is read and stored.
+    """
     touched: set[int] = set()
     (reports,) = db.execute("SELECT count(*) FROM report").fetchone()
     for study in studies:
@@ -105,6 +117,7 @@ def insert(db: sqlite3.Connection, studies: Iterable[Study], films: Iterable[tup
     (first,) = db.execute("SELECT count(*) FROM film").fetchone()
     for row, (film, study) in enumerate(films, first):
         db.execute("INSERT INTO film VALUES (?,?,?,?)", (row, study.study_id, film.name, film.view))
+    db.execute(FILL_DENIED)
 
 
 def _insert_study(db: sqlite3.Connection, study: Study, report: tuple[int, str] | None) -> None:
@@ -124,7 +137,7 @@ def _insert_study(db: sqlite3.Connection, study: Study, report: tuple[int, str] 
             (study.study_id, study.text, study.findings, study.impression),
         )
     db.executemany(
-        "INSERT INTO finding VALUES (?,?)", [(study.study_id, name) for name in study.finding_labels]
+        "INSERT INTO finding VALUES (?,?,NULL)", [(study.study_id, name) for name in study.finding_labels]
     )
 
 
@@ -156,6 +169,7 @@ def write_without(
                     marks = ",".join("?" * columns)
                     db.executemany(f"INSERT INTO {table} VALUES ({marks})", source.execute(query))
                 changed.extend(_reword(db))
+                db.execute(FILL_DENIED)
                 db.executescript(INDEXES)
 
         changed: list[int] = []
@@ -196,7 +210,7 @@ _COPIES = (
     ),
     ("wording", 4, "SELECT * FROM wording WHERE study_id NOT IN (SELECT study_id FROM gone)"),
     ("film", 4, "SELECT k.new, f.study_id, f.name, f.view FROM kept_film k JOIN film f ON f.row = k.old"),
-    ("finding", 2, "SELECT * FROM finding WHERE study_id NOT IN (SELECT study_id FROM gone)"),
+    ("finding", 3, "SELECT * FROM finding WHERE study_id NOT IN (SELECT study_id FROM gone)"),
 )
 
 
@@ -224,6 +238,11 @@ def _reword(db: sqlite3.Connection) -> list[int]:
                 "report_row = ?)"
             ),
             (text, row),
+        )
+        db.execute(
+            "UPDATE finding SET denied = NULL WHERE study_id IN (SELECT study_id FROM study WHERE"
+            " report_row = ?)",
+            (row,),
         )
     if rows:  # what was replaced must not stay on a free page
         db.commit()

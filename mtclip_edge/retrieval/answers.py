@@ -20,7 +20,7 @@ from ..evidence.gather import (
 )
 from ..evidence.validation_reference import ValidationReference
 from ..evidence.verdict import VOTERS
-from ..index.filters import Filters
+from ..index.filters import FilteredRows, Filters
 from ..index.hits import FilmHit, ReportHit, film_hits, report_hits
 from ..index.index import Hits, SearchChoice
 from ..inference.precision import Precision
@@ -30,6 +30,7 @@ from .opening import Opened
 from .results import BundleFacts, Clock, Input, QueryResult, StudyFilm
 
 if TYPE_CHECKING:
+    from .naming import Naming
     from .study_mean import StudyQuery
 
 
@@ -39,8 +40,8 @@ class NeighbourSearch:
     def __init__(self, opened: Opened, evidence: bool):
         self._index, self._store, self._fusion = opened.index, opened.store, opened.fusion
         self._filters, self._passing = opened.options.filters, opened.passing
-        self._evidence = evidence
-        self._naming: dict[str, float] = {}
+        self._evidence, self._words = evidence, opened.words
+        self._shares: dict[str, float] = {}
 
     def reports(self, vector: np.ndarray, k: int, fuse: bool = False) -> Hits:
         """At least the k nearest reports of those that pass the filters; with ``fuse`` their films count as
@@ -62,18 +63,57 @@ class NeighbourSearch:
 
     def films(self, vector: np.ndarray, k: int) -> tuple[FilmHit, ...]:
         """The k nearest films of those that pass the filters."""
-        return film_hits(
-            self._store, self._index.search_films(vector, k, self._passing.films if self._passing else None)
+        return self.shown_films(
+            self._index.search_films(vector, k, self._passing.films if self._passing else None)
         )
 
+    def shown_films(self, hits: Hits) -> tuple[FilmHit, ...]:
+        """Films as a person sees them."""
+        return film_hits(self._store, hits)
+
+    def naming(self, text: str) -> "Naming | None":
+        """What a typed text names, and which reports affirm or deny it; None where it names nothing, or where
+        full-text search is not to be had.
+        """
+        from .naming import naming_of  # for texts only
+
+        return naming_of(text, self._words, self._index.reports)
+
+    def by_naming(self, vector: np.ndarray, k: int, naming: "Naming") -> tuple[Hits, Hits]:
+        """The k reports and the k films that stand first by what their reports say of what is named, and
+        among equals by cosine.
+        """
+        passing = self._passing or FilteredRows(
+            np.arange(self._index.reports), np.arange(len(self._index.vectors) - self._index.reports)
+        )
+        reports, films, choice = Hits((), (), self._index.choice), Hits((), (), self._index.choice), None
+        for rows in naming.tiers(passing.reports):
+            some = self._index.search_reports(vector, k - len(reports.rows), self._store.report_ids, rows)
+            reports, choice = reports.then(some), choice or some.choice
+            of_them = np.intersect1d(self._store.films_by_report(rows.tolist()), passing.films)
+            films = films.then(self._index.search_films(vector, k - len(films.rows), of_them))
+            if len(reports.rows) == k == len(films.rows):
+                break
+        if len(films.rows) < k:
+            others = np.setdiff1d(passing.films, self._store.films_with_report())
+            films = films.then(self._index.search_films(vector, k - len(films.rows), others))
+        return Hits(reports.rows, reports.scores, choice or reports.choice), films
+
     def around(
-        self, vector: np.ndarray, hits: Hits, shown: tuple[ReportHit, ...], verdict: bool
+        self,
+        vector: np.ndarray,
+        hits: Hits,
+        shown: tuple[ReportHit, ...],
+        verdict: bool,
+        by_cosine: bool = True,
     ) -> Neighbours:
         """All else that evidence rests on.
 
-        ``shown`` are the first of ``hits``; ``verdict``: whether anybody votes.
+        ``shown`` are the first of ``hits``; ``verdict``: whether anybody votes; ``by_cosine``: whether hits
+        come by their scores.
         """
-        nearest = {label: self._nearest(vector, label, shown) for label in ("abnormal", "normal")}
+        near = shown if by_cosine and not self.fused else ()
+        nearest = {label: self._nearest(vector, label, near) for label in ("abnormal", "normal")}
         findings = self._findings(hits.rows[: len(shown)])
         voters = self._voters(vector, hits) if verdict else None
         return Neighbours(shown, findings, self._label_shares if shown else {}, nearest, voters, self.fused)
@@ -106,7 +146,7 @@ class NeighbourSearch:
         return (
             self._passing.reports
             if self._passing and self._filters == only
-            else self._store.allowed(only, None).reports
+            else self._store.allowed(only, self._words.matching).reports
         )
 
     @cached_property
@@ -149,17 +189,17 @@ class NeighbourSearch:
     def _share_naming(self, finding: str) -> float:
         """The share of the reports searched that name a finding."""
         key = finding.lower()
-        if key not in self._naming:
+        if key not in self._shares:
             naming = self._among_passing(self._store.naming(finding, self._filters.where()))
-            self._naming[key] = round(len(naming) / self._pool, 6)
-        return self._naming[key]
+            self._shares[key] = round(len(naming) / self._pool, 6)
+        return self._shares[key]
 
     def _nearest(self, vector: np.ndarray, label: str, hits: Sequence[ReportHit]) -> ReportHit | None:
-        """The nearest report with a label: among the hits if it is there, which come by cosine; else by a
+        """The nearest report with a label: among ``hits``, which come by cosine, if it is there; else by a
         search of its own.
         """
         first = next((hit for hit in hits if hit.label == label), None)
-        if first is not None and not self.fused:
+        if first is not None:
             return first.at(1)
         nearest = self.shown(
             self._index.search_reports(vector, 1, self._store.report_ids, self._labelled[label])
@@ -197,14 +237,19 @@ class Answerer:
         return self._answer("study", first, first.vector, 0.0, None, k, study.timings, shown)
 
     def text(self, text: str, vector: np.ndarray, precision: Precision, k: int, clock: Clock) -> QueryResult:
-        """The k reports and the k films nearest to a text."""
-        hits = self.search.reports(vector, k)
-        shown = self.search.shown(hits.first(k))
-        films = self.search.films(vector, k)
+        """The k reports and the k films nearest to a text, by what they say of the findings that it names."""
+        naming = self.search.naming(text)
+        if naming is None:
+            hits = self.search.reports(vector, k)
+            shown, films = self.search.shown(hits.first(k)), self.search.films(vector, k)
+        else:
+            hits, of_films = self.search.by_naming(vector, k, naming)
+            shown, films = naming.marked(hits, self.search.shown(hits)), self.search.shown_films(of_films)
         clock.lap("search")
         reference, evidence = self._reference, None
         if reference:
-            evidence = evidence_of_text(self.search.around(vector, hits, shown, verdict=False), reference)
+            around = self.search.around(vector, hits, shown, verdict=False, by_cosine=naming is None)
+            evidence = evidence_of_text(around, reference)
         clock.lap("evidence")
         return QueryResult(
             kind="text",

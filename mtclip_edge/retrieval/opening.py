@@ -6,7 +6,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..films import read
@@ -19,6 +22,9 @@ from ..index.report_store import ReportStore
 from ..inference.device import choose
 from ..inference.encoders import FilmEncoder, likely_precision, open_film_encoder
 from ..inference.precision import Precision
+
+if TYPE_CHECKING:
+    from ..index.words import ReportWords
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,40 @@ class OpenOptions:
     queries: int | None
     force: bool
     invert: bool
+
+
+class LateWords:
+    """The words of a bundle's reports, opened when they are first asked for."""
+
+    def __init__(self, bundle: Bundle, store: ReportStore):
+        self._bundle, self._store = bundle, store
+        self._open: ReportWords | None = None
+        self._lock = Lock()
+
+    def get(self) -> "ReportWords":
+        """Errors: as of ``ReportWords.open``."""
+        from ..index.words import ReportWords  # not for every film
+
+        with self._lock:
+            if self._open is None:
+                terms = self._bundle.index.terms
+                self._open = ReportWords.open(self._bundle.file(terms) if terms else None, self._store)
+            return self._open
+
+    def matching(self, words: str, any_stance: bool) -> np.ndarray:
+        """Rows of the reports that affirm some words, or have them at all."""
+        return self.get().matching(words, any_stance)
+
+    @property
+    def note(self) -> str | None:
+        """What is not known of denial here, once the words were asked for."""
+        return self._open.note if self._open else None
+
+    def close(self) -> None:
+        with self._lock:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +91,7 @@ class Opened:
     passing: FilteredRows | None
     admission: Admission
     load_ms: float
+    words: LateWords
 
     @cached_property
     def filter_facts(self) -> dict[str, Any]:
@@ -66,7 +107,8 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
     Errors: ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, Refused, ExtraMissing.
     """
     started = time.perf_counter()
-    record, match = bundle.index, options.filters.match
+    record = bundle.index
+    by_words = options.filters.match is not None or options.filters.match_any is not None
     fusion = choose_fusion(options.fuse, bundle.model.fuse)
     with ThreadPoolExecutor(
         4
@@ -79,7 +121,7 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
         wanted = choose_index_search(bundle, options.exact, options.queries)
         graph_read = record.hnsw and not options.exact and (wanted.used == "hnsw" or compares_all(bundle))
         hnsw = pool.submit(bundle.file, record.hnsw.file) if graph_read and record.hnsw else None
-        terms = pool.submit(bundle.file, record.terms) if match is not None and record.terms else None
+        terms = pool.submit(bundle.file, record.terms) if by_words and record.terms else None
         gate = pool.submit(open_film_gate, bundle)
         chosen = choose(options.device)  # imports onnxruntime
         graph.result()
@@ -88,12 +130,15 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
         films, used = open_film_encoder(bundle, chosen, options.precision)
         opened_index = searching.result()
         reports = ReportStore(store.result(), bundle.model.model_id)
-        passing = (
-            reports.allowed(options.filters, terms.result() if terms else None) if options.filters else None
-        )
+        if terms:
+            terms.result()
+        words = LateWords(bundle, reports)
+        passing = reports.allowed(options.filters, words.matching) if options.filters else None
         admission = Admission(gate.result(), options.force, options.invert)
     load_ms = 1000 * (time.perf_counter() - started)
-    return Opened(bundle, options, films, used, reports, opened_index, fusion, passing, admission, load_ms)
+    return Opened(
+        bundle, options, films, used, reports, opened_index, fusion, passing, admission, load_ms, words
+    )
 
 
 def open_film_gate(bundle: Bundle) -> FilmGate | None:

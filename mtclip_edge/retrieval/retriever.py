@@ -54,6 +54,7 @@ class Retriever:
         self.filters, self._passing = opened.options.filters, opened.passing
         self._precision = opened.precision
         self._films, self._store, self._index = opened.films, opened.store, opened.index
+        self._words = opened.words
         self._text: tuple[TextEncoder, Precision] | None = None
         self._workers = _decode_workers() if isolated else None
         reader = {"read": self._workers.read} if self._workers else {}
@@ -184,7 +185,8 @@ class Retriever:
             )
 
     def query_text(self, text: str, k: int = 5) -> QueryResult:
-        """The k reports and the k films nearest to a text.
+        """The k reports and the k films nearest to a text; of a text that names findings those first that
+        affirm them (of a denial, those that deny them), then those that do not name them, then the others.
 
         Errors: TextTowerMissing, WrongOption, Refused (words unknown to it).
         """
@@ -284,9 +286,12 @@ class Retriever:
         """
         if self._passing is None or len(self._passing.reports):
             return None
-        terms = self.bundle.index.terms
-        words = self.bundle.file(terms) if terms and self.filters.match is not None else None
-        return self._store.why_nothing_passes(self.filters, words)
+        return self._store.why_nothing_passes(self.filters, self._words.matching)
+
+    @property
+    def words_note(self) -> str | None:
+        """One line on what is not known of the denials in the reports, where words were asked for."""
+        return self._words.note
 
     @property
     def patient_note(self) -> str | None:
@@ -304,15 +309,21 @@ class Retriever:
         )
 
     def text_note(self, text: str) -> str | None:
-        """One line where a text has words that the text tower does not know, or is longer than it reads.
+        """One line where a text has words that the text tower does not know, is longer than it reads, or"
+        " names
+        what no report names.
 
         Errors: TextTowerMissing.
         """
-        return "; ".join(self._text_encoder()[0].tokenizer.coverage([text]).lines()) or None
+        lines = self._text_encoder()[0].tokenizer.coverage([text]).lines()
+        if naming := self._answers.search.naming(text):
+            lines += naming.lines()
+        return "; ".join(lines) or None
 
     def close(self) -> None:
         """No query is answered any more; closing twice is nothing."""
         self._closed = True
+        self._words.close()
         self._store.close()
         if self._workers:
             self._workers.close()

@@ -168,7 +168,7 @@ def test_a_filter_makes_no_film_rare(judged: Path, film: Path) -> None:
     """Of the reports that pass none is near; those of all are as near as other films' are."""
     with Retriever.open(judged) as retriever:
         hits = retriever.query(film, k=1000).reports
-    top, far = hits[0].score, Filters(match=f'"{hits[-1].text}"')
+    top, far = hits[0].score, Filters(match_any=f'"{hits[-1].text}"')
     with Retriever.open(judged, filters=far) as retriever:
         gap = top - retriever.query(film).hits[0].score
     assert gap > 5e-5  # of what is rounded to four decimals
@@ -294,6 +294,7 @@ NEAREST = {
     "findings": "str",
     "impression": "str",
     "text": "str",
+    "named": "NoneType",
 }
 SHARES = {"normal": "float", "abnormal": "float", "unknown": "float"}
 

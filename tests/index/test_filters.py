@@ -1,5 +1,6 @@
 """Filters find what a plain loop over the studies finds, and a word that means nothing is said."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,8 +63,19 @@ def passes(study: Study, f: Filters) -> bool:
         and (f.since is None or (study.date != "" and study.date[: len(since)] >= since))
         and (until is None or (study.date != "" and study.date[: len(until)] <= until))
         and study.patient_id not in f.exclude_patient
-        and (f.match is None or f.match in folded(study.text).split())
+        and (f.match is None or f.match in affirmed_words(study.text))
+        and (f.match_any is None or f.match_any in folded(study.text).split())
     )
+
+
+def affirmed_words(text: str) -> list[str]:
+    """Of a drawn report, whose denials are sentences of their own."""
+    denial = re.compile(r"\b(no|without|not|free of|clear of)\b", re.IGNORECASE)
+    return [
+        word
+        for sentence in text.split(".")
+        for word in folded(denial.split(sentence)[0] if denial.search(sentence) else sentence).split()
+    ]
 
 
 CASES = [
@@ -78,7 +90,9 @@ CASES = [
     Filters(until="2011-06"),
     Filters(since="2011-03-05", until="2012-10-20"),
     Filters(exclude_patient=("p001", "p002", "p003")),
-    Filters(match="effusion"),
+    Filters(match="opacity"),
+    Filters(match_any="effusion"),
+    Filters(match="opacity", match_any="heart"),
     Filters(match="opacity", view="PA", since="2011", source="manifest:a", exclude_patient=("p010",)),
 ]
 
@@ -151,6 +165,7 @@ def test_nothing_passes(filtered: Path, film: Path) -> None:
         ({"source": "manifest:c"}, "--source 'manifest:c': no study of this bundle has it"),
         ({"match": "a AND"}, "--match 'a AND': "),
         ({"match": '"open'}, "--match"),
+        ({"match_any": "a OR"}, "--match-any 'a OR': "),
     ],
 )
 def test_a_word_that_means_nothing_is_said(filtered: Path, wrong: dict, message: str) -> None:
@@ -164,7 +179,12 @@ def test_words_are_found_by_their_stem_and_combined(filtered: Path, film: Path) 
             return {hit.text.lower() for hit in retriever.query(film, k=1000).hits}
 
     assert texts("opacities") == texts("opacity")
-    assert all("left" in t and "effusion" not in t for t in texts("left NOT effusion"))
+    without = texts("left NOT effusion")
+    assert without and all("left" in t and "effusion" not in affirmed_words(t) for t in without)
+    assert texts("NOT effusion") == texts("NOT (effusion)") != set()
+    assert not texts("NOT effusion") & texts("effusion")
+    assert texts("opaci*") == texts("opacity")
+    assert texts("effusion") < {t for t in texts("NOT zebra") if "effusion" in t}
     assert all("heart is normal" in t for t in texts('"heart is normal"'))
     assert texts("left OR right") == texts("left") | texts("right")
 
@@ -183,6 +203,8 @@ def test_the_command_line_has_every_filter(mtclip, filtered: Path, film: Path) -
         "2013",
         "--match",
         "opacity",
+        "--match-any",
+        "opac*",
         "--source",
         "manifest:a",
     ]
@@ -199,6 +221,7 @@ def test_the_command_line_has_every_filter(mtclip, filtered: Path, film: Path) -
         "until": "2013",
         "exclude_patient": ["p000", "p001"],
         "match": "opacity",
+        "match_any": "opac*",
     }
     assert {hit["label"] for hit in document["hits"]} == {"abnormal"}
     assert "reports pass the filter" in document["bundle"]["search"]["why"]

@@ -104,6 +104,7 @@ def test_the_result_is_documented_json(retriever: Retriever, film: Path) -> None
         "findings",
         "impression",
         "text",
+        "named",
     ]
     assert (hit["rank"], hit["kind"], hit["percentile"]) == (1, "report", None)
     assert list(document["timings_ms"]) == [

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mtclip_edge.display.inspection_page import summary_lines
+from mtclip_edge.index.finding_words import read_findings
 from mtclip_edge.sources.inspection.inspection import inspect
-from mtclip_edge.sources.inspection.labels_and_text import affirms
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from mtclip_edge.sources.inspection.labels_and_text import affirms
     ],
 )
 def test_what_is_affirmed(text: str, is_affirmed: bool) -> None:
-    assert affirms(text) == is_affirmed
+    assert read_findings(text)[1] == is_affirmed
 
 
 NORMAL, ABNORMAL = "No effusion or consolidation in study {}.", "There is an effusion in study {}."
@@ -35,7 +35,7 @@ NORMAL, ABNORMAL = "No effusion or consolidation in study {}.", "There is an eff
 def told(tmp_path: Path, rows: list[tuple[str, str]]) -> tuple[dict, dict[str, str]]:
     lines = [f"{i},{text.format(i)},{label}" for i, (text, label) in enumerate(rows)]
     (tmp_path / "t.csv").write_text("\n".join(["study_id,report,label", *lines]) + "\n")
-    document, _ = inspect(str(tmp_path / "t.csv"))
+    document, _ = inspect(str(tmp_path / "t.csv"), read_findings=read_findings)
     return document["labels_and_text"], dict(summary_lines(document))
 
 

@@ -17,7 +17,7 @@ from ...studies import LABELS, MARKS, SPLITS, VIEWS, Study, folded, has_words, t
 from ..entries import Entry, Tally
 from ..source import Stream, stream_source
 from .film_files import Sizes, Thumbnail, check_films, unchecked
-from .labels_and_text import LabelsAndText
+from .labels_and_text import LabelsAndText, ReadFindings
 from .near_twins import HASHES, SIMILAR, groups, signature
 from .phi import suspicions
 from .text_lengths import Lengths
@@ -29,15 +29,22 @@ FIRST_PROBLEMS = 20
 
 
 def inspect(
-    word: str, *, films: int = 3000, show: bool = False, progress: Progress = silent
+    word: str,
+    *,
+    films: int = 3000,
+    show: bool = False,
+    read_findings: ReadFindings | None = None,
+    progress: Progress = silent,
 ) -> tuple[dict[str, Any], list[Thumbnail]]:
     """The document of schema mtclip.inspect/1, and a few films to look at. ``films`` is how many are decoded
     at most, 0 for none.
 
-    ``show`` puts patient ids and the words of suspicions into the document. Errors: SourceUnusable.
+    ``show`` puts patient ids and the words of suspicions into the document. ``read_findings`` reads a report:
+    whether it names a finding, and whether it affirms one; without it labels are not compared with words.
+    Errors: SourceUnusable.
     """
     stream = stream_source(word)
-    tally, people, texts, sizes = Tally(), _People(), _Texts(show), Sizes()
+    tally, people, texts, sizes = Tally(), _People(), _Texts(show, read_findings), Sizes()
     for item in stream:
         tally.add(item)
         if isinstance(item, Entry):
@@ -141,7 +148,7 @@ class _People:
 class _Texts:
     """Twins, sections, marks, lengths and suspicions; the texts themselves are not kept."""
 
-    def __init__(self, show: bool):
+    def __init__(self, show: bool, read_findings: ReadFindings | None):
         self._show = show
         self._keys, self._label = array("q"), array("b")
         self._distinct: set[int] = set()
@@ -149,7 +156,7 @@ class _Texts:
         self._empty = Counter(dict.fromkeys(("text", "findings", "impression"), 0))
         self._marks = Counter(dict.fromkeys(("reports", "marks"), 0))
         self._lengths = Lengths()
-        self._labels_and_text = LabelsAndText()
+        self._labels_and_text = LabelsAndText(read_findings) if read_findings else None
         self._suspicions: dict[str, dict[str, Any]] = {}
 
     def add(self, entry: Entry) -> None:
@@ -164,7 +171,8 @@ class _Texts:
         marks = len(MARKS.findall(study.text))
         self._marks.update(marks=marks, reports=bool(marks))
         self._lengths.add(tower_text(study.text))
-        self._labels_and_text.add(study.label, study.text)
+        if self._labels_and_text:
+            self._labels_and_text.add(study.label, study.text)
         number = hash(key)
         self._keys.append(number)
         self._label.append(LABELS.index(study.label))
@@ -194,7 +202,7 @@ class _Texts:
             "empty": dict(self._empty),
             "marks": dict(self._marks),
             "lengths": self._lengths.to_dict(),
-            "labels_and_text": self._labels_and_text.to_dict(),
+            "labels_and_text": self._labels_and_text and self._labels_and_text.to_dict(),
             "possible_phi": self._suspicions,
         }
 

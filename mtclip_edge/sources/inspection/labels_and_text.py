@@ -1,53 +1,24 @@
 """Compares labels with the reports' own words: how many normal ones affirm a finding, and whether the labels
 look swapped.
 
-A small reader of English by clauses: a word for a finding counts as affirmed unless its clause denies it
-before or behind. It serves to see that two columns were exchanged, not to label a report.
+How a report is read is handed in (``index.finding_words``). It serves to see that two columns were exchanged,
+not to label a report.
 """
 
-import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-_FINDING = re.compile(
-    r"\b(?:effusions?|pneumothora(?:x|ces)|consolidations?|opacit(?:y|ies)|infiltrates?|o?edema|cardiomegaly|nodules?|mass(?:es)?"
-    r"|atelecta(?:sis|tic)|pneumonia|fractures?|congestion|emphysema|hyperinflat\w+|scarring|granulomas?|scoliosis|cavit(?:y|ation)"
-    r"|enlarged|enlargement|thickening|fibrosis|hernia|lesions?)\b",
-    re.IGNORECASE,
-)
-_CLAUSE = re.compile(r"[.;:\n]|\b(?:but|however|although|except|though|there (?:is|are))\b", re.IGNORECASE)
-_DENIED_BEFORE = re.compile(
-    (
-        r"\b(?:no|not|without|free of|negative for|absence of|clear of|denies|nor|never|neither|ruled? "
-        r"out|rather than)\b"
-    ),
-    re.IGNORECASE,
-)
-_DENIED_BEHIND = re.compile(
-    (
-        r"^[^,]*\b(?:(?:is|are|was|were) not\b|not "
-        r"(?:seen|identified|present|visible)|absent|resolved|excluded|ruled out|unlikely)"
-    ),
-    re.IGNORECASE,
-)
+# Whether a report names a finding, and whether it affirms one.
+ReadFindings = Callable[[str], tuple[bool, bool]]
 LEAST, APART = 3, 0.3  # reports of each label; how much more often the normal ones affirm a finding
-
-
-def affirms(text: str) -> bool:
-    """Whether an English report affirms a finding in any clause."""
-    for clause in _CLAUSE.split(text):
-        for word in _FINDING.finditer(clause):
-            if not _DENIED_BEFORE.search(clause[: word.start()]) and not _DENIED_BEHIND.search(
-                clause[word.end() :]
-            ):
-                return True
-    return False
 
 
 class LabelsAndText:
     """Counts by label, a report at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, read_findings: ReadFindings) -> None:
+        self._read = read_findings
         self._reports: Counter[str] = Counter()
         self._affirming: Counter[str] = Counter()
         self._naming = 0
@@ -56,8 +27,9 @@ class LabelsAndText:
         """A report that has words, with its study's label."""
         if label in ("normal", "abnormal"):
             self._reports[label] += 1
-            self._affirming[label] += affirms(text)
-            self._naming += _FINDING.search(text) is not None
+            names, affirms = self._read(text)
+            self._affirming[label] += affirms
+            self._naming += names
 
     def to_dict(self) -> dict[str, Any]:
         """Shares are null without reports of a label, and where no report names a finding in English."""
