@@ -91,8 +91,9 @@ def csv_rows(path: Path, check: Any = None, columns: Sequence[str] | None = None
             check(names)
         quotes = _Quotes(path, delimiter, columns or names, exact=columns is None)
         reader = csv.reader(quotes.lines(lines_of(file, path)), delimiter=delimiter)
-        for line, values in quotes.checked(reader, before):
-            yield line, _named(columns or names, values, exact=columns is None)
+        for line, values, merged in quotes.checked(reader, before):
+            row = _named(columns or names, values, exact=columns is None)
+            yield line, row | {MISFIT: "a quote out of place takes fields into one"} if merged else row
 
 
 def _header(file: TextIO, path: Path) -> tuple[str, str, int]:
@@ -117,14 +118,17 @@ class _Quotes:
     def __init__(self, path: Path, delimiter: str, names: Sequence[str], exact: bool):
         self._path, self._delimiter, self._count, self._exact = path, delimiter, len(names), exact
         self._lines: list[str] = []  # of the row that is being read
+        mark = re.escape(delimiter)
+        self._out_of_place = re.compile(rf'[^{mark}"]"\s*[^{mark}"\s]')  # a quote with text on both sides
 
     def lines(self, lines: Iterator[str]) -> Iterator[str]:
         for line in chain(lines, [_END]):
             self._lines.append(line)
             yield line
 
-    def checked(self, reader: Iterator[list[str]], before: int) -> Iterator[tuple[int, list[str]]]:
-        """Rows that are not empty, with the line each starts on.
+    def checked(self, reader: Iterator[list[str]], before: int) -> Iterator[tuple[int, list[str], bool]]:
+        """Rows that are not empty, with the line each starts on, and whether a quote that is closed in the
+        middle of a field has taken several of them into one.
 
         Errors: SourceUnusable, with the line of the quote's row.
         """
@@ -135,7 +139,7 @@ class _Quotes:
                 if len(self._lines) > 1:
                     self._refuse_swallowed(values)
                 if values:
-                    yield before + 1, values
+                    yield before + 1, values, self._merged(values)
                 before += len(self._lines)
                 self._lines.clear()
         except csv.Error:
@@ -147,6 +151,17 @@ class _Quotes:
                 ),
                 hint="close the quote in that row, or write it twice where it stands inside a text",
             ) from None
+
+    def _merged(self, values: list[str]) -> bool:
+        """A quoted word at the beginning of a text is none that holds a separator."""
+        if len(self._lines) > 1 or not self._out_of_place.search(self._lines[0]):
+            return False
+        try:
+            for _ in csv.reader(self._lines, delimiter=self._delimiter, strict=True):
+                pass
+        except csv.Error:
+            return any(self._delimiter in value for value in values)
+        return False
 
     def _refuse_swallowed(self, values: list[str]) -> None:
         """Errors: csv.Error where a row over several lines has a quote out of place, or most of its lines

@@ -261,3 +261,22 @@ def test_a_text_column_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert str(refused.value).endswith(
         "expected image_path, report, findings or impression; columns left out: report (binary)"
     )
+
+
+def test_a_quote_that_takes_fields_of_its_own_row_is_a_bad_row(tmp_path: Path) -> None:
+    lines = [
+        "study_id,findings,impression,label",
+        'a,"Heart large, lungs clear",Cardiomegaly,abnormal',
+        'b,"open, here,Effusion" x,abnormal',
+        'c,"Stable" heart,Clear,normal',
+        'd,nodule of 5" here,"He said ""a, b"" again",abnormal',
+        'e,"open here,Effusion" x,abnormal,',
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    reading = open_source(str(tmp_path / "t.csv"))
+    assert [study.study_id for study in reading.studies] == ["a", "c", "d"]
+    assert reading.studies[2].impression == 'He said "a, b" again'
+    assert [str(problem) for problem in reading.problems] == [
+        "line 3: a quote out of place takes fields into one (row left out)",
+        "line 6: a quote out of place takes fields into one (row left out)",
+    ]
