@@ -30,6 +30,8 @@ FIRST = (
     "tests/export/parity/test_gate.py",
     "tests/export/quantization/test_ladder.py",
     "tests/inference/test_device.py",
+    "tests/index/test_denial.py",
+    "tests/retrieval/test_naming.py",
     "tests/retrieval/test_retriever.py",
     "tests/films/dicom/test_headers.py",
     "tests/films/dicom/test_transfer_syntaxes.py",
