@@ -68,6 +68,7 @@ class Model:
     before: tuple[np.ndarray, np.ndarray] | None = None
     history: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     backbone: str = ""  # whose towers these are, by name
+    part: str = ""  # of which fold and training, where a film is judged by one of several
 
     def summary(self) -> dict[str, Any]:
         return Judged(self.cases, self.embedded).summary()

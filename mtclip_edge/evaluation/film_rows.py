@@ -14,16 +14,26 @@ import numpy as np
 
 from ..evidence.calibration import sigmoid
 from ..files import replace_with
-from ..studies import LABEL_CODES
+from ..studies import LABEL_CODES, DistinctReport
 from .bundle_models import Model
-from .cases import Cases
 from .metrics import first_hit_rank, top_k
 from .model_on_cases import ModelOnCases
 
 FILMS, REPORTS = "films.csv", "reports.csv"
 HITS = 10
 FILM_COLUMNS = (
-    *("model", "precision", "study_id", "patient_id", "film", "view", "label", "logit", "probability"),
+    *(
+        "model",
+        "precision",
+        "part",
+        "study_id",
+        "patient_id",
+        "film",
+        "view",
+        "label",
+        "logit",
+        "probability",
+    ),
     *("own_report", "own_rank"),
     *(f"{what}_{rank}" for rank in range(1, HITS + 1) for what in ("report", "score", "label")),
 )
@@ -35,14 +45,15 @@ _WORDS = {code: name for name, code in LABEL_CODES.items()}
 def write_rows(folder: Path, models: Sequence[Model]) -> tuple[str, ...]:
     """Write both files, readable by their owner only; gives the names of what was written.
 
-    ``reports.csv`` holds the reports of the first model's cases, which are those of all. Errors: OSError.
+    ``reports.csv`` holds the reports of all cases, each once. Errors: OSError.
     """
     replace_with(
         folder / FILMS, lambda file: _write(file, FILM_COLUMNS, (row for m in models for row in film_rows(m)))
     )
-    if not models[0].cases.reports:
+    reports = {report.report_id: report for model in models for report in model.cases.reports}
+    if not reports:
         return (FILMS,)
-    replace_with(folder / REPORTS, lambda file: _write(file, REPORT_COLUMNS, report_rows(models[0].cases)))
+    replace_with(folder / REPORTS, lambda file: _write(file, REPORT_COLUMNS, report_rows(reports.values())))
     return FILMS, REPORTS
 
 
@@ -60,7 +71,15 @@ def film_rows(model: Model) -> Iterator[list[str]]:
         probability = of(embedded.logit)
     for row, (film, study) in enumerate(zip(cases.films, cases.studies, strict=True)):
         yield [
-            *(model.name, model.precision or "", study.study_id, study.patient_id, film.name, film.view),
+            *(
+                model.name,
+                model.precision or "",
+                model.part,
+                study.study_id,
+                study.patient_id,
+                film.name,
+                film.view,
+            ),
             study.label,
             *("" if values is None else _number(values[row]) for values in (embedded.logit, probability)),
             study.report_id or "",
@@ -68,9 +87,9 @@ def film_rows(model: Model) -> Iterator[list[str]]:
         ]
 
 
-def report_rows(cases: Cases) -> Iterator[list[str]]:
+def report_rows(reports: Iterable[DistinctReport]) -> Iterator[list[str]]:
     """A row for each study of each distinct report, by ``REPORT_COLUMNS``."""
-    for report in cases.reports:
+    for report in reports:
         for study in report.studies:
             names = "|".join(study.finding_labels)
             yield [report.report_id, study.study_id, study.patient_id, study.label, names]

@@ -7,7 +7,7 @@ head calibrated, on a part of the other folds.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -17,10 +17,12 @@ import numpy as np
 
 from mtclip_edge.errors import WrongOption
 from mtclip_edge.evaluation.bootstrap import Bootstrapped, over_trainings, with_control
+from mtclip_edge.evaluation.bundle_models import Model
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.document import Result, document
 from mtclip_edge.evaluation.exposed import exposed
 from mtclip_edge.evaluation.figures import DRAWS, SEED, Judged
+from mtclip_edge.evaluation.film_rows import write_rows
 from mtclip_edge.evaluation.folds import INNER, Fold, together
 from mtclip_edge.evaluation.leaks import shared_patients
 from mtclip_edge.progress import Progress, Say, silent
@@ -79,8 +81,21 @@ def cross_validate(
         results.append(_result(recipe, judged, store))
     cases = _union([fold_of_seeds[0] for fold_of_seeds in next(iter(trainings.values()))], store.folds)
     split = "all splits" if request.with_test else "train and validation"
+    tables = write_rows(request.out, list(_models(recipes, trainings, store)))
+    say(f"{request.out}: {' and '.join(tables)}, a row for each film out of fold")
     made = document(results, cases, request.data, f"{split}, out of fold")
     return {**made, "folds": _told(request, store, recipes, trainings, reading)}
+
+
+def _models(
+    recipes: Sequence[Recipe], trainings: Mapping[str, list[list[Judgement]]], store: FoldStore
+) -> Iterator[Model]:
+    """Each training as a model of the films of its fold."""
+    for recipe in recipes:
+        for fold, seeds in zip(store.folds, trainings[recipe.name], strict=True):
+            for number, one in enumerate(seeds):
+                part = f"fold {fold.number}, seed {recipe.config.seed + number}"
+                yield Model(recipe.name, "recipe", one.cases(fold), one.output, part=part)
 
 
 def _asked(reading: Reading, with_test: bool, say: Say) -> list[Study]:

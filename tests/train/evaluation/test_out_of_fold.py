@@ -1,5 +1,6 @@
 """Recipes out of fold: what is finished is kept and used again, what is held out is never looked at."""
 
+import csv
 import json
 import signal
 import subprocess
@@ -50,11 +51,15 @@ def figures(document: dict, number: int = 0) -> dict[tuple[str, str], dict]:
     return {(f["name"], f["subset"]): f for f in document["models"][number]["figures"]}
 
 
-def test_every_film_but_those_of_test_is_judged_once(request_of, trained: list[str]) -> None:
+def test_every_film_but_those_of_test_is_judged_once(request_of, trained: list[str], tmp_path: Path) -> None:
     said: list[str] = []
     document = cross_validate(request_of("default", "clip=bce=0,supcon=0"), say=said.append)
     studies = [s for s in open_source(DRAWN).studies if s.films and s.split != "test"]
     films = sum(len(s.films) for s in studies)
+    with (tmp_path / "out" / "films.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] == "default"]
+    assert {row["part"] for row in rows} == {f"fold {number}, seed 0" for number in (1, 2, 3)}
+    assert sorted(row["study_id"] for row in rows) == sorted(s.study_id for s in studies for _ in s.films)
     assert document["data"]["films"] == sum(part["films"] for part in document["folds"]["parts"]) == films
     assert document["data"]["split"] == "train and validation, out of fold"
     assert any(line.startswith("the test split is left out: ") for line in said)
