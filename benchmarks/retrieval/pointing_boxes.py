@@ -76,6 +76,12 @@ def measure(options: argparse.Namespace) -> None:
     }
     for name, point in ways.items():
         print(row(name, sum(hit(point(i), case.boxes) for i, case in enumerate(cases)), chance))
+    upper = sum(peak(values)[1] < 0.5 for values in named)
+    drawn = sum(np.mean([top + bottom for _, top, _, bottom in case.boxes]) < 1 for case in cases)
+    apart = [inside(values, case.boxes) for values, case in zip(named, cases, strict=True)]
+    error = np.std(apart, ddof=1) / len(apart) ** 0.5 if len(apart) > 1 else float("nan")
+    print(f"\nof the finding's text: {upper} peaks lie in the upper half of the film, {drawn} boxes do")
+    print(f"inside the boxes the map lies {np.mean(apart):+.2f} ± {error:.2f} deviations from its own mean")
 
 
 def row(name: str, hits: int, chance: Sequence[float]) -> str:
@@ -109,6 +115,16 @@ def read_cases(boxes: Path, films: Path) -> list[Case]:
 def hit(point: tuple[float, float], boxes: Sequence[Box]) -> bool:
     x, y = point
     return any(left <= x <= right and top <= y <= bottom for left, top, right, bottom in boxes)
+
+
+def inside(values: np.ndarray, boxes: Sequence[Box]) -> float:
+    """How far the map lies inside the boxes from its mean over the film, in its standard deviations; 0 for a
+    box too small to hold a cell of the smooth map, and for a map without any.
+    """
+    fine = resized(values, GRID, GRID, smooth=True)
+    at = (np.arange(GRID) + 0.5) / GRID
+    held = np.array([[hit((float(x), float(y)), boxes) for x in at] for y in at])
+    return float((fine[held].mean() - fine.mean()) / fine.std()) if held.any() and fine.std() > 0 else 0.0
 
 
 def area(boxes: Sequence[Box]) -> float:

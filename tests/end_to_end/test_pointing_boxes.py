@@ -33,6 +33,15 @@ def test_boxes_that_overlap_cover_their_union_once() -> None:
     assert BOXES.area([(0.0, 0.0, 0.5, 0.5)] * 2) == pytest.approx(0.25)
 
 
+def test_a_map_is_above_its_mean_inside_a_box_around_its_peak() -> None:
+    values = np.zeros((7, 7), np.float32)
+    values[1, 5] = 1.0
+    assert BOXES.inside(values, [(0.7, 0.1, 0.9, 0.3)]) > 2
+    assert BOXES.inside(values, [(0.1, 0.7, 0.3, 0.9)]) < 0
+    assert BOXES.inside(values, [(0.0, 0.0, 0.001, 0.001)]) == 0.0
+    assert BOXES.inside(np.ones((7, 7), np.float32), [(0.0, 0.0, 0.5, 0.5)]) == 0.0
+
+
 @pytest.mark.parametrize(
     ("hits", "count", "low", "high"),
     [(0, 10, 0.0, 0.3085), (10, 10, 0.6915, 1.0), (1, 36, 0.0007, 0.1453), (5, 20, 0.0866, 0.4910)],
