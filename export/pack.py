@@ -209,6 +209,7 @@ def _model_id(job: Job) -> str:
         str(sorted(job.run.record.preprocessing.to_dict().items())),
         sha256(job.out / job.names.tokenizer),
         str(job.dim),
+        *([job.backbone.words_sha256] if job.backbone.words_sha256 else []),
     ]
     return f"sha256:{sha256_of('|'.join(parts).encode()).hexdigest()}"
 

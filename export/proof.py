@@ -113,7 +113,7 @@ class Proof:
 
     def _by_default(self, kind: str) -> list[str]:
         if self.gate.real:
-            return ["fp32", CPU_DEFAULT[kind]]
+            return list(dict.fromkeys(["fp32", CPU_DEFAULT[kind]]))
         self._say(f"fp32 only: {self.gate.film_inputs}, and other precisions are judged on them")
         return ["fp32"]
 

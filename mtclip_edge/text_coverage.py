@@ -7,7 +7,7 @@ they were not made for falls to pieces smaller than a letter, which the tower ha
 ground floor because training, indexing, queries and the inspection of a source all ask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -94,8 +94,11 @@ class TextCoverage:
             )
 
 
-def coverage(model: Any, texts: Sequence[str], limit: int) -> TextCoverage:
-    """Of texts, by a ``tokenizers.Tokenizer``, whether it cuts them itself or not."""
+def coverage(model: Any, texts: Sequence[str], limit: int, known_ids: Set[int] | None = None) -> TextCoverage:
+    """Of texts, by a ``tokenizers.Tokenizer``, whether it cuts them itself or not.
+
+    ``known_ids``: the tokens that the tower has met; None: all but the unknown one.
+    """
     words, counts = Words(), np.zeros(3, np.int64)
     for start in range(0, len(texts), _BATCH):
         part = texts[start : start + _BATCH]
@@ -104,14 +107,19 @@ def coverage(model: Any, texts: Sequence[str], limit: int) -> TextCoverage:
             len(e.ids) + sum(piece.special_tokens_mask.count(0) for piece in e.overflowing) for e in encodings
         ]
         cut = [count - limit for count in tokens if count > limit]
-        words += words_of(model, part, encodings)
+        words += words_of(model, part, encodings, known_ids)
         counts += (sum(tokens), len(cut), sum(cut))
     all_tokens, cut_texts, cut_tokens = counts.tolist()
     return TextCoverage(len(texts), words, all_tokens, cut_texts, cut_tokens, limit)
 
 
-def words_of(model: Any, texts: Sequence[str], encodings: Sequence[Any]) -> Words:
-    """Counts words and letters of texts; signs and numbers are no letters, signs alone no words."""
+def words_of(
+    model: Any, texts: Sequence[str], encodings: Sequence[Any], known_ids: Set[int] | None = None
+) -> Words:
+    """Counts words and letters of texts; signs and numbers are no letters, signs alone no words.
+
+    A word is unknown where one of its tokens is.
+    """
     names = (getattr(model.model, "unk_token", None), *UNKNOWN)
     unknown_id = next(
         (number for word in names if word and (number := model.token_to_id(word)) is not None), None
@@ -124,7 +132,11 @@ def words_of(model: Any, texts: Sequence[str], encodings: Sequence[Any]) -> Word
         for piece in (encoding, *encoding.overflowing):
             for token, word, (start, end) in zip(piece.ids, piece.word_ids, piece.offsets, strict=True):
                 if word is not None and any(map(str.isalnum, text[start:end])):
-                    unknown_words[word] = unknown_words.get(word, False) or token == unknown_id
+                    unknown_words[word] = (
+                        unknown_words.get(word, False)
+                        or token == unknown_id
+                        or (known_ids is not None and token not in known_ids)
+                    )
                     pieces.update(range(start, reached))  # the token before holds a part of these too
                     reached = max(reached, end)
         words, unknown = words + len(unknown_words), unknown + sum(unknown_words.values())

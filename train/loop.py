@@ -247,6 +247,8 @@ class Fit:
         config = {k: v for k, v in self.config.to_dict().items() if k not in ("device", "backbone")}
         if config["render"] == "voi":  # checkpoints of before it could be chosen stay good
             del config["render"]
+        if config["text_side"] == "transformer":
+            del config["text_side"]
         digest = sha256(json.dumps([config, self.shape.to_dict()], sort_keys=True).encode())
         for table in (self.train_table, self.validation):
             for tensor in (table.film, table.text, table.report, table.label):

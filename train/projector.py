@@ -24,6 +24,7 @@ class ProjectorShape:
     dim: int
     residual: bool
     dropout: float
+    words_width: int = 0  # numbers of a lexical side that stand behind the text tower's own
 
     @property
     def prefixes(self) -> tuple[int, ...]:
@@ -31,20 +32,23 @@ class ProjectorShape:
         return tuple(64 << i for i in range(10) if 64 << i < self.dim)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As in ``run.json``; runs without a lexical branch are told as before there was one."""
+        values = asdict(self)
+        return values if self.words_width else {k: v for k, v in values.items() if k != "words_width"}
 
 
 class Projector(nn.Module):
     """LayerNorm, Linear, GELU, Dropout, Linear: [batch, width] to [batch, dim], not normalised."""
 
-    def __init__(self, width: int, shape: ProjectorShape):
+    def __init__(self, width: int, shape: ProjectorShape, branch: bool = False):
+        """``branch``: starts at zero and hands nothing of its input on: step 0 is what it is added to."""
         super().__init__()
-        self.residual = shape.residual
+        self.residual = shape.residual and not branch
         self.norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width, shape.hidden)
         self.dropout = nn.Dropout(shape.dropout)
         self.out = nn.Linear(shape.hidden, shape.dim)
-        if self.residual:
+        if self.residual or branch:
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
 
@@ -70,14 +74,21 @@ class SharedSpace(nn.Module):
         self.abnormal = nn.Linear(shape.dim, 1)
         self.register_buffer("axes", torch.eye(shape.dim))
         self.log_scale = nn.Parameter(torch.tensor(float(logit_scale)).log())
+        # Drawn last, so that a seed gives the rest the same weights with and without it.
+        self.words = Projector(shape.words_width, shape, branch=True) if shape.words_width else None
 
     def embed_films(self, features: Tensor) -> Tensor:
         """Film tower outputs to unit vectors [films, dim]."""
         return F.normalize(self.film(features), dim=-1) @ self.axes
 
     def embed_texts(self, features: Tensor) -> Tensor:
-        """Text tower outputs to unit vectors [texts, dim]."""
-        return F.normalize(self.text(features), dim=-1) @ self.axes
+        """Text tower outputs, and the lexical side's numbers behind them where there is one, to unit vectors
+        [texts, dim].
+        """
+        if self.words is None:
+            return F.normalize(self.text(features), dim=-1) @ self.axes
+        own, words = features.split([self.shape.text_width, self.shape.words_width], dim=-1)
+        return F.normalize(self.text(own) + self.words(words), dim=-1) @ self.axes
 
     def abnormal_logit(self, embedding: Tensor) -> Tensor:
         """Unit film embeddings to logits [films].

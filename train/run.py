@@ -3,11 +3,11 @@ whole, never edited.
 
 run.json       configuration as resolved, backbone, sources, splits, best epoch, validation figures: written
 last, so it means finished weights.safetensors     the best epoch's projectors, head and temperature
-tower.safetensors       the best epoch's film tower, where it was trained too checkpoint.safetensors  the last
+tower.safetensors       the best epoch's film tower, where it was trained too words.safetensors       the
+lexical text side, where there is one checkpoint.safetensors  the last
 finished epoch with optimiser state, for --resume log.jsonl      a line for each epoch
 """
 
-import errno
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,21 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mtclip_edge.bundle.run_record import RUN, RunRecord, read_run_record, write_run_record
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, RunUnusable
-from mtclip_edge.files import replace_with, sha256, write_bytes
+from mtclip_edge.files import sha256, write_bytes
 from mtclip_edge.inference.preprocessing import Preprocessing
 
 from .backbones.backbone import Backbone, load_backbone
+from .lexical import WordTower, load_words, save_words, with_words
 from .projector import ProjectorShape, SharedSpace
+from .tensor_files import load_tensors, save_tensors
 
-WEIGHTS, TOWER, CHECKPOINT, LOG = (
+WEIGHTS, TOWER, WORDS, CHECKPOINT, LOG = (
     "weights.safetensors",
     "tower.safetensors",
+    "words.safetensors",
     "checkpoint.safetensors",
     "log.jsonl",
 )
@@ -64,7 +65,8 @@ def load_run(path: Path) -> Run:
     Errors: RunUnusable (missing, unfinished), ArtefactDamaged, ArtefactIncompatible.
     """
     record = _record(path)
-    for name, expected in ((WEIGHTS, record.weights_sha256), (TOWER, record.tower_sha256)):
+    held = {WEIGHTS: record.weights_sha256, TOWER: record.tower_sha256, WORDS: record.words_sha256}
+    for name, expected in held.items():
         if expected and (not (path / name).is_file() or sha256(path / name) != expected):
             raise ArtefactDamaged(
                 f"{path / name}: not the weights that {RUN} names",
@@ -98,29 +100,6 @@ def _record(path: Path) -> RunRecord:
         ) from None
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
-    """Tensors and JSON metadata as one durable safetensors file."""
-    content = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
-
-    def write(file: Path) -> None:
-        try:
-            save_file(content, file, {"json": json.dumps(metadata)})
-        except SafetensorError as error:  # a full disk comes as this, without its number
-            raise OSError(errno.EIO, str(error), str(path)) from None
-
-    return replace_with(path, write)
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Errors: ArtefactDamaged."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("json", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ArtefactDamaged(f"{path}: cannot be read ({error})") from None
-
-
 def write_log(path: Path, history: list[dict[str, Any]]) -> None:
     write_bytes(path / LOG, "".join(json.dumps(line) + "\n" for line in history).encode())
 
@@ -133,7 +112,13 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-def write_run(path: Path, record: RunRecord, best: Mapping[str, Tensor], tower: Mapping[str, Tensor]) -> None:
+def write_run(
+    path: Path,
+    record: RunRecord,
+    best: Mapping[str, Tensor],
+    tower: Mapping[str, Tensor],
+    words: WordTower | None = None,
+) -> None:
     """Weights first and ``run.json`` last, so that a folder which has one is whole; the record gets their
     hashes.
     """
@@ -141,12 +126,16 @@ def write_run(path: Path, record: RunRecord, best: Mapping[str, Tensor], tower: 
     if tower:
         save_tensors(path / TOWER, tower, {})
     of_tower = sha256(path / TOWER) if tower else None
-    write_run_record(path, replace(record, weights_sha256=sha256(path / WEIGHTS), tower_sha256=of_tower))
+    of_words = save_words(path / WORDS, words) if words else None
+    named = replace(
+        record, weights_sha256=sha256(path / WEIGHTS), tower_sha256=of_tower, words_sha256=of_words
+    )
+    write_run_record(path, named)
 
 
 def backbone_of(run: Run) -> Backbone:
-    """The backbone a run was trained on, with the run's own film tower where it has one; its identity then is
-    the run's too.
+    """The backbone a run was trained on, with the run's own film tower, whose identity is the run's too, and
+    lexical text side where it has one.
 
     Errors: BackboneUnusable, ArtefactIncompatible (another backbone under the same name), ArtefactDamaged.
     """
@@ -158,6 +147,9 @@ def backbone_of(run: Run) -> Backbone:
             f"expected {trained_on.record.identity[:16]}…, found {backbone.identity[:16]}…",
         )
     backbone = replace(backbone, preprocessing=run.preprocessing)
+    if run.record.words_sha256:
+        side = "both" if run.record.shape.words_width else "lexical"
+        backbone = with_words(backbone, load_words(run.path / WORDS), side, run.record.words_sha256)
     if tower_sha256 is None:
         return backbone
     try:

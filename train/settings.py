@@ -17,6 +17,8 @@ from ..errors import SourceUnusable, WrongOption
 # Defaults where the film tower is trained too: each epoch is hundreds of times dearer.
 TUNED: dict[str, Any] = {"epochs": 12, "lr": 3e-4, "batch_size": 64, "ema": 0.98}
 
+TEXT_SIDES = ("transformer", "lexical", "both")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -25,6 +27,8 @@ class TrainConfig:
     """
 
     backbone: str = "compact"
+    # what reads a report: the backbone's transformer, its word pieces alone (lexical), or both
+    text_side: str = "transformer"
     unfreeze: str = "0"  # the film tower's last N blocks, or "all" of it, are trained too
     size: int | None = None  # pixels of the film tower's input; None: the backbone's
     # pixels: larger films are squashed to it first, as public training copies are; 0: never, nor where size
@@ -64,6 +68,7 @@ class TrainConfig:
             self.unfreeze,
             "0, a number of blocks, or all",
         )
+        _require(self.text_side in TEXT_SIDES, "text_side", self.text_side, ", ".join(TEXT_SIDES))
         for name in ("epochs", "batch_size", "micro_batch", "hidden", "patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("bce", "supcon", "clip", "weight_decay"):

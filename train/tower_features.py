@@ -9,11 +9,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from mtclip_edge.folders import cache_dir
 from mtclip_edge.inference.embed_films import film_batches
@@ -22,6 +23,7 @@ from mtclip_edge.inference.vector_cache import VectorCache, file_keys, unread_tw
 from mtclip_edge.progress import Progress, silent
 
 from .backbones.backbone import Backbone, text_features
+from .lexical import TowerAndWords
 
 BATCH = 32
 # a CPU's cache holds the activations of so many; channels last besides: 2.5 times as many films a second as
@@ -88,6 +90,8 @@ def report_features(
     backbone: Backbone, texts: Sequence[str], progress: Progress, device: torch.device
 ) -> np.ndarray:
     """Text tower outputs before any projector, float32 [texts, width]."""
+    if backbone.text_side != "transformer":
+        return _with_words(backbone, texts, progress, device)
     tower = backbone.text_tower.to(device)
 
     def compute(part: list[str]) -> tuple[range, np.ndarray]:
@@ -103,6 +107,26 @@ def report_features(
         if texts
         else np.zeros((0, backbone.text_width), np.float32)
     )
+
+
+def _with_words(
+    backbone: Backbone, texts: Sequence[str], progress: Progress, device: torch.device
+) -> np.ndarray:
+    """``report_features`` of a lexical side: not kept, since each run has its own and it costs nothing; the
+    tower beside it is.
+    """
+    both, tokenizer = backbone.text_tower, backbone.tokenizer
+    words: nn.Module = both.words if isinstance(both, TowerAndWords) else both
+    words = words.to(device)
+    width = backbone.words_width or backbone.text_width
+    parts = [np.zeros((0, width), np.float32)]
+    for start in range(0, len(texts), BATCH):
+        part = list(texts[start : start + BATCH])
+        parts.append(text_features(words, tokenizer, part, device).cpu().numpy())
+    if not isinstance(both, TowerAndWords):
+        return np.concatenate(parts)
+    alone = replace(backbone, text_tower=both.tower, text_side="transformer")
+    return np.concatenate([report_features(alone, texts, progress, device), np.concatenate(parts)], axis=1)
 
 
 def _text_key(text: str) -> bytes:

@@ -28,13 +28,14 @@ from mtclip_edge.files import private_dir
 from mtclip_edge.notice import NOTICE, __version__
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.source import Reading, absolute, open_sources
-from mtclip_edge.studies import Study
+from mtclip_edge.studies import Study, distinct_reports
 from mtclip_edge.train.settings import TUNED, TrainConfig
 
 from . import run as runs
 from .backbones.backbone import Backbone, load_backbone
 from .backbones.licence import Licence
 from .fine_tuning import FineTunedTower
+from .lexical import fit_words, with_words, words_of
 from .loop import Fit, embed, epoch_line, with_features
 from .projector import ProjectorShape
 from .split_tensors import Table, choose_device, prepared, tabulate
@@ -87,7 +88,8 @@ def train(
     splits = reading.split("train"), reading.split("validation")
     fitted = fit_splits(config, splits, reading.spec, out, resume=resume, say=say, progress=progress)
     data = _data_record(reading, sources, fitted.fit)
-    runs.write_run(out, _record(config, origins or {}, fitted, data), fitted.fit.best, fitted.fit.best_tower)
+    record, fit = _record(config, origins or {}, fitted, data), fitted.fit
+    runs.write_run(out, record, fit.best, fit.best_tower, words_of(fitted.backbone))
     say(f"{out}: best epoch {fitted.fit.best_epoch} of {len(fitted.fit.history)}")
     return runs.load_run(out)
 
@@ -153,6 +155,7 @@ def _checked_backbone(config: TrainConfig, splits: Sequence[Sequence[Study]], sa
     Errors: BackboneUnusable; Refused where it knows less than half of the reports' words.
     """
     backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
+    backbone = with_text_side(config, backbone, splits[0])
     texts = dict.fromkeys(study.tower_text for studies in splits for study in studies if study.report_id)
     read = backbone.tokenizer.coverage(list(texts))
     if config.clip:
@@ -160,6 +163,18 @@ def _checked_backbone(config: TrainConfig, splits: Sequence[Sequence[Study]], sa
     for note in (*backbone.notes, *read.lines()):
         say(note)
     return backbone
+
+
+def with_text_side(config: TrainConfig, backbone: Backbone, train: Sequence[Study]) -> Backbone:
+    """The backbone with the text side that the settings want, a lexical one fitted on the reports of
+    ``train`` alone.
+
+    Errors: SourceUnusable where it has none.
+    """
+    if config.text_side == "transformer":
+        return backbone
+    texts = [report.first.tower_text for report in distinct_reports(train)]
+    return with_words(backbone, fit_words(backbone.tokenizer, texts), config.text_side)
 
 
 def _tower(config: TrainConfig, backbone: Backbone, device: torch.device, say: Say) -> FineTunedTower | None:
@@ -189,9 +204,8 @@ def shape_for(config: TrainConfig, backbone: Backbone) -> ProjectorShape:
     """Residual projectors need towers that share a space, and its width."""
     dim = config.dim or (backbone.film_width if backbone.aligned else 256)
     residual = backbone.aligned and dim == backbone.film_width
-    return ProjectorShape(
-        backbone.film_width, backbone.text_width, config.hidden, dim, residual, config.dropout
-    )
+    widths = backbone.film_width, backbone.text_width
+    return ProjectorShape(*widths, config.hidden, dim, residual, config.dropout, backbone.words_width)
 
 
 def _heads(

@@ -29,6 +29,7 @@ from mtclip_edge.inference.encoders import (
 )
 from mtclip_edge.installation import install_command
 from mtclip_edge.train.backbones.backbone import Backbone
+from mtclip_edge.train.lexical import TowerAndWords
 from mtclip_edge.train.projector import SharedSpace, prefix
 
 from .split import split
@@ -69,10 +70,17 @@ class TextGraph(nn.Module):
 
     def __init__(self, backbone: Backbone, space: SharedSpace, dim: int):
         super().__init__()
-        self.tower, self.space, self.dim = backbone.text_tower, space, dim
+        both = backbone.text_tower
+        # Taken apart, so that the tower's weights are called the same with words beside it.
+        self.tower: nn.Module = both.tower if isinstance(both, TowerAndWords) else both
+        self.words: nn.Module | None = both.words if isinstance(both, TowerAndWords) else None
+        self.space, self.dim = space, dim
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        return prefix(self.space.embed_texts(self.tower(token_ids)), self.dim)
+        features = self.tower(token_ids)
+        if self.words is not None:
+            features = torch.cat([features, self.words(token_ids)], dim=1)
+        return prefix(self.space.embed_texts(features), self.dim)
 
 
 def export_film_tower(graph: FilmGraph, size: int, target: Path) -> Path:

@@ -34,10 +34,11 @@ from .static import Calibrated
 
 PRECISIONS = ("fp32", "fp16w", "fp16", "int8", "int8-dynamic", "w8")
 # docs/guide/export.md has the measurements behind both.
-CPU_DEFAULT = {"cnn": "fp16w", "transformer": "int8-dynamic"}
+CPU_DEFAULT = {"cnn": "fp16w", "transformer": "int8-dynamic", "words": "fp32"}
 CPU_ORDER = {
     "cnn": ("int8", "fp32", "fp16w", "w8", "int8-dynamic", "fp16"),
     "transformer": ("int8-dynamic", "int8", "fp32", "fp16w", "w8", "fp16"),
+    "words": ("fp32", "fp16w", "w8", "int8", "int8-dynamic", "fp16"),
 }
 IN_FLOAT = (
     1 / 16,

@@ -32,18 +32,19 @@ _GEMM_SPLIT = "_MatMul"  # onnxruntime's dynamic quantizer first splits a Gemm, 
 WITH_WEIGHTS = {
     "cnn": ("Conv",),
     "transformer": ("MatMul", "Gemm"),
+    "words": ("MatMul", "Gemm"),
 }  # the operators to quantize that have weights
 Feed = dict[str, np.ndarray]  # one input of a graph, by name
 
 
 def tower_kind(graph: Path) -> str:
-    """``cnn`` or ``transformer``, by the operators."""
+    """``cnn``, ``transformer`` or ``words`` (a lexical text side alone), by the operators."""
     import onnx
 
-    convolutions = sum(
-        node.op_type == "Conv" for node in onnx.load(graph, load_external_data=False).graph.node
-    )
-    return "cnn" if convolutions > 1 else "transformer"
+    operators = [node.op_type for node in onnx.load(graph, load_external_data=False).graph.node]
+    if operators.count("Conv") > 1:
+        return "cnn"
+    return "words" if "Softmax" not in operators and "Log" in operators else "transformer"
 
 
 def store_weights_in_fp16(source: Path, target: Path) -> Path:

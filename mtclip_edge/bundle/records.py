@@ -174,20 +174,27 @@ class PreprocessingRecord:
 
 @record(frozen=True, eq=False, repr=False)
 class TokenizerRecord:
-    """The tokenizer's file, and what the tower takes of it."""
+    """The tokenizer's file, and what the tower takes of it.
+
+    ``pieces``: those that a lexical text side knows, as ``inference.tokenizer.pack_pieces`` writes them; None
+    for a transformer, which knows all.
+    """
 
     file: str
     context_length: int
     pad_id: int
     fixed_length: bool = False
+    pieces: str | None = None
 
     @classmethod
     def read(cls, f: Fields) -> "TokenizerRecord":
         limits = f.integer("context_length", 1, 65_536), f.integer("pad_id", 0, 1 << 31)
-        return cls(f.file_name("file"), *limits, f.flag("fixed_length", default=False))
+        pieces = f.text_or_none("pieces", 1_000_000)
+        return cls(f.file_name("file"), *limits, f.flag("fixed_length", default=False), pieces)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """JSON as in the file; without ``pieces`` as before there were any."""
+        return {name: value for name, value in asdict(self).items() if name != "pieces" or value is not None}
 
 
 @record(frozen=True, eq=False, repr=False)

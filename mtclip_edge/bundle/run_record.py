@@ -67,12 +67,14 @@ class ShapeRecord:
     dim: int
     residual: bool
     dropout: float
+    words_width: int = 0
 
     @classmethod
     def read(cls, f: Fields) -> "ShapeRecord":
         film, text = f.integer("film_width", 1, _MOST_WIDTH), f.integer("text_width", 1, _MOST_WIDTH)
         hidden, dim = f.integer("hidden", 1, _MOST_WIDTH), f.integer("dim", 1, _MOST_WIDTH)
-        return cls(film, text, hidden, dim, f.flag("residual"), f.number("dropout", 0, 1))
+        words = f.integer("words_width", 0, _MOST_WIDTH, default=0)
+        return cls(film, text, hidden, dim, f.flag("residual"), f.number("dropout", 0, 1), words)
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ class RunRecord:
     seconds: Mapping[str, float]
     weights_sha256: str = ""
     tower_sha256: str | None = None
+    words_sha256: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -175,6 +178,7 @@ class RunRecord:
             seconds=f.inside_or_none("seconds", _seconds) or {},
             weights_sha256=f.sha256("weights_sha256"),
             tower_sha256=f.sha256("tower_sha256") if f.given("tower_sha256") else None,
+            words_sha256=f.sha256("words_sha256") if f.given("words_sha256") else None,
         )
         return replace(record, more=f.rest())
 
@@ -198,6 +202,7 @@ class RunRecord:
             "seconds": dict(self.seconds),
             "weights_sha256": self.weights_sha256,
             "tower_sha256": self.tower_sha256,
+            "words_sha256": self.words_sha256,
             **self.more,
         }
 

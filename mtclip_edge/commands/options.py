@@ -42,6 +42,16 @@ RunOut = Annotated[Path, Option(help="The run to write.")]
 Backbone = Annotated[
     str | None, Option(help="compact, or a folder that mtclip pull made.", show_default="compact")
 ]
+TextSide = Annotated[
+    str | None,
+    Option(
+        help="What reads a report: transformer, lexical (word pieces alone) or both.",
+        show_default="transformer",
+    ),
+]
+Lexical = Annotated[
+    bool, Option("--lexical", help="Word pieces beside the backbone's transformer: --text-side both.")
+]
 Config = Annotated[Path | None, Option(help="Settings in TOML; options and MTCLIP_* variables go before.")]
 Unfreeze = Annotated[
     str | None, Option(help="Train the film tower too: its last N blocks, or all.", show_default="0")

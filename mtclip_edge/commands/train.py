@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ..errors import WrongOption
 from . import options
 
 
@@ -11,6 +12,8 @@ def train(
     out: options.RunOut = Path("run"),
     backbone: options.Backbone = None,
     config: options.Config = None,
+    text_side: options.TextSide = None,
+    lexical: options.Lexical = False,
     unfreeze: options.Unfreeze = None,
     size: options.Size = None,
     epochs: options.Epochs = None,
@@ -54,8 +57,16 @@ def train(
         "unfreeze": unfreeze,
         "size": size,
     }
+    given["text_side"] = _text_side(text_side, lexical)
     settings, origins = resolve(given, config)
     sources = with_maps([with_abnormal(source, abnormal) for source in data], map)
     with ProgressBars() as bars:
         how: dict[str, Any] = {"resume": resume, "allow_bad_rows": allow_bad_rows, "origins": origins}
         training.train(settings, sources, out, **how, say=bars.say, progress=bars)
+
+
+def _text_side(named: str | None, lexical: bool) -> str | None:
+    """Errors: WrongOption where both are given and differ."""
+    if lexical and named not in (None, "both"):
+        raise WrongOption(f"--lexical and --text-side {named}", "--lexical means --text-side both")
+    return "both" if lexical else named

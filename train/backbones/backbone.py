@@ -36,6 +36,8 @@ class Backbone:
     ``identity`` is the SHA-256 of configuration, weights and tokenizer: features and runs are tied to it.
     ``logit_scale`` is the learned inverse temperature (not its logarithm). ``spec`` is what loads it again.
     ``own_geometry`` is how its publisher squares a film; ``notes`` is what a person should know.
+    ``text_side``: transformer, lexical or both; ``words_width`` numbers of the lexical side then stand behind
+    the ``text_width`` of the tower's own, and ``words_sha256`` is the hash of a run's file of it.
     """
 
     name: str
@@ -55,13 +57,16 @@ class Backbone:
     terms: str | None = None
     own_geometry: str = "crop"
     notes: tuple[str, ...] = ()
+    text_side: str = "transformer"
+    words_width: int = 0
+    words_sha256: str | None = None
 
     @property
     def aligned(self) -> bool:
         """Whether the towers share a space already. open_clip's own models do; towers of two widths
         cannot.
         """
-        return self.film_width == self.text_width
+        return self.film_width == self.text_width and self.text_side != "lexical"
 
 
 def load_backbone(spec: str) -> Backbone:
