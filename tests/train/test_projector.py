@@ -30,11 +30,13 @@ def test_the_temperature_is_clamped_as_in_clip() -> None:
 
 class Aligned:
     film_width = text_width = 32
+    words_width = 0
     aligned = True
 
 
 class Unaligned:
     film_width, text_width = 40, 24
+    words_width = 0
     aligned = False
 
 
