@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtclip_edge.errors import BackboneUnusable, DeviceUnavailable, not_among
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.progress import Progress
+from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.studies import LABEL_CODES
 
 from .backbones.backbone import Backbone
@@ -68,11 +68,12 @@ def tabulate(
     progress: Progress,
     device: torch.device,
     tower: FineTunedTower | None = None,
+    say: Say = silent,
 ) -> Table:
     """Tower outputs of all films and reports of the cases; with a tower to train, the films themselves."""
     paths = [film.path for film in cases.films]
     if tower is None:
-        features = film_features(backbone, paths, progress, device)
+        features = film_features(backbone, paths, progress, device, say)
         films, rows, problems = (
             torch.from_numpy(features.vectors).to(device),
             features.rows,

@@ -20,15 +20,15 @@ from mtclip_edge.folders import cache_dir
 from mtclip_edge.inference.embed_films import film_batches
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.vector_cache import VectorCache, file_keys, unread_twins
-from mtclip_edge.progress import Progress, silent
+from mtclip_edge.progress import Progress, Say, silent
 
 from .backbones.backbone import Backbone, text_features
 from .lexical import TowerAndWords
+from .tower_session import FILMS, FrozenTower
 
 BATCH = 32
-# a CPU's cache holds the activations of so many; channels last besides: 2.5 times as many films a second as
-# 32 the usual way
-CPU_FILMS = 8
+# channels last besides: 2.5 times as many films a second as 32 the usual way
+CPU_FILMS = FILMS
 _HINT = "make room, delete the folder cache/features, or set MTCLIP_HOME to a folder of yours"
 
 
@@ -57,16 +57,20 @@ def cache_key(identity: str, preprocessing: Preprocessing) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-@torch.inference_mode()
 def film_features(
-    backbone: Backbone, paths: Sequence[Path], progress: Progress, device: torch.device
+    backbone: Backbone,
+    paths: Sequence[Path],
+    progress: Progress,
+    device: torch.device,
+    say: Say = silent,
 ) -> FilmFeatures:
-    """Film tower outputs before any projector.
+    """Film tower outputs before any projector; by what is told to ``say``, where they are many.
 
     A film that cannot be read is named in ``problems`` and left out.
     """
     keys, problems = file_keys(paths)
-    tower, size = backbone.film_tower.to(device), CPU_FILMS if device.type == "cpu" else BATCH
+    tower = FrozenTower(backbone.film_tower, device, say)
+    size = CPU_FILMS if device.type == "cpu" else BATCH
 
     def compute(part: list[Path]) -> tuple[list[int], np.ndarray]:
         read: list[int] = []
@@ -75,8 +79,7 @@ def film_features(
             problems.extend(batch.problems)
             if batch.read:
                 read += batch.read
-                pixels = torch.from_numpy(batch.pixels).to(device, memory_format=torch.channels_last)
-                vectors.append(tower(pixels).cpu().numpy())
+                vectors.append(tower(batch.pixels))
         return read, np.concatenate(vectors)
 
     with closing(_cache(backbone, backbone.film_width)) as cache:

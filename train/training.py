@@ -117,7 +117,7 @@ def fit_splits(
     heads = None if unfinished else _heads(config, backbone, splits, device, say, progress)
     tower = _tower(config, backbone, device, say)
     train_table, validation = (
-        tabulate(backbone, Cases.of(studies), progress, device, tower) for studies in splits
+        tabulate(backbone, Cases.of(studies), progress, device, tower, say) for studies in splits
     )
     _check_tables(config, train_table, validation, spec, say)
     features_done = time.perf_counter()
@@ -224,7 +224,9 @@ def _heads(
         return None
     say("the projectors first, on the tower as it is")
     alone = replace(config, unfreeze="0", **{name: TrainConfig.__dict__[name] for name in TUNED})
-    train_table, validation = (tabulate(backbone, Cases.of(studies), progress, device) for studies in splits)
+    train_table, validation = (
+        tabulate(backbone, Cases.of(studies), progress, device, None, say) for studies in splits
+    )
     _check_tables(alone, train_table, validation, "the data", silent)
     fitted = Fit(
         alone, shape_for(alone, backbone), backbone.logit_scale, train_table, validation, device

@@ -72,18 +72,20 @@ def choose(requested: str = "auto") -> Device:
     return Device(requested, requested, PROVIDERS[requested], "asked for")
 
 
-def open_session(graph: Path, device: Device, *, spinning: bool = False) -> tuple[Any, Device]:
+def open_session(
+    graph: Path | bytes, device: Device, *, spinning: bool = False, threads: int | None = None
+) -> tuple[Any, Device]:
     """A session that really runs on the device, and the device as it turned out: ``auto`` may fall back to
     CPU and then says why.
 
     ``spinning`` lets threads wait busily between operators: quicker for a long series, and wasteful for a
-    single answer.
+    single answer; ``threads`` are all that this process may use unless told, of a CPU.
 
     Errors: DeviceUnavailable when a device was asked for and its session cannot be made; ArtefactDamaged for
     an unusable graph.
     """
     if device.used == "cpu":
-        return _session(graph, [PROVIDERS["cpu"]], spinning=spinning), device
+        return _session(graph, [PROVIDERS["cpu"]], spinning=spinning, count=threads), device
     return _accelerated(graph, device)
 
 
@@ -99,7 +101,7 @@ def nodes(session: Any) -> dict[str, int] | None:
     return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
 
 
-def _accelerated(graph: Path, device: Device) -> tuple[Any, Device]:
+def _accelerated(graph: Path | bytes, device: Device) -> tuple[Any, Device]:
     ort = runtime()
     if device.used != "openvino" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
@@ -130,10 +132,17 @@ def _share(ran: dict[str, int], provider: str) -> str:
     return f"{ran[provider]} of {sum(ran.values())} nodes run on it"
 
 
-def _session(graph: Path, providers: list[Any], *, record: bool = False, spinning: bool = False) -> Any:
+def _session(
+    graph: Path | bytes,
+    providers: list[Any],
+    *,
+    record: bool = False,
+    spinning: bool = False,
+    count: int | None = None,
+) -> Any:
     ort = runtime()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads()
+    options.intra_op_num_threads = count or threads()
     options.log_severity_level = 3
     # A command line answers once: threads that spin after the last operator only take the processor from
     # others.
@@ -141,8 +150,10 @@ def _session(graph: Path, providers: list[Any], *, record: bool = False, spinnin
     if record:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        return ort.InferenceSession(str(graph), options, providers=providers)
+        content = graph if isinstance(graph, bytes) else str(graph)
+        return ort.InferenceSession(content, options, providers=providers)
     except (
         Exception
     ) as error:  # onnxruntime raises its own classes, of which some are RuntimeError and some are not
-        raise ArtefactDamaged(f"{graph}: onnxruntime cannot load this graph", str(error)[:300]) from None
+        name = "a graph in memory" if isinstance(graph, bytes) else graph
+        raise ArtefactDamaged(f"{name}: onnxruntime cannot load this graph", str(error)[:300]) from None
