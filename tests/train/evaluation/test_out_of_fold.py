@@ -24,6 +24,12 @@ DRAWN = "phantom:110@5"
 BASE = {"epochs": 2, "batch_size": 32, "lr": 3e-3, "dropout": 0.1, "device": "cpu"}
 
 
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals are not looked at here, and a thousand draws take most of the time."""
+    monkeypatch.setattr(out_of_fold, "DRAWS", 20)
+
+
 @pytest.fixture
 def request_of(tiny_backbone: Path, tmp_path: Path):
     def make(*recipes: str, **more) -> FoldsRequest:
