@@ -193,7 +193,9 @@ def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) 
     """The run that is there already, if it is the one asked for."""
     run = runs.load_run(out)
     wanted = {**config.to_dict(), "device": None, "sources": [absolute(spec) for spec in sources]}
-    there = {**run.record.config.settings, "device": None, "sources": run.sources}
+    # Runs of before the text side could be chosen have none in their settings.
+    settings = {"text_side": "transformer", **run.record.config.settings}
+    there = {**settings, "device": None, "sources": run.sources}
     if different := [name for name in wanted if wanted[name] != there.get(name)]:
         raise RunUnusable(f"{out}: a finished run with another {different[0]}", hint="give another --out")
     say(f"{out}: already finished")

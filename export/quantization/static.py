@@ -14,7 +14,7 @@ from mtclip_edge.files import replace_with
 
 from .quantize import Feed, head_nodes, quietly, require, tower_kind
 
-OPERATORS = {"cnn": ("Conv", "Add", "Clip"), "transformer": ("MatMul", "Gemm")}
+OPERATORS = {"cnn": ("Conv", "Add", "Clip"), "transformer": ("MatMul", "Gemm"), "words": ("MatMul", "Gemm")}
 
 
 @dataclass(frozen=True)

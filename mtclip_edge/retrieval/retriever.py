@@ -18,7 +18,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.demo import WORD, resolve
-from ..errors import Closed, MtclipError, NothingToExplain, WrongOption, not_among
+from ..errors import Closed, MtclipError, NothingToExplain, Refused, WrongOption, not_among
 from ..films.film import FilmSource
 from ..folders import user_path
 from ..index.filters import Filters
@@ -344,7 +344,10 @@ class Retriever:
             )
         if not text.strip():
             raise WrongOption("--text is empty", "expected some words, e.g. 'right pleural effusion'")
-        encoder.tokenizer.coverage([text]).refuse_unknown("--text")
+        read = encoder.tokenizer.coverage([text])
+        read.refuse_unknown("--text")
+        if encoder.tokenizer.pieces is not None and not read.words.words:
+            raise Refused("--text: no word in it", "this bundle's text side reads words alone")
         return encoder.encode([text])[0], precision
 
     def _text_encoder(self) -> tuple[TextEncoder, Precision]:

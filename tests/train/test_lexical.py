@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from mtclip_edge.errors import ArtefactDamaged, Refused, SourceUnusable, WrongOption
 from mtclip_edge.export.graphs.towers import TextGraph, export_text_tower
 from mtclip_edge.export.pack import export
+from mtclip_edge.export.quantization.quantize import tower_kind
+from mtclip_edge.export.quantization.static import OPERATORS
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.encoders import TextEncoder
 from mtclip_edge.inference.tokenizer import Tokenizer
@@ -215,12 +217,16 @@ def test_a_run_and_its_bundle_carry_the_words(trained: SimpleNamespace, tiny_run
     again = load_run(trained.run.path)
     assert again.record.words_sha256
     assert load_run(tiny_run).record.words_sha256 is None
+    kind = tower_kind(trained.bundle.path / "text.fp32.onnx")
+    assert kind == ("words" if trained.side == "lexical" else "transformer") and kind in OPERATORS
     assert trained.bundle.model.tokenizer.to_dict().get("pieces", "") != "" or trained.side == "both"
     with Retriever.open(trained.bundle.path) as retriever:
         assert retriever.query_text("opacity in the left lung").hits
         if trained.side == "lexical":
             with pytest.raises(Refused, match="unknown to the text tower"):
                 retriever.query_text("xylophone")
+            with pytest.raises(Refused, match="no word in it"):
+                retriever.query_text("... –")
     (trained.run.path / WORDS).write_bytes(b"")
     with pytest.raises(ArtefactDamaged, match=WORDS):
         load_run(trained.run.path)

@@ -27,7 +27,7 @@ from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Film, Study
 from mtclip_edge.train import loop, split_tensors, training
 from mtclip_edge.train.projector import ProjectorShape
-from mtclip_edge.train.run import load_run
+from mtclip_edge.train.run import RUN, load_run
 from mtclip_edge.train.settings import TrainConfig
 
 CPU = torch.device("cpu")
@@ -388,3 +388,18 @@ def test_calibration_is_fitted_on_validation_and_stored(tiny_run: Path) -> None:
         None, False, lambda _: None
     )
     assert silent.finish() is None
+
+
+def test_a_run_of_before_the_text_side_could_be_chosen_is_the_same_run(
+    tiny_run: Path, source: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    record = json.loads((run / RUN).read_text())
+    assert record["config"].pop("text_side") == "transformer"
+    (run / RUN).write_text(json.dumps(record))
+    config = TrainConfig(**load_run(tiny_run).record.config.settings)
+    said: list[str] = []
+    training.train(config, [str(source)], run, resume=True, say=said.append)
+    assert said == [f"{run}: already finished"]
