@@ -10,6 +10,7 @@ well they read real reports stands in docs/results/denial.md. Other languages ar
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from .denial_cues import (
@@ -38,7 +39,8 @@ class Passage:
     stance: str
 
 
-def passages(text: str) -> list[Passage]:
+@lru_cache(256)  # the labels of a study each ask of the same report
+def passages(text: str) -> tuple[Passage, ...]:
     """All of a report in parts, in their order, without gaps; a report without a cue is one affirmed part."""
     parts: list[Passage] = []
     for start, end in _sentences(text):
@@ -47,7 +49,7 @@ def passages(text: str) -> list[Passage]:
             if parts and parts[-1].stance == stance:
                 first = parts.pop().start
             parts.append(Passage(first, last, stance))
-    return parts
+    return tuple(parts)
 
 
 # Stands where words were taken out, so that a phrase does not find words that were apart: a letter of the
@@ -55,12 +57,10 @@ def passages(text: str) -> list[Passage]:
 _GAP = " \ue000 "
 
 
-def by_stance(text: str) -> tuple[str, str, str]:
-    """The words of a report that are affirmed, denied and asked about; where it is not English all are
-    affirmed.
-    """
+def by_stance(text: str) -> tuple[str, str, str] | None:
+    """The words of a report that are affirmed, denied and asked about; None where it is not English."""
     if not is_english(text):
-        return text, "", ""
+        return None
     parts = passages(text)
     affirmed, denied, asked = (
         _GAP.join(text[part.start : part.end] for part in parts if part.stance == stance)

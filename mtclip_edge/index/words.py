@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ArtefactDamaged, Refused, WrongOption
-from .denial import AFFIRMED, ASKED, DENIED, by_stance, is_english
+from .denial import AFFIRMED, ASKED, DENIED, by_stance
 from .finding_words import NamedFinding
 from .report_store import ReportStore
 
@@ -42,8 +42,9 @@ def insert_words(db: sqlite3.Connection, texts: Iterable[tuple[int, str]]) -> No
         new = set(_WORD.findall(text.lower())) - spelt
         spelt |= new
         db.executemany("INSERT OR IGNORE INTO spelt VALUES (?)", ((word,) for word in new))
-        db.execute(_INSERT, (row, text, *by_stance(text)))
-        if not is_english(text):
+        stances = by_stance(text)
+        db.execute(_INSERT, (row, text, *(stances or (text, "", ""))))
+        if stances is None:
             db.execute("INSERT INTO other_language VALUES (?)", (row,))
 
 

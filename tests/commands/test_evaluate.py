@@ -393,6 +393,7 @@ def test_what_is_wrong_is_said_before_a_source_is_read(
     assert {p.name for p in tiny_bundle.iterdir()} == there
 
 
+@pytest.mark.torch  # what recipes may hold is what training knows
 @pytest.mark.parametrize(
     ("words", "message"),
     [
