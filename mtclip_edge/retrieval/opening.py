@@ -56,7 +56,12 @@ class LateWords:
         with self._lock:
             if self._open is None:
                 terms = self._bundle.index.terms
-                self._open = ReportWords.open(self._bundle.file(terms) if terms else None, self._store)
+                # A writer may have published the next generation and swept this file: the store, which is
+                # open since the start, is still to be read.
+                swept = terms is not None and not (self._bundle.path / terms).exists()
+                file = self._bundle.file(terms) if terms and not swept else None
+                self._open = ReportWords.open(file, self._store)
+                self._open.stored |= swept
             return self._open
 
     def matching(self, words: str, any_stance: bool) -> np.ndarray:

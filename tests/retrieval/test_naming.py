@@ -228,3 +228,15 @@ def test_what_a_text_names(text: str, names: dict[str, bool]) -> None:
 )
 def test_a_label_is_denied_by_its_reports_words(text: str, label: str, denied: bool) -> None:
     assert denies(text, label) is denied
+
+
+def test_words_are_read_after_a_writer_swept_their_file(named: Path, tmp_path: Path) -> None:
+    """A service that is open for days answers a first text after the index has grown."""
+    path = Path(shutil.copytree(named, tmp_path / "bundle"))
+    with Retriever.open(path) as retriever, Retriever.open(path) as before:
+        wanted = before.query_text("effusion", k=9).hits
+        terms = path / Bundle.open(path).index.terms
+        rebuild_index(path)
+        assert not terms.exists()
+        assert retriever.query_text("effusion", k=9).hits == wanted
+        assert retriever.words_note == before.words_note
