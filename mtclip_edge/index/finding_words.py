@@ -116,78 +116,21 @@ _SYNONYMS = {
 _NEAR = 4  # words between two that stand near each other
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 MOST_FINDINGS, MOST_WORDS = 4, 4
+# Words that name nothing by themselves.
 _IDLE = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "chest",
-        "film",
-        "films",
-        "for",
-        "from",
-        "has",
-        "have",
-        "in",
-        "is",
-        "it",
-        "lung",
-        "lungs",
-        "of",
-        "on",
-        "or",
-        "patient",
-        "patients",
-        "seen",
-        "show",
-        "shows",
-        "shown",
-        "side",
-        "study",
-        "that",
-        "the",
-        "there",
-        "this",
-        "to",
-        "was",
-        "were",
-        "with",
-        "within",
-        "acute",
-        "chronic",
-        "mild",
-        "moderate",
-        "severe",
-        "small",
-        "large",
-        "left",
-        "right",
-        "bilateral",
-        "upper",
-        "lower",
-        "lobe",
-        "lobes",
-        "base",
-        "apex",
-        "new",
-        "old",
-        "stable",
-        "suspicious",
-    ]
+    """
+    a an and any are as at be by chest film films for from has have in is it lung lungs of on or
+    patient patients seen show shows shown side study that the there this to was were with within
+    acute chronic mild moderate severe small large left right bilateral upper lower lobe lobes base
+    apex new old stable suspicious
+    """.split()  # noqa: SIM905
 )
 
 
 @dataclass(frozen=True)
-class NamedFinding:
-    """What a typed text or a label names: a finding's name, an expression that finds it in FTS5's"
-    " language, and
-    whether the text denies it.
+class TypedFinding:
+    """What a typed text or a label names: a finding's name, an expression that finds it in FTS5's
+    language, and whether the text denies it.
     """
 
     name: str
@@ -244,17 +187,17 @@ def listed(text: str) -> list[tuple[int, str]]:
     return sorted(places)
 
 
-def findings_named(text: str) -> tuple[NamedFinding, ...]:
+def findings_named(text: str) -> tuple[TypedFinding, ...]:
     """The findings that a text names, in their order, each once; without any, its few words as they stand.
 
     Nothing for a text of more than four findings, or of more than four words that are no finding's: such a
     text is a description, not a name.
     """
     denied = [(part.start, part.end) for part in passages(text) if part.stance == DENIED]
-    named: dict[str, NamedFinding] = {}
+    named: dict[str, TypedFinding] = {}
     for place, name in listed(text):
         is_denied = any(start <= place < end for start, end in denied)
-        named[name] = NamedFinding(name, _expression(name), is_denied)
+        named[name] = TypedFinding(name, _expression(name), is_denied)
     if named:
         return tuple(named.values()) if len(named) <= MOST_FINDINGS else ()
     words = [word.lower() for word in _WORD.findall(text)]
@@ -266,13 +209,12 @@ def findings_named(text: str) -> tuple[NamedFinding, ...]:
         ]
     if not 0 < len(words) <= MOST_WORDS:
         return ()
-    return (NamedFinding(" ".join(words), " AND ".join(f'"{word}"' for word in words), is_denied),)
+    return (TypedFinding(" ".join(words), " AND ".join(f'"{word}"' for word in words), is_denied),)
 
 
 def denies(text: str, label: str) -> bool:
-    """Whether a report names a label's finding only to deny it. An organ, or a word that no list holds,"
-    " is never
-    denied.
+    """Whether a report names a label's finding only to deny it. An organ, or a word that no list holds,
+    is never denied.
     """
     names = _names_of(label)
     if not names:

@@ -62,8 +62,9 @@ UPDATE finding SET denied = (
 
 
 def read_denials(db: sqlite3.Connection) -> None:
-    """Give a connection the function ``denies(text, finding)``; the reader is loaded when a row first"
-    " needs it."""
+    """Give a connection the function ``denies(text, finding)``; the reader is loaded with the first
+    row that needs it.
+    """
 
     def denies(text: str | None, finding: str) -> int:
         from .finding_words import denies

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ArtefactDamaged, Refused, WrongOption
 from .denial import AFFIRMED, ASKED, DENIED, by_stance
-from .finding_words import NamedFinding
+from .finding_words import TypedFinding
 from .report_store import ReportStore
 
 TEXT = "text"  # all words as they stand
@@ -86,8 +86,8 @@ class ReportWords:
         return cls(memory, "the words of the reports", reports, False)
 
     def matching(self, words: str, any_stance: bool) -> np.ndarray:
-        """Rows of the reports that affirm some words, or with ``any_stance`` have them at all,"
-        " ascending, int64.
+        """Rows of the reports that affirm some words, or with ``any_stance`` have them at all, ascending,
+        int64.
 
         ``words`` are FTS5's query language; with NOT before all of it: the reports that do not.
         """
@@ -119,7 +119,7 @@ class ReportWords:
         quoted = (f'"{word}"' for word in words or [first])
         return f"({' OR '.join(quoted)})"
 
-    def stances(self, finding: NamedFinding) -> tuple[np.ndarray, np.ndarray]:
+    def stances(self, finding: TypedFinding) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the reports that affirm a finding, and of those that only deny it, ascending, int64."""
         try:
             affirming, denying = (

@@ -1,6 +1,5 @@
-"""What a typed text names, and in which order reports follow from it: those that say of a finding what"
-" the text
-says, then those that do not name it, then those that say the contrary.
+"""What a typed text names, and in which order reports follow from it: those that say of a finding what the
+text says, then those that do not name it, then those that say the contrary.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ import numpy as np
 
 from ..errors import Refused
 from ..index.denial import AFFIRMED, DENIED
-from ..index.finding_words import NamedFinding, findings_named
+from ..index.finding_words import TypedFinding, findings_named
 from ..index.hits import ReportHit
 from ..index.index import Hits
 from .opening import LateWords
@@ -20,7 +19,7 @@ from .opening import LateWords
 class Naming:
     """The findings that a text names; ``affirming`` and ``denying`` are for each a bool array [reports]."""
 
-    findings: tuple[NamedFinding, ...]
+    findings: tuple[TypedFinding, ...]
     affirming: tuple[np.ndarray, ...]
     denying: tuple[np.ndarray, ...]
 

@@ -309,9 +309,8 @@ class Retriever:
         )
 
     def text_note(self, text: str) -> str | None:
-        """One line where a text has words that the text tower does not know, is longer than it reads, or"
-        " names
-        what no report names.
+        """One line where a text has words that the text tower does not know, is longer than it reads, or
+        names what no report names.
 
         Errors: TextTowerMissing.
         """
