@@ -5,7 +5,7 @@ horizontal flip: the heart has a side. BatchNorm keeps the statistics it came wi
 do not depend on its batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from mtclip_edge.errors import BackboneUnusable, FilmUnreadable, WrongOption
 from mtclip_edge.inference.preprocessing import Preprocessing, grey_film, squash
 from mtclip_edge.progress import Progress
+
+from .folding import fold_norms
+from .frozen_below import Parted, Views
 
 # Radians; shares of the film; factors and shares of 0..1 grey; the exponent's logarithm.
 ROTATION, SCALE, SHIFT, CONTRAST, BRIGHTNESS, GAMMA = 0.12, 0.12, 0.06, 0.25, 0.12, 0.25
@@ -65,23 +68,33 @@ class FineTunedTower(nn.Module):
         self.tower = tower.to(memory_format=torch.channels_last)
         unfrozen(self.tower, unfreeze)
         self.skips = bool(drop_path) and skipping(self.tower, drop_path)
+        self.folding = fold_norms(self.tower, how.size)
+        self.size, self.unfreeze = how.size, unfreeze
+        self._parts: tuple[Parted, ...] = ()  # in a tuple, so that its copy of the tower is no module of ours
         self.register_buffer("mean", torch.tensor(how.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(how.std)[:, None, None], persistent=False)
 
     def train(self, mode: bool = True) -> "FineTunedTower":
         super().train(mode)
-        for module in self.tower.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        for tower in (self.tower, *(parts.above.train(mode) for parts in self._parts)):
+            for module in tower.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         return self
 
     def forward(self, grey: Tensor) -> Tensor:
+        """Features of films; of kept activations (float16 [batch, ...]), which are of augmented ones."""
+        if grey.dtype == torch.float16:
+            tower, given = self._parts[0].above, grey.float()
+        else:
+            tower, given = self.tower, self._light(grey)
+        given = given.contiguous(memory_format=torch.channels_last) if given.ndim == 4 else given
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed(given.device)):
+            return tower(given).float()
+
+    def _light(self, grey: Tensor) -> Tensor:
         light = grey[:, None].float() / 255
-        if self.training:
-            light = augmented(light)
-        pixels = ((light - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed(pixels.device)):
-            return self.tower(pixels).float()
+        return ((augmented(light) if self.training else light) - self.mean) / self.std
 
     def _mixed(self, device: torch.device) -> bool:
         """Training on a card that computes bfloat16 itself; features are always taken in fp32."""
@@ -90,6 +103,33 @@ class FineTunedTower(nn.Module):
             and device.type == "cuda"
             and torch.cuda.is_bf16_supported(including_emulation=False)
         )
+
+    @torch.no_grad()
+    def keep_views(self, grey: Tensor, count: int, seed: int, progress: Progress) -> Views:
+        """What the frozen blocks make of ``count`` augmented views of each film, uint8 [films, size, size].
+
+        Errors: ValueError where the tower cannot be parted there; Refused without room.
+        """
+        self._parts = (Parted(self.tower, _block_names(self.tower)[-int(self.unfreeze)], self.size),)
+        torch.manual_seed(seed)
+        self.eval()
+        views: Views | None = None
+        for start in range(0, len(grey), _EVALUATION_BATCH):
+            part = grey[start : start + _EVALUATION_BATCH].to(self.mean.device)[:, None].float() / 255
+            for number in range(count):
+                pixels = ((augmented(part) - self.mean) / self.std).contiguous(
+                    memory_format=torch.channels_last
+                )
+                given = self._parts[0].below(pixels)
+                views = views or Views(len(grey), count, tuple(given.shape[1:]))
+                views.kept[start : start + len(part), number] = given.half().cpu().numpy()
+            progress("views of films", min(start + len(part), len(grey)), len(grey))
+        assert views is not None
+        return views
+
+    def plain(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state of ``tower`` under the names that the backbone's own film tower has."""
+        return self.folding.plain(state)
 
     @torch.inference_mode()
     def features(self, grey: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from mtclip_edge.train.settings import TrainConfig
 from . import run as runs
 from .calibration import fit_calibration
 from .fine_tuning import FineTunedTower, forward_in_parts
+from .frozen_below import Views
 from .losses import abnormal_loss, clip_loss, supervised_contrastive_loss
 from .projector import ProjectorShape, SharedSpace
 from .split_tensors import Table, epoch_order
@@ -47,9 +48,10 @@ class Fit:
         device: torch.device,
         tower: FineTunedTower | None = None,
         start: dict[str, Tensor] | None = None,
+        views: Views | None = None,
     ):
         """``start``: projectors to begin with, as ``best`` of another fit gives them; else they are drawn
-        from the seed.
+        from the seed. ``views`` of the films to train on, in the place of the films.
         """
         torch.manual_seed(config.seed)
         self.config, self.shape, self.train_table, self.validation, self.tower = (
@@ -59,6 +61,7 @@ class Fit:
             validation,
             tower,
         )
+        self.views = views
         self.space = SharedSpace(shape, logit_scale).to(device)
         if start:
             self.space.load_state_dict(start)
@@ -94,6 +97,8 @@ class Fit:
         # Order and dropout depend on seed and epoch alone, never on what ran before in this process.
         torch.manual_seed(self.config.seed * 100_003 + epoch)
         order = epoch_order(self.train_table.label, self.config.balanced)
+        if self.views:
+            self.views.choose()
         self.space.train()
         if self.tower:
             self.tower.train()
@@ -112,7 +117,8 @@ class Fit:
 
     def _step(self, rows: Tensor) -> dict[str, Tensor]:
         """One step of the optimiser; gives its losses."""
-        films = self.train_table.film[rows.to(self.train_table.film.device)]
+        kept = self.train_table.film
+        films = self.views[rows] if self.views else kept[rows.to(kept.device)]
         passes = forward_in_parts(self.tower, films, self.config.micro_batch) if self.tower else None
         losses = self._losses(rows, passes.features if passes else films)
         if losses["loss"].requires_grad:  # else no row of this batch serves a loss
@@ -249,6 +255,8 @@ class Fit:
             del config["render"]
         if config["text_side"] == "transformer":
             del config["text_side"]
+        if self.tower and self.tower.folding.pairs:
+            config["folded"] = True  # its tower's weights are of another layout than before
         digest = sha256(json.dumps([config, self.shape.to_dict()], sort_keys=True).encode())
         for table in (self.train_table, self.validation):
             for tensor in (table.film, table.text, table.report, table.label):

@@ -30,6 +30,9 @@ class TrainConfig:
     # what reads a report: the backbone's transformer, its word pieces alone (lexical), or both
     text_side: str = "transformer"
     unfreeze: str = "0"  # the film tower's last N blocks, or "all" of it, are trained too
+    # augmented views of each film that are kept as the frozen blocks give them, where the last N are trained;
+    # 0: drawn afresh each time, through the whole tower
+    kept_views: int = 8
     size: int | None = None  # pixels of the film tower's input; None: the backbone's
     # pixels: larger films are squashed to it first, as public training copies are; 0: never, nor where size
     # is larger
@@ -71,7 +74,7 @@ class TrainConfig:
         _require(self.text_side in TEXT_SIDES, "text_side", self.text_side, ", ".join(TEXT_SIDES))
         for name in ("epochs", "batch_size", "micro_batch", "hidden", "patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("bce", "supcon", "clip", "weight_decay"):
+        for name in ("bce", "supcon", "clip", "weight_decay", "kept_views"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(
             self.bce + self.supcon + self.clip > 0,

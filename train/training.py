@@ -35,6 +35,7 @@ from . import run as runs
 from .backbones.backbone import Backbone, load_backbone
 from .backbones.licence import Licence
 from .fine_tuning import FineTunedTower
+from .frozen_below import Views
 from .lexical import fit_words, with_words, words_of
 from .loop import Fit, embed, epoch_line, with_features
 from .projector import ProjectorShape
@@ -89,7 +90,8 @@ def train(
     fitted = fit_splits(config, splits, reading.spec, out, resume=resume, say=say, progress=progress)
     data = _data_record(reading, sources, fitted.fit)
     record, fit = _record(config, origins or {}, fitted, data), fitted.fit
-    runs.write_run(out, record, fit.best, fit.best_tower, words_of(fitted.backbone))
+    tower = fit.tower.plain(fit.best_tower) if fit.tower else {}
+    runs.write_run(out, record, fit.best, tower, words_of(fitted.backbone))
     say(f"{out}: best epoch {fitted.fit.best_epoch} of {len(fitted.fit.history)}")
     return runs.load_run(out)
 
@@ -124,7 +126,8 @@ def fit_splits(
     if out:
         private_dir(out)
     shape = shape_for(config, backbone)
-    fit = Fit(config, shape, backbone.logit_scale, train_table, validation, device, tower, heads)
+    views = _views(config, tower, train_table, say, progress)
+    fit = Fit(config, shape, backbone.logit_scale, train_table, validation, device, tower, heads, views)
     calibration = fit.run(out, resume, say).finish()
     seconds = {"features": features_done - started, "fit": time.perf_counter() - features_done}
     return Fitted(backbone, fit, calibration, DeviceRecord(str(device), why), seconds)
@@ -187,6 +190,27 @@ def _tower(config: TrainConfig, backbone: Backbone, device: torch.device, say: S
     if config.drop_path and not tower.skips:
         say("this film tower has no place for stochastic depth: trained without")
     return tower
+
+
+def _views(
+    config: TrainConfig, tower: FineTunedTower | None, table: Table, say: Say, progress: Progress
+) -> Views | None:
+    """Views of the films below the blocks that are trained, where there are frozen ones that can be parted.
+
+    Errors: Refused without room for them.
+    """
+    if not tower or config.unfreeze == "all" or not config.kept_views:
+        return None
+    try:
+        views = tower.keep_views(table.film, config.kept_views, config.seed, progress)
+    except ValueError as error:
+        say(f"every epoch runs through the frozen blocks too: they cannot be parted from the rest ({error})")
+        return None
+    say(
+        f"{config.kept_views} augmented views of {len(table.film)} films went through the frozen blocks, "
+        f"once for all epochs: {views.bytes / 1e9:.1f} GB beside the cache until training ends"
+    )
+    return views
 
 
 def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) -> runs.Run:
