@@ -23,7 +23,7 @@ from mtclip_edge.train.run import Run
 from .graphs.towers import FilmGraph, export_film_tower
 from .parity.gate import FilmUnderTest, Gate, TextUnderTest, device_for
 from .parity.limits import Row, limits_of
-from .quantization.ladder import CPU_DEFAULT, Material, climb
+from .quantization.ladder import CPU_DEFAULT, IN_EIGHT_BITS, Material, climb
 from .quantization.quantize import Feed, tower_kind
 from .quantization.smooth_quant import pairs, smoothed
 
@@ -77,7 +77,8 @@ class Proof:
         Errors: ParityFailed where one that was asked for by name fails.
         """
         rows = []
-        for precision in wanted or self._by_default(tower_kind(paths["fp32"])):
+        kind = tower_kind(paths["fp32"])
+        for precision in self._named(kind, wanted) if wanted else self._by_default(kind):
             try:
                 row = self.rung(tower, precision, paths, reports)
                 rows.append(row.require(limits_of(precision, self._budget)))
@@ -110,6 +111,18 @@ class Proof:
         if tower == "text":
             return TextUnderTest(self.gate, self._tokenizer, reports)
         return FilmUnderTest(self.gate, self._preprocessing, reports)
+
+    def _named(self, kind: str, wanted: Sequence[str]) -> Sequence[str]:
+        """The precisions that were asked for by name, of those that a tower of a kind can have: word pieces
+        alone have no weights but the projector's, which are never quantized.
+        """
+        floats = [name for name in wanted if name not in IN_EIGHT_BITS]
+        if kind != "words" or len(floats) == len(wanted):
+            return wanted
+        self._say(
+            "text: word pieces alone have nothing to quantize; fp32 serves beside the film tower's 8 bits"
+        )
+        return floats or ["fp32"]
 
     def _by_default(self, kind: str) -> list[str]:
         if self.gate.real:

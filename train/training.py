@@ -18,7 +18,7 @@ from mtclip_edge.bundle.run_record import (
     RunRecord,
     ShapeRecord,
 )
-from mtclip_edge.errors import LeakFound, Refused, RunUnusable, SourceUnusable
+from mtclip_edge.errors import BackboneUnusable, LeakFound, Refused, RunUnusable, SourceUnusable
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.leaks import between_tables
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
@@ -172,8 +172,15 @@ def with_text_side(config: TrainConfig, backbone: Backbone, train: Sequence[Stud
     """The backbone with the text side that the settings want, a lexical one fitted on the reports of
     ``train`` alone.
 
-    Errors: SourceUnusable where it has none.
+    Errors: SourceUnusable where it has none; BackboneUnusable where the backbone has no text tower and one is
+    wanted.
     """
+    if config.text_side != "lexical" and not backbone.reads_text:
+        raise BackboneUnusable(
+            f"{backbone.name}: has no text tower, so it cannot have --text-side {config.text_side}",
+            "it reads reports by their word pieces alone",
+            "add --text-side lexical",
+        )
     if config.text_side == "transformer":
         return backbone
     texts = [report.first.tower_text for report in distinct_reports(train)]

@@ -33,6 +33,7 @@ from .quantize import (
 from .static import Calibrated
 
 PRECISIONS = ("fp32", "fp16w", "fp16", "int8", "int8-dynamic", "w8")
+IN_EIGHT_BITS = ("int8", "int8-dynamic", "w8")
 # docs/guide/export.md has the measurements behind both.
 CPU_DEFAULT = {"cnn": "fp16w", "transformer": "int8-dynamic", "words": "fp32"}
 CPU_ORDER = {

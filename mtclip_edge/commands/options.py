@@ -127,10 +127,17 @@ AllowLeaks = Annotated[
 
 # pull
 _BACKBONES = (
-    "biomedclip, compact, clip-b16, clip-b32, whyxrayclip, an open_clip name or hub id, perhaps @COMMIT."
+    "biomedclip, compact, eva-x-ti, clip-b16, clip-b32, whyxrayclip, an open_clip name or hub id, "
+    "perhaps @COMMIT."
 )
 BackboneName = Annotated[str, Argument(help=_BACKBONES)]
 FolderOut = Annotated[Path, Option(help="The folder to make.")]
+WeightsHash = Annotated[
+    str | None,
+    Option(
+        "--sha256", help="SHA-256 of the weights as published, as pull prints it: another file is refused."
+    ),
+]
 
 # info, bench
 Artefact = Annotated[

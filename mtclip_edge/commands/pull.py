@@ -3,7 +3,7 @@
 from . import options
 
 
-def pull(backbone: options.BackboneName, out: options.FolderOut) -> None:
+def pull(backbone: options.BackboneName, out: options.FolderOut, sha256: options.WeightsHash = None) -> None:
     """Download all that a backbone needs into one folder, verified, for machines without a network."""
     from ..train.requirements import need_torch
 
@@ -12,4 +12,4 @@ def pull(backbone: options.BackboneName, out: options.FolderOut) -> None:
     from ..train.backbones.pull import pull
 
     with ProgressBars() as bars:
-        pull(backbone, out, say=bars.say, progress=bars)
+        pull(backbone, out, wanted=sha256, say=bars.say, progress=bars)

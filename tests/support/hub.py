@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 LARGE = 10_000  # bytes; from here on files have a SHA-256 in the listing, smaller ones git's hash only
 
 
@@ -74,6 +76,17 @@ def serving() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def reached(open_loopback: Any) -> Iterator[Hub]:
+    """A hub that ``mtclip pull`` asks instead of the real one."""
+    with serving() as hub, pytest.MonkeyPatch.context() as patch:
+        open_loopback(patch)
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)  # between its tries
+        patch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)
+        yield hub
 
 
 def _answer(hub: Hub, asked: BaseHTTPRequestHandler) -> None:

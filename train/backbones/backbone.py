@@ -1,9 +1,10 @@
 """Loads a backbone as two towers, a tokenizer and preprocessing, from a local directory and without a
 network.
 
-Two layouts: open_clip's (``open_clip_folder``) and Hugging Face's CLIP and SigLIP (``hugging_face``). A
-folder that ``mtclip pull`` or this tool made has a ``backbone.json`` besides: name, licence, the hash of
-every file, and golden embeddings. What it states is checked here.
+Three layouts: open_clip's (``open_clip_folder``), Hugging Face's CLIP and SigLIP
+(``hugging_face_folder``), and a film tower without a text tower (``film_tower_folder``). A folder that
+``mtclip pull`` or this tool made has a ``backbone.json`` besides: name, licence, the hash of every file, and
+golden embeddings. What it states is checked here.
 """
 
 import json
@@ -21,8 +22,8 @@ from mtclip_edge.folders import user_path
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 
-from . import golden, hugging_face_folder, open_clip_folder
-from .folder import WEIGHT_SUFFIXES, Parts, check_vocabulary, read_json
+from . import film_tower_folder, golden, hugging_face_folder, open_clip_folder
+from .folder import WEIGHT_SUFFIXES, NoTextTower, Parts, check_vocabulary, read_json
 from .licence import Licence, of_card
 
 CPU = torch.device("cpu")
@@ -35,6 +36,8 @@ class Backbone:
 
     ``identity`` is the SHA-256 of configuration, weights and tokenizer: features and runs are tied to it.
     ``logit_scale`` is the learned inverse temperature (not its logarithm). ``spec`` is what loads it again.
+    Without a text tower ``text_tower`` is a ``NoTextTower`` and ``text_width`` 0, until a lexical side stands
+    there.
     ``own_geometry`` is how its publisher squares a film; ``notes`` is what a person should know.
     ``text_side``: transformer, lexical or both; ``words_width`` numbers of the lexical side then stand behind
     the ``text_width`` of the tower's own, and ``words_sha256`` is the hash of a run's file of it.
@@ -60,6 +63,11 @@ class Backbone:
     text_side: str = "transformer"
     words_width: int = 0
     words_sha256: str | None = None
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it has a text side: a film tower alone has none until it gets a lexical one."""
+        return not isinstance(self.text_tower, NoTextTower)
 
     @property
     def aligned(self) -> bool:
@@ -123,8 +131,8 @@ def _folder(spec: str) -> tuple[Path, str | None]:
         raise BackboneUnusable(
             f"backbone {spec!r} is not known",
             (
-                f"expected 'compact' or a directory with {open_clip_folder.CONFIG}, or "
-                f"{hugging_face_folder.CONFIG} of a CLIP or SigLIP"
+                f"expected 'compact' or a directory with {open_clip_folder.CONFIG}, "
+                f"{film_tower_folder.CONFIG}, or {hugging_face_folder.CONFIG} of a CLIP or SigLIP"
             ),
             "mtclip pull NAME --out DIR makes one on a machine with a network",
         )
@@ -159,6 +167,8 @@ def _name(path: Path) -> str:
 
 
 def _parts(path: Path, named: str | None) -> Parts:
+    if (path / film_tower_folder.CONFIG).is_file():
+        return film_tower_folder.load(path, named)
     if (path / open_clip_folder.CONFIG).is_file() or not hugging_face_folder.image_processor(path):
         return open_clip_folder.load(path, named)
     return hugging_face_folder.load(path, named)
@@ -212,9 +222,10 @@ def _check_golden(path: Path, card: dict[str, Any], parts: Parts) -> tuple[str, 
 @torch.inference_mode()
 def _widths(parts: Parts) -> tuple[int, int]:
     pixels = torch.zeros(1, 3, parts.preprocessing.size, parts.preprocessing.size)
-    return parts.film_tower(pixels).shape[1], text_features(
-        parts.text_tower, parts.tokenizer, ["normal"]
-    ).shape[1]
+    film_width = parts.film_tower(pixels).shape[1]
+    if isinstance(parts.text_tower, NoTextTower):
+        return film_width, 0
+    return film_width, text_features(parts.text_tower, parts.tokenizer, ["normal"]).shape[1]
 
 
 def text_features(

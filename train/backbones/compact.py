@@ -78,7 +78,7 @@ def assemble() -> Path:
 
 def _build(folder: Path) -> None:
     film = _checked(_package(FILM_PACKAGE) / FILM_WEIGHTS, FILM_WEIGHTS)
-    text = _checked(_package(TEXT_PACKAGE) / TEXT_WEIGHTS, TEXT_WEIGHTS)
+    text = _checked(text_files() / Path(TEXT_WEIGHTS).name, TEXT_WEIGHTS)
     private_dir(folder.parent)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -137,10 +137,15 @@ def film_tensors(published: Path, timm_name: str) -> "dict[str, torch.Tensor]":
     return tensors
 
 
+def text_files() -> Path:
+    """Where a package has the text tower's files, the tokenizer's among them. Errors: ExtraMissing."""
+    return (_package(TEXT_PACKAGE) / TEXT_WEIGHTS).parent
+
+
 def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        what = f"backbone compact: the package {name.replace('_', '-')} is not installed"
+        what = f"the package {name.replace('_', '-')} is not installed"
         raise ExtraMissing(what, hint=install_command("train", "compact"))
     return Path(spec.origin).parent
 

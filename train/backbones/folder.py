@@ -26,6 +26,17 @@ _PART = re.compile(r"-\d+-of-\d+\.")  # of weights that transformers has cut int
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
+class NoTextTower(nn.Module):
+    """Stands where a backbone has no text tower: asked, it says which text side such a backbone has."""
+
+    def forward(self, token_ids: Tensor) -> Tensor:  # noqa: ARG002 - as every text tower is asked
+        raise BackboneUnusable(
+            "this backbone has no text tower",
+            "it reads reports by their word pieces alone",
+            "train with --text-side lexical",
+        )
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a layout makes of a folder. ``config``: the JSON that, with weights and tokenizer, decides what
@@ -164,8 +175,6 @@ def convert(pickle: Path, target: Path) -> Path:
     Errors: BackboneUnusable; then nothing of the pickle was executed.
     """
     from open_clip.factory import load_state_dict
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     try:
         tensors = load_state_dict(str(pickle), weights_only=True)
@@ -178,8 +187,16 @@ def convert(pickle: Path, target: Path) -> Path:
         raise BackboneUnusable(
             f"{pickle}: not a plain weights file ({type(error).__name__})", hint="nothing was loaded"
         ) from None
+    return save(kept, target)
+
+
+def save(tensors: dict[str, Tensor], target: Path) -> Path:
+    """Write tensors as safetensors. Errors: OSError with its number (a full disk)."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     try:
-        return replace_with(target, lambda file: save_file(kept, file))
+        return replace_with(target, lambda file: save_file(tensors, file))
     except SafetensorError as error:  # a full disk comes as this, without its number
         raise OSError(errno.EIO, str(error), str(target)) from None
 

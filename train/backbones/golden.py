@@ -16,6 +16,8 @@ from mtclip_edge.errors import BackboneUnusable
 from mtclip_edge.inference.preprocessing import Preprocessing, tower_input
 from mtclip_edge.inference.tokenizer import Tokenizer
 
+from .folder import NoTextTower
+
 FILMS = ("golden-1.png", "golden-2.png")
 TEXTS = ("The lungs are clear.", "There is an opacity in the left lower lung, with a small pleural effusion.")
 # Largest ‖now - then‖ / ‖then‖. fp32 on another processor or thread count: 1e-6 to 1e-5; ImageNet's mean and
@@ -44,12 +46,14 @@ def embed(
     how: Preprocessing,
     tokenizer: Tokenizer,
 ) -> dict[str, Any]:
-    """Tower outputs of the folder's films and of the sentences, float32 [2, width] each."""
+    """Tower outputs of the folder's films and of the sentences, float32 [2, width] each; of films alone
+    where there is no text tower.
+    """
     pixels = np.stack([tower_input(folder / name, how) for name in FILMS])
-    return {
-        "films": film_tower(torch.from_numpy(pixels)).numpy(),
-        "texts": text_tower(torch.from_numpy(tokenizer(list(TEXTS)))).numpy(),
-    }
+    films = {"films": film_tower(torch.from_numpy(pixels)).numpy()}
+    if isinstance(text_tower, NoTextTower):
+        return films
+    return {**films, "texts": text_tower(torch.from_numpy(tokenizer(list(TEXTS)))).numpy()}
 
 
 def stored(outputs: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Nothing that was downloaded is executed.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +18,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mtclip_edge.errors import BackboneUnusable, Refused
+from mtclip_edge.errors import BackboneUnusable, Refused, WrongOption
 from mtclip_edge.files import private_dir, sha256
 from mtclip_edge.folders import user_path
 from mtclip_edge.progress import Progress, Say, silent
 
-from . import golden, hugging_face_folder, open_clip_folder
+from . import eva_x, film_tower_folder, golden, hugging_face_folder, open_clip_folder
 from .backbone import CARD, load_backbone
 from .folder import convert, read_json
 from .hub import Repository, fetch, look_up
@@ -34,7 +35,9 @@ NAMES = {
     "clip-b16": "ViT-B-16:openai",
     "clip-b32": "ViT-B-32:openai",
     "whyxrayclip": "yyupenn/whyxrayclip",
+    "eva-x-ti": "MapleF/eva_x",
 }
+FILM_TOWERS = {"eva-x-ti": eva_x.TI}  # those of NAMES that have no text tower
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 VOCABULARY = ("vocab.json", "merges.txt")
 KEPT = (
@@ -52,23 +55,27 @@ KEPT = (
 @dataclass(frozen=True)
 class Source:
     """Where a name leads: a repository, perhaps its weights' file, and what open_clip's registry says
-    beyond the repository's files.
+    beyond the repository's files; ``film_tower`` for one of FILM_TOWERS.
     """
 
     model_id: str
     revision: str | None = None
     weights: str | None = None
     registered: dict[str, Any] = field(default_factory=dict)
+    film_tower: eva_x.FilmTower | None = None
 
 
 @dataclass(frozen=True)
 class Fetching:
-    """One pull's downloads; ``folder`` is what is being made."""
+    """One pull's downloads; ``folder`` is what is being made, ``wanted`` the SHA-256 that the published
+    weights must have, None where any will do.
+    """
 
     downloads: Path
     folder: Path
     say: Say
     progress: Progress
+    wanted: str | None = None
     published: dict[str, str] = field(default_factory=dict)
     commits: dict[str, str] = field(default_factory=dict)
 
@@ -85,28 +92,51 @@ class Fetching:
 
     def take_weights(self, repository: Repository, names: Sequence[str], target: str) -> None:
         """The first of some files of weights, as safetensors. Errors: BackboneUnusable."""
-        name = next((name for name in names if name in repository.files), None)
-        if name is None:
-            raise BackboneUnusable(f"{repository.id}: no weights", f"expected one of {', '.join(names)}")
-        fetched = fetch(repository, name, self.downloads, self.progress)
-        self.commits[repository.id] = repository.commit
-        self.published[name] = sha256(fetched)
-        self.say(f"{name}: SHA-256 {self.published[name]}")
+        name, fetched = self.fetch_weights(repository, names)
         if name.endswith(".safetensors"):
             shutil.copyfile(fetched, self.folder / target)
         else:
             convert(fetched, self.folder / target)
 
+    def fetch_weights(self, repository: Repository, names: Sequence[str]) -> tuple[str, Path]:
+        """The first of some files of weights, as it is published, and its name. Errors: BackboneUnusable."""
+        name = next((name for name in names if name in repository.files), None)
+        if name is None:
+            raise BackboneUnusable(f"{repository.id}: no weights", f"expected one of {', '.join(names)}")
+        self._check_wanted(repository.id, name, repository.files[name].sha256)  # before it is fetched
+        fetched = fetch(repository, name, self.downloads, self.progress)
+        self.commits[repository.id] = repository.commit
+        self.published[name] = sha256(fetched)
+        self._check_wanted(repository.id, name, self.published[name])
+        self.say(f"{name}: SHA-256 {self.published[name]}")
+        return name, fetched
 
-def pull(name: str, out: Path, *, say: Say = silent, progress: Progress = silent) -> Path:
+    def _check_wanted(self, repository_id: str, name: str, digest: str | None) -> None:
+        if self.wanted and digest and digest != self.wanted:
+            raise BackboneUnusable(
+                f"{repository_id}: {name} is not the file that --sha256 names",
+                f"expected {self.wanted[:16]}…, found {digest[:16]}…",
+            )
+
+
+def pull(
+    name: str, out: Path, *, wanted: str | None = None, say: Say = silent, progress: Progress = silent
+) -> Path:
     """Make the folder ``out`` of a backbone: ``compact``, one of NAMES, an open_clip name (``ViT-B-32:TAG``)
     or a hub id.
 
-    ``@COMMIT`` after a name pins what is pulled. A pull that was cut goes on where it was when it is asked
-    for again.
+    ``@COMMIT`` after a name pins what is pulled, ``wanted``, a SHA-256 in hexadecimal, the file of weights as
+    it is published. A pull that was cut goes on where it was when it is asked for again.
 
-    Errors: BackboneUnusable, ExtraMissing, Refused; OSError with its number (a full disk).
+    Errors: BackboneUnusable, ExtraMissing, Refused, WrongOption; OSError with its number (a full disk).
     """
+    if wanted is not None and (
+        name == "compact" or not re.fullmatch("[0-9a-f]{64}", wanted := wanted.lower())
+    ):
+        raise WrongOption(
+            f"--sha256 {wanted}",
+            "compact has its packages' hashes" if name == "compact" else "expected 64 hexadecimal digits",
+        )
     out = user_path(out).absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise Refused(f"{out}: is there already", hint="give another --out")
@@ -116,7 +146,7 @@ def pull(name: str, out: Path, *, say: Say = silent, progress: Progress = silent
         card = (
             _compact(folder)
             if source is None
-            else _from_hub(source, Fetching(downloads, folder, say, progress))
+            else _from_hub(source, Fetching(downloads, folder, say, progress, wanted))
         )
         _finish(folder, {"name": name.partition("@")[0].rpartition("/")[2], **card})
         if out.is_dir():
@@ -155,6 +185,8 @@ def resolve(name: str) -> Source:
     """Where a name leads. Errors: BackboneUnusable."""
     short, _, revision = name.removeprefix("hf-hub:").partition("@")
     wanted = NAMES.get(short, short)
+    if film_tower := FILM_TOWERS.get(short):
+        return Source(wanted, revision or None, film_tower.file, film_tower=film_tower)
     if "/" in wanted:
         return Source(wanted, revision or None)
     import open_clip
@@ -188,6 +220,8 @@ def resolve(name: str) -> Source:
 
 
 def _from_hub(source: Source, fetching: Fetching) -> dict[str, Any]:
+    if source.film_tower:
+        return _film_tower(source.film_tower, source, fetching)
     repository = look_up(source.model_id, source.revision)
     if open_clip_folder.CONFIG in repository.files or source.registered:
         _open_clip(source, repository, fetching)
@@ -274,6 +308,24 @@ def _hugging_face(repository: Repository, fetching: Fetching) -> None:
     if "tokenizer.json" not in repository.files:
         fetching.take_any(repository, VOCABULARY)
     fetching.take_weights(repository, hugging_face_folder.WEIGHT_FILES, hugging_face_folder.WEIGHT_FILES[0])
+
+
+def _film_tower(tower: eva_x.FilmTower, source: Source, fetching: Fetching) -> dict[str, Any]:
+    """A film tower without a text tower, with the word pieces of compact for its lexical text side."""
+    package = film_tower_folder.write_tokenizer(fetching.folder)
+    repository = look_up(source.model_id, source.revision)
+    _, fetched = fetching.fetch_weights(repository, [tower.file])
+    eva_x.convert(fetched, tower, fetching.folder / film_tower_folder.WEIGHTS)
+    _write(fetching.folder / film_tower_folder.CONFIG, tower.config)
+    fetching.take_any(repository, KEPT)
+    stated = of_card(fetching.folder / "README.md", source.model_id, repository.gated)
+    elsewhere = (
+        None if stated.name else f"{tower.licence} by the README of its code; its model card names none"
+    )
+    terms = "; ".join(words for words in (elsewhere, stated.terms) if words)
+    licence = Licence(f"{stated.name or tower.licence}; {film_tower_folder.TOKENIZER_LICENCE}", terms or None)
+    sources = {**fetching.commits, **package}
+    return {**licence.to_dict(), "sources": sources, "published_sha256": fetching.published}
 
 
 def _compact(folder: Path) -> dict[str, Any]:

@@ -6,14 +6,13 @@ import pickle
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hub import Hub, commit, serving
+from hub import Hub, commit, reached
 
 from mtclip_edge.errors import BackboneUnusable, Refused
 from mtclip_edge.files import sha256
@@ -30,16 +29,6 @@ CARD = b"---\nlicense: mit\n---\n# A model\n"
 @pytest.fixture
 def hub(open_loopback: Any) -> Iterator[Hub]:
     with reached(open_loopback) as hub:
-        yield hub
-
-
-@contextmanager
-def reached(open_loopback: Any) -> Iterator[Hub]:
-    with serving() as hub, pytest.MonkeyPatch.context() as patch:
-        open_loopback(patch)
-        patch.setenv("HF_ENDPOINT", hub.url)
-        patch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)  # between its tries
-        patch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)
         yield hub
 
 
