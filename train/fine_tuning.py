@@ -157,7 +157,7 @@ def unfrozen(tower: nn.Module, blocks: str) -> None:
     for name, parameter in tower.named_parameters():
         reached |= name.startswith(names[-int(blocks)] + ".")
         # open_clip's own towers hold their last projection as a parameter of the whole, which is listed first
-        parameter.requires_grad_(reached or name == "proj")
+        parameter.requires_grad_(reached or name.removeprefix("tower.") == "proj")
 
 
 def _block_names(tower: nn.Module) -> list[str]:

@@ -24,7 +24,7 @@ from mtclip_edge.errors import RunUnusable
 from mtclip_edge.evaluation.figures import evaluate, selection_score
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.progress import Say
-from mtclip_edge.train.settings import TrainConfig
+from mtclip_edge.train.settings import BEFORE, TrainConfig
 
 from . import run as runs
 from .calibration import fit_calibration
@@ -144,7 +144,7 @@ class Fit:
             )
         losses = {}
         if config.clip:
-            losses["clip"] = clip_loss(film, text, space.scale, report)
+            losses["clip"] = clip_loss(film, text, space.scale, report, self._exchanged(film, report))
         if config.supcon:
             both, labels = torch.cat([film, text[has_text]]), torch.cat([label, label[has_text]])
             losses["supcon"] = supervised_contrastive_loss(both, labels, config.supcon_temperature)
@@ -155,6 +155,21 @@ class Fit:
             **losses,
             "loss": sum((weights[name] * value for name, value in losses.items()), film.new_zeros(())),
         }
+
+    def _exchanged(self, film: Tensor, report: Tensor) -> Tensor | None:
+        """The logit of each film's own report with left and right exchanged, float32 [batch], and the weight
+        it has among the other wrong ones; -inf where there is none.
+        """
+        others = self.train_table.exchanged
+        if others is None:
+            return None
+        row = torch.where(report >= 0, others.row[report.clamp(min=0)], -1)
+        has = (row >= 0).nonzero().squeeze(1)
+        further = film.new_full((len(film),), -torch.inf)
+        if not len(has):
+            return further
+        cosine = (film[has] * self.space.embed_texts(others.text[row[has]])).sum(dim=1)
+        return further.index_copy(0, has, self.space.scale * cosine + math.log(self.config.side_negatives))
 
     def _set_rate(self, step: int) -> None:
         """Linear warm-up, then a cosine to zero."""
@@ -253,8 +268,7 @@ class Fit:
         config = {k: v for k, v in self.config.to_dict().items() if k not in ("device", "backbone")}
         if config["render"] == "voi":  # checkpoints of before it could be chosen stay good
             del config["render"]
-        if config["text_side"] == "transformer":
-            del config["text_side"]
+        config = {name: value for name, value in config.items() if (name, value) not in BEFORE.items()}
         if self.tower and self.tower.folding.pairs:
             config["folded"] = True  # its tower's weights are of another layout than before
         digest = sha256(json.dumps([config, self.shape.to_dict()], sort_keys=True).encode())

@@ -11,11 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def clip_loss(film: Tensor, text: Tensor, scale: Tensor, report: Tensor) -> Tensor:
+def clip_loss(
+    film: Tensor, text: Tensor, scale: Tensor, report: Tensor, further: Tensor | None = None
+) -> Tensor:
     """Symmetric contrastive loss between films and their reports.
 
     ``scale`` is the inverse temperature; ``report`` int64 [batch] numbers the distinct reports, -1 for a row
     without text. All films of one distinct report are positives of all its rows: a twin is not a negative.
+    ``further`` float32 [batch]: the logit of one more wrong report for each film alone, -inf where none.
     """
     has_text = report >= 0
     if int(has_text.sum()) < 2:
@@ -24,7 +27,12 @@ def clip_loss(film: Tensor, text: Tensor, scale: Tensor, report: Tensor) -> Tens
     positive = (report[:, None] == report[None, :]).float()
     target = positive / positive.sum(dim=1, keepdim=True)
     logits = scale * film @ text.T
-    return (_soft_cross_entropy(logits, target) + _soft_cross_entropy(logits.T, target)) / 2
+    of_films = (
+        _soft_cross_entropy(logits, target)
+        if further is None
+        else _beside_another(logits, target, further[has_text])
+    )
+    return (of_films + _soft_cross_entropy(logits.T, target)) / 2
 
 
 def supervised_contrastive_loss(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
@@ -54,6 +62,12 @@ def abnormal_loss(logit: Tensor, label: Tensor) -> Tensor:
     if not bool(labelled.any()):
         return logit.new_zeros(())
     return F.binary_cross_entropy_with_logits(logit[labelled], label[labelled].float())
+
+
+def _beside_another(logits: Tensor, target: Tensor, further: Tensor) -> Tensor:
+    """Soft cross-entropy with a further column that is never the target."""
+    total = torch.cat([logits, further[:, None]], dim=1).logsumexp(dim=1)
+    return (total - (target * logits).sum(dim=1)).mean()
 
 
 def _soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

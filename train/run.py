@@ -22,9 +22,11 @@ from mtclip_edge.bundle.run_record import RUN, RunRecord, read_run_record, write
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, RunUnusable
 from mtclip_edge.files import sha256, write_bytes
 from mtclip_edge.inference.preprocessing import Preprocessing
+from mtclip_edge.train.settings import POOLS
 
 from .backbones.backbone import Backbone, load_backbone
 from .lexical import WordTower, load_words, save_words, with_words
+from .pooling import with_pool
 from .projector import ProjectorShape, SharedSpace
 from .tensor_files import load_tensors, save_tensors
 
@@ -147,6 +149,10 @@ def backbone_of(run: Run) -> Backbone:
             f"expected {trained_on.record.identity[:16]}…, found {backbone.identity[:16]}…",
         )
     backbone = replace(backbone, preprocessing=run.preprocessing)
+    pool = run.record.config.settings.get("pool", "whole")
+    if pool not in POOLS:
+        raise ArtefactDamaged(f"{run.path / RUN}: pool is {pool!r}", f"expected {' or '.join(POOLS)}")
+    backbone = with_pool(backbone, str(pool))
     if run.record.words_sha256:
         side = "both" if run.record.shape.words_width else "lexical"
         backbone = with_words(backbone, load_words(run.path / WORDS), side, run.record.words_sha256)

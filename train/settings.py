@@ -18,6 +18,9 @@ from ..errors import SourceUnusable, WrongOption
 TUNED: dict[str, Any] = {"epochs": 12, "lr": 3e-4, "batch_size": 64, "ema": 0.98}
 
 TEXT_SIDES = ("transformer", "lexical", "both")
+POOLS = ("whole", "halves")
+# Settings that earlier versions did not have, as they did it.
+BEFORE: dict[str, Any] = {"text_side": "transformer", "pool": "whole", "side_negatives": 0.0}
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class TrainConfig:
     backbone: str = "compact"
     # what reads a report: the backbone's transformer, its word pieces alone (lexical), or both
     text_side: str = "transformer"
+    # what the film tower pools: all its places, or those of the left and the right half apart
+    pool: str = "whole"
     unfreeze: str = "0"  # the film tower's last N blocks, or "all" of it, are trained too
     # augmented views of each film that are kept as the frozen blocks give them, where the last N are trained;
     # 0: drawn afresh each time, through the whole tower
@@ -46,6 +51,9 @@ class TrainConfig:
     bce: float = 1.0  # weights of the three losses; 0 leaves one out
     supcon: float = 0.3
     clip: float = 1.0
+    # weight, in the CLIP loss, of each film's own report with left and right exchanged, as one more wrong
+    # report; 0: none
+    side_negatives: float = 0.0
     supcon_temperature: float = 0.1
     dim: int | None = None  # None: the backbone's width where its towers are aligned, else 256
     hidden: int = 512
@@ -72,9 +80,10 @@ class TrainConfig:
             "0, a number of blocks, or all",
         )
         _require(self.text_side in TEXT_SIDES, "text_side", self.text_side, ", ".join(TEXT_SIDES))
+        _require(self.pool in POOLS, "pool", self.pool, ", ".join(POOLS))
         for name in ("epochs", "batch_size", "micro_batch", "hidden", "patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("bce", "supcon", "clip", "weight_decay", "kept_views"):
+        for name in ("bce", "supcon", "clip", "side_negatives", "weight_decay", "kept_views"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(
             self.bce + self.supcon + self.clip > 0,

@@ -12,10 +12,15 @@ from mtclip_edge.errors import BackboneUnusable, DeviceUnavailable, not_among
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.studies import LABEL_CODES
+from mtclip_edge.train.settings import TrainConfig
 
 from .backbones.backbone import Backbone
 from .fine_tuning import FineTunedTower, load_pixels
+from .side import exchanged, leans
 from .tower_features import film_features, report_features
+
+# Of a text's length: two that differ by less are one text to the text side.
+_SAME_TEXT = 1e-5
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,43 @@ class Table:
     report: Tensor
     label: Tensor
     problems: tuple[str, ...]
+    exchanged: "Exchanged | None" = None
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """Reports of a table with left and right exchanged: ``text`` float32 [exchanged, width], ``row`` int64
+    [reports] into it, -1 for a report that is the same either way.
+    """
+
+    text: Tensor
+    row: Tensor
+
+    @classmethod
+    def of(cls, backbone: Backbone, table: Table, progress: Progress) -> "Exchanged":
+        """Those that name one side more often than the other, and that the text side tells from their
+        exchange.
+        """
+        texts = table.cases.texts
+        asked = [i for i, text in enumerate(texts) if leans(text)]
+        device = table.text.device
+        features = torch.from_numpy(
+            report_features(backbone, [exchanged(texts[i]) for i in asked], progress, device)
+        ).to(device)
+        own = table.text[asked]
+        told = (features - own).norm(dim=1) > _SAME_TEXT * own.norm(dim=1)
+        row = torch.full((len(texts),), -1, dtype=torch.int64, device=device)
+        row[torch.tensor(asked, dtype=torch.int64, device=device)[told]] = torch.arange(
+            int(told.sum()), device=device
+        )
+        return cls(features[told], row)
+
+
+def with_exchanged(config: TrainConfig, backbone: Backbone, table: Table, progress: Progress) -> Table:
+    """The table with its reports' exchanges, where the settings want them for the CLIP loss."""
+    if not (config.side_negatives and config.clip):
+        return table
+    return replace(table, exchanged=Exchanged.of(backbone, table, progress))
 
 
 def prepared(backbone: Backbone, size: int | None, via: int, render: str = "voi") -> Backbone:

@@ -43,17 +43,18 @@ class FilmFeatures:
     problems: tuple[str, ...]
 
 
-def _cache(backbone: Backbone, width: int) -> VectorCache:
+def _cache(backbone: Backbone, width: int, pool: str = "whole") -> VectorCache:
     return VectorCache(
-        cache_dir() / "features" / f"{cache_key(backbone.identity, backbone.preprocessing)}.sqlite",
+        cache_dir() / "features" / f"{cache_key(backbone.identity, backbone.preprocessing, pool)}.sqlite",
         width,
         _HINT,
     )
 
 
-def cache_key(identity: str, preprocessing: Preprocessing) -> str:
-    """Name of the cache of a backbone with a preprocessing."""
-    text = json.dumps([identity, preprocessing.to_dict()], sort_keys=True)
+def cache_key(identity: str, preprocessing: Preprocessing, pool: str = "whole") -> str:
+    """Name of the cache of a backbone with a preprocessing, and a way to pool."""
+    pooled = [] if pool == "whole" else [pool]
+    text = json.dumps([identity, preprocessing.to_dict(), *pooled], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -82,7 +83,7 @@ def film_features(
                 vectors.append(tower(batch.pixels))
         return read, np.concatenate(vectors)
 
-    with closing(_cache(backbone, backbone.film_width)) as cache:
+    with closing(_cache(backbone, backbone.film_width, backbone.pool)) as cache:
         vectors = cache.cached({key: path for path, key in keys.items()}, compute, BATCH, progress, "films")
         compute(unread_twins(keys, vectors))
     return _table(paths, keys, vectors, backbone.film_width, problems)

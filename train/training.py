@@ -29,7 +29,7 @@ from mtclip_edge.notice import NOTICE, __version__
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.source import Reading, absolute, open_sources
 from mtclip_edge.studies import Study, distinct_reports
-from mtclip_edge.train.settings import TUNED, TrainConfig
+from mtclip_edge.train.settings import BEFORE, TUNED, TrainConfig
 
 from . import run as runs
 from .backbones.backbone import Backbone, load_backbone
@@ -38,8 +38,9 @@ from .fine_tuning import FineTunedTower
 from .frozen_below import Views
 from .lexical import fit_words, with_words, words_of
 from .loop import Fit, embed, epoch_line, with_features
+from .pooling import with_pool
 from .projector import ProjectorShape
-from .split_tensors import Table, choose_device, prepared, tabulate
+from .split_tensors import Table, choose_device, prepared, tabulate, with_exchanged
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def fit_splits(
     train_table, validation = (
         tabulate(backbone, Cases.of(studies), progress, device, tower, say) for studies in splits
     )
+    train_table = with_exchanged(config, backbone, train_table, progress)
     _check_tables(config, train_table, validation, spec, say)
     features_done = time.perf_counter()
     if out:
@@ -158,7 +160,7 @@ def _checked_backbone(config: TrainConfig, splits: Sequence[Sequence[Study]], sa
     Errors: BackboneUnusable; Refused where it knows less than half of the reports' words.
     """
     backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
-    backbone = with_text_side(config, backbone, splits[0])
+    backbone = with_text_side(config, with_pool(backbone, config.pool), splits[0])
     texts = dict.fromkeys(study.tower_text for studies in splits for study in studies if study.report_id)
     read = backbone.tokenizer.coverage(list(texts))
     if config.clip:
@@ -224,8 +226,8 @@ def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) 
     """The run that is there already, if it is the one asked for."""
     run = runs.load_run(out)
     wanted = {**config.to_dict(), "device": None, "sources": [absolute(spec) for spec in sources]}
-    # Runs of before the text side could be chosen have none in their settings.
-    settings = {"text_side": "transformer", **run.record.config.settings}
+    # Runs of before a setting was there have none of it.
+    settings = {**BEFORE, **run.record.config.settings}
     there = {**settings, "device": None, "sources": run.sources}
     if different := [name for name in wanted if wanted[name] != there.get(name)]:
         raise RunUnusable(f"{out}: a finished run with another {different[0]}", hint="give another --out")
@@ -260,6 +262,7 @@ def _heads(
     train_table, validation = (
         tabulate(backbone, Cases.of(studies), progress, device, None, say) for studies in splits
     )
+    train_table = with_exchanged(alone, backbone, train_table, progress)
     _check_tables(alone, train_table, validation, "the data", silent)
     fitted = Fit(
         alone, shape_for(alone, backbone), backbone.logit_scale, train_table, validation, device
@@ -291,6 +294,9 @@ def _check_tables(config: TrainConfig, train: Table, validation: Table, spec: st
             f"{spec}: no film of the train split serves a loss",
             "CLIP needs reports; BCE and SupCon need labels",
         )
+    if train.exchanged is not None:
+        told = len(train.exchanged.text)
+        say(f"side_negatives: {told} of {len(train.text)} train reports, with left and right exchanged")
     if not len(validation.label):
         say("no film in the validation split: the last epoch is kept, and nothing was chosen by validation")
 

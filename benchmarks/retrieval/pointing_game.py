@@ -23,7 +23,6 @@ import torch
 from mtclip_edge.evidence.heat_map import Target, place_map
 from mtclip_edge.evidence.heat_picture import resized
 from mtclip_edge.evidence.place_graph import Places
-from mtclip_edge.export.graphs.split import Split, split
 from mtclip_edge.films.read import read_film
 from mtclip_edge.inference.encoders import FilmEncoder
 from mtclip_edge.inference.preprocessing import model_input
@@ -33,6 +32,7 @@ from mtclip_edge.sources.phantoms.make import make
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Study
 from mtclip_edge.train.backbones.backbone import Backbone
+from mtclip_edge.train.backbones.split import Split, split
 from mtclip_edge.train.projector import SharedSpace
 from mtclip_edge.train.run import backbone_of, load_run
 from mtclip_edge.train.settings import TrainConfig

@@ -29,10 +29,9 @@ from mtclip_edge.inference.encoders import (
 )
 from mtclip_edge.installation import install_command
 from mtclip_edge.train.backbones.backbone import Backbone
+from mtclip_edge.train.backbones.split import split
 from mtclip_edge.train.lexical import TowerAndWords
 from mtclip_edge.train.projector import SharedSpace, prefix
-
-from .split import split
 
 OPSET = 20
 # Two or more: torch.export takes a dimension of 1 for a constant. Unlike each other and any width, for the

@@ -212,7 +212,7 @@ class PlacesRecord:
     @classmethod
     def read(cls, f: Fields) -> "PlacesRecord":
         rows, columns = (int(side) for side in f.numbers("grid", 2, 1, 4096))
-        ways = f.one_of("layout", ("image", "tokens")), f.one_of("pooling", ("average", "first"))
+        ways = f.one_of("layout", ("image", "tokens")), f.one_of("pooling", ("average", "first", "halves"))
         return cls(f.file_name("file"), ways[0], (rows, columns), f.integer("before", 0, 4096), ways[1])
 
     def to_dict(self) -> dict[str, Any]:

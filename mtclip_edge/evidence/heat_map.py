@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .place_graph import AVERAGE, Places
+from .place_graph import Places
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,13 @@ class Explained:
 
 def place_map(places: Places, features: np.ndarray, target: Target) -> np.ndarray:
     """One pass's map, float32 [rows, columns], from the film graph's features of one film."""
-    each = places.each(features)
-    if places.pooling != AVERAGE or len(each) == 1:
+    found = places.without(features)
+    if found is None:
         # The tower takes a token of its own, of which no place can be left out afterwards: each is asked by
         # itself, beside their mean.
         alone = target.of(places.alone(features))
         return (alone - alone.mean()).reshape(places.grid).astype(np.float32)
-    pooled, count = each.mean(axis=0), len(each)
-    rest = (count * pooled - each) / (count - 1)
-    with_all, *without = target.of(places.embed(np.concatenate([pooled[None], rest])))
+    with_all, *without = target.of(found)
     return (with_all - np.array(without)).reshape(places.grid).astype(np.float32)
 
 

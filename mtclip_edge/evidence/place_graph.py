@@ -16,8 +16,17 @@ IMAGE, TOKENS = (
     "image",
     "tokens",
 )  # layouts: [films, channels, rows, columns]; [films, before + places, channels]
-AVERAGE, FIRST = "average", "first"  # poolings: the mean over all places; the first token, which no place is
+# Poolings: the mean over all places; the first token, which no place is; the means over the film's left half
+# and over its right one, side by side.
+AVERAGE, FIRST, HALVES = "average", "first", "halves"
 PLACE_FEATURES, PLACE_EMBEDDING = "place_features", "place_embedding"
+
+
+def halves(columns: int) -> tuple[slice, slice]:
+    """The columns of a film's left and right half, as it is looked at; the middle one of an odd number is in
+    both.
+    """
+    return slice(0, -(-columns // 2)), slice(columns // 2, columns)
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,8 @@ class Places:
     def embed(self, features: np.ndarray) -> np.ndarray:
         """Features float32 [rows, channels] to unit vectors float32 [rows, dim].
 
-        Where the tower pools by the mean, each row of a place, or of several pooled; else all tokens of one
-        film.
+        Where the tower pools by the mean, each row of a place, or of several pooled; by halves, of a place of
+        the left half and behind it one of the right; else all tokens of one film.
         """
         return np.asarray(
             self.session.run([PLACE_EMBEDDING], {PLACE_FEATURES: np.ascontiguousarray(features, np.float32)})[
@@ -66,15 +75,42 @@ class Places:
         return features.reshape(len(features), -1).T if self.layout == IMAGE else features[self.before :]
 
     def alone(self, features: np.ndarray) -> np.ndarray:
-        """What a film would be of which each place is all: unit vectors float32 [places, dim]."""
-        return (
-            self.embed(features)[self.before :] if self.pooling == FIRST else self.embed(self.each(features))
-        )
+        """What a film would be of which each place is all: unit vectors float32 [places, dim].
+
+        By halves: all of its own half, the other as it is.
+        """
+        if self.pooling == FIRST:
+            return self.embed(features)[self.before :]
+        each = self.each(features)
+        parts = [np.where(inside[:, None], each, each[inside].mean(axis=0)) for inside in self._pools()]
+        return self.embed(np.concatenate(parts, axis=1))
 
     def whole(self, features: np.ndarray) -> np.ndarray:
         """The film's own embedding, float32 [dim], from its features."""
-        return np.asarray(
-            self.embed(features)[0]
-            if self.pooling == FIRST
-            else self.embed(self.each(features).mean(axis=0)[None])[0]
-        )
+        return np.asarray(self.embed(features if self.pooling == FIRST else self._pooled(features)[None])[0])
+
+    def without(self, features: np.ndarray) -> np.ndarray | None:
+        """What a film is, and what it would be without each place in turn: unit vectors float32 [1 + places,
+        dim].
+
+        None where no place can be left out: by the first token, or where one is all that a mean is over.
+        """
+        if self.pooling == FIRST or any(inside.sum() < 2 for inside in self._pools()):
+            return None
+        each, parts = self.each(features), []
+        for inside in self._pools():
+            pooled, count = each[inside].mean(axis=0), inside.sum()
+            parts.append(np.where(inside[:, None], (count * pooled - each) / (count - 1), pooled))
+        rest = np.concatenate(parts, axis=1)
+        return self.embed(np.concatenate([self._pooled(features)[None], rest]))
+
+    def _pooled(self, features: np.ndarray) -> np.ndarray:
+        """What the tower makes its output of, float32 [channels], by halves [2 channels]."""
+        each = self.each(features)
+        return np.concatenate([each[inside].mean(axis=0) for inside in self._pools()])
+
+    def _pools(self) -> list[np.ndarray]:
+        """The places that each mean is over, bool [places]: all, or a half's."""
+        column = np.arange(self.grid[0] * self.grid[1]) % self.grid[1]
+        parts = halves(self.grid[1]) if self.pooling == HALVES else [slice(0, self.grid[1])]
+        return [(column >= part.start) & (column < part.stop) for part in parts]

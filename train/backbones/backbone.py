@@ -41,6 +41,7 @@ class Backbone:
     ``own_geometry`` is how its publisher squares a film; ``notes`` is what a person should know.
     ``text_side``: transformer, lexical or both; ``words_width`` numbers of the lexical side then stand behind
     the ``text_width`` of the tower's own, and ``words_sha256`` is the hash of a run's file of it.
+    ``pool``: whole, or halves where the film tower pools left and right apart.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Backbone:
     text_side: str = "transformer"
     words_width: int = 0
     words_sha256: str | None = None
+    pool: str = "whole"
 
     @property
     def reads_text(self) -> bool:

@@ -26,7 +26,8 @@ from mtclip_edge.train.settings import TrainConfig
 
 from ..backbones.backbone import Backbone, load_backbone
 from ..loop import Fit, embed
-from ..split_tensors import Table, choose_device, tabulate
+from ..pooling import with_pool
+from ..split_tensors import Table, choose_device, tabulate, with_exchanged
 from ..training import shape_for, with_text_side
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -60,8 +61,9 @@ def ablate(
         raise LeakFound("; ".join(leaks[:2]), hint="mend the splits, or add --allow-leaks to see them marked")
     backbone, (device, _) = load_backbone(config.backbone), choose_device(config.device)
     studies = reading.split("train"), reading.split("validation"), of_split(reading, split)
-    backbone = with_text_side(config, backbone, studies[0])
+    backbone = with_text_side(config, with_pool(backbone, config.pool), studies[0])
     tables = [tabulate(backbone, Cases.of(some), progress, device) for some in studies]
+    tables[0] = with_exchanged(config, backbone, tables[0], progress)
     seen_reports = frozenset(study.report_id for study in studies[0] if study.report_id)
     exposure = exposed(backbone.name, tables[2].cases.studies)
     results = []

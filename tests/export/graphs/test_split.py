@@ -15,7 +15,6 @@ from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import ParityFailed
 from mtclip_edge.evidence.place_graph import Places
 from mtclip_edge.export.graphs import place_graph
-from mtclip_edge.export.graphs.split import Split, split
 from mtclip_edge.export.graphs.towers import FilmGraph, export_film_tower
 from mtclip_edge.export.quantization import quantize
 from mtclip_edge.export.quantization.static import Calibrated
@@ -23,6 +22,7 @@ from mtclip_edge.inference.device import choose, open_session
 from mtclip_edge.inference.encoders import FEATURE_MAP, PIXELS, FilmEncoder
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.train.backbones.backbone import load_backbone
+from mtclip_edge.train.backbones.split import Split, split
 from mtclip_edge.train.projector import ProjectorShape, SharedSpace
 from mtclip_edge.train.run import backbone_of, load_run
 

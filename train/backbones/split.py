@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mtclip_edge.bundle.records import PlacesRecord
-from mtclip_edge.evidence.place_graph import AVERAGE, FIRST, IMAGE, TOKENS
+from mtclip_edge.errors import BackboneUnusable
+from mtclip_edge.evidence.place_graph import AVERAGE, FIRST, HALVES, IMAGE, TOKENS, halves
 
 from .first_token import Cut, cut_open_clip, cut_timm
 
@@ -22,7 +23,8 @@ class Split:
 
     ``layout`` image: [batch, channels, rows, columns]; tokens: [batch, before + places, channels], with
     ``before`` tokens that are no place. ``pooling`` average: the mean over all places; first: the first
-    token, which no place is. ``each`` takes features [rows, channels]: by average each as if it were all that
+    token, which no place is; halves: the means over the left and the right half, side by side, and
+    ``channels`` counts both. ``each`` takes features [rows, channels]: by average each as if it were all that
     a film has; by first those of one film's tokens, in their order; and gives the outputs [rows, width].
     ``last`` holds weights of the second half that the tower does not have in this form.
     """
@@ -43,7 +45,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class _Halves:
+class _Parts:
     """``cut`` takes the first half apart further, where it is a transformer of a known kind."""
 
     features: Callable[[Tensor], Tensor]
@@ -55,12 +57,14 @@ def split(tower: nn.Module, size: int) -> Split | None:
     """The halves of timm's and open_clip's own towers that pool by the mean or the first token, found by
     trying; None for others.
     """
-    halves = _halves(tower)
-    if halves is None:
+    if isinstance(tower, LeftRightTower):
+        return tower.split(size)
+    parts = _parts(tower)
+    if parts is None:
         return None
     pixels = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        actual, expected = halves.features(pixels), tower(pixels)
+        actual, expected = parts.features(pixels), tower(pixels)
         shape = _shape(tower, actual)
         if shape is None:
             return None
@@ -69,19 +73,79 @@ def split(tower: nn.Module, size: int) -> Split | None:
             pooled = _pooled(actual, layout, before, pooling)
 
             def each(features: Tensor) -> Tensor:
-                return halves.finish(_alone(features, layout, before))
+                return parts.finish(_alone(features, layout, before))
 
             if _same(each(pooled), expected):
                 whole = Split(
-                    halves.features, halves.finish, each, layout, grid, pooled.shape[1], before, pooling
+                    parts.features, parts.finish, each, layout, grid, pooled.shape[1], before, pooling
                 )
-                shorter = _shortened(whole, halves.cut()) if pooling == FIRST else None
+                shorter = _shortened(whole, parts.cut()) if pooling == FIRST else None
                 return (
                     shorter
                     if shorter and _same(shorter.finish(shorter.features(pixels)), expected)
                     else whole
                 )
     return None
+
+
+class LeftRightTower(nn.Module):
+    """A film tower that pools the left and the right half of the film apart: float32 [batch, 3, size, size]
+    to [batch, 2 width], the half first that is left to who looks at it.
+
+    Behind a mean over the whole film nobody can tell the sides apart. Of an odd number of columns the middle
+    one is in both halves.
+    """
+
+    def __init__(self, tower: nn.Module, size: int):
+        """Errors: BackboneUnusable where the tower pools otherwise than by the mean, or too few places."""
+        super().__init__()
+        whole = split(tower, size)
+        if whole is None or whole.pooling != AVERAGE:
+            raise BackboneUnusable(
+                "pool = halves: this film tower does not pool its places by their mean",
+                "compact does, and other convolutional towers",
+            )
+        if whole.grid[0] * (-(-whole.grid[1] // 2)) < 2 or whole.grid[1] < 2:
+            raise BackboneUnusable(
+                f"pool = halves: at {size} pixels this tower has {whole.grid[0]} x {whole.grid[1]} places",
+                "expected two or more in each half",
+            )
+        self.tower = tower
+        # Plain values alone: a copy of this tower must not run the weights of the first.
+        self.layout, self.grid, self.before = whole.layout, whole.grid, whole.before
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        parts = _parts(self.tower)
+        assert parts is not None
+        return self._each(self._pooled(parts.features(pixels)))
+
+    def split(self, size: int) -> Split | None:
+        """As ``split`` of the tower within, with halves for the mean."""
+        whole = split(self.tower, size)
+        if whole is None:
+            return None
+        return replace(
+            whole,
+            finish=lambda features: self._each(self._pooled(features)),
+            each=self._each,
+            channels=2 * whole.channels,
+            pooling=HALVES,
+        )
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        """Features by place to the means of both halves, [batch, 2 channels]."""
+        if self.layout == TOKENS:
+            features = features[:, self.before :].unflatten(1, self.grid).permute(0, 3, 1, 2)
+        left, right = halves(features.shape[3])
+        sides = features[..., left], features[..., right]
+        return torch.cat([side.mean(dim=(2, 3)) for side in sides], dim=1)
+
+    def _each(self, rows: Tensor) -> Tensor:
+        """Features of both halves, [rows, 2 channels], to outputs [rows, 2 width]."""
+        parts = _parts(self.tower)
+        assert parts is not None
+        sides = rows.chunk(2, dim=1)
+        return torch.cat([parts.finish(_alone(side, self.layout, self.before)) for side in sides], dim=1)
 
 
 def _shortened(whole: Split, cut: Cut | None) -> Split | None:
@@ -103,11 +167,11 @@ def _same(actual: Tensor, expected: Tensor) -> bool:
     return torch.allclose(actual, expected, rtol=0, atol=_SAME * float(expected.abs().max()))
 
 
-def _halves(tower: nn.Module) -> _Halves | None:
+def _parts(tower: nn.Module) -> _Parts | None:
     trunk: Any = getattr(tower, "trunk", None)
     if hasattr(trunk, "forward_features") and hasattr(trunk, "forward_head"):
         head: Any = tower.head
-        return _Halves(
+        return _Parts(
             trunk.forward_features,
             lambda features: head(trunk.forward_head(features)),
             lambda: cut_timm(trunk),
@@ -117,7 +181,7 @@ def _halves(tower: nn.Module) -> _Halves | None:
         all(hasattr(own, name) for name in ("_embeds", "_global_pool", "final_ln_after_pool"))
         and own.attn_pool is None
     ):
-        return _Halves(
+        return _Parts(
             lambda pixels: _own_features(own, pixels),
             lambda features: _own_finish(own, features),
             lambda: cut_open_clip(own),
