@@ -146,6 +146,14 @@ def tiny_backbone(keep: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def cnn_backbone(keep: Path) -> Path:
+    """The same layout with a small convolutional film tower, at 96 pixels a map of 3 x 3."""
+    return once(
+        keep / "tiny-cnn", lambda folder: make_biomedclip_layout(folder, "test_efficientnet", size=96)
+    )
+
+
+@pytest.fixture(scope="session")
 def clip_backbone(keep: Path) -> Path:
     return once(keep / "tiny-clip", make_clip_layout)
 

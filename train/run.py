@@ -152,10 +152,10 @@ def backbone_of(run: Run) -> Backbone:
     pool = run.record.config.settings.get("pool", "whole")
     if pool not in POOLS:
         raise ArtefactDamaged(f"{run.path / RUN}: pool is {pool!r}", f"expected {' or '.join(POOLS)}")
-    backbone = with_pool(backbone, str(pool))
     if run.record.words_sha256:
         side = "both" if run.record.shape.words_width else "lexical"
         backbone = with_words(backbone, load_words(run.path / WORDS), side, run.record.words_sha256)
+    backbone = with_pool(backbone, str(pool))
     if tower_sha256 is None:
         return backbone
     try:

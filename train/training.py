@@ -160,7 +160,7 @@ def _checked_backbone(config: TrainConfig, splits: Sequence[Sequence[Study]], sa
     Errors: BackboneUnusable; Refused where it knows less than half of the reports' words.
     """
     backbone = prepared(load_backbone(config.backbone), config.size, config.via, config.render)
-    backbone = with_text_side(config, with_pool(backbone, config.pool), splits[0])
+    backbone = with_pool(with_text_side(config, backbone, splits[0]), config.pool)
     texts = dict.fromkeys(study.tower_text for studies in splits for study in studies if study.report_id)
     read = backbone.tokenizer.coverage(list(texts))
     if config.clip:

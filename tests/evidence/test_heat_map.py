@@ -45,6 +45,32 @@ def test_a_place_counts_by_what_the_film_loses_without_it() -> None:
     assert peak(values) == (pytest.approx(5 / 6), 0.75)
 
 
+def test_a_place_is_left_out_of_its_own_half() -> None:
+    """Two places in each half of one channel: what the left half says, only its places can take away."""
+    found = np.array([[[3.0, 0.0], [1.0, 4.0]]], np.float32)  # channel, rows, columns
+    places = Places(Linear(), (2, 2), "image", 0, "halves")
+    np.testing.assert_allclose(places.whole(found), np.array([2, 2]) / 8**0.5, atol=1e-6)
+
+    def cosine(left: float, right: float) -> float:
+        return left / (left**2 + right**2) ** 0.5
+
+    expected = cosine(2, 2) - np.array([[cosine(1, 2), cosine(2, 4)], [cosine(3, 2), cosine(2, 0)]])
+    np.testing.assert_allclose(place_map(places, found, target(1.0, 0.0)), expected, atol=1e-6)
+    alone = places.alone(found)
+    np.testing.assert_allclose(alone[0], np.array([3, 2]) / 13**0.5, atol=1e-6)
+
+
+def test_the_middle_column_is_in_both_halves() -> None:
+    found = np.zeros((1, 2, 3), np.float32)
+    found[0, 0] = [2.0, 4.0, 6.0]
+    places = Places(Linear(), (2, 3), "image", 0, "halves")
+    np.testing.assert_allclose(places.whole(found), np.array([1.5, 2.5]) / 8.5**0.5, atol=1e-6)
+    without = places.without(found)
+    assert without is not None
+    np.testing.assert_allclose(without[2], np.array([2 / 3, 2.0]) / (4 / 9 + 4) ** 0.5, atol=1e-6)
+    np.testing.assert_allclose(without[1], np.array([4 / 3, 2.5]) / (16 / 9 + 6.25) ** 0.5, atol=1e-6)
+
+
 def test_what_all_reports_share_counts_for_nothing() -> None:
     found = np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32)
     places = Places(Linear(), (3, 3), "image", 0, "average")

@@ -61,7 +61,7 @@ def ablate(
         raise LeakFound("; ".join(leaks[:2]), hint="mend the splits, or add --allow-leaks to see them marked")
     backbone, (device, _) = load_backbone(config.backbone), choose_device(config.device)
     studies = reading.split("train"), reading.split("validation"), of_split(reading, split)
-    backbone = with_text_side(config, with_pool(backbone, config.pool), studies[0])
+    backbone = with_pool(with_text_side(config, backbone, studies[0]), config.pool)
     tables = [tabulate(backbone, Cases.of(some), progress, device) for some in studies]
     tables[0] = with_exchanged(config, backbone, tables[0], progress)
     seen_reports = frozenset(study.report_id for study in studies[0] if study.report_id)
