@@ -114,15 +114,13 @@ class FineTunedTower(nn.Module):
         torch.manual_seed(seed)
         self.eval()
         views: Views | None = None
+        below = self._parts[0].quick_below(self.size)
         for start in range(0, len(grey), _EVALUATION_BATCH):
             part = grey[start : start + _EVALUATION_BATCH].to(self.mean.device)[:, None].float() / 255
             for number in range(count):
-                pixels = ((augmented(part) - self.mean) / self.std).contiguous(
-                    memory_format=torch.channels_last
-                )
-                given = self._parts[0].below(pixels)
+                given = below(((augmented(part) - self.mean) / self.std).cpu().numpy())
                 views = views or Views(len(grey), count, tuple(given.shape[1:]))
-                views.kept[start : start + len(part), number] = given.half().cpu().numpy()
+                views.kept[start : start + len(part), number] = given
             progress("views of films", min(start + len(part), len(grey)), len(grey))
         assert views is not None
         return views

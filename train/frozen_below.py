@@ -17,27 +17,22 @@ from mtclip_edge.errors import Refused
 from mtclip_edge.files import private_dir
 from mtclip_edge.folders import cache_dir
 
+from .tower_session import Run, film_session
+
 # Of the largest feature: what rounding may differ by; the views themselves are float16.
 TOLERANCE = 1e-4
 
 
-class Parted:
-    """A tower in two parts: float32 [batch, 3, size, size] to activations, and these to features.
-
-    Both share the tower's weights. Errors: ValueError where its parts do not make the whole.
+class Below(nn.Module):
+    """What a tower's blocks before one of them make of films: float32 [batch, 3, size, size] to activations,
+    in the tower's own mode.
     """
 
-    def __init__(self, tower: nn.Module, block: str, size: int):
-        """``block``: name of the first block above."""
+    def __init__(self, tower: nn.Module, block: str):
+        super().__init__()
         self.tower, self.block = tower, block
-        self._below: Tensor | None = None
-        self.above = _sharing(tower)
-        for name in _before(tower, block, size):
-            self.above.set_submodule(name, nn.Identity())
-        self._check(size)
 
-    def below(self, films: Tensor) -> Tensor:
-        """Activations that the first block above is given, in the tower's own mode."""
+    def forward(self, films: Tensor) -> Tensor:
         caught: list[Tensor] = []
 
         def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -52,6 +47,44 @@ class Parted:
         finally:
             handle.remove()
         return caught[0]
+
+
+class Parted:
+    """A tower in two parts: films to activations (``below``), and these to features (``above``).
+
+    Both share the tower's weights. Errors: ValueError where its parts do not make the whole.
+    """
+
+    def __init__(self, tower: nn.Module, block: str, size: int):
+        """``block``: name of the first block above."""
+        self.tower, self.above = tower, _sharing(tower)
+        # in eval mode itself: an exporter puts back what it found, in all that is inside
+        self.below = Below(tower, block).eval()
+        for name in _before(tower, block, size):
+            self.above.set_submodule(name, nn.Identity())
+        self._check(size)
+
+    @torch.inference_mode()
+    def quick_below(self, size: int) -> Run:
+        """``below`` for many films, in onnxruntime where the tower is on a CPU and it gives the same there;
+        never by the clock, since an interrupted run must find what an unbroken one has.
+        """
+        device = next(self.tower.parameters()).device
+
+        def by_torch(pixels: np.ndarray) -> np.ndarray:
+            given = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
+            return self.below(given).cpu().numpy()
+
+        if device.type != "cpu":
+            return by_torch
+        try:
+            session = film_session(self.below, size)
+            some = np.random.default_rng(0).normal(0, 1, (2, 3, size, size)).astype(np.float32)
+            expected, given = by_torch(some), session(some)
+        except Exception:  # whatever an exporter or a graph cannot do, torch can
+            return by_torch
+        same = np.abs(given - expected).max() <= TOLERANCE * np.abs(expected).max()
+        return session if same else by_torch
 
     @torch.no_grad()
     def _check(self, size: int) -> None:

@@ -78,6 +78,17 @@ def test_an_epoch_takes_another_view(films: Tensor) -> None:
     assert len(chosen) > 4
 
 
+def test_onnxruntime_gives_what_torch_gives_below() -> None:
+    parted = Parted(cnn(), "blocks.5.0", 64)
+    run = parted.quick_below(64)
+    assert run.__module__.endswith("tower_session")  # the graph could be made, and is in use
+    pixels = np.random.default_rng(1).normal(0, 1, (11, 3, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        expected = parted.below(torch.from_numpy(pixels)).numpy()
+    assert expected.shape == (11, 112, 4, 4)
+    np.testing.assert_allclose(run(pixels), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
 def test_a_tower_that_cannot_be_parted() -> None:
     torch.manual_seed(0)
     vit = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=64, depth=4).eval()
