@@ -18,6 +18,7 @@ from ..errors import SourceUnusable, WrongOption
 TUNED: dict[str, Any] = {"epochs": 12, "lr": 3e-4, "batch_size": 64, "ema": 0.98}
 
 TEXT_SIDES = ("transformer", "lexical", "both")
+BY_BACKBONE = "auto"  # a text side by the backbone: see text_side_for
 POOLS = ("whole", "halves")
 # Settings that earlier versions did not have, as they did it.
 BEFORE: dict[str, Any] = {"text_side": "transformer", "pool": "whole", "side_negatives": 0.0}
@@ -30,8 +31,9 @@ class TrainConfig:
     """
 
     backbone: str = "compact"
-    # what reads a report: the backbone's transformer, its word pieces alone (lexical), or both
-    text_side: str = "transformer"
+    # what reads a report: the backbone's transformer, its word pieces alone (lexical), both, or auto: as
+    # text_side_for has it; a run's own record names the one that it came to
+    text_side: str = BY_BACKBONE
     # what the film tower pools: all its places, or those of the left and the right half apart
     pool: str = "whole"
     unfreeze: str = "0"  # the film tower's last N blocks, or "all" of it, are trained too
@@ -79,7 +81,8 @@ class TrainConfig:
             self.unfreeze,
             "0, a number of blocks, or all",
         )
-        _require(self.text_side in TEXT_SIDES, "text_side", self.text_side, ", ".join(TEXT_SIDES))
+        sides = (BY_BACKBONE, *TEXT_SIDES)
+        _require(self.text_side in sides, "text_side", self.text_side, ", ".join(sides))
         _require(self.pool in POOLS, "pool", self.pool, ", ".join(POOLS))
         for name in ("epochs", "batch_size", "micro_batch", "hidden", "patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
@@ -116,6 +119,15 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def text_side_for(wanted: str, aligned: bool) -> str:
+    """The text side that is meant: with ``auto`` word pieces where the backbone's towers share no space
+    (compact), its own transformer where they do.
+    """
+    if wanted != BY_BACKBONE:
+        return wanted
+    return "transformer" if aligned else "lexical"
 
 
 def resolve(options: Mapping[str, Any], file: Path | None) -> tuple[TrainConfig, dict[str, str]]:

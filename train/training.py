@@ -29,7 +29,7 @@ from mtclip_edge.notice import NOTICE, __version__
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.source import Reading, absolute, open_sources
 from mtclip_edge.studies import Study, distinct_reports
-from mtclip_edge.train.settings import BEFORE, TUNED, TrainConfig
+from mtclip_edge.train.settings import BEFORE, BY_BACKBONE, TUNED, TrainConfig, text_side_for
 
 from . import run as runs
 from .backbones.backbone import Backbone, load_backbone
@@ -90,7 +90,7 @@ def train(
     splits = reading.split("train"), reading.split("validation")
     fitted = fit_splits(config, splits, reading.spec, out, resume=resume, say=say, progress=progress)
     data = _data_record(reading, sources, fitted.fit)
-    record, fit = _record(config, origins or {}, fitted, data), fitted.fit
+    record, fit = _record(fitted.fit.config, origins or {}, fitted, data), fitted.fit
     tower = fit.tower.plain(fit.best_tower) if fit.tower else {}
     runs.write_run(out, record, fit.best, tower, words_of(fitted.backbone))
     say(f"{out}: best epoch {fitted.fit.best_epoch} of {len(fitted.fit.history)}")
@@ -114,6 +114,7 @@ def fit_splits(
     """
     started = time.perf_counter()
     backbone = _checked_backbone(config, splits, say)
+    config = replace(config, text_side=backbone.text_side)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
     unfinished = resume and out is not None and (out / runs.CHECKPOINT).is_file()
@@ -174,19 +175,25 @@ def with_text_side(config: TrainConfig, backbone: Backbone, train: Sequence[Stud
     """The backbone with the text side that the settings want, a lexical one fitted on the reports of
     ``train`` alone.
 
-    Errors: SourceUnusable where it has none; BackboneUnusable where the backbone has no text tower and one is
-    wanted.
+    Errors: SourceUnusable where it has none, but with ``auto`` the backbone's own tower stays;
+    BackboneUnusable where the backbone has no text tower and one is wanted.
     """
-    if config.text_side != "lexical" and not backbone.reads_text:
+    side = text_side_for(config.text_side, backbone.aligned)
+    if side != "lexical" and not backbone.reads_text:
         raise BackboneUnusable(
-            f"{backbone.name}: has no text tower, so it cannot have --text-side {config.text_side}",
+            f"{backbone.name}: has no text tower, so it cannot have --text-side {side}",
             "it reads reports by their word pieces alone",
             "add --text-side lexical",
         )
-    if config.text_side == "transformer":
+    if side == "transformer":
         return backbone
     texts = [report.first.tower_text for report in distinct_reports(train)]
-    return with_words(backbone, fit_words(backbone.tokenizer, texts), config.text_side)
+    try:
+        return with_words(backbone, fit_words(backbone.tokenizer, texts), side)
+    except SourceUnusable:  # labels alone can be trained on too
+        if config.text_side != BY_BACKBONE or not backbone.reads_text:
+            raise
+        return backbone
 
 
 def _tower(config: TrainConfig, backbone: Backbone, device: torch.device, say: Say) -> FineTunedTower | None:
@@ -229,6 +236,8 @@ def _finished(out: Path, config: TrainConfig, sources: Sequence[str], say: Say) 
     # Runs of before a setting was there have none of it.
     settings = {**BEFORE, **run.record.config.settings}
     there = {**settings, "device": None, "sources": run.sources}
+    if config.text_side == BY_BACKBONE:  # not asked for: whatever it came to when the run was made
+        wanted["text_side"] = there["text_side"]
     if different := [name for name in wanted if wanted[name] != there.get(name)]:
         raise RunUnusable(f"{out}: a finished run with another {different[0]}", hint="give another --out")
     say(f"{out}: already finished")

@@ -6,13 +6,18 @@ Each side is trained as ``mtclip train --text-side`` does. Then words are typed,
 the validation reports are put in order of their likeness to them; the AUROC says how well those of studies
 that have the finding, by the source's finding labels, stand before the others (0.5: by chance). Three kinds:
 the finding's own word, another wording, and wordings with a word that no train report holds. A side that
-refuses a text is told so, and counts as 0.5.
+refuses a text is told so, and counts as 0.5 by its likeness. The last column of each kind are the reports as
+``mtclip query --text`` puts them in order, whatever the text side: first those that affirm the finding that
+the text names (the table of synonyms, the full-text index), then the others, then those that deny it; by
+likeness among equals.
 """
 
 import argparse
 import re
+import sqlite3
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +26,8 @@ import torch
 
 from mtclip_edge.errors import Refused
 from mtclip_edge.evaluation.metrics import auroc
+from mtclip_edge.index.finding_words import findings_named
+from mtclip_edge.index.words import TABLES, ReportWords, insert_words
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.backbones.backbone import text_features
 from mtclip_edge.train.loop import embed
@@ -79,14 +86,16 @@ def measure(options: argparse.Namespace) -> None:
         for label, texts in TYPED.items()
         for place, text in enumerate(texts)
     ]
-    print(f"| text side | {' | '.join(f'{kind}: films | reports' for kind in KINDS)} | refused |")
-    print(f"|---|{'---|' * (2 * len(KINDS) + 1)}")
+    print(
+        f"| text side | {' | '.join(f'{kind}: films | reports | with words' for kind in KINDS)} | refused |"
+    )
+    print(f"|---|{'---|' * (3 * len(KINDS) + 1)}")
     for side in options.sides:
         rows = []
         for seed in range(options.seeds):
             config = TrainConfig(text_side=side, seed=seed, device="cpu")
             rows.append(judged(fit_splits(config, splits, reading.spec, None), typed))
-        cells = [statistics.mean(row[place] for row in rows) for place in range(2 * len(KINDS))]
+        cells = [statistics.mean(row[place] for row in rows) for place in range(3 * len(KINDS))]
         print(f"| {side} | {' | '.join(f'{value:.3f}' for value in cells)} | {int(rows[0][-1])} |")
     counts = [sum(one.kind == kind for one in typed) for kind in KINDS]
     print(f"texts typed: {dict(zip(KINDS, counts, strict=True))}; unseen: by whole words")
@@ -94,28 +103,52 @@ def measure(options: argparse.Namespace) -> None:
 
 @torch.inference_mode()
 def judged(fitted: Fitted, typed: list[Typed]) -> list[float]:
-    """Mean AUROC over films and over reports for each kind of text, and how many texts were refused."""
+    """Mean AUROC over films, over reports, and over reports with the help of words, for each kind of text,
+    and how many texts were refused.
+    """
     table, backbone = fitted.fit.validation, fitted.backbone
     film, _, report = embed(fitted.fit.space, table)
     of_report = dict(zip(table.report.tolist(), table.cases.studies, strict=True))
-    by_kind: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
+    words = words_of(table.cases.texts)
+    by_kind: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in KINDS}
     refused = 0
     for one in typed:
         has = np.array([found(study.finding_labels, one.label) for study in table.cases.studies])
         reported = np.array([found(of_report[row].finding_labels, one.label) for row in range(len(report))])
         if has.sum() < FEWEST:
             continue
+        vector = np.zeros(report.shape[1], np.float32)
         try:
             backbone.tokenizer.coverage([one.text]).refuse_unknown("--text")
+            features = text_features(backbone.text_tower, backbone.tokenizer, [one.text])
+            vector = fitted.fit.space.embed_texts(features)[0].numpy()
         except Refused:
             refused += 1
-            by_kind[one.kind].append((0.5, 0.5))
-            continue
-        features = text_features(backbone.text_tower, backbone.tokenizer, [one.text])
-        vector = fitted.fit.space.embed_texts(features)[0].numpy()
-        by_kind[one.kind].append((area(has, film @ vector), area(reported, report @ vector)))
-    means = [statistics.mean(pair[i] for pair in by_kind[kind]) for kind in KINDS for i in (0, 1)]
+        likeness = report @ vector
+        with_words = 3 * agreement(one.text, words, len(report)) + likeness
+        by_kind[one.kind].append(
+            (area(has, film @ vector), area(reported, likeness), area(reported, with_words))
+        )
+    means = [statistics.mean(three[i] for three in by_kind[kind]) for kind in KINDS for i in range(3)]
     return [*means, refused]
+
+
+def words_of(texts: Sequence[str]) -> ReportWords:
+    """The reports as a bundle's full-text index has them."""
+    db = sqlite3.connect(":memory:")
+    db.executescript(TABLES)
+    insert_words(db, enumerate(texts))
+    return ReportWords(db, "the validation reports", len(texts), True)
+
+
+def agreement(text: str, words: ReportWords, reports: int) -> np.ndarray:
+    """On how many of the findings that a text names each report agrees, less those that it denies."""
+    total = np.zeros(reports)
+    for finding in findings_named(text):
+        affirming, denying = words.stances(finding)
+        total[affirming] += -1 if finding.denied else 1
+        total[denying] += 1 if finding.denied else -1
+    return total
 
 
 def found(labels: tuple[str, ...], part: str) -> bool:

@@ -46,7 +46,7 @@ TextSide = Annotated[
     str | None,
     Option(
         help="What reads a report: transformer, lexical (word pieces alone) or both.",
-        show_default="transformer",
+        show_default="lexical for compact, transformer for aligned backbones",
     ),
 ]
 Lexical = Annotated[

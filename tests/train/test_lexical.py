@@ -20,12 +20,14 @@ from mtclip_edge.inference.encoders import TextEncoder
 from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.sources.source import open_source
+from mtclip_edge.studies import Study
 from mtclip_edge.train import lexical, training
 from mtclip_edge.train.backbones.backbone import Backbone, load_backbone, text_features
 from mtclip_edge.train.lexical import WordTower, fit_words, load_words, save_words, with_words
 from mtclip_edge.train.projector import SharedSpace
 from mtclip_edge.train.run import WORDS, backbone_of, load_run
 from mtclip_edge.train.settings import TrainConfig
+from mtclip_edge.train.tensor_files import save_tensors
 
 TEXTS = [
     "The lungs are clear.",
@@ -188,8 +190,39 @@ def test_a_damaged_file_of_words_is_told(words: WordTower, tmp_path: Path) -> No
 
 
 def test_no_such_text_side() -> None:
-    with pytest.raises(WrongOption, match="transformer, lexical, both"):
+    with pytest.raises(WrongOption, match="auto, transformer, lexical, both"):
         TrainConfig(text_side="words")
+
+
+def of_two_widths(backbone: Backbone) -> Backbone:
+    """As compact's: towers that share no space."""
+    return replace(backbone, film_width=backbone.film_width + 1)
+
+
+def studies(texts: list[str]) -> list[Study]:
+    return [Study(f"s{i}", f"p{i}", findings=text, label="normal") for i, text in enumerate(texts)]
+
+
+def test_by_default_word_pieces_read_where_towers_share_no_space(backbone: Backbone) -> None:
+    config, reports = TrainConfig(), studies(TEXTS)
+    assert training.with_text_side(config, backbone, reports).text_side == "transformer"
+    apart = of_two_widths(backbone)
+    assert training.with_text_side(config, apart, reports).text_side == "lexical"
+    named = replace(config, text_side="transformer")
+    assert training.with_text_side(named, apart, reports) is apart
+
+
+def test_where_no_report_has_a_word_the_default_is_the_tower_and_lexical_says_so(backbone: Backbone) -> None:
+    apart = of_two_widths(backbone)
+    assert training.with_text_side(TrainConfig(), apart, studies(["", ""])) is apart
+    with pytest.raises(SourceUnusable, match="no report of the train split"):
+        training.with_text_side(TrainConfig(text_side="lexical"), apart, studies(["", ""]))
+
+
+def test_rows_of_an_older_run_are_read(words: WordTower, tmp_path: Path) -> None:
+    wide = {**words.state_dict(), "row": words.row.long()}
+    save_tensors(tmp_path / "w", wide, {})
+    assert torch.equal(load_words(tmp_path / "w").row, words.row)
 
 
 @pytest.fixture(scope="module", params=["lexical", "both"])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -399,7 +400,10 @@ def test_a_run_of_before_the_text_side_could_be_chosen_is_the_same_run(
     record = json.loads((run / RUN).read_text())
     assert record["config"].pop("text_side") == "transformer"
     (run / RUN).write_text(json.dumps(record))
-    config = TrainConfig(**load_run(tiny_run).record.config.settings)
-    said: list[str] = []
-    training.train(config, [str(source)], run, resume=True, say=said.append)
-    assert said == [f"{run}: already finished"]
+    resolved = TrainConfig(**load_run(tiny_run).record.config.settings)
+    for side in ("transformer", "auto"):
+        said: list[str] = []
+        training.train(replace(resolved, text_side=side), [str(source)], run, resume=True, say=said.append)
+        assert said == [f"{run}: already finished"]
+    with pytest.raises(RunUnusable, match="another text_side"):
+        training.train(replace(resolved, text_side="lexical"), [str(source)], run, resume=True)

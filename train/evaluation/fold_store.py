@@ -8,7 +8,7 @@ RECIPE/fold-N-seed-S/                checkpoint of a tower's training that is no
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +26,7 @@ from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.files import private_dir, write_bytes
 from mtclip_edge.inference.vector_cache import file_keys
 from mtclip_edge.studies import Study
-from mtclip_edge.train.settings import TrainConfig
+from mtclip_edge.train.settings import BY_BACKBONE, TrainConfig, text_side_for
 
 from ..backbones.backbone import load_backbone
 from ..loop import Fit
@@ -172,7 +172,7 @@ class FoldStore:
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
     """All settings that a result depends on: not the device."""
-    return {name: value for name, value in config.to_dict().items() if name != "device"}
+    return {name: value for name, value in settled(config).to_dict().items() if name != "device"}
 
 
 def _stored_settings(file: Path) -> dict[str, Any]:
@@ -184,15 +184,21 @@ def _stored_settings(file: Path) -> dict[str, Any]:
 
 
 @cache
-def _named(backbone: str) -> tuple[str, str]:
-    """Identity and name; loaded once."""
+def _named(backbone: str) -> tuple[str, str, bool]:
+    """Identity, name and whether its towers are aligned; loaded once."""
     loaded = load_backbone(backbone)
-    return loaded.identity, loaded.name
+    return loaded.identity, loaded.name, loaded.aligned
 
 
 def backbone_name(backbone: str) -> str:
     """What a backbone is called."""
     return _named(backbone)[1]
+
+
+def settled(config: TrainConfig) -> TrainConfig:
+    """The settings with the text side that they come to: what is kept must not change with a default."""
+    aligned = config.text_side == BY_BACKBONE and _named(config.backbone)[2]
+    return replace(config, text_side=text_side_for(config.text_side, aligned))
 
 
 def _keep(path: Path, plan: dict[str, Any]) -> None:

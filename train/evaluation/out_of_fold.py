@@ -30,7 +30,7 @@ from mtclip_edge.sources.source import Reading, open_source
 from mtclip_edge.studies import LABELS, Study
 
 from ..training import fit_splits
-from .fold_store import FoldStore, Judgement, backbone_name
+from .fold_store import FoldStore, Judgement, backbone_name, settled
 from .recipes import Recipe, read_recipes
 
 # Told by fold, so that a reader sees how far folds differ.
@@ -241,7 +241,7 @@ def _told(
             {
                 "name": recipe.name,
                 "given": dict(recipe.given),
-                "settings": recipe.config.to_dict(),
+                "settings": settled(recipe.config).to_dict(),
                 "trainings": [
                     {"fold": fold.number, "seed": recipe.config.seed + number, **one.told()}
                     for fold, seeds in zip(store.folds, trainings[recipe.name], strict=True)

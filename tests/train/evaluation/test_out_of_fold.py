@@ -83,7 +83,9 @@ def test_every_film_but_those_of_test_is_judged_once(request_of, trained: list[s
     assert ours["rsum", "all"]["value"] == pytest.approx(100 * rsum, rel=0.02)
     difference = document["differences"][0]
     assert (difference["model"], difference["against"]) == ("clip", "default")
-    assert [t["fold"] for t in document["folds"]["recipes"][0]["trainings"]] == [1, 2, 3]
+    told = document["folds"]["recipes"][0]
+    assert [t["fold"] for t in told["trainings"]] == [1, 2, 3]
+    assert told["settings"]["text_side"] == "transformer"  # what the default comes to for this backbone
 
 
 def test_what_is_finished_is_used_again_and_a_recipe_may_join(request_of, trained: list[str]) -> None:
