@@ -26,6 +26,7 @@ class Hub:
     cut: int | None = None
     spoil: set[str] = field(default_factory=set)
     ranges: bool = True
+    instead: bytes | None = None  # what is answered for a listing
     extra: list[dict[str, Any]] = field(default_factory=list)  # entries of every listing besides
     strange: list[str] = field(default_factory=list)  # paths that are no part of a download
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # (file, its Range) of every download
@@ -95,7 +96,8 @@ def _answer(hub: Hub, asked: BaseHTTPRequestHandler) -> None:
         model, revision = found.groups()
         if problem := _problem(hub, model, revision):
             return _refuse(asked, *problem)
-        return _send(asked, 200, json.dumps(hub.listing(model)).encode())
+        listing = json.dumps(hub.listing(model)).encode()
+        return _send(asked, 200, listing if hub.instead is None else hub.instead)
     found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([0-9a-f]{40})/([^/]+)", path)
     if not found:
         hub.strange.append(path)

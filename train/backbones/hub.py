@@ -52,20 +52,29 @@ class Repository:
 
 def look_up(model_id: str, revision: str | None = None) -> Repository:
     """What a model's repository holds now, or at a commit, tag or branch. Errors: BackboneUnusable."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, errors
 
     if not _ID.fullmatch(model_id):
         raise BackboneUnusable(f"{model_id}: not a model's name", "expected OWNER/NAME")
     with _asking(model_id):
-        remote_info = HfApi(endpoint=_endpoint()).model_info(
-            model_id, revision=revision, files_metadata=True, timeout=30
-        )
-    # Only plain names: nothing of a listing may lead out of our folder.
-    files = {
-        s.rfilename: _remote(s)
-        for s in remote_info.siblings or ()
-        if re.fullmatch(r"[\w.-]*\w[\w.-]*", s.rfilename)
-    }
+        try:
+            remote_info = HfApi(endpoint=_endpoint()).model_info(
+                model_id, revision=revision, files_metadata=True, timeout=30
+            )
+            # Only plain names: nothing of a listing may lead out of our folder.
+            files = {
+                s.rfilename: _remote(s)
+                for s in remote_info.siblings or ()
+                if re.fullmatch(r"[\w.-]*\w[\w.-]*", s.rfilename)
+            }
+        except (errors.HFValidationError, UnicodeEncodeError):
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError):  # a page of a proxy, say
+            raise BackboneUnusable(
+                f"{model_id}: what answered is not a model hub",
+                f"expected a listing from {_endpoint() or 'huggingface.co'}",
+                "a proxy's page for logging in looks like this; HF_ENDPOINT names another hub",
+            ) from None
     return Repository(model_id, str(remote_info.sha), bool(getattr(remote_info, "gated", False)), files)
 
 
@@ -189,6 +198,12 @@ def _asking(model_id: str) -> Iterator[None]:
 
     try:
         yield
+    except errors.HFValidationError:
+        raise BackboneUnusable(f"{model_id}: not a model's name", "expected OWNER/NAME") from None
+    except UnicodeEncodeError:  # of a header, which is all that is written
+        raise BackboneUnusable(
+            f"{model_id}: the hub's token (HF_TOKEN) is not one: it has other letters"
+        ) from None
     except errors.GatedRepoError:
         raise BackboneUnusable(
             f"{model_id}: gated: accept its terms on its page, then give a token (HF_TOKEN, or hf auth login)"

@@ -137,7 +137,9 @@ def pull(
             f"--sha256 {wanted}",
             "compact has its packages' hashes" if name == "compact" else "expected 64 hexadecimal digits",
         )
-    out = user_path(out).absolute()
+    out = user_path(out).resolve()
+    if out.is_mount():  # it could not be put in place by a rename
+        raise Refused(f"{out}: a disk is mounted there", hint=f"give a folder in it: --out {out / 'NAME'}")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise Refused(f"{out}: is there already", hint="give another --out")
     source = None if name == "compact" else resolve(name)
@@ -185,6 +187,10 @@ def resolve(name: str) -> Source:
     """Where a name leads. Errors: BackboneUnusable."""
     short, _, revision = name.removeprefix("hf-hub:").partition("@")
     wanted = NAMES.get(short, short)
+    if short == "compact":
+        raise BackboneUnusable(
+            f"{name}: compact has no commits", "it is made of installed packages", "say: compact"
+        )
     if film_tower := FILM_TOWERS.get(short):
         return Source(wanted, revision or None, film_tower.file, film_tower=film_tower)
     if "/" in wanted:
@@ -234,8 +240,11 @@ def _from_hub(source: Source, fetching: Fetching) -> dict[str, Any]:
             f"expected {open_clip_folder.CONFIG}, or {hugging_face_folder.CONFIG} with "
             f"{hugging_face_folder.PREPROCESSORS[0]}"
         )
+        named = next((short for short in FILM_TOWERS if NAMES[short] == source.model_id), None)
         raise BackboneUnusable(
-            f"{source.model_id}: neither an open_clip model nor a CLIP or SigLIP", expected
+            f"{source.model_id}: neither an open_clip model nor a CLIP or SigLIP",
+            expected,
+            f"mtclip pull {named} takes a film tower from there" if named else None,
         )
     fetching.take_any(repository, KEPT)
     licence = of_card(fetching.folder / "README.md", source.model_id, repository.gated)

@@ -217,6 +217,11 @@ def test_another_models_tokenizer_is_refused(biomedclip: Hub, hf_clip: Path, tmp
         (f"{BIOMEDCLIP}@0123456", "no such revision"),
         ("someone/empty", "neither an open_clip model nor a CLIP or SigLIP"),
         ("someone/else/x", "not a model's name"),
+        ("./folder", "./folder: not a model's name\nexpected OWNER/NAME"),
+        ("../up", "not a model's name"),
+        ("some--one/x.git", "not a model's name"),
+        ("MapleF/eva_x", "neither an open_clip model.*\n.*\nmtclip pull eva-x-ti takes a film tower"),
+        ("compact@0123456", "compact has no commits\nit is made of installed packages"),
         ("bimedclip", "backbone 'bimedclip' is not known\nexpected compact, biomedclip, clip-b16"),
         ("ViT-B-32", "ViT-B-32: has several weights\nexpected ViT-B-32: and one of openai, "),
         ("ViT-B-32:nobodys", "ViT-B-32 has no weights 'nobodys'"),
@@ -226,7 +231,7 @@ def test_what_cannot_be_had_is_one_clear_line(
     biomedclip: Hub, tmp_path: Path, name: str, message: str
 ) -> None:
     biomedclip.gated.add("someone/gated")
-    biomedclip.models["someone/empty"] = {"README.md": CARD}
+    biomedclip.models["someone/empty"] = biomedclip.models["MapleF/eva_x"] = {"README.md": CARD}
     with pytest.raises(BackboneUnusable, match=message) as found:
         pull(name, tmp_path / "out")
     assert len(str(found.value).splitlines()) <= 3
@@ -239,6 +244,40 @@ def test_a_hub_that_is_not_there(hub: Hub, tmp_path: Path, monkeypatch) -> None:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
         with pytest.raises(BackboneUnusable, match="the hub cannot be reached"):
             pull("biomedclip", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"<html>Log in</html>", b"[]", b"{}", b"null", b'{"id": "a/b", "siblings": [{"rfilename": null}]}'],
+)
+def test_what_is_no_hub_is_told_so(hub: Hub, tmp_path: Path, answer: bytes) -> None:
+    hub.models["someone/a-model"], hub.instead = {}, answer
+    with pytest.raises(
+        BackboneUnusable, match="what answered is not a model hub\nexpected a listing from http"
+    ):
+        pull("someone/a-model", tmp_path / "out")
+    assert left(tmp_path) == set()
+
+
+def test_a_token_of_other_letters(hub: Hub, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_ä")
+    with pytest.raises(BackboneUnusable, match=r"the hub's token \(HF_TOKEN\) is not one") as found:
+        pull("biomedclip", tmp_path / "out")
+    assert "hf_" not in str(found.value)
+
+
+def test_a_link_is_followed_and_a_mounted_disk_refused_before(
+    biomedclip: Hub, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert pull("biomedclip", tmp_path / "link") == tmp_path / "there"
+    assert load_backbone(str(tmp_path / "link")).aligned
+    biomedclip.asked.clear()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "disk")
+    with pytest.raises(Refused, match="a disk is mounted there\ngive a folder in it"):
+        pull("biomedclip", tmp_path / "disk")
+    assert biomedclip.asked == []
 
 
 def test_nothing_of_a_listing_leads_out_of_the_folder(biomedclip: Hub, tmp_path: Path) -> None:
