@@ -6,7 +6,6 @@ read reports alike and differ by their film towers alone.
 """
 
 import importlib.metadata
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 
 from . import compact, eva_x
-from .folder import NoTextTower, Parts, find_weights, read_json, shaped, special_id
+from .folder import NoTextTower, Parts, copied, find_weights, read_json, shaped, special_id
 
 CONFIG = "film_tower.json"
 WEIGHTS = "film_tower.safetensors"
@@ -101,6 +100,6 @@ def write_tokenizer(folder: Path) -> dict[str, str]:
     """
     where = compact.text_files()
     for name in _TOKENIZER_FILES:
-        shutil.copyfile(where / name, folder / name)
+        copied(where / name, folder / name)
     package = compact.TEXT_PACKAGE.replace("_", "-")
     return {package: importlib.metadata.version(package)}

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,14 @@ def shaped(file: Path, size: Any, mean: Any, std: Any, interpolation: str) -> Pr
 def _three(values: Any) -> tuple[float, float, float]:
     red, green, blue = map(float, values)
     return red, green, blue
+
+
+def copied(source: Path, target: Path) -> Path:
+    """A copy of a file. Errors: OSError with its number and the file written; Python names the other one."""
+    try:
+        return Path(shutil.copyfile(source, target))
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror, str(target)) from None
 
 
 def find_weights(folder: Path, names: Sequence[str], named: str | None = None) -> Path:

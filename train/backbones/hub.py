@@ -152,7 +152,10 @@ class _Counted:
         self._file, self._remote, self._progress = file, remote, progress
 
     def write(self, data: bytes) -> int:
-        count = self._file.write(data)
+        try:
+            count = self._file.write(data)
+        except OSError as error:  # which names no file
+            raise OSError(error.errno or errno.EIO, error.strerror, str(self._file.name)) from None
         if self._remote.sha256:  # a large one: the others are there at once
             self._progress(
                 self._remote.name[:20], round(self._file.tell() / 1e6), round(self._remote.size / 1e6)

@@ -25,7 +25,7 @@ from mtclip_edge.progress import Progress, Say, silent
 
 from . import eva_x, film_tower_folder, golden, hugging_face_folder, open_clip_folder
 from .backbone import CARD, load_backbone
-from .folder import convert, read_json
+from .folder import convert, copied, read_json
 from .hub import Repository, fetch, look_up
 from .licence import Licence, of_card
 
@@ -83,7 +83,7 @@ class Fetching:
         """A file of a repository into the folder."""
         fetched = fetch(repository, name, self.downloads, self.progress)
         self.commits[repository.id] = repository.commit
-        return Path(shutil.copyfile(fetched, self.folder / name))
+        return copied(fetched, self.folder / name)
 
     def take_any(self, repository: Repository, names: Iterable[str]) -> None:
         for name in names:
@@ -94,7 +94,7 @@ class Fetching:
         """The first of some files of weights, as safetensors. Errors: BackboneUnusable."""
         name, fetched = self.fetch_weights(repository, names)
         if name.endswith(".safetensors"):
-            shutil.copyfile(fetched, self.folder / target)
+            copied(fetched, self.folder / target)
         else:
             convert(fetched, self.folder / target)
 
@@ -268,7 +268,7 @@ def _open_clip(source: Source, repository: Repository, fetching: Fetching) -> No
     else:  # CLIP's own; a tokenizer.json in such a repository is for another library
         from .clip_tokenizer import clip_tokenizer
 
-        shutil.copyfile(clip_tokenizer(), fetching.folder / "tokenizer.json")
+        copied(clip_tokenizer(), fetching.folder / "tokenizer.json")
     if bert:
         text["hf_model_name"] = "."
     _write(fetching.folder / open_clip_folder.CONFIG, config)
@@ -344,7 +344,7 @@ def _compact(folder: Path) -> dict[str, Any]:
 
     for file in assemble().iterdir():
         if file.name != CARD:
-            shutil.copyfile(file, folder / file.name)
+            copied(file, folder / file.name)
     return {"licence": ABOUT["licence"], "terms": None, "restriction": None, "sources": ABOUT["sources"]}
 
 

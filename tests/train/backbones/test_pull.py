@@ -1,8 +1,11 @@
 """``mtclip pull`` from a hub on loopback: the folder serves offline, and no fault of the download leaves half of one."""
 
 import errno
+import hashlib
 import json
 import pickle
+import re
+import resource
 import shutil
 import socket
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hub import Hub, commit, reached
+from hub import LARGE, Hub, commit, reached
 
 from mtclip_edge.errors import BackboneUnusable, Refused
 from mtclip_edge.files import sha256
@@ -297,6 +300,30 @@ def test_a_disk_without_room(biomedclip: Hub, tmp_path: Path, monkeypatch) -> No
         pull("biomedclip", tmp_path / "out")
     assert found.value.errno == errno.ENOSPC
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("most", "where"), [(2000, r"/folder/"), (20_000, r"/downloads/\w+\.part$")])
+def test_a_disk_that_fills_names_what_was_written(
+    biomedclip: Hub, tmp_path: Path, most: int, where: str
+) -> None:
+    """By a limit on the size of a file, which fails as a full disk does; the next pull goes on."""
+    load_backbone(str(pull("biomedclip", tmp_path / "before")))  # what libraries write once is there
+    if most == 2000:  # what was downloaded already is copied
+        downloads = tmp_path / ".out.pull" / "downloads"
+        downloads.mkdir(parents=True)
+        for data in (*biomedclip.models[BIOMEDCLIP].values(), *biomedclip.models[BERT].values()):
+            git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
+            digest = hashlib.sha256(data) if len(data) >= LARGE else git
+            (downloads / digest.hexdigest()).write_bytes(data)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as found:
+            pull("biomedclip", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert re.search(where, str(found.value.filename))
+    assert load_backbone(str(pull("biomedclip", tmp_path / "out"))).aligned
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path, mtclip) -> None:
