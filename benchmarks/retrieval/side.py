@@ -51,6 +51,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "halves": {"pool": "halves"},
     "halves, exchanged": {"pool": "halves", "side_negatives": 1.0},
 }
+MAPS = (
+    "peak on its side",
+    "changes",
+    "both",
+    "against the exchange: on its side",
+    "against it: changes",
+    "against it: both",
+)
 CPU = torch.device("cpu")
 
 
@@ -133,9 +141,11 @@ def _judged(
             pixels = torch.from_numpy(tower_input(one.film, fitted.backbone.preprocessing)[None])
             maps = {one.film: halves.features(pixels)[0].numpy()}
         film = places.whole(maps[one.film])
-        sides = [_side(place_map(places, maps[one.film], Target(v, common))) for v in (own, other)]
+        against = [(own, common), (other, common), (own, other), (other, own)]
+        sides = [_side(place_map(places, maps[one.film], Target(*pair))) for pair in against]
         opposite = {"left": "right", "right": "left"}[one.side]
-        told = [bool(film @ own > film @ other), sides[0] == one.side, sides[1] == opposite]
+        found_there = [side == (opposite if i % 2 else one.side) for i, side in enumerate(sides)]
+        told = [bool(film @ own > film @ other), *found_there]
         results.append((one.kind, np.array(told)))
     return results, _row(evaluate(table.cases, output.film, output.logit, output.report))
 
@@ -181,10 +191,11 @@ def _tell_sides(asked: dict[str, list[tuple[str, np.ndarray]]]) -> None:
             if not len(told):
                 continue
             if first:
-                print(f"\n| asked by {kind} | prefers its side | peak on its side | changes | both |")
-                print("|---|---|---|---|---|")
+                print(f"\n| asked by {kind} | prefers its side | {' | '.join(MAPS)} |")
+                print(f"|---|---|{'---|' * len(MAPS)}")
                 first = False
-            columns = [*told.T, told[:, 1] & told[:, 2]]
+            prefers, own, other, apart, apart_other = told.T
+            columns = [prefers, own, other, own & other, apart, apart_other, apart & apart_other]
             print(f"| {recipe} | {' | '.join(_share(column) for column in columns)} |", flush=True)
         if not first:
             print(f"\n{kind}: {len(told)} asked", flush=True)

@@ -22,11 +22,12 @@ AVERAGE, FIRST, HALVES = "average", "first", "halves"
 PLACE_FEATURES, PLACE_EMBEDDING = "place_features", "place_embedding"
 
 
-def halves(columns: int) -> tuple[slice, slice]:
-    """The columns of a film's left and right half, as it is looked at; the middle one of an odd number is in
-    both.
+def halves(columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """How much each column counts for the film's left and right half, as it is looked at: float32 [columns]
+    of 1 and 0; the middle one of an odd number is shared, half of it to each.
     """
-    return slice(0, -(-columns // 2)), slice(columns // 2, columns)
+    left = np.clip(columns / 2 - np.arange(columns, dtype=np.float32), 0, 1)
+    return left, left[::-1].copy()
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Places:
         if self.pooling == FIRST:
             return self.embed(features)[self.before :]
         each = self.each(features)
-        parts = [np.where(inside[:, None], each, each[inside].mean(axis=0)) for inside in self._pools()]
+        parts = [np.where(weight[:, None] > 0, each, _mean(each, weight)) for weight in self._weights()]
         return self.embed(np.concatenate(parts, axis=1))
 
     def whole(self, features: np.ndarray) -> np.ndarray:
@@ -93,24 +94,31 @@ class Places:
         """What a film is, and what it would be without each place in turn: unit vectors float32 [1 + places,
         dim].
 
-        None where no place can be left out: by the first token, or where one is all that a mean is over.
+        None where no place can be left out: by the first token, or where one is all that a mean is of.
         """
-        if self.pooling == FIRST or any(inside.sum() < 2 for inside in self._pools()):
+        weights = [] if self.pooling == FIRST else self._weights()
+        if not weights or any((weight.sum() - weight).min() <= 0 for weight in weights):
             return None
         each, parts = self.each(features), []
-        for inside in self._pools():
-            pooled, count = each[inside].mean(axis=0), inside.sum()
-            parts.append(np.where(inside[:, None], (count * pooled - each) / (count - 1), pooled))
+        for weight in weights:
+            own = weight[:, None]
+            parts.append((own.sum() * _mean(each, weight) - own * each) / (own.sum() - own))
         rest = np.concatenate(parts, axis=1)
         return self.embed(np.concatenate([self._pooled(features)[None], rest]))
 
     def _pooled(self, features: np.ndarray) -> np.ndarray:
         """What the tower makes its output of, float32 [channels], by halves [2 channels]."""
         each = self.each(features)
-        return np.concatenate([each[inside].mean(axis=0) for inside in self._pools()])
+        return np.concatenate([_mean(each, weight) for weight in self._weights()])
 
-    def _pools(self) -> list[np.ndarray]:
-        """The places that each mean is over, bool [places]: all, or a half's."""
-        column = np.arange(self.grid[0] * self.grid[1]) % self.grid[1]
-        parts = halves(self.grid[1]) if self.pooling == HALVES else [slice(0, self.grid[1])]
-        return [(column >= part.start) & (column < part.stop) for part in parts]
+    def _weights(self) -> list[np.ndarray]:
+        """How much each place counts for each mean that is taken, float32 [places]: of all places, or of a
+        half's.
+        """
+        rows, columns = self.grid
+        parts = halves(columns) if self.pooling == HALVES else [np.ones(columns, np.float32)]
+        return [np.tile(part, rows) for part in parts]
+
+
+def _mean(each: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return (weight[:, None] * each).sum(axis=0) / weight.sum()

@@ -60,15 +60,20 @@ def test_a_place_is_left_out_of_its_own_half() -> None:
     np.testing.assert_allclose(alone[0], np.array([3, 2]) / 13**0.5, atol=1e-6)
 
 
-def test_the_middle_column_is_in_both_halves() -> None:
+def test_the_middle_column_is_shared_by_both_halves() -> None:
     found = np.zeros((1, 2, 3), np.float32)
     found[0, 0] = [2.0, 4.0, 6.0]
     places = Places(Linear(), (2, 3), "image", 0, "halves")
-    np.testing.assert_allclose(places.whole(found), np.array([1.5, 2.5]) / 8.5**0.5, atol=1e-6)
+
+    def unit(left: float, right: float) -> np.ndarray:
+        return np.array([left, right]) / (left**2 + right**2) ** 0.5
+
     without = places.without(found)
     assert without is not None
-    np.testing.assert_allclose(without[2], np.array([2 / 3, 2.0]) / (4 / 9 + 4) ** 0.5, atol=1e-6)
-    np.testing.assert_allclose(without[1], np.array([4 / 3, 2.5]) / (16 / 9 + 6.25) ** 0.5, atol=1e-6)
+    np.testing.assert_allclose(places.whole(found), unit(4 / 3, 8 / 3), atol=1e-6)
+    np.testing.assert_allclose(without[1], unit(2 / 2, 8 / 3), atol=1e-6)
+    np.testing.assert_allclose(without[2], unit(2 / 2.5, 6 / 2.5), atol=1e-6)
+    assert Places(Linear(), (1, 2), "image", 0, "halves").without(found[:, :1, :2]) is None
 
 
 def test_what_all_reports_share_counts_for_nothing() -> None:

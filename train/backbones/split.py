@@ -93,7 +93,7 @@ class LeftRightTower(nn.Module):
     to [batch, 2 width], the half first that is left to who looks at it.
 
     Behind a mean over the whole film nobody can tell the sides apart. Of an odd number of columns the middle
-    one is in both halves.
+    one is shared, half of it to each half.
     """
 
     def __init__(self, tower: nn.Module, size: int):
@@ -136,9 +136,9 @@ class LeftRightTower(nn.Module):
         """Features by place to the means of both halves, [batch, 2 channels]."""
         if self.layout == TOKENS:
             features = features[:, self.before :].unflatten(1, self.grid).permute(0, 3, 1, 2)
-        left, right = halves(features.shape[3])
-        sides = features[..., left], features[..., right]
-        return torch.cat([side.mean(dim=(2, 3)) for side in sides], dim=1)
+        by_column = features.mean(dim=2)
+        weights = [torch.from_numpy(half / half.sum()) for half in halves(self.grid[1])]
+        return torch.cat([(by_column * weight.to(by_column)).sum(dim=2) for weight in weights], dim=1)
 
     def _each(self, rows: Tensor) -> Tensor:
         """Features of both halves, [rows, 2 channels], to outputs [rows, 2 width]."""

@@ -123,7 +123,7 @@ def test_a_tower_of_another_kind_has_no_halves(tiny_backbone: Path) -> None:
 
 @torch.inference_mode()
 def test_left_and_right_are_pooled_apart(cnn_backbone: Path) -> None:
-    """Of three columns the middle one is in both means; the runtime pools as the tower does."""
+    """Of three columns the middle one counts half for each mean; the runtime pools as the tower does."""
     tower = load_backbone(str(cnn_backbone)).film_tower
     whole, apart = split(tower, 96), LeftRightTower(tower, 96)
     halves = split(apart, 96)
@@ -131,7 +131,8 @@ def test_left_and_right_are_pooled_apart(cnn_backbone: Path) -> None:
     assert (halves.pooling, halves.channels, halves.grid) == ("halves", 2 * whole.channels, (3, 3))
     pixels = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     found, given = halves.features(pixels), apart(pixels)
-    by_hand = torch.cat([whole.each(found[..., :2].mean((2, 3))), whole.each(found[..., 1:].mean((2, 3)))], 1)
+    left, middle, right = found.mean(dim=2).unbind(dim=2)
+    by_hand = torch.cat([whole.each((side + middle / 2) / 1.5) for side in (left, right)], dim=1)
     torch.testing.assert_close(given, by_hand)
     torch.testing.assert_close(halves.finish(found), given)
     read = Places.of(Second(halves), halves.record("f"))
