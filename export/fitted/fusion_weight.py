@@ -10,7 +10,7 @@ from ...evaluation.bootstrap import Bootstrapped, differences
 from ...evaluation.cases import Cases
 from ...evaluation.figures import Judged
 from ...evaluation.model_on_cases import ModelOutput
-from ...index.fusion import CANDIDATES, Fusion, fused, most_similar
+from ...index.rerank import CANDIDATES, Weight, fused, most_similar
 
 Array = np.ndarray
 WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -42,7 +42,7 @@ def judged(
     return judgement.drawn([*judgement.precisions((1, 5, 10)), *judgement.gradings()])
 
 
-def tune(cases: Cases, queries: Array, reports: Array, films: Array, owner: Array) -> Fusion:
+def tune(cases: Cases, queries: Array, reports: Array, films: Array, owner: Array) -> Weight:
     """The weight with the best mean of macro P@10, mAP@10 and nDCG@10 on validation films; 0 where
     nDCG@10 is not surely better.
     """
@@ -51,8 +51,8 @@ def tune(cases: Cases, queries: Array, reports: Array, films: Array, owner: Arra
     weight, best = max(tried, key=lambda pair: _mean(pair[1]))
     gain = {figure.name: figure for figure in differences(without, best)}.get("ndcg@10")
     if gain is None or gain.value is None or gain.low is None or gain.low <= 0:
-        return Fusion(0.0, f"on {len(queries)} validation films no weight is surely better than none")
-    return Fusion(
+        return Weight(0.0, f"on {len(queries)} validation films no weight is surely better than none")
+    return Weight(
         weight,
         f"nDCG@10 {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] on {len(queries)} validation films",
     )

@@ -1,4 +1,4 @@
-"""Fits what a query is measured by on the run's validation films: fusion weight, evidence, film gate.
+"""Fits what a query is measured by on the run's validation films: weights of the order, evidence, film gate.
 
 Needs no torch.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from ...bundle.generations import Change, file_record
 from ...bundle.manifest import ModelPart
-from ...bundle.records import EvidenceRecord, FilmGateRecord, FuseRecord, IndexRecord
+from ...bundle.records import EvidenceRecord, FilmGateRecord, IndexRecord, WeightRecord
 from ...evaluation.cases import Cases
 from ...evidence.calibration import Calibration
 from ...index.report_store import ReportStore
@@ -23,6 +23,7 @@ from ...progress import Say, silent
 from ...studies import Study
 from .film_gate import films_in, layouts_of, spread, write_gate
 from .fusion_weight import tune
+from .rerank_weight import verified
 from .verdicts import measure
 
 
@@ -36,8 +37,8 @@ def fitted_on_validation(
     change: Change,
     say: Say,
 ) -> ModelPart:
-    """The model with ``fuse``, ``evidence`` and ``film_gate``, of the index that ``change`` has built from
-    ``studies``.
+    """The model with ``fuse``, ``rerank``, ``evidence`` and ``film_gate``, of the index that ``change`` has
+    built from ``studies``.
 
     ``films`` is the fp32 encoder. ``train`` films are asked by the film gate alone, test films by nothing.
     """
@@ -47,6 +48,7 @@ def fitted_on_validation(
     return replace(
         model,
         fuse=_fusion(model, cases, held_out, change.path, index),
+        rerank=_head(model, cases, held_out, change.path, index),
         evidence=_evidence(model, cases, held_out, change.path, index),
         film_gate=_film_gate(model, train, validation, change, say),
     )
@@ -64,7 +66,7 @@ def _evidence(
 
 def _fusion(
     model: ModelPart, cases: Cases, films: FilmVectors, path: Path, index: IndexRecord
-) -> FuseRecord | None:
+) -> WeightRecord | None:
     """The weight of ``query --fuse auto``, chosen against the index just built; None without any film."""
     if not len(films.read):
         return None
@@ -72,6 +74,17 @@ def _fusion(
     with closing(ReportStore(path / index.store, model.model_id)) as store:
         owner = np.array([report for report, _ in store.films_of(range(index.reports))], np.int64)
     return tune(cases, films.vectors, vectors[: index.reports], vectors[index.reports :], owner).record()
+
+
+def _head(
+    model: ModelPart, cases: Cases, films: FilmVectors, path: Path, index: IndexRecord
+) -> WeightRecord | None:
+    """The weight of the abnormal head in the order of reports; None without any film."""
+    if not len(films.read):
+        return None
+    reports = np.load(path / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports]
+    logits = films.logits if model.abnormal_head else None
+    return verified(cases, films.vectors, logits, reports, Calibration.of(model.calibration)).record()
 
 
 def _film_gate(

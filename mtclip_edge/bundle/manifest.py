@@ -20,13 +20,13 @@ from .records import (
     EvidenceRecord,
     FileRecord,
     FilmGateRecord,
-    FuseRecord,
     IndexRecord,
     MetricsRecord,
     ParityRecord,
     PlacesRecord,
     PreprocessingRecord,
     TokenizerRecord,
+    WeightRecord,
 )
 
 FORMAT = 1
@@ -57,7 +57,8 @@ class ModelPart:
     explain: PlacesRecord | None = None
     calibration: CalibrationRecord | None = None
     prefixes: tuple[int, ...] = ()
-    fuse: FuseRecord | None = None
+    fuse: WeightRecord | None = None
+    rerank: WeightRecord | None = None
     evidence: EvidenceRecord | None = None
     film_gate: FilmGateRecord | None = None
     parity: tuple[ParityRecord, ...] = ()
@@ -81,7 +82,8 @@ class ModelPart:
             explain=f.inside_or_none("explain", PlacesRecord.read),
             calibration=f.inside_or_none("calibration", CalibrationRecord.read),
             prefixes=f.integers("prefixes", 100, 1, MOST_DIM, default=()),
-            fuse=f.inside_or_none("fuse", FuseRecord.read),
+            fuse=f.inside_or_none("fuse", WeightRecord.read),
+            rerank=f.inside_or_none("rerank", WeightRecord.read),
             evidence=f.inside_or_none("evidence", EvidenceRecord.read),
             film_gate=f.inside_or_none("film_gate", FilmGateRecord.read),
             parity=f.objects("parity", ParityRecord.read, 200, default=()),
@@ -106,6 +108,7 @@ class ModelPart:
             "prefixes": list(self.prefixes),
             "metrics": self.metrics and {"split": "validation", **self.metrics.to_dict()},
             "fuse": self.fuse and self.fuse.to_dict(),
+            "rerank": self.rerank and self.rerank.to_dict(),
             "evidence": self.evidence and self.evidence.to_dict(),
             "film_gate": self.film_gate and self.film_gate.to_dict(),
             "parity": [row.to_dict() for row in self.parity],

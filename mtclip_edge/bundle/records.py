@@ -302,14 +302,16 @@ def _recalls(f: Fields) -> dict[str, RecallRecord | None]:
 
 
 @record(frozen=True, eq=False, repr=False)
-class FuseRecord:
-    """The weight of films in ``query --fuse auto``, and why it is that."""
+class WeightRecord:
+    """The weight of a part of the order of reports, of films in ``query --fuse auto`` or of the head, and why
+    it is that.
+    """
 
     weight: float
     why: str
 
     @classmethod
-    def read(cls, f: Fields) -> "FuseRecord":
+    def read(cls, f: Fields) -> "WeightRecord":
         return cls(f.number("weight", 0, 1), f.text("why"))
 
     def to_dict(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def query(
     k: query_options.HowMany = 5,
     exact: query_options.Exact = False,
     fuse: query_options.Fuse = "off",
+    rerank: query_options.Rerank = True,
     device: query_options.Device = "auto",
     precision: query_options.Precision = "auto",
     view: query_options.View = None,
@@ -68,6 +69,7 @@ def query(
         "precision": precision,
         "exact": exact or None,
         "fuse": fuse,
+        "rerank": rerank,
         "filters": filters,
     }
     how |= {"render": render, "show_ids": show_ids, "force": force, "invert": invert}

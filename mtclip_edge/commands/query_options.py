@@ -38,6 +38,8 @@ Searched = Annotated[
 HowMany = Annotated[int, _search("-k", help="How many reports.")]
 Exact = Annotated[bool, _search("--exact", help="Compare with every report instead of the HNSW index.")]
 Fuse = Annotated[str, _search(help="How much the reports' own films count: off, auto, or a weight up to 1.")]
+_RERANK = "Let the abnormal head change the order of reports, where the bundle stores by how much."
+Rerank = Annotated[bool, _search(help=_RERANK)]
 Device = Annotated[str, _search(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")]
 Precision = Annotated[str, _search(envvar="MTCLIP_PRECISION", help="auto, or one that the bundle holds.")]
 

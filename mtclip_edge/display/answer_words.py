@@ -79,7 +79,8 @@ def margin_words(evidence: Evidence) -> str | None:
 def provenance_words(result: QueryResult) -> str:
     """What was searched, how, and by what."""
     facts = result.bundle
+    ordered = " · order: with the head's word" if result.reports and result.reports[0].rank_by else ""
     return (
         f"{facts.reports} reports of {facts.studies} studies · {facts.search.used} · "
-        f"{facts.precision.name} on {result.device.used}"
+        f"{facts.precision.name} on {result.device.used}{ordered}"
     )

@@ -10,6 +10,7 @@ DIRECTIONS = "Both directions"
 ABNORMAL = "Both directions, abnormal studies alone"
 FRESH = "Both directions, without texts that stand verbatim in train"
 RELEVANCE = "Clinical relevance"
+COSINE = "The order by cosine alone, without the head"
 HEAD = "The abnormal head"
 TRUST = "How far to trust a decision"
 CUT = "Embeddings cut to their first numbers"
@@ -21,6 +22,7 @@ GROUPS = (
     ABNORMAL,
     FRESH,
     RELEVANCE,
+    COSINE,
     HEAD,
     TRUST,
     CUT,
@@ -104,6 +106,8 @@ def group(name: str, subset: str) -> str:
         return VIEWS
     if subset.startswith("first "):
         return CUT
+    if subset == "by cosine":
+        return COSINE
     if name in _WHOLE:
         return HEAD
     if name in _DECISIONS:

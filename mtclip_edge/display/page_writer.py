@@ -84,7 +84,10 @@ def provenance(retriever: Retriever, result: QueryResult) -> dict[str, str]:
         for name, value in manifest.model.preprocessing.to_dict().items()
         if name not in ("mean", "std")
     )
-    fuse = f"weight {facts.fuse.weight} ({facts.fuse.why})" if facts.fuse.weight else "not used"
+    fuse, head = (
+        f"weight {part.weight} ({part.why})" if part.weight else "not used"
+        for part in (facts.weights.films, facts.weights.head)
+    )
     return {
         "answered": datetime.now().astimezone().isoformat(timespec="seconds"),
         "bundle": facts.identity,
@@ -95,6 +98,7 @@ def provenance(retriever: Retriever, result: QueryResult) -> dict[str, str]:
             f"{facts.search.why}"
         ),
         "films of reports": fuse,
+        "abnormal head in the order": head,
         "preprocessing": prepared,
         "precision": f"{facts.precision.name}: {facts.precision.why}",
         "device": f"{device.used}, {device.provider}: {device.why}",

@@ -14,10 +14,12 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..errors import ArtefactDamaged, SourceUnusable, TextTowerMissing, not_among
-from ..evidence.calibration import Calibration
+from ..evidence.calibration import Abnormal, Calibration
+from ..index.filters import Filters
 from ..index.index import Index
 from ..index.opening import choose_index_search, open_index
 from ..index.report_store import ReportStore
+from ..index.rerank import choose_head, score_table
 from ..inference.device import Device, choose
 from ..inference.embed_films import embed_films
 from ..inference.encoders import FilmEncoder, open_text_encoder
@@ -113,16 +115,24 @@ def bundle_models(path: Path, task: Task) -> list[Model]:
         model, read = bundle.model, task.cases.only(films.read)
         logits = films.logits if model.abnormal_head else None
         patients = [study.patient_id for study in read.studies]
+        reports = _reports(bundle, precision, chosen, once)
+        weight = choose_head(True, model.rerank, model.abnormal_head, Filters())
         embedded = ModelOutput(
             films.vectors,
             logits,
-            _reports(bundle, precision, chosen, once),
+            reports,
             Calibration.of(model.calibration),
+            _reranked(read, films.vectors, reports, logits, bundle, weight.weight),
             prefixes=model.prefixes,
             trusted=trusted(bundle, films.vectors, logits, patients) if logits is not None else None,
         )
         search = search or _search_note(bundle, films.vectors)
-        notes = (f"{precision} on {chosen.used}", search)
+        order = (
+            f"reports in the order of a query, with the head's weight of {weight.weight}: {weight.why}"
+            if embedded.score is not None
+            else f"reports by cosine: {weight.why}"
+        )
+        notes = (f"{precision} on {chosen.used}", search, order)
         name = model.backbone.name
         models.append(Model(str(path), "bundle", read, embedded, precision, notes, backbone=name))
     return models
@@ -147,6 +157,22 @@ def _reports(bundle: Bundle, precision: str, device: Device, task: Task) -> np.n
     except TextTowerMissing as missing:
         task.say(str(missing))
         return None
+
+
+def _reranked(
+    cases: Cases,
+    films: np.ndarray,
+    reports: np.ndarray | None,
+    logits: np.ndarray | None,
+    bundle: Bundle,
+    weight: float,
+) -> np.ndarray | None:
+    """What a query orders reports by, float64 [films, reports]; None where that is the cosine."""
+    if not weight or reports is None or logits is None or not len(reports):
+        return None
+    probability = [Abnormal.of(float(logit), bundle.model) for logit in logits]
+    known = np.array([0.5 if one is None else one.probability for one in probability])
+    return score_table(films @ reports.T, cases.told_labels, known, weight)
 
 
 def _search_note(bundle: Bundle, films: np.ndarray) -> str:

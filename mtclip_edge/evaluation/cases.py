@@ -80,6 +80,14 @@ class Cases:
         return table
 
     @cached_property
+    def told_labels(self) -> np.ndarray:
+        """Labels that an index tells each film of the reports, int [films, reports]: without the query's own
+        patient, but of a report that nobody else has its own.
+        """
+        labels = np.array([LABEL_CODES[report.label] for report in self.reports], np.int64)
+        return np.where(self.foreign, self.report_labels, labels[None, :])
+
+    @cached_property
     def foreign(self) -> np.ndarray:
         """Whether a report belongs to a patient other than the film's, bool [films, reports]."""
         allowed = np.ones((len(self.films), len(self.reports)), bool)

@@ -77,11 +77,21 @@ class Judged(HeadFigures, RetrievalFigures):
             *decisions,
             *self.precisions(),
             *self.gradings(),
+            *self.by_cosine(),
             *recalls,
             *self.prefixes(),
             *views,
             *self.per_finding(),
         ]
+
+    def by_cosine(self) -> list[Measure]:
+        """What re-ranking changes, in the order of before; nothing where nothing was re-ranked."""
+        if self.embedded.score is None or self.embedded.report is None:
+            return []
+        plain = Judged(self.cases, replace(self.embedded, score=None), self.train_reports)
+        changed = [m for m in plain.recalls("all") if m.figure.name.endswith(f".{DIRECTIONS[0]}")]
+        every = (*plain.precisions(), *plain.gradings(), *changed)
+        return [replace(m, figure=replace(m.figure, subset="by cosine")) for m in every]
 
     def prefixes(self) -> list[Measure]:
         """Macro P@10 and Recall@10 of embeddings cut to their first numbers."""

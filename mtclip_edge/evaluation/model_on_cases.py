@@ -28,7 +28,7 @@ class ModelOutput:
     logit: Array | None
     report: Array | None
     calibration: Calibration | None = None
-    score: Array | None = None  # float [films, reports] instead of the cosines
+    score: Array | None = None  # float [films, reports] that reports are ranked by instead of the cosines
     prefixes: tuple[int, ...] = ()  # widths whose first numbers serve alone
     trusted: FilmVerdicts | None = None  # what a bundle says of each film
 
@@ -59,14 +59,17 @@ class ModelOnCases:
 
     @cached_property
     def scores(self) -> Array | None:
-        """What films and reports are ranked by, float [films, reports]; None where nothing is searched."""
+        """What reports are ranked by for a film, float [films, reports]; None where nothing is searched."""
+        return self.cosines if self.embedded.score is None else self.embedded.score
+
+    @cached_property
+    def cosines(self) -> Array | None:
+        """What films are ranked by for a report, float [films, reports]: nothing re-ranks them."""
         report = self.embedded.report
-        if self.embedded.score is not None:
-            return self.embedded.score
         return (
             self.embedded.film @ report.T
             if report is not None and len(report) and len(self.embedded.film)
-            else None
+            else self.embedded.score
         )
 
     @cached_property

@@ -105,15 +105,20 @@ class RetrievalFigures(ModelOnCases):
         query and as answer.
         """
         films, reports = self._subset(subset)
-        if self.scores is None or (subset == "fresh" and films.all() and reports.all()):
+        if (
+            self.scores is None
+            or self.cosines is None
+            or (subset == "fresh" and films.all() and reports.all())
+        ):
             return []
-        score, own = self.scores[np.ix_(films, reports)], self.cases.own_report[np.ix_(films, reports)]
+        asked = np.ix_(films, reports)
+        score, cosine, own = self.scores[asked], self.cosines[asked], self.cases.own_report[asked]
         asked_films, asked_reports = own.any(axis=1), own.any(axis=0)
         if not own.any():
             return []
         forth, back = (
             _spread(first_hit_rank(score, own), films),
-            _spread(first_hit_rank(score.T, own.T), reports),
+            _spread(first_hit_rank(cosine.T, own.T), reports),
         )
         forth[~_spread(asked_films, films, False)] = np.nan
         back[~_spread(asked_reports, reports, False)] = np.nan

@@ -47,8 +47,8 @@ class Neighbours:
     """All that an index was asked for one query.
 
     ``label_shares`` are of the distinct reports searched; ``nearest`` holds the nearest report of a label,
-    None where there is none; ``voters`` is None where no verdict is wanted; ``fused``: scores of hits are not
-    plain cosines.
+    None where there is none; ``voters`` is None where no verdict is wanted; ``best`` is the cosine of the
+    nearest report, None where there is none; ``fused``: scores of hits are not plain cosines.
     """
 
     hits: tuple[ReportHit, ...]
@@ -56,6 +56,7 @@ class Neighbours:
     label_shares: Mapping[str, float]
     nearest: Mapping[str, ReportHit | None]
     voters: Voters | None
+    best: float | None
     fused: bool
 
 
@@ -98,9 +99,9 @@ def _similarity(around: Neighbours, reference: ValidationReference) -> Similarit
     similarities = reference.similarities
     if similarities is None:
         return SimilarityFacts(None, None, reference.similarities_why)
-    if around.fused or not around.hits:
+    if around.fused or around.best is None:
         return SimilarityFacts(None, similarities.films, _FUSED if around.fused else "no report was found")
-    return SimilarityFacts(similarities.percentile(around.hits[0].score), similarities.films, "")
+    return SimilarityFacts(similarities.percentile(around.best), similarities.films, "")
 
 
 def _judged(

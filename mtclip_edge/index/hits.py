@@ -15,8 +15,8 @@ class ReportHit:
     the text.
 
     ``percentile``: how many of a hundred validation films had a best report that was less like them.
-    ``named``: of the findings that a typed text names, by name: affirmed, denied, or None where the report
-    does not say.
+    ``rank_by``: what put it in its place, None where its score alone did. ``named``: of the findings that a
+    typed text names, by name: affirmed, denied, or None where the report does not say.
     """
 
     rank: int
@@ -30,10 +30,11 @@ class ReportHit:
     text: str
     percentile: float | None = None
     named: Mapping[str, str | None] | None = None
+    rank_by: Mapping[str, Any] | None = None
 
     def at(self, rank: int) -> "ReportHit":
-        """The same report in another place."""
-        return replace(self, rank=rank)
+        """The same report in another place, which its score gives it."""
+        return replace(self, rank=rank, rank_by=None)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -49,6 +50,7 @@ class ReportHit:
             "impression": self.impression,
             "text": self.text,
             "named": None if self.named is None else dict(self.named),
+            "rank_by": None if self.rank_by is None else dict(self.rank_by),
         }
 
 

@@ -136,33 +136,6 @@ class Index:
             return None
         return passing
 
-    def fused(
-        self,
-        query: np.ndarray,
-        k: int,
-        names: Callable[[Sequence[int]], dict[int, str]],
-        films_of: Callable[[Sequence[int]], list[tuple[int, int]]],
-        weight: float,
-        only: np.ndarray | None = None,
-    ) -> Hits:
-        """The k best reports by report and film together, of the best 200 by report alone, which are
-        always found exactly.
-        """
-        from .fusion import CANDIDATES, fused, most_similar
-
-        first = replace(self, graph=None).search_reports(query, CANDIDATES, names, only)
-        pairs = np.array(films_of(first.rows), np.int64).reshape(-1, 2)
-        likeness = (
-            self.vectors[self.reports + pairs[:, 1]].astype(np.float64) * query.astype(np.float64)
-        ).sum(axis=1)
-        film = most_similar(first.rows, pairs[:, 0], likeness)
-        scores = np.round(fused(np.array(first.scores), film, weight), DECIMALS)
-        name_of = names(first.rows)
-        order = sorted(range(len(first.rows)), key=lambda i: (-scores[i], name_of[first.rows[i]]))[:k]
-        return Hits(
-            tuple(first.rows[i] for i in order), tuple(float(scores[i]) + 0.0 for i in order), first.choice
-        )
-
     def _proposed(self, query: np.ndarray, k: int) -> np.ndarray:
         """The graph's candidates, a margin more than k for ties at the k-th place; all rows within reach
         if the ties go on.

@@ -3,6 +3,7 @@ evidence is computed from that.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from ..evidence.verdict import VOTERS
 from ..index.filters import FilteredRows, Filters
 from ..index.hits import FilmHit, ReportHit, film_hits, report_hits
 from ..index.index import Hits, SearchChoice
+from ..index.rerank import CANDIDATES, Placed, candidates, film_terms, head_terms, reordered
 from ..inference.precision import Precision
 from ..studies import LABEL_CODES, LABELS
 from .intake import EmbeddedFilm
@@ -34,32 +36,66 @@ if TYPE_CHECKING:
     from .study_mean import StudyQuery
 
 
+@dataclass(frozen=True)
+class Found:
+    """Reports for a film: ``nearest`` by cosine, ``hits`` in the order that is shown, and what put each of
+    these in its place; ``placed`` is empty where the cosine alone did.
+    """
+
+    nearest: Hits
+    hits: Hits
+    placed: tuple[Placed | None, ...] = ()
+
+
 class NeighbourSearch:
     """Asks one open index for all that an answer needs. What the whole index has is asked once and kept."""
 
     def __init__(self, opened: Opened, evidence: bool):
-        self._index, self._store, self._fusion = opened.index, opened.store, opened.fusion
+        self._index, self._store, self._weights = opened.index, opened.store, opened.weights
         self._filters, self._passing = opened.options.filters, opened.passing
         self._evidence, self._words = evidence, opened.words
         self._shares: dict[str, float] = {}
 
-    def reports(self, vector: np.ndarray, k: int, fuse: bool = False) -> Hits:
-        """At least the k nearest reports of those that pass the filters; with ``fuse`` their films count as
-        they were asked to.
+    def reports(self, vector: np.ndarray, k: int) -> Hits:
+        """At least the k nearest reports of those that pass the filters, by cosine.
 
         Where nothing is filtered, the voters are the first of them, so that many are searched at once.
         """
-        k = max(k, VOTERS) if self._evidence and self._voters_are_hits else k
-        only = self._passing.reports if self._passing else None
-        if fuse and self._fusion.weight:
-            return self._index.fused(
-                vector, k, self._store.report_ids, self._store.films_of, self._fusion.weight, only
-            )
-        return self._index.search_reports(vector, k, self._store.report_ids, only)
+        k = max(k, VOTERS) if self._evidence and self._passing is None else k
+        return self._index.search_reports(vector, k, self._store.report_ids, self._only)
 
-    def shown(self, hits: Hits) -> tuple[ReportHit, ...]:
-        """Hits as a person sees them; of their studies those that pass the filters."""
-        return report_hits(self._store, hits, self._filters.where())
+    def of_film(self, vector: np.ndarray, k: int, abnormal: Abnormal | None) -> Found:
+        """At least the k best reports for a film of those that pass the filters, re-ranked as is in force."""
+        weights = self._weights
+        if not weights.any:
+            nearest = self.reports(vector, k)
+            return Found(nearest, nearest)
+        nearest = candidates(self._index, vector, k, self._store.report_ids, weights, self._only)
+        first = nearest.first(CANDIDATES)
+        labels = self._store.labels(first.rows)
+        head = head_terms(
+            np.array([LABEL_CODES[labels[row]] for row in first.rows], np.int64),
+            abnormal.probability if abnormal else 0.5,
+            weights.head.weight,
+        )
+        films = film_terms(self._index, vector, first, self._store.films_of, weights.films.weight)
+        return Found(nearest, *reordered(nearest, self._store.report_ids(first.rows), head, films))
+
+    def shown(self, hits: Hits, placed: Sequence[Placed | None] = ()) -> tuple[ReportHit, ...]:
+        """Hits as a person sees them, with what put each in its place; of their studies those that pass the
+        filters.
+        """
+        shown = report_hits(self._store, hits, self._filters.where())
+        if not placed:
+            return shown
+        return tuple(
+            replace(hit, rank_by=part.to_dict() if part else None)
+            for hit, part in zip(shown, placed, strict=False)
+        )
+
+    @property
+    def _only(self) -> np.ndarray | None:
+        return self._passing.reports if self._passing else None
 
     def films(self, vector: np.ndarray, k: int) -> tuple[FilmHit, ...]:
         """The k nearest films of those that pass the filters."""
@@ -102,36 +138,34 @@ class NeighbourSearch:
     def around(
         self,
         vector: np.ndarray,
-        hits: Hits,
+        found: Found,
         shown: tuple[ReportHit, ...],
         verdict: bool,
         by_cosine: bool = True,
     ) -> Neighbours:
         """All else that evidence rests on.
 
-        ``shown`` are the first of ``hits``; ``verdict``: whether anybody votes; ``by_cosine``: whether hits
-        come by their scores.
+        ``shown`` are the first hits of ``found``; ``verdict``: whether anybody votes; ``by_cosine``: whether
+        hits of one label come by their cosines, as the head leaves them.
         """
         near = shown if by_cosine and not self.fused else ()
         nearest = {label: self._nearest(vector, label, near) for label in ("abnormal", "normal")}
-        findings = self._findings(hits.rows[: len(shown)])
-        voters = self._voters(vector, hits) if verdict else None
-        return Neighbours(shown, findings, self._label_shares if shown else {}, nearest, voters, self.fused)
+        findings = self._findings(found.hits.rows[: len(shown)])
+        voters = self._voters(vector, found.nearest) if verdict else None
+        best = found.nearest.scores[0] if found.nearest.scores else None
+        shares = self._label_shares if shown else {}
+        return Neighbours(shown, findings, shares, nearest, voters, best, self.fused)
 
     @property
     def fused(self) -> bool:
         """Whether films count, so that scores of hits are not plain cosines."""
-        return bool(self._fusion.weight)
+        return bool(self._weights.films.weight)
 
-    @property
-    def _voters_are_hits(self) -> bool:
-        return self._passing is None and not self.fused
-
-    def _voters(self, vector: np.ndarray, hits: Hits) -> Voters:
-        """The ten nearest reports, whatever was asked for: of all but an excluded patient's."""
-        if not self._voters_are_hits:
-            hits = self._index.search_reports(vector, VOTERS, self._store.report_ids, self._not_excluded)
-        first = hits.first(VOTERS)
+    def _voters(self, vector: np.ndarray, nearest: Hits) -> Voters:
+        """The ten nearest reports by cosine, whatever was asked for: of all but an excluded patient's."""
+        if self._passing is not None:
+            nearest = self._index.search_reports(vector, VOTERS, self._store.report_ids, self._not_excluded)
+        first = nearest.first(VOTERS)
         labels = self._store.labels(first.rows)
         return Voters(
             first.scores, tuple(LABEL_CODES[labels[row]] for row in first.rows), self._abnormal_share
@@ -248,7 +282,9 @@ class Answerer:
         clock.lap("search")
         reference, evidence = self._reference, None
         if reference:
-            around = self.search.around(vector, hits, shown, verdict=False, by_cosine=naming is None)
+            around = self.search.around(
+                vector, Found(hits, hits), shown, verdict=False, by_cosine=naming is None
+            )
             evidence = evidence_of_text(around, reference)
         clock.lap("evidence")
         return QueryResult(
@@ -280,13 +316,14 @@ class Answerer:
         rejection of ``film``.
         """
         clock, choice = Clock(timings), self._opened.index.choice
-        hits = self.search.reports(vector, k, fuse=True) if judged else Hits((), (), choice)
-        shown = self.search.shown(hits.first(k))
         abnormal = Abnormal.of(logit, self._opened.bundle.model) if judged else None
+        nothing = Hits((), (), choice)
+        found = self.search.of_film(vector, k, abnormal) if judged else Found(nothing, nothing)
+        shown = self.search.shown(found.hits.first(k), found.placed)
         clock.lap("search")
         reference, evidence = self._reference, None
         if reference and judged:
-            around = self.search.around(vector, hits, shown, verdict=bool(reference.rule and abnormal))
+            around = self.search.around(vector, found, shown, verdict=bool(reference.rule and abnormal))
             evidence = evidence_of_film(around, reference, abnormal, judged.verdict)
             shown = with_percentiles(shown, reference, self.search.fused)
         clock.lap("evidence")
@@ -296,10 +333,11 @@ class Answerer:
             filters=self._opened.filter_facts,
             image=film.name,
             device=self._device,
-            bundle=self._facts(self._opened.precision, hits.choice),
+            bundle=self._facts(self._opened.precision, found.hits.choice),
             abnormal=abnormal,
             input=judged or film.input,
             hits=shown,
+            ranking=self._opened.weights.to_dict(),
             timings_ms=clock.timings(self._opened.load_ms),
             study=study,
             evidence=evidence,
@@ -317,5 +355,5 @@ class Answerer:
             studies=counts.studies,
             reports=counts.reports,
             search=choice,
-            fuse=self._opened.fusion,
+            weights=self._opened.weights,
         )

@@ -15,10 +15,10 @@ from ..bundle.bundle import Bundle
 from ..films import read
 from ..films.gate import Admission, FilmGate
 from ..index.filters import FilteredRows, Filters
-from ..index.fusion import Fusion, choose_fusion
 from ..index.index import Index
 from ..index.opening import choose_index_search, compares_all, open_index
 from ..index.report_store import ReportStore
+from ..index.rerank import Weights, choose_fusion, choose_head
 from ..inference.device import choose
 from ..inference.encoders import FilmEncoder, likely_precision, open_film_encoder
 from ..inference.precision import Precision
@@ -35,6 +35,7 @@ class OpenOptions:
     precision: str
     exact: bool | None
     fuse: str
+    rerank: bool
     filters: Filters
     queries: int | None
     force: bool
@@ -92,7 +93,7 @@ class Opened:
     precision: Precision
     store: ReportStore
     index: Index
-    fusion: Fusion
+    weights: Weights
     passing: FilteredRows | None
     admission: Admission
     load_ms: float
@@ -114,7 +115,11 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
     started = time.perf_counter()
     record = bundle.index
     by_words = options.filters.match is not None or options.filters.match_any is not None
-    fusion = choose_fusion(options.fuse, bundle.model.fuse)
+    model = bundle.model
+    weights = Weights(
+        choose_head(options.rerank, model.rerank, model.abnormal_head, options.filters),
+        choose_fusion(options.fuse, model.fuse),
+    )
     with ThreadPoolExecutor(
         4
     ) as pool:  # hashing releases the interpreter lock: it runs while onnxruntime is imported
@@ -142,7 +147,7 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
         admission = Admission(gate.result(), options.force, options.invert)
     load_ms = 1000 * (time.perf_counter() - started)
     return Opened(
-        bundle, options, films, used, reports, opened_index, fusion, passing, admission, load_ms, words
+        bundle, options, films, used, reports, opened_index, weights, passing, admission, load_ms, words
     )
 
 

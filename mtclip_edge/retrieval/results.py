@@ -12,9 +12,9 @@ import numpy as np
 
 from ..evidence.calibration import Abnormal
 from ..films.film import Ids
-from ..index.fusion import Fusion
 from ..index.hits import FilmHit, Hit, ReportHit
 from ..index.index import SearchChoice
+from ..index.rerank import Weights
 from ..inference.device import Device
 from ..inference.precision import Precision
 from ..notice import NOTICE
@@ -55,7 +55,7 @@ class BundleFacts:
     studies: int
     reports: int
     search: SearchChoice
-    fuse: Fusion
+    weights: Weights
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class QueryResult:
     """The answer to one film, study or text. ``image`` is the film's path as given, of a study its first that
     counts, None for a text.
 
-    ``filters`` are what was asked for, maybe empty; ``study`` holds a study's films, None where films are
+    ``filters`` are what was asked for, maybe empty; ``ranking``: the weights that the hits were put in order
+    by; ``study`` holds a study's films, None where films are
     answered one by one. ``grey`` is the pixels of that film, uint8 [height, width], where they were to be
     kept.
     """
@@ -87,6 +88,7 @@ class QueryResult:
     input: Input | None
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float]
+    ranking: Mapping[str, Any] | None = None
     study: tuple[StudyFilm, ...] | None = None
     evidence: "Evidence | None" = None
     explain: "Explained | None" = None
@@ -120,6 +122,7 @@ class QueryResult:
             "input": self.input and self.input.to_dict(),
             **({} if self.study is None else {"films": [asdict(film) for film in self.study]}),
             "evidence": self.evidence and self.evidence.to_dict(),
+            "ranking": self.ranking and dict(self.ranking),
             "hits": [hit.to_dict() for hit in self.hits],
             "explain": self.explain and self.explain.to_dict(),
             "timings_ms": dict(self.timings_ms),
@@ -136,7 +139,7 @@ def _bundle(facts: BundleFacts) -> dict[str, Any]:
         "studies": facts.studies,
         "reports": facts.reports,
         "search": {"used": facts.search.used, "why": facts.search.why},
-        "fuse": facts.fuse.to_dict(),
+        "fuse": facts.weights.films.to_dict(),
     }
 
 

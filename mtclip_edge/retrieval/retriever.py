@@ -23,6 +23,7 @@ from ..films.film import FilmSource
 from ..folders import user_path
 from ..index.filters import Filters
 from ..index.index import SearchChoice
+from ..index.rerank import NOT_ASKED
 from ..inference.device import choose
 from ..inference.encoders import TextEncoder, open_text_encoder
 from ..inference.precision import ASKED, Precision
@@ -50,7 +51,7 @@ class Retriever:
         keep_films: bool,
         isolated: bool,
     ):
-        self.bundle, self.device, self.fusion = opened.bundle, opened.films.device, opened.fusion
+        self.bundle, self.device, self.weights = opened.bundle, opened.films.device, opened.weights
         self.filters, self._passing = opened.options.filters, opened.passing
         self._precision = opened.precision
         self._films, self._store, self._index = opened.films, opened.store, opened.index
@@ -72,6 +73,7 @@ class Retriever:
         precision: str = "auto",
         exact: bool | None = None,
         fuse: str = "off",
+        rerank: bool = True,
         filters: Filters | None = None,
         queries: int | None = None,
         render: str | None = None,
@@ -87,12 +89,13 @@ class Retriever:
         ``exact``: compare with every report (True), use the graph (False), or what is better (None).
         ``filters`` hold for every query; ``queries`` tells how many there will be, where that is known: a
         large graph is not loaded for one. ``fuse``: off, auto (the weight chosen when the bundle was
-        exported) or a weight; how much the films of reports count. ``render``: how DICOM films become grey
-        (voi, percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose film it was.
-        ``evidence``: gather what an answer rests on; ``keep_films``: keep each film's pixels with its answer.
-        ``force`` answers films that are rejected all the same; ``invert`` takes every film's grey values the
-        other way round. ``isolated``: films are read in a process of their own, which a hostile file may
-        bring down without harm (``films.worker``).
+        exported) or a weight; how much the films of reports count. ``rerank``: whether the abnormal head may
+        change the order of reports, where the bundle stores by how much. ``render``: how DICOM films become
+        grey (voi, percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose film it
+        was. ``evidence``: gather what an answer rests on; ``keep_films``: keep each film's pixels with its
+        answer. ``force`` answers films that are rejected all the same; ``invert`` takes every film's grey
+        values the other way round. ``isolated``: films are read in a process of their own, which a hostile
+        file may bring down without harm (``films.worker``).
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption,
         ExtraMissing.
@@ -101,7 +104,9 @@ class Retriever:
             raise not_among("render", render, RENDERS)
         if not isinstance(filters, Filters | None):
             raise WrongOption(f"filters of type {type(filters).__name__}", "expected Filters(…)")
-        options = OpenOptions(device, precision, exact, fuse, filters or Filters(), queries, force, invert)
+        options = OpenOptions(
+            device, precision, exact, fuse, rerank, filters or Filters(), queries, force, invert
+        )
         path = resolve(Path(bundle))[0] if bundle == WORD else user_path(bundle)
         shown: dict[str, Any] = {
             "render": render,
@@ -259,8 +264,8 @@ class Retriever:
     def fuse_note(self) -> str | None:
         """One line where films do not count though that was asked for."""
         return (
-            f"without films: {self.fusion.why}"
-            if not self.fusion.weight and self.fusion.why != "not asked for"
+            f"without films: {self.weights.films.why}"
+            if not self.weights.films.weight and self.weights.films.why != NOT_ASKED
             else None
         )
 

@@ -9,10 +9,10 @@ from manifests import rewrite
 
 from mtclip_edge import Retriever
 from mtclip_edge.bundle.demo import FOLDER
-from mtclip_edge.bundle.records import FuseRecord
+from mtclip_edge.bundle.records import WeightRecord
 from mtclip_edge.errors import WrongOption
 from mtclip_edge.films.read import read_film
-from mtclip_edge.index.fusion import Fusion, choose_fusion, fused, most_similar
+from mtclip_edge.index.rerank import Weight, choose_fusion, fused, most_similar
 
 
 def test_fused_by_hand() -> None:
@@ -40,10 +40,10 @@ def test_the_most_similar_film_of_each_report() -> None:
 
 
 def test_choices() -> None:
-    assert choose_fusion("off", FuseRecord(0.5, "x")).weight == 0.0
-    assert choose_fusion("auto", FuseRecord(0.5, "x")) == Fusion(0.5, "x")
+    assert choose_fusion("off", WeightRecord(0.5, "x")).weight == 0.0
+    assert choose_fusion("auto", WeightRecord(0.5, "x")) == Weight(0.5, "x")
     assert choose_fusion("auto", None).weight == 0.0
-    assert choose_fusion("0.25", None) == Fusion(0.25, "asked for")
+    assert choose_fusion("0.25", None) == Weight(0.25, "asked for")
     for wrong in ("0", "1.5", "-1", "much", "nan"):
         with pytest.raises(WrongOption):
             choose_fusion(wrong, None)

@@ -1,0 +1,223 @@
+"""All that changes the order of reports after the search: what the abnormal head says of the film, and how
+like the film the reports' own films are.
+
+The search gives the nearest by cosine. Of these the first ``CANDIDATES`` are put in order anew, by
+
+    cosine + weight · log p(label of the report | film)    the head's part, on where a bundle stores a weight
+           + what the films of the report add              ``query --fuse``, off unless asked for
+
+and all others follow as they were. Whatever was fitted on cosines (percentiles, verdicts, votes) goes on
+reading cosines. The weights were chosen out of fold (docs/results/results.md, "Re-ranking").
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..bundle.records import WeightRecord
+from ..errors import WrongOption
+from .filters import Filters
+from .index import DECIMALS, Hits, Index
+
+Array = np.ndarray
+CANDIDATES = 200
+HEAD_WEIGHT = 0.05  # what export gives a bundle whose validation films are no worse for it
+# A head that is all too sure moves a report by no more than weight · log 100.
+_LEAST, _MOST = 0.01, 0.99
+NOT_ASKED = "not asked for"
+_FURTHER = 10.0  # more than scores differ by: what is no candidate comes after all that are
+
+
+@dataclass(frozen=True)
+class Weight:
+    """How much a part of the order counts, 0 for not, and why it is that."""
+
+    weight: float
+    why: str
+
+    def record(self) -> WeightRecord:
+        return WeightRecord(self.weight, self.why)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"weight": self.weight, "why": self.why}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights in force for films and studies; texts are ordered by other rules (``typed``)."""
+
+    head: Weight
+    films: Weight
+
+    @property
+    def any(self) -> bool:
+        return bool(self.head.weight or self.films.weight)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"head": self.head.to_dict(), "films": self.films.to_dict(), "first": CANDIDATES}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What put a report in its place: ``score`` is the sum of the others, each to four decimals."""
+
+    score: float
+    cosine: float
+    head: float
+    films: float
+
+    def to_dict(self) -> dict[str, float]:
+        return {"score": self.score, "cosine": self.cosine, "head": self.head, "films": self.films}
+
+
+def choose_fusion(wanted: str, tuned: WeightRecord | None) -> Weight:
+    """From ``off``, ``auto`` or a number above 0 and at most 1. Errors: WrongOption."""
+    if wanted == "off":
+        return Weight(0.0, NOT_ASKED)
+    if wanted == "auto":
+        return (
+            Weight(tuned.weight, tuned.why)
+            if tuned
+            else Weight(0.0, "this bundle was exported without validation films to choose a weight by")
+        )
+    try:
+        weight = float(wanted)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight <= 1:
+        raise WrongOption(f"--fuse {wanted}", "expected auto, off, or a number above 0 and at most 1")
+    return Weight(weight, "asked for")
+
+
+def choose_head(wanted: bool, record: WeightRecord | None, has_head: bool, filters: Filters) -> Weight:
+    """The head's weight: what the bundle stores, unless it is not wanted or can change nothing."""
+    if not wanted:
+        return Weight(0.0, "switched off")
+    if record is None:
+        return Weight(0.0, "this bundle was exported before there was a weight: export it again")
+    if not has_head:
+        return Weight(0.0, "the abnormal head was not trained")
+    if filters.label:
+        return Weight(0.0, "one label alone passes --label: the head has nothing to choose between")
+    return Weight(record.weight, record.why)
+
+
+def head_terms(labels: Array, probability: Array | float, weight: float) -> Array:
+    """What the head adds to reports, float like ``labels``: weight · log p(label | film).
+
+    ``labels`` int, 0 normal, 1 abnormal, else unknown; ``probability`` of abnormal, of the same shape or one
+    that broadcasts. Of a report of unknown label the head says nothing: log ½, which lies between what the
+    two labels get whatever the film.
+    """
+    abnormal = np.clip(np.asarray(probability, np.float64), _LEAST, _MOST)
+    likely = np.where(labels == 1, abnormal, np.where(labels == 0, 1 - abnormal, 0.5))
+    return weight * np.log(likely)
+
+
+def film_terms(
+    index: Index,
+    query: Array,
+    first: Hits,
+    films_of: Callable[[Sequence[int]], list[tuple[int, int]]],
+    weight: float,
+) -> Array:
+    """What their own films add to candidates' cosines for a unit vector [dim], float [candidates]; nothing to
+    one without a film. ``films_of`` gives report row and film row of every film of some reports.
+    """
+    cosine = np.array(first.scores)
+    if not weight or not len(cosine):
+        return np.zeros(len(cosine))
+    pairs = np.array(films_of(first.rows), np.int64).reshape(-1, 2)
+    films = index.vectors[index.reports + pairs[:, 1]].astype(np.float64)
+    likest = most_similar(first.rows, pairs[:, 0], (films * query.astype(np.float64)).sum(axis=1))
+    return np.round(fused(cosine, likest, weight), DECIMALS) - cosine
+
+
+def candidates(
+    index: Index,
+    query: Array,
+    k: int,
+    ids: Callable[[Sequence[int]], dict[int, str]],
+    weights: Weights,
+    only: Array | None,
+) -> Hits:
+    """The hits by cosine that are put in order anew, or more where more are wanted.
+
+    With films they are always found exactly: their mean and spread are those of all of them.
+    """
+    searched = replace(index, graph=None) if weights.films.weight else index
+    return searched.search_reports(query, max(k, CANDIDATES), ids, only)
+
+
+def reordered(
+    first: Hits, ids: Mapping[int, str], head: Array, films: Array
+) -> tuple[Hits, tuple[Placed | None, ...]]:
+    """Hits by cosine in their new order, and what put each there; None for those behind the candidates.
+
+    ``head`` and ``films`` are float [candidates] of the first hits; ``ids`` of all rows break ties. The score
+    of a hit is its cosine with what films add: the head's part has its place in ``Placed`` alone.
+    """
+    count = len(head)
+    added = np.round(head, DECIMALS)  # a sum of two numbers of four decimals keeps the order of cosines
+    scores = [round(float(s), DECIMALS) + 0.0 for s in np.array(first.scores[:count]) + films]
+    parts = [
+        Placed(
+            round(score + float(of_head), DECIMALS) + 0.0,
+            cosine,
+            float(of_head) + 0.0,
+            round(float(of_films), DECIMALS) + 0.0,
+        )
+        for score, cosine, of_head, of_films in zip(scores, first.scores, added, films, strict=False)
+    ]
+    order = sorted(range(count), key=lambda i: (-parts[i].score, ids[first.rows[i]]))
+    hits = Hits(
+        (*(first.rows[i] for i in order), *first.rows[count:]),
+        (*(scores[i] for i in order), *first.scores[count:]),
+        first.choice,
+    )
+    return hits, (*(parts[i] for i in order), *[None] * (len(first.rows) - count))
+
+
+def score_table(cosines: Array, labels: Array, probability: Array, weight: float) -> Array:
+    """What reports are ordered by for many films, float64 [films, reports]: the head's part on the first
+    candidates of each film, all others behind them by cosine.
+
+    ``cosines`` float and ``labels`` int [films, reports] as in ``head_terms``, ``probability`` float [films].
+    """
+    table = np.asarray(cosines, np.float64)
+    if not weight or not table.size:
+        return table
+    scores = table + head_terms(labels, np.asarray(probability)[:, None], weight)
+    if table.shape[1] > CANDIDATES:
+        least = np.partition(table, -CANDIDATES, axis=1)[:, -CANDIDATES, None]
+        scores = np.where(table >= least, scores, table - _FURTHER)
+    return scores
+
+
+def fused(report: Array, film: Array, weight: float) -> Array:
+    """Scores float [n] of n candidates: report cosines, and film cosines brought to their mean and spread.
+
+    ``film`` is the likeness of each report's most similar film, NaN where it has none: that one keeps its
+    report score.
+    """
+    with_film = ~np.isnan(film)
+    spread = film[with_film].std() if with_film.any() else 0.0
+    if spread < 1e-9:
+        return report
+    scaled = report.mean() + report.std() * (film - film[with_film].mean()) / spread
+    return np.where(with_film, (1 - weight) * report + weight * scaled, report)
+
+
+def most_similar(reports: Sequence[int], owner: Array, likeness: Array) -> Array:
+    """For each report row the highest likeness among its films, NaN without one: float [reports].
+
+    ``owner`` int [films] names the report row of each film, ``likeness`` float [films].
+    """
+    best = dict.fromkeys(reports, -np.inf)
+    for row, value in zip(owner.tolist(), likeness.tolist(), strict=True):
+        if row in best:
+            best[row] = max(best[row], value)
+    likest = np.array([best[row] for row in reports])
+    return np.where(np.isneginf(likest), np.nan, likest)
