@@ -12,7 +12,15 @@ from ..evidence.evidence import Contrast, Evidence
 from ..index.hits import FilmHit, ReportHit
 from ..notice import DEMO, NOTICE
 from ..retrieval.results import QueryResult
-from .answer_words import abnormal_words, film_words, margin_words, named_words, verdict_words, vote_rows
+from .answer_words import (
+    abnormal_words,
+    film_words,
+    margin_words,
+    named_words,
+    score_words,
+    verdict_words,
+    vote_rows,
+)
 from .html import chip, picture, text, whole_page
 
 FINDINGS = 12  # in the table of votes
@@ -132,7 +140,7 @@ def _report(hit: ReportHit) -> str:
     """A hit; a report without sections is shown as its text."""
     compared = "" if hit.percentile is None else f", percentile {hit.percentile:.0f}"
     facts = (
-        f"{chip(hit.label)} similarity {hit.score:.3f}{compared}, {hit.studies} "
+        f"{chip(hit.label)} similarity {score_words(hit.score)}{compared}, {hit.studies} "
         f"{'study' if hit.studies == 1 else 'studies'}"
     )
     if words := named_words(hit):
@@ -201,7 +209,7 @@ def _table(heads: str, rows: str) -> str:
 def _contrast(contrast: Contrast) -> str:
     hits = [hit for hit in (contrast.abnormal, contrast.normal) if hit]
     return "\n".join(
-        f'<p class="contrast">{chip(hit.label)} similarity {hit.score:.3f} <span '
+        f'<p class="contrast">{chip(hit.label)} similarity {score_words(hit.score)} <span '
         f'class="said">{text(hit.impression or hit.text)}</span></p>'
         for hit in hits
     )

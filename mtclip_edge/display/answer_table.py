@@ -18,6 +18,7 @@ from .answer_words import (
     margin_words,
     named_words,
     provenance_words,
+    score_words,
     verdict_words,
     vote_rows,
 )
@@ -115,7 +116,7 @@ def _report_table(hits: list[ReportHit], console: Console) -> Table:
     cells = [
         [
             Text(str(h.rank)),
-            Text(f"{h.score:.3f}"),
+            Text(score_words(h.score)),
             *([_percentile(h)] if compared else []),
             Text(f"×{h.studies}"),
             _label(h.label),
@@ -180,7 +181,7 @@ def _contrast(evidence: Evidence, console: Console) -> Text:
     for label, hit in (("abnormal", evidence.contrast.abnormal), ("normal", evidence.contrast.normal)):
         if hit is not None:
             line = Text(f"nearest {label}".ljust(16), style=_STYLES[label]).append(
-                f"  {hit.score:.3f}  ", style="not bold default"
+                f"  {score_words(hit.score)}  ", style="not bold default"
             )
             lines.append(line + _lines(_report_text(hit), console, max(console.width - len(line), 10), 1))
     return Text("\n").join(lines)

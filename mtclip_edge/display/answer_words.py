@@ -32,6 +32,11 @@ def film_words(read: Input) -> str | None:
     return heading + (f": {'; '.join(read.reasons)}" if read.reasons else "")
 
 
+def score_words(score: float | None) -> str:
+    """A likeness; nothing was compared where words alone found a report."""
+    return "–" if score is None else f"{score:.3f}"
+
+
 def named_words(hit: ReportHit) -> str | None:
     """What a report says of the findings that a typed text names."""
     if not hit.named:

@@ -76,9 +76,8 @@ class Contrast:
     @property
     def margin(self) -> float | None:
         """How much nearer the abnormal one is (below 0: the normal one)."""
-        return (
-            round(self.abnormal.score - self.normal.score, 4) + 0.0 if self.abnormal and self.normal else None
-        )
+        abnormal, normal = (hit.score if hit else None for hit in (self.abnormal, self.normal))
+        return None if abnormal is None or normal is None else round(abnormal - normal, 4) + 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return {

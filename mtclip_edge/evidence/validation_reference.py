@@ -66,11 +66,11 @@ class ValidationReference:
             record.temperature or TEMPERATURE, similarities, why, TrustRule.of(record.trust), record.trust_why
         )
 
-    def percentile(self, cosine: float) -> float | None:
+    def percentile(self, cosine: float | None) -> float | None:
         """Where a best report's cosine lies among those of validation films, in percent; None where
         nothing is known of them.
         """
-        return self.similarities.percentile(cosine) if self.similarities else None
+        return self.similarities.percentile(cosine) if self.similarities and cosine is not None else None
 
 
 def searched(manifest: Manifest) -> str:

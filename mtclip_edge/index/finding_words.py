@@ -126,6 +126,8 @@ _IDLE = frozenset(
     """.split()  # noqa: SIM905
 )
 
+_DENYING = frozenset(("no", "not", "without", "evidence", "negative", "free"))
+
 
 @dataclass(frozen=True)
 class TypedFinding:
@@ -200,16 +202,22 @@ def findings_named(text: str) -> tuple[TypedFinding, ...]:
         named[name] = TypedFinding(name, _expression(name), is_denied)
     if named:
         return tuple(named.values()) if len(named) <= MOST_FINDINGS else ()
-    words = [word.lower() for word in _WORD.findall(text)]
-    words = [word for word in words if word not in _IDLE]
-    is_denied = bool(denied)
-    if is_denied:
-        words = [
-            word for word in words if word not in ("no", "not", "without", "evidence", "negative", "free")
-        ]
+    words = _telling_words(text, bool(denied))
     if not 0 < len(words) <= MOST_WORDS:
         return ()
-    return (TypedFinding(" ".join(words), " AND ".join(f'"{word}"' for word in words), is_denied),)
+    return (TypedFinding(" ".join(words), " AND ".join(f'"{word}"' for word in words), bool(denied)),)
+
+
+def any_word(text: str) -> str | None:
+    """What finds a report by any telling word of a text, in FTS5's language; None without one."""
+    words = dict.fromkeys(_telling_words(text, True))
+    return " OR ".join(f'"{word}"' for word in words) or None
+
+
+def _telling_words(text: str, denied: bool) -> list[str]:
+    """The words of a text that name something, of a denial without its own."""
+    words = [word.lower() for word in _WORD.findall(text)]
+    return [word for word in words if word not in _IDLE and not (denied and word in _DENYING)]
 
 
 def denies(text: str, label: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import isnan
 from typing import Any
 
 from .filters import ALL, Where
@@ -11,8 +12,8 @@ from .report_store import ReportStore
 
 @dataclass(frozen=True)
 class ReportHit:
-    """A distinct report. ``score`` is the cosine of the embeddings; ``studies`` counts the twins that share
-    the text.
+    """A distinct report. ``score`` is the cosine of the embeddings, None where words alone found it;
+    ``studies`` counts the twins that share the text.
 
     ``percentile``: how many of a hundred validation films had a best report that was less like them.
     ``rank_by``: what put it in its place, None where its score alone did. ``named``: of the findings that a
@@ -20,7 +21,7 @@ class ReportHit:
     """
 
     rank: int
-    score: float
+    score: float | None
     report_id: str
     label: str
     studies: int
@@ -82,7 +83,17 @@ def report_hits(store: ReportStore, hits: Hits, where: Where = ALL) -> tuple[Rep
     """Found report rows with what the store says of them; of their studies those that pass ``where``."""
     stored = store.reports(hits.rows, where)
     return tuple(
-        ReportHit(rank, score, r.report_id, r.label, r.studies, r.study_ids, r.findings, r.impression, r.text)
+        ReportHit(
+            rank,
+            None if isnan(score) else score,
+            r.report_id,
+            r.label,
+            r.studies,
+            r.study_ids,
+            r.findings,
+            r.impression,
+            r.text,
+        )
         for rank, (score, r) in enumerate(zip(hits.scores, stored, strict=True), 1)
     )
 

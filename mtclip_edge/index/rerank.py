@@ -1,5 +1,5 @@
-"""All that changes the order of reports after the search: what the abnormal head says of the film, and how
-like the film the reports' own films are.
+"""All that changes the order of reports after the search: of a film what the abnormal head says of it, and
+how like it the reports' own films are; of a typed text the words that reports have.
 
 The search gives the nearest by cosine. Of these the first ``CANDIDATES`` are put in order anew, by
 
@@ -8,6 +8,10 @@ The search gives the nearest by cosine. Of these the first ``CANDIDATES`` are pu
 
 and all others follow as they were. Whatever was fitted on cosines (percentiles, verdicts, votes) goes on
 reading cosines. The weights were chosen out of fold (docs/results/results.md, "Re-ranking").
+
+A typed text puts reports into groups by what they say of the findings that it names; within a group their
+places by vector, by names and by words count, 1 / (RANKS + place) each (reciprocal rank fusion, Cormack et
+al. 2009).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +27,10 @@ from .index import DECIMALS, Hits, Index
 
 Array = np.ndarray
 CANDIDATES = 200
-HEAD_WEIGHT = 0.05  # what export gives a bundle whose validation films are no worse for it
+HEAD_WEIGHT = 0.15  # what export gives a bundle whose validation films are no worse for it
 # A head that is all too sure moves a report by no more than weight · log 100.
 _LEAST, _MOST = 0.01, 0.99
+RANKS = 10  # of 5 to 60 the best for words that are not the finding's own (docs/results/results.md)
 NOT_ASKED = "not asked for"
 _FURTHER = 10.0  # more than scores differ by: what is no candidate comes after all that are
 
@@ -70,6 +75,31 @@ class Placed:
 
     def to_dict(self) -> dict[str, float]:
         return {"score": self.score, "cosine": self.cosine, "head": self.head, "films": self.films}
+
+
+@dataclass(frozen=True)
+class Owed:
+    """What a report owes its place to, for a typed text: places count from 1 among the reports of its group,
+    equal ones alike, None where it is not in that list.
+
+    ``marks``: on how many of the findings named it agrees, less those it contradicts: its group. ``score`` is
+    the sum of what the places give.
+    """
+
+    score: float
+    vector: int | None
+    names: int | None
+    words: int | None
+    marks: int
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        return {
+            "score": self.score,
+            "vector": self.vector,
+            "names": self.names,
+            "words": self.words,
+            "marks": self.marks,
+        }
 
 
 def choose_fusion(wanted: str, tuned: WeightRecord | None) -> Weight:
@@ -178,6 +208,26 @@ def reordered(
         first.choice,
     )
     return hits, (*(parts[i] for i in order), *[None] * (len(first.rows) - count))
+
+
+def typed_ranking(by_vector: bool, by_words: bool) -> dict[str, Any]:
+    """By what the reports of a typed text are ordered: the lists that count, the constant of their sum."""
+    lists = {"vector": by_vector, "names": by_words, "words": by_words, "marks": by_words}
+    return {"by": [name for name, counts in lists.items() if counts], "constant": RANKS if by_words else None}
+
+
+def places(rows: Sequence[int], values: Array) -> dict[int, int]:
+    """The place of each row by falling value, from 1; equal values have one place, NaN has none."""
+    known = [(row, float(value)) for row, value in zip(rows, values, strict=True) if not np.isnan(value)]
+    falling = np.sort([-value for _, value in known])
+    return {row: int(np.searchsorted(falling, -value)) + 1 for row, value in known}
+
+
+def owed(row: int, lists: Sequence[Mapping[int, int]], marks: int) -> Owed:
+    """What a report owes its place to, of its places in the lists by vector, names and words."""
+    vector, names, words = (places.get(row) for places in lists)
+    given = (1 / (RANKS + place) for place in (vector, names, words) if place is not None)
+    return Owed(round(sum(given), 6), vector, names, words, marks)
 
 
 def score_table(cosines: Array, labels: Array, probability: Array, weight: float) -> Array:

@@ -129,6 +129,21 @@ class ReportWords:
             raise _said(error, self._where) from None
         return affirming, np.setdiff1d(denying, affirming)
 
+    def relevance(self, expression: str, denied: bool = False) -> np.ndarray:
+        """How well each report affirms (or denies) what an FTS5 expression says, float [reports]: BM25, large
+        is well; NaN where it does not.
+        """
+        found = np.full(self._reports, np.nan)
+        query = "SELECT rowid, -bm25(terms) FROM terms WHERE terms MATCH ?"
+        words = f"{{{DENIED if denied else AFFIRMED}}} : ({expression})"
+        try:
+            with closing(self._db.execute(query, (words,))) as rows:
+                for row, value in rows:
+                    found[row] = value
+        except sqlite3.DatabaseError as error:
+            raise _said(error, self._where) from None
+        return found
+
     @property
     def other_language(self) -> int:
         """How many reports are not English: of them words alone are known."""

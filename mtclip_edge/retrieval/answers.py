@@ -21,10 +21,19 @@ from ..evidence.gather import (
 )
 from ..evidence.validation_reference import ValidationReference
 from ..evidence.verdict import VOTERS
-from ..index.filters import FilteredRows, Filters
+from ..index.filters import Filters
 from ..index.hits import FilmHit, ReportHit, film_hits, report_hits
 from ..index.index import Hits, SearchChoice
-from ..index.rerank import CANDIDATES, Placed, candidates, film_terms, head_terms, reordered
+from ..index.rerank import (
+    CANDIDATES,
+    Owed,
+    Placed,
+    candidates,
+    film_terms,
+    head_terms,
+    reordered,
+    typed_ranking,
+)
 from ..inference.precision import Precision
 from ..studies import LABEL_CODES, LABELS
 from .intake import EmbeddedFilm
@@ -81,7 +90,7 @@ class NeighbourSearch:
         films = film_terms(self._index, vector, first, self._store.films_of, weights.films.weight)
         return Found(nearest, *reordered(nearest, self._store.report_ids(first.rows), head, films))
 
-    def shown(self, hits: Hits, placed: Sequence[Placed | None] = ()) -> tuple[ReportHit, ...]:
+    def shown(self, hits: Hits, placed: Sequence[Placed | Owed | None] = ()) -> tuple[ReportHit, ...]:
         """Hits as a person sees them, with what put each in its place; of their studies those that pass the
         filters.
         """
@@ -115,25 +124,19 @@ class NeighbourSearch:
 
         return naming_of(text, self._words, self._index.reports)
 
-    def by_naming(self, vector: np.ndarray, k: int, naming: "Naming") -> tuple[Hits, Hits]:
-        """The k reports and the k films that stand first by what their reports say of what is named, and
-        among equals by cosine.
+    def by_naming(
+        self, vector: np.ndarray | None, k: int, naming: "Naming"
+    ) -> tuple[Hits, tuple[ReportHit, ...], tuple[FilmHit, ...]]:
+        """The k reports, also as they are shown, and the k films that stand first for what is named; without
+        a vector reports alone.
         """
-        passing = self._passing or FilteredRows(
-            np.arange(self._index.reports), np.arange(len(self._index.vectors) - self._index.reports)
-        )
-        reports, films, choice = Hits((), (), self._index.choice), Hits((), (), self._index.choice), None
-        for rows in naming.tiers(passing.reports):
-            some = self._index.search_reports(vector, k - len(reports.rows), self._store.report_ids, rows)
-            reports, choice = reports.then(some), choice or some.choice
-            of_them = np.intersect1d(self._store.films_by_report(rows.tolist()), passing.films)
-            films = films.then(self._index.search_films(vector, k - len(films.rows), of_them))
-            if len(reports.rows) == k == len(films.rows):
-                break
-        if len(films.rows) < k:
-            others = np.setdiff1d(passing.films, self._store.films_with_report())
-            films = films.then(self._index.search_films(vector, k - len(films.rows), others))
-        return Hits(reports.rows, reports.scores, choice or reports.choice), films
+        from .naming import TypedSearch
+
+        search = TypedSearch(self._index, self._store, self._passing)
+        hits, owed = search.reports(vector, k, naming)
+        shown = naming.marked(hits, self.shown(hits, owed))
+        films = () if vector is None else self.shown_films(search.films(vector, k, naming))
+        return hits, shown, films
 
     def around(
         self,
@@ -270,21 +273,26 @@ class Answerer:
             )
         return self._answer("study", first, first.vector, 0.0, None, k, study.timings, shown)
 
-    def text(self, text: str, vector: np.ndarray, precision: Precision, k: int, clock: Clock) -> QueryResult:
-        """The k reports and the k films nearest to a text, by what they say of the findings that it names."""
+    def text(
+        self, text: str, vector: np.ndarray | None, precision: Precision, k: int, clock: Clock
+    ) -> QueryResult:
+        """The k reports and the k films nearest to a text, by what they say of the findings that it names.
+
+        Without a ``vector`` it names some, and words alone order reports: nothing is told of likeness.
+        """
         naming = self.search.naming(text)
-        if naming is None:
+        if vector is not None and naming is None:
             hits = self.search.reports(vector, k)
             shown, films = self.search.shown(hits.first(k)), self.search.films(vector, k)
+        elif naming is not None:
+            hits, shown, films = self.search.by_naming(vector, k, naming)
         else:
-            hits, of_films = self.search.by_naming(vector, k, naming)
-            shown, films = naming.marked(hits, self.search.shown(hits)), self.search.shown_films(of_films)
+            raise AssertionError("a text without a vector names something")
         clock.lap("search")
         reference, evidence = self._reference, None
-        if reference:
-            around = self.search.around(
-                vector, Found(hits, hits), shown, verdict=False, by_cosine=naming is None
-            )
+        if reference and vector is not None:
+            found = Found(hits, hits)
+            around = self.search.around(vector, found, shown, verdict=False, by_cosine=naming is None)
             evidence = evidence_of_text(around, reference)
         clock.lap("evidence")
         return QueryResult(
@@ -298,6 +306,7 @@ class Answerer:
             input=None,
             hits=(*shown, *films),
             timings_ms=clock.timings(self._opened.load_ms),
+            ranking=typed_ranking(vector is not None, naming is not None),
             evidence=evidence,
         )
 

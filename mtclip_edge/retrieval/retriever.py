@@ -18,20 +18,18 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.demo import WORD, resolve
-from ..errors import Closed, MtclipError, NothingToExplain, Refused, WrongOption, not_among
+from ..errors import Closed, MtclipError, NothingToExplain, WrongOption, not_among
 from ..films.film import FilmSource
 from ..folders import user_path
 from ..index.filters import Filters
 from ..index.index import SearchChoice
 from ..index.rerank import NOT_ASKED
-from ..inference.device import choose
-from ..inference.encoders import TextEncoder, open_text_encoder
-from ..inference.precision import ASKED, Precision
 from ..inference.preprocessing import RENDERS
 from .answers import Answerer
 from .intake import EmbeddedFilm, Intake, Named
 from .opening import Opened, OpenOptions, open_parts
 from .results import Clock, QueryResult
+from .typed_text import TextReader
 
 if TYPE_CHECKING:
     from ..evidence.heat_map import Explained, Target
@@ -56,11 +54,12 @@ class Retriever:
         self._precision = opened.precision
         self._films, self._store, self._index = opened.films, opened.store, opened.index
         self._words = opened.words
-        self._text: tuple[TextEncoder, Precision] | None = None
         self._workers = _decode_workers() if isolated else None
         reader = {"read": self._workers.read} if self._workers else {}
         self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films, **reader)
         self._answers = Answerer(opened, evidence)
+        naming = self._answers.search.naming
+        self._texts = TextReader(self.bundle, self.device.used, self._precision, naming)
         self._closed = False
         self._reopen: Callable[[], Retriever] | None = None
 
@@ -191,15 +190,17 @@ class Retriever:
 
     def query_text(self, text: str, k: int = 5) -> QueryResult:
         """The k reports and the k films nearest to a text; of a text that names findings those first that
-        affirm them (of a denial, those that deny them), then those that do not name them, then the others.
+        affirm them (of a denial, those that deny them), then those that do not name them, then the others;
+        among these by vector and words together. Without a text tower words alone find reports.
 
-        Errors: TextTowerMissing, WrongOption, Refused (words unknown to it).
+        Errors: TextTowerMissing, WrongOption, Refused (words unknown to it), where words cannot answer
+        either.
         """
         _check_k(k)
         self._check_open()
-        self._text_encoder()
+        self._texts.open()
         clock = Clock()
-        vector, precision = self._embedded_text(text)
+        vector, precision = self._texts.searched(text)
         clock.lap("encode")
         return self._answers.text(text, vector, precision, k, clock)
 
@@ -243,7 +244,7 @@ class Retriever:
     def _text_target(self, text: str) -> "Target":
         from ..evidence.heat_map import Target
 
-        return Target(self._embedded_text(text)[0], self._index.common)
+        return Target(self._texts.embedded(text)[0], self._index.common)
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]; filters have no part in it."""
@@ -315,14 +316,11 @@ class Retriever:
 
     def text_note(self, text: str) -> str | None:
         """One line where a text has words that the text tower does not know, is longer than it reads, or
-        names what no report names.
+        names what no report names; where words alone answer.
 
         Errors: TextTowerMissing.
         """
-        lines = self._text_encoder()[0].tokenizer.coverage([text]).lines()
-        if naming := self._answers.search.naming(text):
-            lines += naming.lines()
-        return "; ".join(lines) or None
+        return self._texts.note(text)
 
     def close(self) -> None:
         """No query is answered any more; closing twice is nothing."""
@@ -339,26 +337,6 @@ class Retriever:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _embedded_text(self, text: str) -> tuple[np.ndarray, Precision]:
-        encoder, precision = self._text_encoder()
-        if not isinstance(text, str):
-            raise WrongOption(
-                f"a text of type {type(text).__name__}", "expected words, e.g. 'right pleural effusion'"
-            )
-        if not text.strip():
-            raise WrongOption("--text is empty", "expected some words, e.g. 'right pleural effusion'")
-        read = encoder.tokenizer.coverage([text])
-        read.refuse_unknown("--text")
-        if encoder.tokenizer.pieces is not None and not read.words.words:
-            raise Refused("--text: no word in it", "this bundle's text side reads words alone")
-        return encoder.encode([text])[0], precision
-
-    def _text_encoder(self) -> tuple[TextEncoder, Precision]:
-        if self._text is None:
-            precision = self.precision if self._precision.why == ASKED else "auto"
-            self._text = open_text_encoder(self.bundle, choose(self.device.used), precision)
-        return self._text
 
 
 def _opened(path: Path, options: OpenOptions) -> Opened:

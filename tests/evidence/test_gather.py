@@ -295,6 +295,7 @@ NEAREST = {
     "impression": "str",
     "text": "str",
     "named": "NoneType",
+    "rank_by": "NoneType",
 }
 SHARES = {"normal": "float", "abnormal": "float", "unknown": "float"}
 

@@ -1,10 +1,12 @@
-"""Films of the index in the answer: by hand, the same by both ways of computing it, and only where it surely helps."""
+"""What changes an order after the search, films of the index and the head's word: by hand, the same by both ways of computing it,
+and nothing that was fitted on cosines sees it."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_evidence import commit_evidence
 from manifests import rewrite
 
 from mtclip_edge import Retriever
@@ -12,7 +14,19 @@ from mtclip_edge.bundle.demo import FOLDER
 from mtclip_edge.bundle.records import WeightRecord
 from mtclip_edge.errors import WrongOption
 from mtclip_edge.films.read import read_film
-from mtclip_edge.index.rerank import Weight, choose_fusion, fused, most_similar
+from mtclip_edge.index.filters import Filters
+from mtclip_edge.index.index import Hits, SearchChoice
+from mtclip_edge.index.rerank import (
+    CANDIDATES,
+    Weight,
+    choose_fusion,
+    choose_head,
+    fused,
+    head_terms,
+    most_similar,
+    reordered,
+    score_table,
+)
 
 
 def test_fused_by_hand() -> None:
@@ -91,3 +105,183 @@ def test_a_text_is_never_fused(tiny_bundle: Path) -> None:
         assert [h.score for h in plain.query_text("opacity").hits] == [
             h.score for h in retriever.query_text("opacity").hits
         ]
+
+
+# The head's word on a film
+
+
+def test_what_the_head_adds_by_hand() -> None:
+    labels = np.array([0, 1, -1])
+    assert head_terms(labels, 0.8, 0.1) == pytest.approx(0.1 * np.log([0.2, 0.8, 0.5]))
+    for sure in (0.0, 1.0):  # bounded: nothing is moved by more than weight times log 100
+        assert np.abs(head_terms(labels, sure, 1.0)).max() == pytest.approx(np.log(100))
+    for probability in np.linspace(0, 1, 21):  # an unknown label is neither the best nor the worst to have
+        normal, abnormal, unknown = head_terms(labels, probability, 0.3)
+        assert min(normal, abnormal) <= unknown <= max(normal, abnormal)
+    assert (head_terms(labels, 0.5, 0.3) == head_terms(labels, 0.5, 0.3)[0]).all()
+
+
+CHOICE = SearchChoice("exact", "x")
+
+
+def test_hits_are_put_in_order_anew() -> None:
+    first = Hits((7, 3, 5, 9), (0.5, 0.4, 0.4, 0.1), CHOICE)
+    ids = {7: "d", 3: "b", 5: "a", 9: "c"}
+    hits, placed = reordered(first, ids, np.array([-0.2, -0.1, -0.1]), np.array([0.0, 0.05, 0.05]))
+    assert hits.rows == (5, 3, 7, 9)  # equal scores by id; what is no candidate comes last
+    assert hits.scores == (0.45, 0.45, 0.5, 0.1)
+    assert placed[0].to_dict() == {"score": 0.35, "cosine": 0.4, "head": -0.1, "films": 0.05}
+    assert placed[3] is None
+
+
+def test_reports_of_one_label_stay_in_the_order_of_their_cosines(random: np.random.Generator) -> None:
+    for weight in (0.05, 0.3):
+        cosines = np.sort(np.round(random.normal(0.4, 0.003, 200), 4))[::-1]
+        labels = random.integers(-1, 2, 200)
+        first = Hits(tuple(range(200)), tuple(cosines), CHOICE)
+        ids = {row: f"{row:03d}" for row in range(200)}
+        hits, _ = reordered(first, ids, head_terms(labels, random.uniform(), weight), np.zeros(200))
+        for label in (-1, 0, 1):
+            rows = [row for row in hits.rows if labels[row] == label]
+            assert rows == sorted(rows)
+
+
+def test_an_evaluation_orders_as_a_query_does(random: np.random.Generator) -> None:
+    cosines = random.permuted(np.linspace(-0.5, 0.5, 300))[None].repeat(2, axis=0)
+    labels = random.integers(-1, 2, (2, 300))
+    table = score_table(cosines, labels, np.array([0.9, 0.2]), 0.2)
+    for film, probability in enumerate((0.9, 0.2)):
+        rows = np.argsort(-cosines[film])
+        first = Hits(tuple(rows.tolist()), tuple(cosines[film][rows]), CHOICE)
+        head = head_terms(labels[film][rows[:CANDIDATES]], probability, 0.2)
+        hits, _ = reordered(first, {i: f"{i:03d}" for i in range(300)}, head, np.zeros(CANDIDATES))
+        unlike = np.flatnonzero(np.argsort(-table[film]) != np.array(hits.rows))
+        # A query rounds to four decimals, so neighbours closer than that may change places.
+        assert all(abs(table[film][hits.rows[i]] - np.sort(table[film])[::-1][i]) < 2e-4 for i in unlike)
+        assert set(np.argsort(-table[film])[:CANDIDATES]) == set(rows[:CANDIDATES].tolist())
+    assert (score_table(cosines, labels, np.array([0.9, 0.2]), 0.0) == cosines).all()
+
+
+def test_why_the_head_has_its_weight() -> None:
+    stored, everything = WeightRecord(0.1, "measured"), Filters()
+    assert choose_head(True, stored, True, everything) == Weight(0.1, "measured")
+    assert choose_head(False, stored, True, everything) == Weight(0.0, "switched off")
+    assert choose_head(True, None, True, everything).why.startswith("this bundle was exported before")
+    assert choose_head(True, stored, False, everything) == Weight(0.0, "the abnormal head was not trained")
+    assert "--label" in choose_head(True, stored, True, Filters(label="normal")).why
+    assert choose_head(True, stored, True, Filters(view="PA")).weight == 0.1
+
+
+STORED = {"weight": 0.5, "why": "measured"}
+
+
+@pytest.fixture
+def ranked(bundle: Path) -> Path:
+    commit_evidence(bundle)
+    rewrite(bundle, rerank=STORED)
+    return bundle
+
+
+def test_a_query_is_re_ranked_and_what_was_fitted_on_cosines_is_not(ranked: Path, film: Path) -> None:
+    with Retriever.open(ranked, rerank=False) as retriever:
+        plain, everything = retriever.query(film, k=5), retriever.query(film, k=500)
+    with Retriever.open(ranked) as retriever:
+        found, all_found = retriever.query(film, k=5), retriever.query(film, k=500)
+    cosine = {hit.report_id: hit for hit in everything.reports}
+    probability = plain.abnormal.probability
+    likely = {"abnormal": probability, "normal": 1 - probability, "unknown": 0.5}
+    for hit in all_found.reports:
+        told = hit.rank_by
+        assert (hit.score, hit.percentile) == (
+            cosine[hit.report_id].score,
+            cosine[hit.report_id].percentile,
+        )
+        assert told["cosine"] == hit.score and told["films"] == 0.0
+        assert told["head"] == pytest.approx(0.5 * np.log(np.clip(likely[hit.label], 0.01, 0.99)), abs=6e-5)
+        assert told["score"] == pytest.approx(told["cosine"] + told["head"], abs=1e-9)
+    scores = [hit.rank_by["score"] for hit in all_found.reports]
+    assert scores == sorted(scores, reverse=True)
+    assert len({hit.label for hit in everything.reports}) > 1
+    assert [hit.report_id for hit in all_found.reports] != [hit.report_id for hit in everything.reports]
+    assert found.reports == all_found.reports[:5]
+    assert found.evidence.judgement == plain.evidence.judgement  # the ten that vote are the nearest by cosine
+    assert found.evidence.similarity == plain.evidence.similarity
+    assert found.evidence.contrast == plain.evidence.contrast
+    assert found.evidence.contrast.normal.rank_by is None
+    assert [hit.rank_by for hit in plain.reports] == [None] * 5
+
+
+def test_the_answer_says_what_its_order_rests_on(mtclip, ranked: Path, film: Path) -> None:
+    def ranking(*words: str) -> dict:
+        document = json.loads(mtclip("query", film, "--bundle", ranked, "--json", *words).out)
+        assert (document["hits"][0]["rank_by"] is None) is not any(
+            document["ranking"][part]["weight"] for part in ("head", "films")
+        )
+        return document["ranking"]
+
+    off = {"weight": 0.0, "why": "not asked for"}
+    assert ranking() == {"head": STORED, "films": off, "first": CANDIDATES}
+    assert ranking("--no-rerank")["head"] == {"weight": 0.0, "why": "switched off"}
+    assert ranking("--label", "normal")["head"]["weight"] == 0.0
+    assert ranking("--no-rerank", "--fuse", "0.5")["films"]["weight"] == 0.5
+    shown = mtclip("query", film, "--bundle", ranked, "--format", "table").out
+    assert "with the head's word" in shown
+    assert (
+        "with the head's word"
+        not in mtclip("query", film, "--bundle", ranked, "--format", "table", "--no-rerank").out
+    )
+
+
+def test_head_and_films_count_together(ranked: Path, film: Path) -> None:
+    with Retriever.open(ranked, fuse="0.5", rerank=False) as retriever:
+        fused_alone = {hit.report_id: hit for hit in retriever.query(film, k=50).reports}
+    with Retriever.open(ranked, fuse="0.5") as retriever:
+        hits = retriever.query(film, k=50).reports
+    for hit in hits:
+        told, alone = hit.rank_by, fused_alone[hit.report_id]
+        assert hit.score == alone.score == pytest.approx(told["cosine"] + told["films"], abs=1e-9)
+        assert told["score"] == pytest.approx(hit.score + told["head"], abs=1e-9)
+        assert alone.rank_by["head"] == 0.0
+
+
+def test_a_bundle_of_before_answers_as_before(bundle: Path, film: Path) -> None:
+    rewrite(bundle, lambda manifest: manifest.pop("rerank"))
+    with Retriever.open(bundle) as retriever:
+        answer = retriever.query(film, k=9)
+    assert [hit.score for hit in answer.reports] == sorted((h.score for h in answer.reports), reverse=True)
+    assert answer.ranking["head"]["why"].startswith("this bundle was exported before")
+
+
+def test_a_text_is_not_re_ranked_by_a_head_that_read_no_film(ranked: Path) -> None:
+    with Retriever.open(ranked) as retriever, Retriever.open(ranked, rerank=False) as plain:
+        assert retriever.query_text("opacity").hits == plain.query_text("opacity").hits
+
+
+def test_a_study_is_re_ranked_by_the_mean_of_its_logits(ranked: Path, film: Path) -> None:
+    with Retriever.open(ranked) as retriever:
+        (study,) = retriever.query_studies([("a film", film)])
+        alone = retriever.query(film)
+    assert study.reports == alone.reports and study.reports[0].rank_by is not None
+
+
+def test_an_evaluation_judges_what_a_query_answers(mtclip, ranked: Path, source: Path) -> None:
+    document = json.loads(mtclip("eval", ranked, "--data", source, "--format", "json").out)
+    (model,) = document["models"]
+    assert any(
+        note.startswith("reports in the order of a query, with the head's weight of 0.5")
+        for note in model["notes"]
+    )
+    figures = {(f["name"], f["subset"]): f["value"] for f in model["figures"]}
+    rewrite(ranked, rerank=None)
+    (plain,) = json.loads(mtclip("eval", ranked, "--data", source, "--format", "json").out)["models"]
+    before = {(f["name"], f["subset"]): f["value"] for f in plain["figures"]}
+    assert any(note.startswith("reports by cosine: ") for note in plain["notes"])
+    assert not [key for key in before if key[1] == "by cosine"]
+    told = [name for name, subset in figures if subset == "by cosine"]
+    assert {"precision@10.macro", "map@10", "recall@10.film_to_report"} <= set(told)
+    for name in told:
+        assert figures[name, "by cosine"] == pytest.approx(before[name, "all"])
+    assert figures["map@10", "all"] != pytest.approx(before["map@10", "all"])
+    # A report's films are not re-ranked, and the head is what it was.
+    for name in ("recall@10.report_to_film", "median_rank.report_to_film", "auroc"):
+        assert figures[name, "all"] == pytest.approx(before[name, "all"])

@@ -83,7 +83,7 @@ def test_a_typed_finding_is_affirmed_first_and_denied_last(named: Path, text: st
     )
     assert studies_of(first.reports) == order[:2]
     for group in (order[:3], order[3:7], order[7:]):
-        scores = [hit.score for hit in answer.reports if hit.study_ids[0] in group]
+        scores = [hit.rank_by["score"] for hit in answer.reports if hit.study_ids[0] in group]
         assert scores == sorted(scores, reverse=True)
     assert groups([hit.study_id for hit in answer.films], 3, 4, 2) == [AFFIRMING, SILENT, DENYING]
 
@@ -115,7 +115,7 @@ def test_words_of_no_list_are_taken_as_they_stand(named: Path) -> None:
         hits = retriever.query_text("derrame pleural", k=3).reports
         unknown = retriever.text_note("zebrafish")
     assert hits[0].study_ids == ("spanish",) and hits[0].named == {"derrame pleural": "affirmed"}
-    assert unknown.endswith("no report here names 'zebrafish': the nearest by their vectors are shown")
+    assert unknown.endswith("no report here names 'zebrafish': the nearest by vectors and words are shown")
 
 
 def test_filters_hold_for_what_is_named(named: Path) -> None:
