@@ -200,7 +200,8 @@ def _gain(rows: Sequence[Row], what: str) -> str:
     sums, counts = np.array([g.sum() for g in gain]), np.array([len(g) for g in gain])
     drawn = random.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), DRAWS)
     low, high = interval((drawn @ sums) / (drawn @ counts))
-    assert low is not None and high is not None
+    assert low is not None
+    assert high is not None
     return f"{sums.sum() / counts.sum():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 

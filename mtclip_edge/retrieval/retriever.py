@@ -318,7 +318,7 @@ class Retriever:
         """One line where a text has words that the text tower does not know, is longer than it reads, or
         names what no report names; where words alone answer.
 
-        Errors: TextTowerMissing.
+        Errors: as of ``query_text``.
         """
         return self._texts.note(text)
 

@@ -37,10 +37,7 @@ class TextReader:
         Errors: TextTowerMissing, WrongOption, Refused (words unknown to it).
         """
         encoder, precision = self._opened(text)
-        read = encoder.tokenizer.coverage([text])
-        read.refuse_unknown("--text")
-        if encoder.tokenizer.pieces is not None and not read.words.words:
-            raise Refused("--text: no word in it", "this bundle's text side reads words alone")
+        _read(encoder, text)
         return encoder.encode([text])[0], precision
 
     def searched(self, text: str) -> tuple[np.ndarray | None, Precision]:
@@ -59,19 +56,16 @@ class TextReader:
         """One line where a text has words that the text tower does not know, is longer than it reads, is
         answered by words alone, or names what no report names.
 
-        Errors: TextTowerMissing, where words cannot answer either.
+        Errors: as of ``embedded``, where words cannot answer either.
         """
         naming = self._naming(text)
         try:
-            lines = self._opened(text)[0].tokenizer.coverage([text]).lines()
-            self.embedded(text)
+            lines = _read(self._opened(text)[0], text)
         except (TextTowerMissing, Refused) as lacking:
-            if naming is not None and naming.found:
-                lines = [f"{lacking.what}: reports are found by their words alone"]
-            elif isinstance(lacking, TextTowerMissing):
+            if naming is None or not naming.found:
                 raise
-        lines += naming.lines() if naming is not None else ()
-        return "; ".join(lines) or None
+            lines = [f"{lacking.what}: reports are found by their words alone"]
+        return "; ".join((*lines, *(naming.lines() if naming is not None else ()))) or None
 
     def open(self) -> None:
         """Open the text tower, if there is one: so that the time of it is not the text's."""
@@ -93,3 +87,12 @@ class TextReader:
             precision = self._precision.name if self._precision.why == ASKED else "auto"
             self._encoder = open_text_encoder(self._bundle, choose(self._device), precision)
         return self._encoder
+
+
+def _read(encoder: TextEncoder, text: str) -> list[str]:
+    """What is to be told of a text's words. Errors: Refused where too few are known."""
+    read = encoder.tokenizer.coverage([text])
+    read.refuse_unknown("--text")
+    if encoder.tokenizer.pieces is not None and not read.words.words:
+        raise Refused("--text: no word in it", "this bundle's text side reads words alone")
+    return read.lines()

@@ -46,9 +46,12 @@ def test_without_a_bundle_it_answers_loudly(mtclip) -> None:
 
 
 def test_it_has_no_text_tower_and_says_what_to_do(mtclip) -> None:
-    found = mtclip("query", "--text", "effusion", "--bundle", "demo")
+    found = mtclip("query", "--text", "zebrafish", "--bundle", "demo")
     assert (found.code, found.out) == (1, "")
     assert "no text tower" in found.err and "--no-text" in found.err
+    by_words = mtclip("query", "--text", "effusion", "--bundle", "demo", "--format", "table")
+    assert by_words.code == 0 and "reports are found by their words alone" in by_words.err
+    assert "[affirms effusion]" in " ".join(by_words.out.split()) and " – " in by_words.out
     built = mtclip("index", "build", FOLDER, "phantom:3@1")
     assert built.code == 1 and "no text tower" in built.err
 

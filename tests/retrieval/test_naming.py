@@ -7,14 +7,18 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.generations import commit
-from mtclip_edge.index.filters import Filters
-from mtclip_edge.index.finding_words import denies, findings_named
+from mtclip_edge.index.filters import FilteredRows, Filters
+from mtclip_edge.index.finding_words import any_word, denies, findings_named
+from mtclip_edge.index.index import Index, SearchChoice
+from mtclip_edge.index.rerank import RANKS, places
 from mtclip_edge.indexing.build import rebuild
 from mtclip_edge.indexing.update import rebuild_index, remove
+from mtclip_edge.retrieval.naming import TypedSearch
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.studies import Film, Study
 
@@ -86,6 +90,66 @@ def test_a_typed_finding_is_affirmed_first_and_denied_last(named: Path, text: st
         scores = [hit.rank_by["score"] for hit in answer.reports if hit.study_ids[0] in group]
         assert scores == sorted(scores, reverse=True)
     assert groups([hit.study_id for hit in answer.films], 3, 4, 2) == [AFFIRMING, SILENT, DENYING]
+
+
+def test_each_hit_tells_what_it_owes_its_place_to(named: Path) -> None:
+    with Retriever.open(named) as retriever:
+        answer = retriever.query_text("left pleural effusion", k=9)
+        naming = retriever._answers.search.naming("left pleural effusion")
+    assert answer.ranking == {"by": ["vector", "names", "words", "marks"], "constant": RANKS}
+    for marks, group in ((1, answer.reports[:3]), (0, answer.reports[3:7]), (-1, answer.reports[7:])):
+        told = [hit.rank_by for hit in group]
+        assert {one["marks"] for one in told} == {marks}
+        by_vector = places(range(len(group)), np.array([hit.score for hit in group]))
+        assert [hit.rank_by["vector"] for hit in group] == [by_vector[i] for i in range(len(group))]
+        for one in told:
+            counted = [one[name] for name in ("vector", "names", "words") if one[name] is not None]
+            assert one["score"] == pytest.approx(sum(1 / (RANKS + place) for place in counted), abs=1e-6)
+        assert [one["score"] for one in told] == sorted((one["score"] for one in told), reverse=True)
+    # The names of a finding stand in reports that affirm it alone, the typed words elsewhere too.
+    assert {hit.rank_by["names"] for hit in answer.reports[3:]} == {None}
+    assert any(hit.rank_by["words"] for hit in answer.reports[3:7])
+    assert np.isnan(naming.names).sum() == 6
+
+
+def test_few_exact_names_come_first_and_neighbours_after_them(named: Path) -> None:
+    """One report alone has the words; the others follow by their vectors."""
+    with Retriever.open(named) as retriever:
+        answer = retriever.query_text("healed fracture", k=4)
+    first, *others = answer.reports
+    assert first.study_ids == ("silent too",) and first.rank_by["names"] == 1
+    assert [hit.rank_by["names"] for hit in others] == [None] * 3
+    assert [hit.rank_by["marks"] for hit in answer.reports] == [1, 0, 0, 0]
+
+
+def test_words_move_a_report_past_a_nearer_one(named: Path, random: np.random.Generator) -> None:
+    """Within a group the places count together, so that the nearest by vector need not be the first."""
+    vectors = random.normal(size=(9, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index, vector = Index(vectors, 9, None, 0, SearchChoice("exact", "x")), vectors[0]
+    with Retriever.open(named) as retriever:
+        naming, store = retriever._answers.search.naming("effusion"), retriever._store
+        nothing = np.full(9, np.nan)
+        search = TypedSearch(index, store, FilteredRows(np.arange(9), np.arange(0)))
+        by_vector, _ = search.reports(vector, 9, replace(naming, names=nothing, words=nothing))
+        last = by_vector.rows[2]
+        names = np.where(np.arange(9) == last, 2.0, np.nan)
+        typed = replace(naming, names=names, words=names)
+        hits, owed = search.reports(vector, 9, typed)
+        few, _ = search.reports(vector, 1, typed)
+        alone, _ = search.reports(None, 9, typed)
+    for group in (by_vector.scores[:3], by_vector.scores[3:7], by_vector.scores[7:]):
+        assert list(group) == sorted(group, reverse=True)
+    assert hits.rows[0] == last and few.rows == (last,) and set(hits.rows) == set(by_vector.rows)
+    assert (owed[0].vector, owed[0].names, owed[0].words) == (3, 1, 1)
+    scores = dict(zip(by_vector.rows, by_vector.scores, strict=True))
+    assert dict(zip(hits.rows, hits.scores, strict=True)) == scores
+    assert alone.rows == (last,)  # without a vector what has no word is not found
+    assert np.isnan(alone.scores[0])
+
+
+def test_places_by_hand() -> None:
+    assert places([4, 2, 9, 7], np.array([0.5, 0.7, np.nan, 0.5])) == {2: 1, 4: 2, 7: 2}
 
 
 def test_a_typed_denial_finds_reports_that_deny(named: Path) -> None:
@@ -212,6 +276,11 @@ def test_what_a_report_says_is_shown(mtclip, named: Path) -> None:
 )
 def test_what_a_text_names(text: str, names: dict[str, bool]) -> None:
     assert {finding.name: finding.denied for finding in findings_named(text)} == names
+
+
+def test_which_words_of_a_text_tell_something() -> None:
+    assert any_word("A large effusion, large as seen on the left; no effusion") == '"effusion"'
+    assert any_word("the lungs are") is None
 
 
 @pytest.mark.parametrize(

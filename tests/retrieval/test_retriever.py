@@ -232,7 +232,18 @@ def test_a_bundle_without_a_text_tower_says_how_to_make_one(
     with Retriever.open(tmp_path / "b") as retriever:
         assert retriever.query(film).hits
         with pytest.raises(TextTowerMissing, match="no text tower.*\nexport the run without --no-text"):
-            retriever.query_text("opacity")
+            retriever.query_text("zebrafish")
+        found = retriever.query_text("opacity", k=4)
+        assert "no text tower" in (note := retriever.text_note("opacity")) and "words alone" in note
+    assert found.evidence is None and found.ranking["by"] == ["names", "words", "marks"]
+    assert found.reports and not found.films
+    for hit in found.to_dict()["hits"]:
+        assert (hit["score"], hit["named"], hit["rank_by"]["vector"]) == (
+            None,
+            {"opacity": "affirmed"},
+            None,
+        )
+        assert (hit["rank_by"]["marks"], hit["rank_by"]["names"]) >= (1, 1)
 
 
 def test_the_preprocessing_is_the_bundles(tiny_bundle: Path) -> None:
