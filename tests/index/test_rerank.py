@@ -211,6 +211,18 @@ def test_a_query_is_re_ranked_and_what_was_fitted_on_cosines_is_not(ranked: Path
     assert [hit.rank_by for hit in plain.reports] == [None] * 5
 
 
+def test_the_reports_that_a_verdict_asks_are_the_nearest_by_cosine(ranked: Path, film: Path) -> None:
+    with Retriever.open(ranked) as retriever:
+        answer, search = retriever.query(film, k=5), retriever._answers.search
+        vector = retriever._films.encode_films([read_film(film).grey])[0][0]
+        found = search.of_film(vector, 5, answer.abnormal)
+        around = search.around(vector, found, answer.reports, verdict=True)
+        nearest = retriever._index.search_reports(vector, 10, retriever._store.report_ids)
+    assert found.hits.rows[:10] != nearest.rows
+    assert around.voters.scores == nearest.scores
+    assert around.best == nearest.scores[0]
+
+
 def test_the_answer_says_what_its_order_rests_on(mtclip, ranked: Path, film: Path) -> None:
     def ranking(*words: str) -> dict:
         document = json.loads(mtclip("query", film, "--bundle", ranked, "--json", *words).out)

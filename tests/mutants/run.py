@@ -31,6 +31,7 @@ FIRST = (
     "tests/export/quantization/test_ladder.py",
     "tests/inference/test_device.py",
     "tests/index/test_denial.py",
+    "tests/index/test_rerank.py",
     "tests/retrieval/test_naming.py",
     "tests/retrieval/test_retriever.py",
     "tests/films/dicom/test_headers.py",
