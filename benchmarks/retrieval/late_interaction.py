@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mtclip_edge.export.graphs.split import split
 
 from mtclip_edge.evaluation.bootstrap import Bootstrapped, differences
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.figures import DRAWS, SEED, Judged
 from mtclip_edge.evaluation.folds import Fold, fold_studies, together
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
-from mtclip_edge.export.graphs.split import split
 from mtclip_edge.index.rerank import fused
 from mtclip_edge.inference.embed_films import film_batches
 from mtclip_edge.inference.vector_cache import file_keys

@@ -4,10 +4,11 @@
     [--recipe NAME=KEY=VALUE,…]...
 
 Trains as ``mtclip eval --folds`` does, or takes up what is finished in DIR. Then every held-out film's
-reports are put in order by cosine + weight · log p(label of the report | film), the head calibrated on the
-other folds, for each weight; with the paired differences from the order by cosine, drawn by patient. The
-head's own balanced accuracy (the mean share of each label that it decides rightly at one half) is what an
-order by label can reach where a film's list holds one label alone.
+reports are put in order by cosine + weight · log (p(label of the report | film) / p(label)), the head
+calibrated on the other folds, for each weight; once with the share of each label among the films trained on
+as p(label), once with one half. Shown with the paired differences from the order by cosine, drawn by patient.
+The head's own balanced accuracy (the mean share of each label that it decides rightly at that share) is what
+an order by label can reach where a film's list holds one label alone.
 """
 
 import argparse
@@ -20,20 +21,24 @@ import numpy as np
 from mtclip_edge.display.progress_bars import ProgressBars
 from mtclip_edge.evaluation.bootstrap import Bootstrapped, Figure, Measure, differences, over_trainings
 from mtclip_edge.evaluation.figures import DRAWS, SEED, Judged
-from mtclip_edge.evaluation.folds import together
+from mtclip_edge.evaluation.folds import Fold, together
 from mtclip_edge.evaluation.metrics import weighted_mean
+from mtclip_edge.evaluation.model_on_cases import ModelOnCases
+from mtclip_edge.export.fitted.rerank_weight import prior_of
 from mtclip_edge.index.rerank import score_table
 from mtclip_edge.sources.source import open_source
-from mtclip_edge.train.evaluation.fold_store import FoldStore
+from mtclip_edge.train.evaluation.fold_store import FoldStore, Judgement
 from mtclip_edge.train.evaluation.out_of_fold import FoldsRequest, cross_validate
-from mtclip_edge.train.evaluation.recipes import read_recipes
+from mtclip_edge.train.evaluation.recipes import Recipe, read_recipes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
 
 from record import measured
 
-WEIGHTS = (0.0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 SHOWN = ("precision@1.macro", "precision@10.macro", "map@10", "ndcg@10", "recall@10.film_to_report")
+TRAINED, HALF = "prior of the films trained on", "no prior"
+PRIORS = (TRAINED, HALF)
 HEAD = "balanced accuracy"
 GAP = "macro P@10 - balanced accuracy"
 
@@ -60,59 +65,58 @@ def measure(options: argparse.Namespace) -> None:
         trainings=options.seeds,
         out=options.out,
     )
-    with ProgressBars() as bars:
-        cross_validate(request, say=bars.say, progress=bars)
     studies = [s for s in open_source(options.data).studies if s.films and s.split != "test"]
     store = FoldStore.open(options.out, studies, options.folds, request.seed, False)
-    for recipe in read_recipes(request.recipes, base):
-        trained = [
-            [
-                store.read(recipe.name, fold.number, replace(recipe.config, seed=recipe.config.seed + one))
-                for fold in store.folds
-            ]
-            for one in range(options.seeds)
-        ]
-        by_weight = {}
-        for weight in WEIGHTS:
-            seeds = [
-                together(
-                    [
-                        _drawn(Judged(one.cases(fold), one.output), weight, SEED + fold.number)
-                        for fold, one in zip(store.folds, folds, strict=True)
-                        if one is not None
-                    ]
-                )
-                for folds in trained
-            ]
-            by_weight[weight] = over_trainings(seeds, SEED) if len(seeds) > 1 else seeds[0]
-        report(recipe.name, by_weight)
+    recipes = read_recipes(request.recipes, base)
+    if not all(_finished(store, recipe, options.seeds) for recipe in recipes):
+        with ProgressBars() as bars:
+            cross_validate(request, say=bars.say, progress=bars)
+    for recipe in recipes:
+        trained = _finished(store, recipe, options.seeds)
+        for prior in PRIORS:
+            report(recipe.name, prior, {w: _figures(store, trained, prior, w) for w in WEIGHTS})
 
 
-def _drawn(judged: Judged, weight: float, seed: int) -> list[Bootstrapped]:
-    """The figures of one fold with a weight."""
-    cases, output = judged.cases, judged.embedded
-    scores = ranked(judged, weight)
+def _finished(store: FoldStore, recipe: Recipe, seeds: int) -> list[list[Judgement]]:
+    """What is finished of a recipe, [seeds][folds]; nothing where any is missing."""
+    configs = [replace(recipe.config, seed=recipe.config.seed + number) for number in range(seeds)]
+    there = [[store.read(recipe.name, fold.number, config) for fold in store.folds] for config in configs]
+    return [[one for one in folds if one] for folds in there] if all(map(all, there)) else []
+
+
+def _figures(
+    store: FoldStore, trained: list[list[Judgement]], prior: str, weight: float
+) -> list[Bootstrapped]:
+    """The figures over all folds and trainings with a weight."""
+    seeds = [
+        together([_drawn(one, fold, prior, weight) for fold, one in zip(store.folds, folds, strict=True)])
+        for folds in trained
+    ]
+    return over_trainings(seeds, SEED) if len(seeds) > 1 else seeds[0]
+
+
+def _drawn(one: Judgement, fold: Fold, prior: str, weight: float) -> list[Bootstrapped]:
+    """The figures of one fold with a weight; ``prior`` names what the head's probability is measured by."""
+    cases, output = one.cases(fold), one.output
+    share = prior_of(fold.train)
+    scores = ModelOnCases(cases, output).cosines
+    if scores is not None and output.logit is not None and output.calibration is not None:
+        probability = np.round(output.calibration.probability(output.logit), 4)
+        by = share if prior == TRAINED else 0.5
+        scores = score_table(scores, cases.told_labels, probability, by, weight)
     model = Judged(cases, replace(output, score=scores))
-    wanted = [*model.precisions((1, 10)), *model.gradings(), *model.recalls("all"), *_head(model)]
-    return model.drawn([m for m in wanted if m.figure.name in (*SHOWN, HEAD, GAP)], DRAWS, seed)
+    wanted = [*model.precisions((1, 10)), *model.gradings(), *model.recalls("all"), *_head(model, share)]
+    return model.drawn([m for m in wanted if m.figure.name in (*SHOWN, HEAD, GAP)], DRAWS, SEED + fold.number)
 
 
-def ranked(judged: Judged, weight: float) -> np.ndarray | None:
-    """The scores of a fold's reports with a weight of the head."""
-    output = judged.embedded
-    cosines = judged.cosines
-    if cosines is None or output.logit is None or output.calibration is None:
-        return cosines
-    probability = np.round(output.calibration.probability(output.logit), 4)
-    return score_table(cosines, judged.cases.told_labels, probability, weight)
-
-
-def _head(model: Judged) -> list[Measure]:
-    """The head's balanced accuracy at one half, and how far macro P@10 stays behind it."""
+def _head(model: Judged, share: float) -> list[Measure]:
+    """The head's balanced accuracy where its probability is at least what it was trained on, and how far
+    macro P@10 stays behind that.
+    """
     output, labels = model.embedded, model.cases.labels
-    if output.logit is None:
+    if output.logit is None or output.calibration is None:
         return []
-    right = ((output.logit >= 0) == (labels == 1)).astype(float)
+    right = ((output.calibration.probability(output.logit) >= share) == (labels == 1)).astype(float)
     parts = [np.where(labels == code, right, np.nan) for code in (0, 1)]
     studies = int((labels >= 0).sum())
     macro = next(m for m in model.precisions((10,)) if m.figure.name == "precision@10.macro")
@@ -126,15 +130,15 @@ def _head(model: Judged) -> list[Measure]:
     ]
 
 
-def report(name: str, by_weight: dict[float, list[Bootstrapped]]) -> None:
+def report(name: str, prior: str, by_weight: dict[float, list[Bootstrapped]]) -> None:
     plain = by_weight[0.0]
-    print(f"\n{name}\n")
+    print(f"\n{name}, {prior}\n")
     print(f"| weight | {' | '.join((*SHOWN, HEAD, GAP))} |\n|---|{'---|' * (len(SHOWN) + 2)}")
     for weight, drawn in by_weight.items():
         values = {d.figure.name: d.figure for d in drawn}
         cells = [_value(values.get(key), "+" if key == GAP else "") for key in (*SHOWN, HEAD, GAP)]
         print(f"| {weight} | {' | '.join(cells)} |")
-    print(f"\n{name}: difference from the order by cosine\n")
+    print(f"\n{name}, {prior}: difference from the order by cosine\n")
     print(f"| weight | {' | '.join(SHOWN)} |\n|---|{'---|' * len(SHOWN)}")
     for weight, drawn in by_weight.items():
         if weight:

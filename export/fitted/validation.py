@@ -12,7 +12,7 @@ import numpy as np
 
 from ...bundle.generations import Change, file_record
 from ...bundle.manifest import ModelPart
-from ...bundle.records import EvidenceRecord, FilmGateRecord, IndexRecord, WeightRecord
+from ...bundle.records import EvidenceRecord, FilmGateRecord, FuseRecord, IndexRecord, RerankRecord
 from ...evaluation.cases import Cases
 from ...evidence.calibration import Calibration
 from ...index.report_store import ReportStore
@@ -23,7 +23,7 @@ from ...progress import Say, silent
 from ...studies import Study
 from .film_gate import films_in, layouts_of, spread, write_gate
 from .fusion_weight import tune
-from .rerank_weight import verified
+from .rerank_weight import prior_of, verified
 from .verdicts import measure
 
 
@@ -48,7 +48,7 @@ def fitted_on_validation(
     return replace(
         model,
         fuse=_fusion(model, cases, held_out, change.path, index),
-        rerank=_head(model, cases, held_out, change.path, index),
+        rerank=_head(model, cases, train, held_out, change.path, index),
         evidence=_evidence(model, cases, held_out, change.path, index),
         film_gate=_film_gate(model, train, validation, change, say),
     )
@@ -66,7 +66,7 @@ def _evidence(
 
 def _fusion(
     model: ModelPart, cases: Cases, films: FilmVectors, path: Path, index: IndexRecord
-) -> WeightRecord | None:
+) -> FuseRecord | None:
     """The weight of ``query --fuse auto``, chosen against the index just built; None without any film."""
     if not len(films.read):
         return None
@@ -77,14 +77,20 @@ def _fusion(
 
 
 def _head(
-    model: ModelPart, cases: Cases, films: FilmVectors, path: Path, index: IndexRecord
-) -> WeightRecord | None:
+    model: ModelPart,
+    cases: Cases,
+    train: Sequence[Study],
+    films: FilmVectors,
+    path: Path,
+    index: IndexRecord,
+) -> RerankRecord | None:
     """The weight of the abnormal head in the order of reports; None without any film."""
     if not len(films.read):
         return None
     reports = np.load(path / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports]
     logits = films.logits if model.abnormal_head else None
-    return verified(cases, films.vectors, logits, reports, Calibration.of(model.calibration)).record()
+    calibration = Calibration.of(model.calibration)
+    return verified(cases, films.vectors, logits, reports, calibration, prior_of(train)).record()
 
 
 def _film_gate(

@@ -20,13 +20,14 @@ from .records import (
     EvidenceRecord,
     FileRecord,
     FilmGateRecord,
+    FuseRecord,
     IndexRecord,
     MetricsRecord,
     ParityRecord,
     PlacesRecord,
     PreprocessingRecord,
+    RerankRecord,
     TokenizerRecord,
-    WeightRecord,
 )
 
 FORMAT = 1
@@ -57,8 +58,8 @@ class ModelPart:
     explain: PlacesRecord | None = None
     calibration: CalibrationRecord | None = None
     prefixes: tuple[int, ...] = ()
-    fuse: WeightRecord | None = None
-    rerank: WeightRecord | None = None
+    fuse: FuseRecord | None = None
+    rerank: RerankRecord | None = None
     evidence: EvidenceRecord | None = None
     film_gate: FilmGateRecord | None = None
     parity: tuple[ParityRecord, ...] = ()
@@ -82,8 +83,8 @@ class ModelPart:
             explain=f.inside_or_none("explain", PlacesRecord.read),
             calibration=f.inside_or_none("calibration", CalibrationRecord.read),
             prefixes=f.integers("prefixes", 100, 1, MOST_DIM, default=()),
-            fuse=f.inside_or_none("fuse", WeightRecord.read),
-            rerank=f.inside_or_none("rerank", WeightRecord.read),
+            fuse=f.inside_or_none("fuse", FuseRecord.read),
+            rerank=f.inside_or_none("rerank", RerankRecord.read),
             evidence=f.inside_or_none("evidence", EvidenceRecord.read),
             film_gate=f.inside_or_none("film_gate", FilmGateRecord.read),
             parity=f.objects("parity", ParityRecord.read, 200, default=()),

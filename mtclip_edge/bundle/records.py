@@ -302,17 +302,33 @@ def _recalls(f: Fields) -> dict[str, RecallRecord | None]:
 
 
 @record(frozen=True, eq=False, repr=False)
-class WeightRecord:
-    """The weight of a part of the order of reports, of films in ``query --fuse auto`` or of the head, and why
-    it is that.
-    """
+class FuseRecord:
+    """The weight of films in ``query --fuse auto``, and why it is that."""
 
     weight: float
     why: str
 
     @classmethod
-    def read(cls, f: Fields) -> "WeightRecord":
+    def read(cls, f: Fields) -> "FuseRecord":
         return cls(f.number("weight", 0, 1), f.text("why"))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@record(frozen=True, eq=False, repr=False)
+class RerankRecord:
+    """The weight of the abnormal head in the order of reports, and why it is that; ``prior`` is the share of
+    abnormal among the films that the head was trained on.
+    """
+
+    weight: float
+    prior: float
+    why: str
+
+    @classmethod
+    def read(cls, f: Fields) -> "RerankRecord":
+        return cls(f.number("weight", 0, 1), f.number("prior", 0, 1), f.text("why"))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

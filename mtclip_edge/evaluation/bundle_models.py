@@ -19,7 +19,7 @@ from ..index.filters import Filters
 from ..index.index import Index
 from ..index.opening import choose_index_search, open_index
 from ..index.report_store import ReportStore
-from ..index.rerank import choose_head, score_table
+from ..index.rerank import HeadWeight, choose_head, score_table
 from ..inference.device import Device, choose
 from ..inference.embed_films import embed_films
 from ..inference.encoders import FilmEncoder, open_text_encoder
@@ -122,7 +122,7 @@ def bundle_models(path: Path, task: Task) -> list[Model]:
             logits,
             reports,
             Calibration.of(model.calibration),
-            _reranked(read, films.vectors, reports, logits, bundle, weight.weight),
+            _reranked(read, films.vectors, reports, logits, bundle, weight),
             prefixes=model.prefixes,
             trusted=trusted(bundle, films.vectors, logits, patients) if logits is not None else None,
         )
@@ -165,14 +165,14 @@ def _reranked(
     reports: np.ndarray | None,
     logits: np.ndarray | None,
     bundle: Bundle,
-    weight: float,
+    head: HeadWeight,
 ) -> np.ndarray | None:
     """What a query orders reports by, float64 [films, reports]; None where that is the cosine."""
-    if not weight or reports is None or logits is None or not len(reports):
+    if not head.weight or head.prior is None or reports is None or logits is None or not len(reports):
         return None
     probability = [Abnormal.of(float(logit), bundle.model) for logit in logits]
     known = np.array([0.5 if one is None else one.probability for one in probability])
-    return score_table(films @ reports.T, cases.told_labels, known, weight)
+    return score_table(films @ reports.T, cases.told_labels, known, head.prior, head.weight)
 
 
 def _search_note(bundle: Bundle, films: np.ndarray) -> str:

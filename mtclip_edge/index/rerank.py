@@ -3,8 +3,9 @@ how like it the reports' own films are; of a typed text the words that reports h
 
 The search gives the nearest by cosine. Of these the first ``CANDIDATES`` are put in order anew, by
 
-    cosine + weight · log p(label of the report | film)    the head's part, on where a bundle stores a weight
-           + what the films of the report add              ``query --fuse``, off unless asked for
+    cosine + weight · log (p(label of the report | film) / p(label))    the head's part, where a bundle
+                                                                        stores a weight
+           + what the films of the report add                           ``query --fuse``, off unless asked for
 
 and all others follow as they were. Whatever was fitted on cosines (percentiles, verdicts, votes) goes on
 reading cosines. The weights were chosen out of fold (docs/results/results.md, "Re-ranking").
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.records import WeightRecord
+from ..bundle.records import FuseRecord, RerankRecord
 from ..errors import WrongOption
 from .filters import Filters
 from .index import DECIMALS, Hits, Index
@@ -28,7 +29,7 @@ from .index import DECIMALS, Hits, Index
 Array = np.ndarray
 CANDIDATES = 200
 HEAD_WEIGHT = 0.15  # what export gives a bundle whose validation films are no worse for it
-# A head that is all too sure moves a report by no more than weight · log 100.
+# A head that is all too sure moves a report by some weight · log 100 at most.
 _LEAST, _MOST = 0.01, 0.99
 RANKS = 10  # of 5 to 60 the best for words that are not the finding's own (docs/results/results.md)
 NOT_ASKED = "not asked for"
@@ -42,18 +43,35 @@ class Weight:
     weight: float
     why: str
 
-    def record(self) -> WeightRecord:
-        return WeightRecord(self.weight, self.why)
+    def record(self) -> FuseRecord:
+        return FuseRecord(self.weight, self.why)
 
     def to_dict(self) -> dict[str, Any]:
         return {"weight": self.weight, "why": self.why}
 
 
 @dataclass(frozen=True)
+class HeadWeight:
+    """How much the head counts, 0 for not, and why; ``prior`` is the share of abnormal that it was trained
+    on, None where nothing counts.
+    """
+
+    weight: float
+    prior: float | None
+    why: str
+
+    def record(self) -> RerankRecord:
+        return RerankRecord(self.weight, 0.5 if self.prior is None else self.prior, self.why)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"weight": self.weight, "prior": self.prior, "why": self.why}
+
+
+@dataclass(frozen=True)
 class Weights:
     """The weights in force for films and studies; texts are ordered by other rules (``typed``)."""
 
-    head: Weight
+    head: HeadWeight
     films: Weight
 
     @property
@@ -102,7 +120,7 @@ class Owed:
         }
 
 
-def choose_fusion(wanted: str, tuned: WeightRecord | None) -> Weight:
+def choose_fusion(wanted: str, tuned: FuseRecord | None) -> Weight:
     """From ``off``, ``auto`` or a number above 0 and at most 1. Errors: WrongOption."""
     if wanted == "off":
         return Weight(0.0, NOT_ASKED)
@@ -121,29 +139,31 @@ def choose_fusion(wanted: str, tuned: WeightRecord | None) -> Weight:
     return Weight(weight, "asked for")
 
 
-def choose_head(wanted: bool, record: WeightRecord | None, has_head: bool, filters: Filters) -> Weight:
+def choose_head(wanted: bool, record: RerankRecord | None, has_head: bool, filters: Filters) -> HeadWeight:
     """The head's weight: what the bundle stores, unless it is not wanted or can change nothing."""
     if not wanted:
-        return Weight(0.0, "switched off")
+        return HeadWeight(0.0, None, "switched off")
     if record is None:
-        return Weight(0.0, "this bundle was exported before there was a weight: export it again")
+        return HeadWeight(0.0, None, "this bundle was exported before there was a weight: export it again")
     if not has_head:
-        return Weight(0.0, "the abnormal head was not trained")
+        return HeadWeight(0.0, None, "the abnormal head was not trained")
     if filters.label:
-        return Weight(0.0, "one label alone passes --label: the head has nothing to choose between")
-    return Weight(record.weight, record.why)
+        return HeadWeight(0.0, None, "one label alone passes --label: the head has nothing to choose between")
+    return HeadWeight(record.weight, record.prior, record.why)
 
 
-def head_terms(labels: Array, probability: Array | float, weight: float) -> Array:
-    """What the head adds to reports, float like ``labels``: weight · log p(label | film).
+def head_terms(labels: Array, probability: Array | float, prior: float, weight: float) -> Array:
+    """What the head adds to reports, float like ``labels``: weight · log (p(label | film) / p(label)), how
+    much more a report's label is to be expected for this film than for any.
 
-    ``labels`` int, 0 normal, 1 abnormal, else unknown; ``probability`` of abnormal, of the same shape or one
-    that broadcasts. Of a report of unknown label the head says nothing: log ½, which lies between what the
-    two labels get whatever the film.
+    ``labels`` int, 0 normal, 1 abnormal, else unknown: nothing is added, which lies between what the two
+    labels get. ``probability`` of abnormal, of the same shape or one that broadcasts; ``prior`` is its share
+    among the films that the head was trained on: without it the more frequent label would come first for
+    most films.
     """
-    abnormal = np.clip(np.asarray(probability, np.float64), _LEAST, _MOST)
-    likely = np.where(labels == 1, abnormal, np.where(labels == 0, 1 - abnormal, 0.5))
-    return weight * np.log(likely)
+    abnormal, often = (np.clip(np.asarray(p, np.float64), _LEAST, _MOST) for p in (probability, prior))
+    ratio = np.where(labels == 1, abnormal / often, np.where(labels == 0, (1 - abnormal) / (1 - often), 1.0))
+    return weight * np.log(ratio)
 
 
 def film_terms(
@@ -230,7 +250,7 @@ def owed(row: int, lists: Sequence[Mapping[int, int]], marks: int) -> Owed:
     return Owed(round(sum(given), 6), vector, names, words, marks)
 
 
-def score_table(cosines: Array, labels: Array, probability: Array, weight: float) -> Array:
+def score_table(cosines: Array, labels: Array, probability: Array, prior: float, weight: float) -> Array:
     """What reports are ordered by for many films, float64 [films, reports]: the head's part on the first
     candidates of each film, all others behind them by cosine.
 
@@ -239,7 +259,7 @@ def score_table(cosines: Array, labels: Array, probability: Array, weight: float
     table = np.asarray(cosines, np.float64)
     if not weight or not table.size:
         return table
-    scores = table + head_terms(labels, np.asarray(probability)[:, None], weight)
+    scores = table + head_terms(labels, np.asarray(probability)[:, None], prior, weight)
     if table.shape[1] > CANDIDATES:
         least = np.partition(table, -CANDIDATES, axis=1)[:, -CANDIDATES, None]
         scores = np.where(table >= least, scores, table - _FURTHER)

@@ -85,6 +85,7 @@ class NeighbourSearch:
         head = head_terms(
             np.array([LABEL_CODES[labels[row]] for row in first.rows], np.int64),
             abnormal.probability if abnormal else 0.5,
+            0.5 if weights.head.prior is None else weights.head.prior,
             weights.head.weight,
         )
         films = film_terms(self._index, vector, first, self._store.films_of, weights.films.weight)

@@ -11,13 +11,14 @@ from manifests import rewrite
 
 from mtclip_edge import Retriever
 from mtclip_edge.bundle.demo import FOLDER
-from mtclip_edge.bundle.records import WeightRecord
+from mtclip_edge.bundle.records import FuseRecord, RerankRecord
 from mtclip_edge.errors import WrongOption
 from mtclip_edge.films.read import read_film
 from mtclip_edge.index.filters import Filters
 from mtclip_edge.index.index import Hits, SearchChoice
 from mtclip_edge.index.rerank import (
     CANDIDATES,
+    HeadWeight,
     Weight,
     choose_fusion,
     choose_head,
@@ -54,8 +55,8 @@ def test_the_most_similar_film_of_each_report() -> None:
 
 
 def test_choices() -> None:
-    assert choose_fusion("off", WeightRecord(0.5, "x")).weight == 0.0
-    assert choose_fusion("auto", WeightRecord(0.5, "x")) == Weight(0.5, "x")
+    assert choose_fusion("off", FuseRecord(0.5, "x")).weight == 0.0
+    assert choose_fusion("auto", FuseRecord(0.5, "x")) == Weight(0.5, "x")
     assert choose_fusion("auto", None).weight == 0.0
     assert choose_fusion("0.25", None) == Weight(0.25, "asked for")
     for wrong in ("0", "1.5", "-1", "much", "nan"):
@@ -112,13 +113,15 @@ def test_a_text_is_never_fused(tiny_bundle: Path) -> None:
 
 def test_what_the_head_adds_by_hand() -> None:
     labels = np.array([0, 1, -1])
-    assert head_terms(labels, 0.8, 0.1) == pytest.approx(0.1 * np.log([0.2, 0.8, 0.5]))
-    for sure in (0.0, 1.0):  # bounded: nothing is moved by more than weight times log 100
-        assert np.abs(head_terms(labels, sure, 1.0)).max() == pytest.approx(np.log(100))
+    assert head_terms(labels, 0.8, 0.5, 0.1) == pytest.approx(0.1 * np.log([0.4, 1.6, 1.0]))
+    # Of a film as abnormal as films are, nothing is said: else the more frequent label would come first for most.
+    assert head_terms(labels, 0.7, 0.7, 0.1) == pytest.approx([0.0, 0.0, 0.0])
+    assert head_terms(labels, 0.5, 0.75, 1.0) == pytest.approx(np.log([2.0, 2 / 3, 1.0]))
+    for sure in (0.0, 1.0):  # bounded, however sure the head is
+        assert np.abs(head_terms(labels, sure, 0.5, 1.0)).max() == pytest.approx(np.log(50))
     for probability in np.linspace(0, 1, 21):  # an unknown label is neither the best nor the worst to have
-        normal, abnormal, unknown = head_terms(labels, probability, 0.3)
-        assert min(normal, abnormal) <= unknown <= max(normal, abnormal)
-    assert (head_terms(labels, 0.5, 0.3) == head_terms(labels, 0.5, 0.3)[0]).all()
+        normal, abnormal, unknown = head_terms(labels, probability, 0.6, 0.3)
+        assert min(normal, abnormal) <= unknown == 0.0 <= max(normal, abnormal)
 
 
 CHOICE = SearchChoice("exact", "x")
@@ -140,7 +143,7 @@ def test_reports_of_one_label_stay_in_the_order_of_their_cosines(random: np.rand
         labels = random.integers(-1, 2, 200)
         first = Hits(tuple(range(200)), tuple(cosines), CHOICE)
         ids = {row: f"{row:03d}" for row in range(200)}
-        hits, _ = reordered(first, ids, head_terms(labels, random.uniform(), weight), np.zeros(200))
+        hits, _ = reordered(first, ids, head_terms(labels, random.uniform(), 0.6, weight), np.zeros(200))
         for label in (-1, 0, 1):
             rows = [row for row in hits.rows if labels[row] == label]
             assert rows == sorted(rows)
@@ -149,30 +152,30 @@ def test_reports_of_one_label_stay_in_the_order_of_their_cosines(random: np.rand
 def test_an_evaluation_orders_as_a_query_does(random: np.random.Generator) -> None:
     cosines = random.permuted(np.linspace(-0.5, 0.5, 300))[None].repeat(2, axis=0)
     labels = random.integers(-1, 2, (2, 300))
-    table = score_table(cosines, labels, np.array([0.9, 0.2]), 0.2)
+    table = score_table(cosines, labels, np.array([0.9, 0.2]), 0.6, 0.2)
     for film, probability in enumerate((0.9, 0.2)):
         rows = np.argsort(-cosines[film])
         first = Hits(tuple(rows.tolist()), tuple(cosines[film][rows]), CHOICE)
-        head = head_terms(labels[film][rows[:CANDIDATES]], probability, 0.2)
+        head = head_terms(labels[film][rows[:CANDIDATES]], probability, 0.6, 0.2)
         hits, _ = reordered(first, {i: f"{i:03d}" for i in range(300)}, head, np.zeros(CANDIDATES))
         unlike = np.flatnonzero(np.argsort(-table[film]) != np.array(hits.rows))
         # A query rounds to four decimals, so neighbours closer than that may change places.
         assert all(abs(table[film][hits.rows[i]] - np.sort(table[film])[::-1][i]) < 2e-4 for i in unlike)
         assert set(np.argsort(-table[film])[:CANDIDATES]) == set(rows[:CANDIDATES].tolist())
-    assert (score_table(cosines, labels, np.array([0.9, 0.2]), 0.0) == cosines).all()
+    assert (score_table(cosines, labels, np.array([0.9, 0.2]), 0.6, 0.0) == cosines).all()
 
 
 def test_why_the_head_has_its_weight() -> None:
-    stored, everything = WeightRecord(0.1, "measured"), Filters()
-    assert choose_head(True, stored, True, everything) == Weight(0.1, "measured")
-    assert choose_head(False, stored, True, everything) == Weight(0.0, "switched off")
+    stored, everything = RerankRecord(0.1, 0.6, "measured"), Filters()
+    assert choose_head(True, stored, True, everything) == HeadWeight(0.1, 0.6, "measured")
+    assert choose_head(False, stored, True, everything) == HeadWeight(0.0, None, "switched off")
     assert choose_head(True, None, True, everything).why.startswith("this bundle was exported before")
-    assert choose_head(True, stored, False, everything) == Weight(0.0, "the abnormal head was not trained")
+    assert choose_head(True, stored, False, everything).why == "the abnormal head was not trained"
     assert "--label" in choose_head(True, stored, True, Filters(label="normal")).why
     assert choose_head(True, stored, True, Filters(view="PA")).weight == 0.1
 
 
-STORED = {"weight": 0.5, "why": "measured"}
+STORED = {"weight": 0.5, "prior": 0.6, "why": "measured"}
 
 
 @pytest.fixture
@@ -189,7 +192,12 @@ def test_a_query_is_re_ranked_and_what_was_fitted_on_cosines_is_not(ranked: Path
         found, all_found = retriever.query(film, k=5), retriever.query(film, k=500)
     cosine = {hit.report_id: hit for hit in everything.reports}
     probability = plain.abnormal.probability
-    likely = {"abnormal": probability, "normal": 1 - probability, "unknown": 0.5}
+    bounded = np.clip(probability, 0.01, 0.99)
+    added = {
+        "abnormal": 0.5 * np.log(bounded / 0.6),
+        "normal": 0.5 * np.log((1 - bounded) / 0.4),
+        "unknown": 0.0,
+    }
     for hit in all_found.reports:
         told = hit.rank_by
         assert (hit.score, hit.percentile) == (
@@ -197,7 +205,7 @@ def test_a_query_is_re_ranked_and_what_was_fitted_on_cosines_is_not(ranked: Path
             cosine[hit.report_id].percentile,
         )
         assert told["cosine"] == hit.score and told["films"] == 0.0
-        assert told["head"] == pytest.approx(0.5 * np.log(np.clip(likely[hit.label], 0.01, 0.99)), abs=6e-5)
+        assert told["head"] == pytest.approx(added[hit.label], abs=6e-5)
         assert told["score"] == pytest.approx(told["cosine"] + told["head"], abs=1e-9)
     scores = [hit.rank_by["score"] for hit in all_found.reports]
     assert scores == sorted(scores, reverse=True)
@@ -233,7 +241,7 @@ def test_the_answer_says_what_its_order_rests_on(mtclip, ranked: Path, film: Pat
 
     off = {"weight": 0.0, "why": "not asked for"}
     assert ranking() == {"head": STORED, "films": off, "first": CANDIDATES}
-    assert ranking("--no-rerank")["head"] == {"weight": 0.0, "why": "switched off"}
+    assert ranking("--no-rerank")["head"] == {"weight": 0.0, "prior": None, "why": "switched off"}
     assert ranking("--label", "normal")["head"]["weight"] == 0.0
     assert ranking("--no-rerank", "--fuse", "0.5")["films"]["weight"] == 0.5
     shown = mtclip("query", film, "--bundle", ranked, "--format", "table").out

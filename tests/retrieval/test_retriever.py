@@ -80,6 +80,7 @@ def test_the_result_is_documented_json(retriever: Retriever, film: Path) -> None
         "abnormal",
         "input",
         "evidence",
+        "ranking",
         "hits",
         "explain",
         "timings_ms",
@@ -105,6 +106,7 @@ def test_the_result_is_documented_json(retriever: Retriever, film: Path) -> None
         "impression",
         "text",
         "named",
+        "rank_by",
     ]
     assert (hit["rank"], hit["kind"], hit["percentile"]) == (1, "report", None)
     assert list(document["timings_ms"]) == [

@@ -8,7 +8,7 @@ import pytest
 
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evidence.calibration import Calibration
-from mtclip_edge.export.fitted.rerank_weight import verified
+from mtclip_edge.export.fitted.rerank_weight import prior_of, verified
 from mtclip_edge.index.rerank import HEAD_WEIGHT
 from mtclip_edge.studies import Film, Study
 
@@ -41,17 +41,17 @@ def test_a_head_that_knows_keeps_its_weight_and_one_that_errs_has_none(random: n
     some, abnormal = cases()
     films, reports = vectors(random, 80), vectors(random, 60)
     logits = np.where(abnormal, 2.0, -2.0).astype(np.float32)
-    knows = verified(some, films, logits, reports, CALIBRATION)
+    knows = verified(some, films, logits, reports, CALIBRATION, 0.5)
     assert knows.weight == HEAD_WEIGHT > 0
     assert knows.why.startswith("chosen by five folds; nDCG@10 +") and "80 validation films" in knows.why
-    errs = verified(some, films, -logits, reports, CALIBRATION)
+    errs = verified(some, films, -logits, reports, CALIBRATION, 0.5)
     assert errs.weight == 0.0 and errs.why.startswith(f"with {HEAD_WEIGHT} it would be worse: nDCG@10 -")
 
 
 def test_where_no_finding_is_named_labels_judge(random: np.random.Generator) -> None:
     some, abnormal = cases(findings=False)
     logits = np.where(abnormal, 2.0, -2.0).astype(np.float32)
-    found = verified(some, vectors(random, 80), logits, vectors(random, 60), CALIBRATION)
+    found = verified(some, vectors(random, 80), logits, vectors(random, 60), CALIBRATION, 0.5)
     assert "macro P@10 +" in found.why and found.weight == HEAD_WEIGHT
 
 
@@ -71,10 +71,21 @@ def test_why_there_is_no_weight(
     why: str,
 ) -> None:
     some, _ = cases(findings=False, labelled=labelled)
-    found = verified(some, vectors(random, 80), logits, vectors(random, 60), calibration)
+    found = verified(some, vectors(random, 80), logits, vectors(random, 60), calibration, 0.5)
     assert found.weight == 0.0 and why in found.why
 
 
 def test_the_bundle_carries_what_was_found(tiny_bundle: Path) -> None:
     chosen = json.loads((tiny_bundle / "manifest.json").read_text())["rerank"]
-    assert set(chosen) == {"weight", "why"} and chosen["why"]
+    assert set(chosen) == {"weight", "prior", "why"} and chosen["why"] and 0 < chosen["prior"] < 1
+
+
+def test_the_prior_is_the_share_of_abnormal_films() -> None:
+    films = (Film(Path("x"), "x"), Film(Path("y"), "y"))
+    studies = [
+        Study("a", "a", films, label="abnormal"),
+        Study("b", "b", films[:1], label="normal"),
+        Study("c", "c", films[:1], label="unknown"),
+    ]
+    assert prior_of(studies) == round(2 / 3, 4)
+    assert prior_of(studies[:1]) == prior_of([]) == 0.5
