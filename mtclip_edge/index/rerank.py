@@ -31,7 +31,7 @@ CANDIDATES = 200
 HEAD_WEIGHT = 0.15  # what export gives a bundle whose validation films are no worse for it
 # A head that is all too sure moves a report by some weight · log 100 at most.
 _LEAST, _MOST = 0.01, 0.99
-RANKS = 10  # of 5 to 60 the best for words that are not the finding's own (docs/results/results.md)
+RANKS = 10  # 5 to 60 differ little, small ones serve wordings that no report has better (docs/results)
 NOT_ASKED = "not asked for"
 _FURTHER = 10.0  # more than scores differ by: what is no candidate comes after all that are
 
