@@ -6,7 +6,7 @@ with Retriever.open("bundle") as retriever:
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from importlib.util import find_spec
 from numbers import Integral
 from os import PathLike
@@ -29,11 +29,11 @@ from .answers import Answerer
 from .intake import EmbeddedFilm, Intake, Named
 from .opening import Opened, OpenOptions, open_parts
 from .results import Clock, QueryResult
-from .typed_text import TextReader
 
 if TYPE_CHECKING:
     from ..evidence.heat_map import Explained, Target
     from ..films.worker import DecodeWorkers
+    from .typed_text import TextReader
 
 
 class Retriever:
@@ -58,8 +58,6 @@ class Retriever:
         reader = {"read": self._workers.read} if self._workers else {}
         self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films, **reader)
         self._answers = Answerer(opened, evidence)
-        naming = self._answers.search.naming
-        self._texts = TextReader(self.bundle, self.device.used, self._precision, naming)
         self._closed = False
         self._reopen: Callable[[], Retriever] | None = None
 
@@ -245,6 +243,12 @@ class Retriever:
         from ..evidence.heat_map import Target
 
         return Target(self._texts.embedded(text)[0], self._index.common)
+
+    @cached_property
+    def _texts(self) -> "TextReader":
+        from .typed_text import TextReader  # for texts only
+
+        return TextReader(self.bundle, self.device.used, self._precision, self._answers.search.naming)
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]; filters have no part in it."""
