@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -96,6 +97,8 @@ class LeftRightTower(nn.Module):
     one is shared, half of it to each half.
     """
 
+    shares: Tensor
+
     def __init__(self, tower: nn.Module, size: int):
         """Errors: BackboneUnusable where the tower pools otherwise than by the mean, or too few places."""
         super().__init__()
@@ -113,6 +116,8 @@ class LeftRightTower(nn.Module):
         self.tower = tower
         # Plain values alone: a copy of this tower must not run the weights of the first.
         self.layout, self.grid, self.before = whole.layout, whole.grid, whole.before
+        shares = torch.from_numpy(np.stack([half / half.sum() for half in halves(self.grid[1])]))
+        self.register_buffer("shares", shares, persistent=False)  # of columns, for each half
 
     def forward(self, pixels: Tensor) -> Tensor:
         parts = _parts(self.tower)
@@ -137,8 +142,7 @@ class LeftRightTower(nn.Module):
         if self.layout == TOKENS:
             features = features[:, self.before :].unflatten(1, self.grid).permute(0, 3, 1, 2)
         by_column = features.mean(dim=2)
-        weights = [torch.from_numpy(half / half.sum()) for half in halves(self.grid[1])]
-        return torch.cat([(by_column * weight.to(by_column)).sum(dim=2) for weight in weights], dim=1)
+        return torch.cat([(by_column * share).sum(dim=2) for share in self.shares.unbind()], dim=1)
 
     def _each(self, rows: Tensor) -> Tensor:
         """Features of both halves, [rows, 2 channels], to outputs [rows, 2 width]."""
