@@ -195,6 +195,7 @@ def _model_part(job: Job) -> ModelPart:
         calibration=record.calibration,
         prefixes=tuple(width for width in job.run.space.shape.prefixes if width < job.dim),
         metrics=record.validation,
+        views=("frontal", "lateral") if record.shape.views else (),
     )
 
 

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 
 from mtclip_edge.errors import FilmUnreadable, MtclipError, ParityFailed
-from mtclip_edge.inference.encoders import PIXELS, TOKEN_IDS, FilmEncoder, TextEncoder
+from mtclip_edge.inference.encoders import PIXELS, TOKEN_IDS, VIEW, FilmEncoder, TextEncoder
 from mtclip_edge.inference.preprocessing import Preprocessing, tower_input
 from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.progress import Say
 from mtclip_edge.sources.source import Reading
-from mtclip_edge.studies import Study, distinct_reports
+from mtclip_edge.studies import SPLITS, distinct_reports, view_code
 from mtclip_edge.train.backbones.backbone import Backbone
 from mtclip_edge.train.run import Run
+from mtclip_edge.train.views import as_trained
 
 from .graphs.towers import FilmGraph, export_film_tower
 from .parity.gate import FilmUnderTest, Gate, TextUnderTest, device_for
@@ -50,10 +51,9 @@ class Proof:
     ):
         self._run, self._backbone, self._dim, self._budget, self._say = run, backbone, dim, budget, say
         self._preprocessing, self._tokenizer = preprocessing, tokenizer
-        self.train: Sequence[Study] = [] if isinstance(trained_on, MtclipError) else trained_on.split("train")
-        self.validation: Sequence[Study] = (
-            [] if isinstance(trained_on, MtclipError) else trained_on.split("validation")
-        )
+        of_split = {} if isinstance(trained_on, MtclipError) else {n: trained_on.split(n) for n in SPLITS[:2]}
+        self.train = as_trained(run, of_split.get("train", []))
+        self.validation = as_trained(run, of_split.get("validation", []))
         self.gate = Gate(run, backbone, dim, self.validation)
 
     def reference(self, film_graph: Path, text_graph: Path) -> tuple[FilmEncoder, TextEncoder]:
@@ -139,14 +139,16 @@ class Proof:
 
     def film_feeds(self) -> list[Feed]:
         """Films spread over the train split, through the preprocessing that will be published."""
-        inputs = []
-        for path in _spread([film.path for study in self.train for film in study.films]):
+        feeds: list[Feed] = []
+        for film in _spread([film for study in self.train for film in study.films]):
             try:
-                inputs.append(tower_input(path, self._preprocessing))
+                feed = {PIXELS: tower_input(film.path, self._preprocessing)[None]}
             except FilmUnreadable:
                 continue
-        _need_some(inputs, "film")
-        return [{PIXELS: pixels[None]} for pixels in inputs]
+            views = {VIEW: np.array([view_code(film.view)])} if self._run.space.shape.views else {}
+            feeds.append({**feed, **views})
+        _need_some(feeds, "film")
+        return feeds
 
     def text_feeds(self) -> list[Feed]:
         """Reports spread over the train split, cut to their median length; shorter ones are left out.

@@ -17,6 +17,8 @@ from pathlib import Path
 LABELS = ("normal", "abnormal", "unknown")
 LABEL_CODES = {"normal": 0, "abnormal": 1, "unknown": -1}  # in arrays; what is negative counts for nothing
 SPLITS = ("train", "validation", "test")
+# What a graph that was trained with lateral films is told; every view but lateral is taken for frontal.
+FRONTAL, LATERAL = 0, 1
 VIEWS = ("PA", "AP", "frontal", "lateral", "other", "unknown")
 
 MARKS = re.compile(r"\bX{3,}\b|_{2,}")  # Open-I writes XXXX, MIMIC-CXR writes ___
@@ -185,6 +187,11 @@ def view_of(word: str) -> str:
     return named_view(word)[0] or (
         "other" if word.strip(" _-") and word.strip().upper() != "UNKNOWN" else "unknown"
     )
+
+
+def view_code(view: str) -> int:
+    """``LATERAL`` for that view, ``FRONTAL`` for any other."""
+    return LATERAL if view == "lateral" else FRONTAL
 
 
 def named_view(words: str) -> tuple[str, str]:

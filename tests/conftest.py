@@ -23,6 +23,7 @@ from backbone_layouts import (
 )
 from drawn import write_manifest
 from gated import draw_gate_films, gate_studies, with_gate, write_odd_films
+from laterals import train_both, write_views
 from made_once import once
 
 REAL_DATA = Path(os.environ.get("MTCLIP_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -199,6 +200,26 @@ def tiny_bundle(tiny_run: Path, keep: Path) -> Path:
     from mtclip_edge.export.pack import export
 
     return once(keep / "bundle", lambda folder: export(tiny_run, folder, precision=["fp32"]))
+
+
+@pytest.fixture(scope="session")
+def two_views(keep: Path) -> Path:
+    """``frontal.csv`` and ``lateral.csv`` of the same drawn studies. Not to be changed."""
+    return once(keep / "two-views", write_views)
+
+
+@pytest.fixture(scope="session")
+def lateral_run(two_views: Path, tiny_backbone: Path, keep: Path) -> Path:
+    """A run that was trained with lateral films too."""
+    return once(keep / "lateral-run", lambda folder: train_both(tiny_backbone, two_views, folder))
+
+
+@pytest.fixture(scope="session")
+def lateral_bundle(lateral_run: Path, keep: Path) -> Path:
+    """Its bundle. Not to be changed."""
+    from mtclip_edge.export.pack import export
+
+    return once(keep / "lateral-bundle", lambda folder: export(lateral_run, folder, precision=["fp32"]))
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from mtclip_edge.errors import RunUnusable
 from mtclip_edge.evaluation.figures import evaluate, selection_score
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.progress import Say
+from mtclip_edge.studies import FRONTAL
 from mtclip_edge.train.settings import BEFORE, TrainConfig
 
 from . import run as runs
@@ -135,7 +136,7 @@ class Fit:
         """The three losses of one batch and their weighted sum; a loss whose weight is 0 is not computed."""
         table, config, space = self.train_table, self.config, self.space
         report, label = table.report[rows.to(table.report.device)], table.label[rows.to(table.label.device)]
-        film = space.embed_films(features)
+        film = space.embed_films(features, table.view[rows.to(table.view.device)])
         has_text = report >= 0
         text = film.new_zeros(film.shape)
         if bool(has_text.any()):
@@ -213,7 +214,10 @@ class Fit:
         if not self.config.bce or not len(self.validation.label):
             return None
         _, logit, _ = embed(self.space, with_features(self.validation, self.tower))
-        return fit_calibration(self.validation.label.cpu().numpy(), logit)
+        label, view = self.validation.label.cpu().numpy(), self.validation.view.cpu().numpy()
+        # Of frontal films: laterals get a calibration of their own when a bundle is made.
+        asked = view == FRONTAL if self.shape.views else np.ones(len(label), bool)
+        return fit_calibration(label[asked], logit[asked])
 
     def _save(self, out: Path) -> None:
         tensors = {f"model/{k}": v for k, v in self.space.state_dict().items()}
@@ -282,7 +286,7 @@ class Fit:
 def embed(space: SharedSpace, table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Film embeddings, abnormal logits and report embeddings of a table, in ``eval`` mode."""
     space.eval()
-    film = space.embed_films(table.film)
+    film = space.embed_films(table.film, table.view)
     return (
         film.cpu().numpy(),
         space.abnormal_logit(film).cpu().numpy(),

@@ -25,6 +25,7 @@ class ProjectorShape:
     residual: bool
     dropout: float
     words_width: int = 0  # numbers of a lexical side that stand behind the text tower's own
+    views: bool = False  # whether a learned vector tells lateral films from all others
 
     @property
     def prefixes(self) -> tuple[int, ...]:
@@ -32,28 +33,37 @@ class ProjectorShape:
         return tuple(64 << i for i in range(10) if 64 << i < self.dim)
 
     def to_dict(self) -> dict[str, Any]:
-        """As in ``run.json``; runs without a lexical branch are told as before there was one."""
-        values = asdict(self)
-        return values if self.words_width else {k: v for k, v in values.items() if k != "words_width"}
+        """As in ``run.json``; runs without a lexical branch, or without views, are told as before there were
+        any.
+        """
+        return {k: v for k, v in asdict(self).items() if v or k not in ("words_width", "views")}
 
 
 class Projector(nn.Module):
     """LayerNorm, Linear, GELU, Dropout, Linear: [batch, width] to [batch, dim], not normalised."""
 
-    def __init__(self, width: int, shape: ProjectorShape, branch: bool = False):
-        """``branch``: starts at zero and hands nothing of its input on: step 0 is what it is added to."""
+    def __init__(self, width: int, shape: ProjectorShape, branch: bool = False, views: bool = False):
+        """``branch``: starts at zero and hands nothing of its input on: step 0 is what it is added to.
+
+        ``views``: a vector is added to the hidden layer of lateral films; it starts at zero.
+        """
         super().__init__()
         self.residual = shape.residual and not branch
         self.norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width, shape.hidden)
         self.dropout = nn.Dropout(shape.dropout)
         self.out = nn.Linear(shape.hidden, shape.dim)
+        self.lateral = nn.Parameter(torch.zeros(shape.hidden)) if views else None
         if self.residual or branch:
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        change = self.out(self.dropout(F.gelu(self.hidden(self.norm(features)))))
+    def forward(self, features: Tensor, view: Tensor | None = None) -> Tensor:
+        """``view`` int64 [batch], 0 frontal, 1 lateral; None: all are frontal."""
+        hidden = self.hidden(self.norm(features))
+        if self.lateral is not None and view is not None:
+            hidden = hidden + view[:, None].to(hidden.dtype) * self.lateral
+        change = self.out(self.dropout(F.gelu(hidden)))
         return features + change if self.residual else change
 
 
@@ -69,7 +79,7 @@ class SharedSpace(nn.Module):
     def __init__(self, shape: ProjectorShape, logit_scale: float):
         super().__init__()
         self.shape = shape
-        self.film = Projector(shape.film_width, shape)
+        self.film = Projector(shape.film_width, shape, views=shape.views)
         self.text = Projector(shape.text_width, shape)
         self.abnormal = nn.Linear(shape.dim, 1)
         self.register_buffer("axes", torch.eye(shape.dim))
@@ -77,9 +87,11 @@ class SharedSpace(nn.Module):
         # Drawn last, so that a seed gives the rest the same weights with and without it.
         self.words = Projector(shape.words_width, shape, branch=True) if shape.words_width else None
 
-    def embed_films(self, features: Tensor) -> Tensor:
-        """Film tower outputs to unit vectors [films, dim]."""
-        return F.normalize(self.film(features), dim=-1) @ self.axes
+    def embed_films(self, features: Tensor, view: Tensor | None = None) -> Tensor:
+        """Film tower outputs to unit vectors [films, dim]; ``view`` int64 [films], 0 frontal, 1 lateral, has
+        no effect where no view was trained.
+        """
+        return F.normalize(self.film(features, view), dim=-1) @ self.axes
 
     def embed_texts(self, features: Tensor) -> Tensor:
         """Text tower outputs, and the lexical side's numbers behind them where there is one, to unit vectors

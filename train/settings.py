@@ -20,8 +20,9 @@ TUNED: dict[str, Any] = {"epochs": 12, "lr": 3e-4, "batch_size": 64, "ema": 0.98
 TEXT_SIDES = ("transformer", "lexical", "both")
 BY_BACKBONE = "auto"  # a text side by the backbone: see text_side_for
 POOLS = ("whole", "halves")
+FILM_VIEWS = ("all", "frontal")
 # Settings that earlier versions did not have, as they did it.
-BEFORE: dict[str, Any] = {"text_side": "transformer", "pool": "whole", "side_negatives": 0.0}
+BEFORE: dict[str, Any] = {"text_side": "transformer", "pool": "whole", "side_negatives": 0.0, "views": "all"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class TrainConfig:
     text_side: str = BY_BACKBONE
     # what the film tower pools: all its places, or those of the left and the right half apart
     pool: str = "whole"
+    # films that are trained: all, lateral ones told apart by a learned vector, or frontal ones alone
+    views: str = "all"
     unfreeze: str = "0"  # the film tower's last N blocks, or "all" of it, are trained too
     # augmented views of each film that are kept as the frozen blocks give them, where the last N are trained;
     # 0: drawn afresh each time, through the whole tower
@@ -84,6 +87,7 @@ class TrainConfig:
         sides = (BY_BACKBONE, *TEXT_SIDES)
         _require(self.text_side in sides, "text_side", self.text_side, ", ".join(sides))
         _require(self.pool in POOLS, "pool", self.pool, ", ".join(POOLS))
+        _require(self.views in FILM_VIEWS, "views", self.views, ", ".join(FILM_VIEWS))
         for name in ("epochs", "batch_size", "micro_batch", "hidden", "patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("bce", "supcon", "clip", "side_negatives", "weight_decay", "kept_views"):

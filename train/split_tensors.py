@@ -3,6 +3,7 @@ are trained on.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from mtclip_edge.errors import BackboneUnusable, DeviceUnavailable, not_among
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.progress import Progress, Say, silent
-from mtclip_edge.studies import LABEL_CODES
+from mtclip_edge.studies import LABEL_CODES, view_code
 from mtclip_edge.train.settings import TrainConfig
 
 from .backbones.backbone import Backbone
@@ -39,6 +40,12 @@ class Table:
     label: Tensor
     problems: tuple[str, ...]
     exchanged: "Exchanged | None" = None
+
+    @cached_property
+    def view(self) -> Tensor:
+        """What is known of each film's view, int64 [rows]: 1 lateral, 0 any other."""
+        codes = [view_code(film.view) for film in self.cases.films]
+        return torch.tensor(codes, dtype=torch.int64, device=self.label.device)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from .loop import Fit, embed, epoch_line, with_features
 from .pooling import with_pool
 from .projector import ProjectorShape
 from .split_tensors import Table, choose_device, prepared, tabulate, with_exchanged
+from .views import of_views
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,14 @@ def fit_splits(
     what the studies are called in an error. Errors: those of ``train`` but for its folder.
     """
     started = time.perf_counter()
+    splits, laterals = of_views(config, splits, say)
     backbone = _checked_backbone(config, splits, say)
     config = replace(config, text_side=backbone.text_side)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
     unfinished = resume and out is not None and (out / runs.CHECKPOINT).is_file()
-    heads = None if unfinished else _heads(config, backbone, splits, device, say, progress)
+    shape = replace(shape_for(config, backbone), views=laterals)
+    heads = None if unfinished else _heads(config, shape, backbone, splits, device, say, progress)
     tower = _tower(config, backbone, device, say)
     train_table, validation = (
         tabulate(backbone, Cases.of(studies), progress, device, tower, say) for studies in splits
@@ -128,7 +131,6 @@ def fit_splits(
     features_done = time.perf_counter()
     if out:
         private_dir(out)
-    shape = shape_for(config, backbone)
     views = _views(config, tower, train_table, say, progress)
     fit = Fit(config, shape, backbone.logit_scale, train_table, validation, device, tower, heads, views)
     calibration = fit.run(out, resume, say).finish()
@@ -254,6 +256,7 @@ def shape_for(config: TrainConfig, backbone: Backbone) -> ProjectorShape:
 
 def _heads(
     config: TrainConfig,
+    shape: ProjectorShape,
     backbone: Backbone,
     splits: Sequence[Sequence[Study]],
     device: torch.device,
@@ -273,9 +276,7 @@ def _heads(
     )
     train_table = with_exchanged(alone, backbone, train_table, progress)
     _check_tables(alone, train_table, validation, "the data", silent)
-    fitted = Fit(
-        alone, shape_for(alone, backbone), backbone.logit_scale, train_table, validation, device
-    ).run(None, False, silent)
+    fitted = Fit(alone, shape, backbone.logit_scale, train_table, validation, device).run(None, False, silent)
     say(f"projectors: {epoch_line(fitted.history[fitted.best_epoch - 1], len(fitted.history))}")
     return fitted.best
 

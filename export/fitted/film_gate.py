@@ -15,14 +15,15 @@ import numpy as np
 
 from ...bundle.bundle import Bundle
 from ...bundle.generations import changing, commit
-from ...bundle.records import FilmGateRecord, GaussianRecord
+from ...bundle.manifest import ModelPart
+from ...bundle.records import FilmGateRecord, GaussianRecord, LateralGateRecord
 from ...errors import SourceUnusable
 from ...files import replace_with
-from ...films.gate import GRID, FilmGate, Gaussian, Thresholds, layout_of, mirrored
+from ...films.gate import GRID, FilmGate, Gaussian, LateralGate, Thresholds, layout_of, mirrored
 from ...inference.embed_films import film_batches
 from ...inference.preprocessing import Preprocessing
 from ...progress import Progress, Say, silent
-from ...studies import Study
+from ...studies import FRONTAL, LATERAL, Study, view_code
 
 # Shares of ordinary films that each score may warn of: 4 % together. What rejects is half a percent.
 LAYOUT_WARN, MIRROR_WARN, LAYOUT_REJECT = 0.03, 0.01, 0.005
@@ -79,9 +80,23 @@ def threshold(scores: np.ndarray, share: float) -> float | None:
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else None
 
 
-def write_gate(path: Path, train: np.ndarray, validation: np.ndarray, say: Say) -> FilmGateRecord | None:
+def fit_lateral_gate(train: np.ndarray, validation: np.ndarray) -> LateralGate:
+    """The same of lateral films, each as it fits best facing one way or the other."""
+    unset = LateralGate(fit_gaussian(train, LAYOUT_AXES), Thresholds())
+    odd = unset.odd(validation)
+    return replace(unset, thresholds=Thresholds(threshold(odd, LAYOUT_WARN), threshold(odd, LAYOUT_REJECT)))
+
+
+def write_gate(
+    path: Path,
+    train: np.ndarray,
+    validation: np.ndarray,
+    say: Say,
+    laterals: tuple[np.ndarray, np.ndarray] | None = None,
+) -> FilmGateRecord | None:
     """Fit a gate and write its numbers; gives the manifest's ``film_gate`` entry, None where the films
-    are too few for any threshold.
+    are too few for any threshold. ``laterals``: layouts of the lateral films of train and validation, where
+    the model was trained with them.
     """
     counts = f"fitted on {len(train)} training films, thresholds from {len(validation)} validation films"
     if len(train) < LEAST_FITTED or len(validation) < FEWEST_HELD:
@@ -90,8 +105,24 @@ def write_gate(path: Path, train: np.ndarray, validation: np.ndarray, say: Say) 
     gate = fit_gate(train, validation)
     missing = [name.replace("_", " ") for name, value in asdict(gate.thresholds).items() if value is None]
     say(f"film gate: {counts}" + (f"; too few for {', '.join(missing)}" if missing else ""))
+    if laterals:
+        gate = replace(gate, lateral=_lateral_gate(*laterals, say))
     replace_with(path, lambda file: _save(file, gate.numbers()))
-    return _record(path.name, gate, len(train), len(validation))
+    record = _record(path.name, gate, len(train), len(validation))
+    if not laterals or gate.lateral is None:
+        return record
+    films = {"train": len(laterals[0]), "validation": len(laterals[1])}
+    named = asdict(gate.lateral.thresholds)
+    return replace(record, lateral=LateralGateRecord(_shape(gate.lateral.layout), named, films))
+
+
+def _lateral_gate(train: np.ndarray, validation: np.ndarray, say: Say) -> LateralGate | None:
+    counts = f"{len(train)} lateral training films and {len(validation)} lateral validation films"
+    if len(train) < LEAST_FITTED or len(validation) < FEWEST_HELD:
+        say(f"film gate: a lateral is known by its header alone: {counts} are too few")
+        return None
+    say(f"film gate: laterals are known by {counts}")
+    return fit_lateral_gate(train, validation)
 
 
 def _save(file: Path, numbers: np.ndarray) -> None:
@@ -101,10 +132,14 @@ def _save(file: Path, numbers: np.ndarray) -> None:
 
 def _record(file: str, gate: FilmGate, train: int, validation: int) -> FilmGateRecord:
     """The manifest's ``film_gate`` entry."""
-    layout = GaussianRecord(len(gate.layout.mean), len(gate.layout.axes), gate.layout.rest)
+    layout = _shape(gate.layout)
     films = {"train": train, "validation": validation}
     shares = {"layout_warn": LAYOUT_WARN, "layout_reject": LAYOUT_REJECT, "mirror_warn": MIRROR_WARN}
     return FilmGateRecord(file, layout, asdict(gate.thresholds), shares, films)
+
+
+def _shape(layout: Gaussian) -> GaussianRecord:
+    return GaussianRecord(len(layout.mean), len(layout.axes), layout.rest)
 
 
 def spread(paths: Sequence[Path], most: int = MOST_FITTED) -> list[Path]:
@@ -116,8 +151,30 @@ def spread(paths: Sequence[Path], most: int = MOST_FITTED) -> list[Path]:
     )
 
 
-def films_in(studies: Sequence[Study]) -> list[Path]:
-    return [film.path for study in studies for film in study.films]
+def films_in(studies: Sequence[Study], view: int | None = None) -> list[Path]:
+    """Films of some studies, or those of one view (``studies.view_code``)."""
+    films = (film for study in studies for film in study.films)
+    return [film.path for film in films if view is None or view_code(film.view) == view]
+
+
+def gate_for(
+    file: Path,
+    model: ModelPart,
+    train: Sequence[Study],
+    validation: Sequence[Study],
+    say: Say,
+    progress: Progress = silent,
+) -> FilmGateRecord | None:
+    """``write_gate`` for a model: laterals by themselves where it was trained with them."""
+    how = Preprocessing.of(model.preprocessing)
+
+    def both(view: int | None) -> tuple[np.ndarray, np.ndarray]:
+        fitted = layouts_of(how, spread(films_in(train, view)), progress)
+        return fitted, layouts_of(how, films_in(validation, view), progress)
+
+    if not model.takes_laterals:
+        return write_gate(file, *both(None), say)
+    return write_gate(file, *both(FRONTAL), say, both(LATERAL))
 
 
 def refit(
@@ -134,11 +191,7 @@ def refit(
     Errors: NotABundle, ArtefactDamaged, SourceUnusable (too few training films), Refused (another writer).
     """
     with changing(path) as (bundle, change):
-        how = Preprocessing.of(bundle.model.preprocessing)
-        seen = layouts_of(how, spread(films_in(train)), progress)
-        entry = write_gate(
-            change.file("film_gate"), seen, layouts_of(how, films_in(validation), progress), say
-        )
+        entry = gate_for(change.file("film_gate"), bundle.model, train, validation, say, progress)
         if entry is None:
             raise SourceUnusable(f"{path}: no film gate can be fitted on so few films")
         before = bundle.model.film_gate

@@ -26,6 +26,7 @@ from mtclip_edge.inference.encoders import (
     PIXELS,
     TEXT_EMBEDDING,
     TOKEN_IDS,
+    VIEW,
 )
 from mtclip_edge.installation import install_command
 from mtclip_edge.train.backbones.backbone import Backbone
@@ -41,7 +42,7 @@ EXAMPLE_BATCH, EXAMPLE_LENGTH = 3, 13
 
 class FilmGraph(nn.Module):
     """float32 [batch, 3, size, size] to unit vectors [batch, dim] and abnormal logits [batch], which the
-    whole embedding gives.
+    whole embedding gives; of a space trained with lateral films from views int64 [batch] besides.
 
     Third, where the tower can be split (``halves``): its features by place, as they are before it pools, or
     before the last block of a transformer that pools its first token.
@@ -53,14 +54,14 @@ class FilmGraph(nn.Module):
         self.halves = split(backbone.film_tower, backbone.preprocessing.size)
         self.last = self.halves.last if self.halves else None
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, pixels: Tensor, view: Tensor | None = None) -> tuple[Tensor, ...]:
         if self.halves is None:
-            return self._embedded(self.tower(pixels))
+            return self._embedded(self.tower(pixels), view)
         features = self.halves.features(pixels)
-        return *self._embedded(self.halves.finish(features)), features
+        return *self._embedded(self.halves.finish(features), view), features
 
-    def _embedded(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        embedding = self.space.embed_films(features)
+    def _embedded(self, features: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
+        embedding = self.space.embed_films(features, view)
         return prefix(embedding, self.dim), self.space.abnormal_logit(embedding)
 
 
@@ -83,11 +84,14 @@ class TextGraph(nn.Module):
 
 
 def export_film_tower(graph: FilmGraph, size: int, target: Path) -> Path:
-    example = torch.rand(EXAMPLE_BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
-    shapes = ({0: torch.export.Dim("batch", min=1, max=1024)},)
+    example = [torch.rand(EXAMPLE_BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))]
+    inputs, batch = [PIXELS], {0: torch.export.Dim("batch", min=1, max=1024)}
+    if graph.space.shape.views:
+        example.append(torch.arange(EXAMPLE_BATCH) % 2)
+        inputs.append(VIEW)
     with torch.no_grad():
-        outputs = [FILM_EMBEDDING, ABNORMAL_LOGIT, FEATURE_MAP][: len(graph(example))]
-    return export_graph(graph, (example,), [PIXELS], outputs, shapes, target)
+        outputs = [FILM_EMBEDDING, ABNORMAL_LOGIT, FEATURE_MAP][: len(graph(*example))]
+    return export_graph(graph, tuple(example), inputs, outputs, tuple([batch] * len(example)), target)
 
 
 def export_text_tower(graph: TextGraph, backbone: Backbone, target: Path) -> Path:
@@ -132,7 +136,7 @@ def export_graph(
     assert program is not None
     model = program.model_proto
     _strip(model)
-    for value in model.graph.input:
+    for value in model.graph.input[:1]:  # a map's view is of one film, whatever its rows
         if not value.type.tensor_type.shape.dim[0].dim_param:
             raise ParityFailed(f"{target.name}: the export froze the batch size of {value.name}")
     onnx.checker.check_model(model, full_check=True)

@@ -24,7 +24,7 @@ from mtclip_edge.inference.encoders import FILM_EMBEDDING, TEXT_EMBEDDING, FilmE
 from mtclip_edge.inference.precision import GPU_ONLY
 from mtclip_edge.inference.preprocessing import Preprocessing, grey_film, model_input
 from mtclip_edge.inference.tokenizer import Tokenizer
-from mtclip_edge.studies import Study
+from mtclip_edge.studies import Study, view_code
 from mtclip_edge.train.backbones.backbone import Backbone, text_features
 from mtclip_edge.train.projector import prefix
 from mtclip_edge.train.run import Run
@@ -71,14 +71,20 @@ class Gate:
         films, self.cases = _readable(Cases.of(validation), run.preprocessing)
         self.real = len(films) >= FEWEST
         self.films: Sequence[Array] = films if self.real else _drawn()
+        of_real = [view_code(film.view) for film in self.cases.films]
+        self.views: Sequence[int] = of_real if self.real else [i % 2 for i in range(len(self.films))]
         self.film_inputs = "validation films" if self.real else DRAWN.format(FEWEST)
         self.texts = (*self.cases.texts, *PROBES)
 
     def ask_films(self, encoder: FilmEncoder, most: int | None = None) -> Answers:
         """All (or the first) films through the runtime's encoder."""
-        films = self.films[:most]
-        vectors, logits = encoder.encode_films(films, BATCHES[-1])
-        some = [] if most else [encoder.encode_films(films[:BATCHED], batch)[0] for batch in BATCHES[:-1]]
+        films, views = self.films[:most], self.views[:most]
+        vectors, logits = encoder.encode_films(films, BATCHES[-1], views)
+        some = (
+            []
+            if most
+            else [encoder.encode_films(films[:BATCHED], batch, views[:BATCHED])[0] for batch in BATCHES[:-1]]
+        )
         return Answers(vectors, tuple(some), logits)
 
     def ask_texts(self, encoder: TextEncoder, most: int | None = None) -> Answers:
@@ -130,7 +136,8 @@ class Gate:
                 pixels_last = torch.from_numpy(pixels).contiguous(
                     memory_format=torch.channels_last
                 )  # half the time for a CNN
-                embedding = space.embed_films(self.backbone.film_tower(pixels_last))
+                view = torch.tensor(self.views[start : start + 8])
+                embedding = space.embed_films(self.backbone.film_tower(pixels_last), view)
                 vectors.append(prefix(embedding, self.dim).numpy())
                 logits.append(space.abnormal_logit(embedding).numpy())
         return np.concatenate(vectors), np.concatenate(logits)

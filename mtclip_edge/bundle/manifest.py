@@ -28,6 +28,7 @@ from .records import (
     PreprocessingRecord,
     RerankRecord,
     TokenizerRecord,
+    ViewRecord,
 )
 
 FORMAT = 1
@@ -63,6 +64,22 @@ class ModelPart:
     evidence: EvidenceRecord | None = None
     film_gate: FilmGateRecord | None = None
     parity: tuple[ParityRecord, ...] = ()
+    # Of a model that was trained with lateral films: which views it is told, and what queries that are not of
+    # frontal films alone are measured by, `lateral` and `both`.
+    views: tuple[str, ...] = ()
+    by_view: Mapping[str, ViewRecord] = field(default_factory=dict)
+
+    @property
+    def takes_laterals(self) -> bool:
+        return "lateral" in self.views
+
+    def calibration_of(self, seen: str) -> CalibrationRecord | None:
+        """Of the abnormal head's outputs on films of a view; what was fitted on frontal films is no measure
+        for others.
+        """
+        if seen == "frontal":
+            return self.calibration
+        return self.by_view[seen].calibration if seen in self.by_view else None
 
     @classmethod
     def read(cls, f: Fields) -> "ModelPart":
@@ -88,6 +105,8 @@ class ModelPart:
             evidence=f.inside_or_none("evidence", EvidenceRecord.read),
             film_gate=f.inside_or_none("film_gate", FilmGateRecord.read),
             parity=f.objects("parity", ParityRecord.read, 200, default=()),
+            views=f.texts("views", 20, default=()),
+            by_view=f.named("by_view", ViewRecord.read, 20) if f.given("by_view") else {},
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,6 +132,12 @@ class ModelPart:
             "evidence": self.evidence and self.evidence.to_dict(),
             "film_gate": self.film_gate and self.film_gate.to_dict(),
             "parity": [row.to_dict() for row in self.parity],
+            **({"views": list(self.views)} if self.views else {}),
+            **(
+                {"by_view": {name: part.to_dict() for name, part in self.by_view.items()}}
+                if self.by_view
+                else {}
+            ),
         }
 
 

@@ -409,6 +409,27 @@ class EvidenceRecord:
 
 
 @record(frozen=True, eq=False, repr=False)
+class ViewRecord:
+    """What a query of laterals, or of both views together, is measured by: its own calibration and evidence,
+    from validation films.
+    """
+
+    calibration: CalibrationRecord | None
+    evidence: EvidenceRecord
+
+    @classmethod
+    def read(cls, f: Fields) -> "ViewRecord":
+        calibration = f.inside_or_none("calibration", CalibrationRecord.read)
+        return cls(calibration, f.inside("evidence", EvidenceRecord.read))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "calibration": self.calibration and self.calibration.to_dict(),
+            "evidence": self.evidence.to_dict(),
+        }
+
+
+@record(frozen=True, eq=False, repr=False)
 class GaussianRecord:
     """The shape of one distribution in the film gate's file, and the variance along the axes that are not
     in it.
@@ -421,6 +442,32 @@ class GaussianRecord:
     @classmethod
     def read(cls, f: Fields) -> "GaussianRecord":
         return cls(f.integer("dim", 1, MOST_DIM), f.integer("axes", 0, MOST_DIM), f.number("rest", 1e-300))
+
+
+@record(frozen=True, eq=False, repr=False)
+class LateralGateRecord:
+    """What judges lateral films, in bundles that were trained with them: its numbers stand behind those of
+    frontal films.
+    """
+
+    layout: GaussianRecord
+    thresholds: Mapping[str, float | None]
+    films: Mapping[str, int]
+
+    @classmethod
+    def read(cls, f: Fields) -> "LateralGateRecord":
+        return cls(
+            f.inside("layout", GaussianRecord.read),
+            f.inside(
+                "thresholds",
+                lambda g: {name: g.number_or_none(name) for name in _GATE_THRESHOLDS if g.has(name)},
+            ),
+            f.inside("films", lambda g: {name: g.integer(name) for name in ("train", "validation")}),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        numbers = {"thresholds": dict(self.thresholds), "films": dict(self.films)}
+        return {"layout": asdict(self.layout), **numbers}
 
 
 _GATE_THRESHOLDS = ("layout_warn", "layout_reject", "embedding_warn", "mirror_warn")
@@ -440,6 +487,7 @@ class FilmGateRecord:
     shares: Mapping[str, float | None]
     films: Mapping[str, int]
     embedding: GaussianRecord | None = None
+    lateral: LateralGateRecord | None = None
 
     @classmethod
     def read(cls, f: Fields) -> "FilmGateRecord":
@@ -456,6 +504,7 @@ class FilmGateRecord:
             ),
             f.inside("films", lambda g: {name: g.integer(name) for name in ("train", "validation")}),
             f.inside_or_none("embedding", GaussianRecord.read),
+            f.inside_or_none("lateral", LateralGateRecord.read),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -465,7 +514,8 @@ class FilmGateRecord:
             "shares": dict(self.shares),
             "films": dict(self.films),
         }
-        return {"file": self.file, "layout": asdict(self.layout), **embedding, **numbers}
+        lateral = {} if self.lateral is None else {"lateral": self.lateral.to_dict()}
+        return {"file": self.file, "layout": asdict(self.layout), **embedding, **numbers, **lateral}
 
 
 @record(frozen=True, eq=False, repr=False)

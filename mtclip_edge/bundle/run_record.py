@@ -68,13 +68,19 @@ class ShapeRecord:
     residual: bool
     dropout: float
     words_width: int = 0
+    views: bool = False
 
     @classmethod
     def read(cls, f: Fields) -> "ShapeRecord":
         film, text = f.integer("film_width", 1, _MOST_WIDTH), f.integer("text_width", 1, _MOST_WIDTH)
         hidden, dim = f.integer("hidden", 1, _MOST_WIDTH), f.integer("dim", 1, _MOST_WIDTH)
         words = f.integer("words_width", 0, _MOST_WIDTH, default=0)
-        return cls(film, text, hidden, dim, f.flag("residual"), f.number("dropout", 0, 1), words)
+        views = f.flag("views", default=False)
+        return cls(film, text, hidden, dim, f.flag("residual"), f.number("dropout", 0, 1), words, views)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON as in the file; where no view was trained as before there were any."""
+        return {name: value for name, value in asdict(self).items() if name != "views" or value}
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,7 @@ class RunRecord:
             "origins": dict(self.origins),
             "backbone": self.backbone.to_dict(),
             "preprocessing": self.preprocessing.to_dict(),
-            "shape": asdict(self.shape),
+            "shape": self.shape.to_dict(),
             "data": self.data.to_dict(),
             "device": self.device and asdict(self.device),
             "best_epoch": self.best_epoch,

@@ -34,11 +34,21 @@ def _films_in(holder: Path | bytes, name: str, passed: Passed) -> list[Named]:
 class Expansion:
     """How words become films: what is no film is counted in ``passed`` by its kind, ``films_in`` opens zips
     and DICOMDIRs.
+
+    ``levels`` gets, of each film that lies in a folder or zip which was given as such, the innermost of
+    these: by it pictures are films of one study.
     """
 
     recursive: bool = True
     passed: Passed = field(default_factory=Counter)
     films_in: FilmsIn = _films_in
+    levels: dict[str, str] = field(default_factory=dict)
+
+    def holding(self, films: list[Named]) -> list[Named]:
+        """The films of a folder or zip, their level noted."""
+        for name, _ in films:
+            self.levels[name] = name[: max(name.rfind(mark) for mark in ("/", "\\", "!"))]
+        return films
 
 
 def expand(
@@ -65,7 +75,7 @@ def _one(word: str, how: Expansion) -> list[Named]:
 
 
 def _of_bytes(data: bytes, word: str, how: Expansion) -> list[Named]:
-    return how.films_in(data, word, how.passed) if is_zip(data[:4]) else [(word, data)]
+    return how.holding(how.films_in(data, word, how.passed)) if is_zip(data[:4]) else [(word, data)]
 
 
 def _films(word: str, how: Expansion) -> list[Named]:
@@ -94,7 +104,7 @@ def _file(path: Path, word: str, how: Expansion) -> list[Named]:
     except OSError:  # reading it as a film says why
         return [(word, path)]
     holds_films = is_zip(head) or is_directory(head)
-    return how.films_in(path, word, how.passed) if holds_films else [(word, path)]
+    return how.holding(how.films_in(path, word, how.passed)) if holds_films else [(word, path)]
 
 
 def _matches(word: str, pattern: Path, how: Expansion) -> list[Named]:
@@ -113,7 +123,7 @@ def _folder(folder: Path, how: Expansion) -> list[Named]:
     if not films:
         hint = None if how.recursive else "add --recursive to look into subfolders"
         return [(str(folder), NoFilms(f"{folder}: no film in this folder", hint=hint))]
-    return films
+    return how.holding(films)
 
 
 def _lying(path: Path, how: Expansion) -> list[Named]:

@@ -49,6 +49,12 @@ TextSide = Annotated[
         show_default="lexical for compact, transformer for aligned backbones",
     ),
 ]
+Views = Annotated[
+    str | None,
+    Option(
+        help="Films to train: all (laterals told apart by a learned vector) or frontal.", show_default="all"
+    ),
+]
 Lexical = Annotated[
     bool, Option("--lexical", help="Word pieces beside the backbone's transformer: --text-side both.")
 ]

@@ -134,7 +134,8 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
     if question.explain is not None:
         _check_explain(question.explain, question.names_films and question.by == "film")
     passed: Passed = Passed()
-    films = _films(question, passed, unasked)
+    levels: dict[str, str] = {}
+    films = _films(question, passed, levels, unasked)
     endless = question.watch is not None
     if question.save is not None:
         _check_save(question.save, None if endless else len(films))
@@ -148,28 +149,35 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
     with Retriever.open(path, **how) as retriever:
         if question.strict and retriever.patient_note:
             raise Refused(retriever.patient_note, hint="leave --strict out where a patient may be new")
-        code = _written(question, retriever, films, demo_unasked=unasked)
+        code = _written(question, retriever, films, levels, demo_unasked=unasked)
     if line := passed_over(passed):
         say(line)
     return code
 
 
-def _films(question: Question, passed: "Passed", demo_unasked: bool) -> "list[Named]":
+def _films(question: Question, passed: "Passed", levels: dict[str, str], demo_unasked: bool) -> "list[Named]":
     """The films that are named; with ``--isolated`` another process opens zips and DICOMDIRs."""
     from .film_arguments import Expansion, expand, without_dicom
 
     if not question.isolated:
-        films = expand(question.images, Expansion(question.recursive, passed), files_from=question.files_from)
+        how = Expansion(question.recursive, passed, levels=levels)
+        films = expand(question.images, how, files_from=question.files_from)
         return without_dicom(films) if demo_unasked else films
     from ..films.worker import DecodeWorkers
 
     with closing(DecodeWorkers()) as workers:
-        how = Expansion(question.recursive, passed, workers.films_in)
+        how = Expansion(question.recursive, passed, workers.films_in, levels)
         films = expand(question.images, how, files_from=question.files_from)
         return without_dicom(films, workers.head) if demo_unasked else films
 
 
-def _written(question: Question, retriever: "Retriever", films: "list[Named]", demo_unasked: bool) -> int:
+def _written(
+    question: Question,
+    retriever: "Retriever",
+    films: "list[Named]",
+    levels: dict[str, str],
+    demo_unasked: bool,
+) -> int:
     """Write the answers, each way of asking by its own loop. Gives the exit code."""
     from . import query_loop as loop
     from .film_arguments import without_dicom
@@ -186,8 +194,9 @@ def _written(question: Question, retriever: "Retriever", films: "list[Named]", d
         allowed = without_dicom if demo_unasked else list
         loop.answer_arrivals(retriever, question.watch, question.recursive, question.k, out, say, allowed)
         return 0
-    answer = loop.answer_studies if question.by == "study" else loop.answer_films
-    return answer(retriever, films, question.k, out, say)
+    if question.by == "study":
+        return loop.answer_studies(retriever, films, question.k, out, say, levels)
+    return loop.answer_films(retriever, films, question.k, out, say)
 
 
 def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked: bool) -> "Writer":

@@ -1,7 +1,7 @@
 """Films answered one after the other: those that are named, or those that arrive in a folder."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,13 +33,21 @@ def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writ
     return tally.code
 
 
-def answer_studies(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
-    """Write one answer for the films of each study; what cannot be answered is a line.
+def answer_studies(
+    retriever: Retriever,
+    films: Sequence[Named],
+    k: int,
+    out: Writer,
+    say: Say,
+    levels: Mapping[str, str],
+) -> int:
+    """Write one answer for the films of each study; what cannot be answered is a line. ``levels``: the folder
+    or zip of each film, within which pictures are of one study.
 
     Gives the exit code.
     """
     tally = _Tally(retriever, out, say)
-    for result in retriever.query_studies(films, k):
+    for result in retriever.query_studies(films, k, together=levels):
         tally.add(result)
     out.close()
     if len(films) > 1:

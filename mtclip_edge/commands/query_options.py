@@ -75,7 +75,7 @@ Save = Annotated[
 ]
 NoFilm = Annotated[bool, _output("--no-film", help="With --save: leave the films out of the page.")]
 
-By = Annotated[str, _dicom(help="film, or study: one answer for the frontal films of each DICOM study.")]
+By = Annotated[str, _dicom(help="film, or study: one answer for the films of a DICOM study or folder.")]
 Render = Annotated[
     str | None,
     _dicom(help="Grey values of DICOM films: voi, percentile or minmax.", show_default="the bundle's"),

@@ -14,6 +14,7 @@ def train(
     config: options.Config = None,
     text_side: options.TextSide = None,
     lexical: options.Lexical = False,
+    views: options.Views = None,
     unfreeze: options.Unfreeze = None,
     size: options.Size = None,
     epochs: options.Epochs = None,
@@ -56,6 +57,7 @@ def train(
         "device": device,
         "unfreeze": unfreeze,
         "size": size,
+        "views": views,
     }
     given["text_side"] = _text_side(text_side, lexical)
     settings, origins = resolve(given, config)

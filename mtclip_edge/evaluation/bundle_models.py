@@ -27,7 +27,7 @@ from ..inference.precision import GPU_ONLY
 from ..inference.preprocessing import Preprocessing
 from ..progress import Progress, Say, silent
 from ..sources.source import Reading
-from ..studies import SPLITS, Study
+from ..studies import SPLITS, Study, view_code
 from .bootstrap import with_control
 from .bundle_verdicts import trusted
 from .cases import Cases
@@ -108,9 +108,8 @@ def bundle_models(path: Path, task: Task) -> list[Model]:
         encoder = FilmEncoder.load(
             bundle.graph("image", precision), Preprocessing.of(bundle.model.preprocessing), chosen, precision
         )
-        films = embed_films(
-            encoder, [film.path for film in task.cases.films], bundle.model.dim, task.progress
-        )
+        paths, views = zip(*((film.path, view_code(film.view)) for film in task.cases.films), strict=True)
+        films = embed_films(encoder, paths, bundle.model.dim, task.progress, views)
         name_unread(films.problems, len(films.read), once.say)
         model, read = bundle.model, task.cases.only(films.read)
         logits = films.logits if model.abnormal_head else None
@@ -124,7 +123,9 @@ def bundle_models(path: Path, task: Task) -> list[Model]:
             Calibration.of(model.calibration),
             _reranked(read, films.vectors, reports, logits, bundle, weight),
             prefixes=model.prefixes,
-            trusted=trusted(bundle, films.vectors, logits, patients) if logits is not None else None,
+            trusted=None
+            if logits is None
+            else trusted(bundle, films.vectors, logits, patients, [view_code(f.view) for f in read.films]),
         )
         search = search or _search_note(bundle, films.vectors)
         order = (

@@ -14,20 +14,39 @@ from ..evidence.verdict import RARE, VOTERS, FilmVerdicts, against, trust_in, vo
 from ..index.index import Index, SearchChoice
 from ..index.opening import open_vectors
 from ..index.report_store import ReportStore
-from ..studies import LABEL_CODES
+from ..studies import FRONTAL, LABEL_CODES, LATERAL
 
 Array = np.ndarray
 
 
-def trusted(bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[str]) -> FilmVerdicts | None:
-    """Of films with unit vectors float32 [films, dim] and logits float32 [films]; None where the bundle holds
-    no rule.
+def trusted(
+    bundle: Bundle, vectors: Array, logits: Array, patients: Sequence[str], views: Sequence[int] | None = None
+) -> FilmVerdicts | None:
+    """Of films with unit vectors float32 [films, dim] and logits float32 [films], of views as
+    ``studies.view_code`` (None: all frontal); None where the bundle holds no rule for one of these.
 
     Reports that only a film's own patient has are left out. What the film itself was judged has no part in
     it.
     """
-    standards = ValidationReference.of(bundle.manifest)
-    calibration = Calibration.of(bundle.model.calibration)
+    laterals = np.array(views or [FRONTAL] * len(vectors)) == LATERAL
+    laterals &= bundle.model.takes_laterals
+    trust, verdict = np.zeros(len(vectors)), np.zeros(len(vectors), int)
+    for seen, rows in (("frontal", np.flatnonzero(~laterals)), ("lateral", np.flatnonzero(laterals))):
+        if not len(rows):
+            continue
+        of_view = _of_view(bundle, seen, vectors[rows], logits[rows], [patients[row] for row in rows])
+        if of_view is None:
+            return None
+        trust[rows], verdict[rows] = of_view.trust, of_view.verdict
+    return FilmVerdicts(trust, verdict)
+
+
+def _of_view(
+    bundle: Bundle, seen: str, vectors: Array, logits: Array, patients: Sequence[str]
+) -> FilmVerdicts | None:
+    """``trusted`` of films of one view, by what was fitted on films of that view."""
+    standards = ValidationReference.of(bundle.manifest, seen)
+    calibration = Calibration.of(bundle.model.calibration_of(seen))
     if standards.rule is None or calibration is None:
         return None
     record = bundle.index

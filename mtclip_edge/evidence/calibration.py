@@ -57,11 +57,13 @@ class Abnormal:
     calibrated: bool
 
     @classmethod
-    def of(cls, logit: float, model: ModelPart) -> "Abnormal | None":
-        """From the head's output and what a bundle says of it; None where the head was never trained."""
+    def of(cls, logit: float, model: ModelPart, seen: str = "frontal") -> "Abnormal | None":
+        """From the head's output on films of a view (frontal, lateral, both) and what a bundle says of it;
+        None where the head was never trained.
+        """
         if not model.abnormal_head:
             return None
-        calibration = model.calibration
+        calibration = model.calibration_of(seen)
         logit = logit / calibration.temperature if calibration else logit
         return cls(
             round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None

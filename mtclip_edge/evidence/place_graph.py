@@ -2,7 +2,7 @@
 places.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from ..bundle.bundle import Bundle
 from ..bundle.records import PlacesRecord
 from ..errors import MapMissing
 from ..inference.device import choose, open_session
+from ..inference.encoders import VIEW
+from ..studies import FRONTAL
 
 IMAGE, TOKENS = (
     "image",
@@ -41,17 +43,18 @@ class Places:
     layout: str
     before: int
     pooling: str
+    view: int = FRONTAL  # of the film
 
     @classmethod
-    def open(cls, bundle: Bundle) -> "Places":
-        """Errors: MapMissing, ArtefactDamaged."""
+    def open(cls, bundle: Bundle, view: int = FRONTAL) -> "Places":
+        """For a film of a view (``studies.view_code``). Errors: MapMissing, ArtefactDamaged."""
         record = bundle.model.explain
         if not record:
             raise MapMissing(
                 f"{bundle.path}: this bundle has no graph for maps",
                 hint="export the run again",
             )
-        return cls.of(open_session(bundle.file(record.file), choose("cpu"))[0], record)
+        return replace(cls.of(open_session(bundle.file(record.file), choose("cpu"))[0], record), view=view)
 
     @classmethod
     def of(cls, session: Any, record: PlacesRecord) -> "Places":
@@ -63,11 +66,10 @@ class Places:
         Where the tower pools by the mean, each row of a place, or of several pooled; by halves, of a place of
         the left half and behind it one of the right; else all tokens of one film.
         """
-        return np.asarray(
-            self.session.run([PLACE_EMBEDDING], {PLACE_FEATURES: np.ascontiguousarray(features, np.float32)})[
-                0
-            ]
-        )
+        feed = {PLACE_FEATURES: np.ascontiguousarray(features, np.float32)}
+        if len(self.session.get_inputs()) > 1:  # of a tower that was trained with lateral films
+            feed[VIEW] = np.array([self.view], np.int64)
+        return np.asarray(self.session.run([PLACE_EMBEDDING], feed)[0])
 
     def each(self, features: np.ndarray) -> np.ndarray:
         """The film graph's features of one film, without its batch axis, by place: float32 [places,

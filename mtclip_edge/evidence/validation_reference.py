@@ -10,6 +10,10 @@ from .verdict import TEMPERATURE, TrustRule
 Array = np.ndarray
 LEAST = 20  # validation films; of fewer no percentile is told
 _CHANGED = "the reports have changed since validation films were compared with them"
+_NOT_OF = {
+    "lateral": "measured on frontal films only: too few lateral validation films to say it of a lateral",
+    "both": "measured on frontal films only: too few validation studies of both views to say it of a study",
+}
 _OLD = "the bundle was exported before this was measured: export it again"
 
 
@@ -50,15 +54,19 @@ class ValidationReference:
     rule_why: str
 
     @classmethod
-    def of(cls, manifest: Manifest) -> "ValidationReference":
-        """Those of a bundle.
+    def of(cls, manifest: Manifest, seen: str = "frontal") -> "ValidationReference":
+        """Those of a bundle for queries of a view: ``frontal``, ``lateral`` or ``both`` together. Each has
+        its own: what frontal films got is no measure for a lateral.
 
         What was measured against reports that are not (all) there any more is not told: a wrong number is
         worse.
         """
-        record = manifest.model.evidence
+        model = manifest.model
+        of_view = model.by_view.get(seen)
+        record = model.evidence if seen == "frontal" else of_view and of_view.evidence
         if record is None:
-            return cls(TEMPERATURE, None, _OLD, None, _OLD)
+            why = _OLD if seen == "frontal" else _NOT_OF[seen]
+            return cls(TEMPERATURE, None, why, None, why)
         changed, best = record.searched != searched(manifest), record.best_scores
         similarities = Similarities(record.films, best) if best and not changed else None
         why = _CHANGED if best and changed else record.best_scores_why

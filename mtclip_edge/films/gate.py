@@ -1,4 +1,5 @@
-"""Judges whether a film is a frontal chest film at all: ok, warn or reject, each with reasons.
+"""Judges whether a film is a frontal chest film at all, or, where the bundle was trained with them, a lateral
+one: ok, warn or reject, each with reasons.
 
 Header and picture facts (``gate_facts``) need no model. A bundle adds two scores, fitted on training films
 only, with thresholds from validation films (``export/fitted/film_gate``): **layout**, the Mahalanobis
@@ -7,13 +8,14 @@ right exchanged. A film whose layout is odd is tried inverted and turned: negati
 needs no second pass through the tower.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import ArtefactDamaged
+from ..studies import FRONTAL, LATERAL
 from .film import DecodedFilm
 from .gate_facts import REJECT, WARN, Fact, facts_of
 
@@ -54,52 +56,80 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class FilmGate:
-    """What a bundle knows of frontal chest films."""
+class LateralGate:
+    """What a bundle that was trained with lateral films knows of these; ``thresholds`` have no mirror, since
+    either side may face the detector.
+    """
 
     layout: Gaussian
     thresholds: Thresholds
 
+    def odd(self, rows: np.ndarray) -> np.ndarray:
+        """How unlike a lateral film layouts [rows, GRID * GRID] are, facing either way, float64 [rows]."""
+        other = rows.reshape(-1, GRID, GRID)[:, :, ::-1].reshape(-1, GRID * GRID)
+        return np.minimum(self.layout.distance(rows), self.layout.distance(other))
+
+
+@dataclass(frozen=True)
+class FilmGate:
+    """What a bundle knows of frontal chest films, and of lateral ones where it was trained with them."""
+
+    layout: Gaussian
+    thresholds: Thresholds
+    lateral: LateralGate | None = None
+
     @classmethod
     def load(
-        cls, file: Path, shape: tuple[int, int, float], thresholds: Mapping[str, float | None]
+        cls,
+        file: Path,
+        shape: tuple[int, int, float],
+        thresholds: Mapping[str, float | None],
+        lateral: tuple[tuple[int, int, float], Mapping[str, float | None]] | None = None,
     ) -> "FilmGate":
-        """The gate of a (checked) file; ``shape``: dim, axes and rest of the layout. Errors: ArtefactDamaged.
+        """The gate of a (checked) file; ``shape``: dim, axes and rest of the layout; ``lateral`` the same of
+        lateral films with their thresholds. Errors: ArtefactDamaged.
 
         Numbers of an embedding may follow: bundles of 0.1.0 asked that too, and their threshold for it is not
         asked any more.
         """
-        dim, axes, rest = shape
         try:
-            rows = np.load(file, allow_pickle=False)[: (axes + 1) * dim].reshape(axes + 1, dim)
+            numbers = np.load(file, allow_pickle=False)
+            layout, rest = _gaussian(numbers, shape)
+            of_laterals = lateral and _gaussian(rest, lateral[0])[0]
         except (ValueError, IndexError, TypeError) as error:
             raise ArtefactDamaged(f"{file}: not this bundle's film gate", type(error).__name__) from None
-        named = {name: thresholds.get(name) for name in Thresholds.__dataclass_fields__}
-        return cls(Gaussian(rows[0], rows[1:], rest), Thresholds(**named))
+        gate = cls(layout, _thresholds(thresholds))
+        if lateral is None or of_laterals is None:
+            return gate
+        return replace(gate, lateral=LateralGate(of_laterals, _thresholds(lateral[1])))
 
     def numbers(self) -> np.ndarray:
-        """What the file holds, float32: the mean of the layout, then its axes."""
-        return np.concatenate([self.layout.mean, self.layout.axes.reshape(-1)]).astype("<f4")
+        """What the file holds, float32: the mean of the layout, then its axes; those of laterals behind."""
+        layouts = [self.layout, *([self.lateral.layout] if self.lateral else [])]
+        parts = [part for one in layouts for part in (one.mean, one.axes.reshape(-1))]
+        return np.concatenate(parts).astype("<f4")
 
-    def facts(self, layout: np.ndarray) -> list[Fact]:
-        """What the scores say against a film, by its layout [GRID * GRID]."""
-        odd = self._odd(layout)
-        most = self.thresholds.layout_warn
+    def sees_lateral(self, layout: np.ndarray) -> bool:
+        """Whether a film looks like a lateral one, and more so than like a frontal one."""
+        if self.lateral is None:
+            return False
+        odd, most = float(self.lateral.odd(layout[None])[0]), self.lateral.thresholds.layout_reject
+        return odd < self._odd(layout) and (most is None or odd <= most)
+
+    def facts(self, layout: np.ndarray, view: int = FRONTAL) -> list[Fact]:
+        """What the scores say against a film of a view (``studies.view_code``): layout [GRID * GRID]."""
+        if view == LATERAL and self.lateral is None:
+            return []
+        of_view = self.lateral if view == LATERAL and self.lateral else self
+        odd = float(self.lateral.odd(layout[None])[0]) if of_view is self.lateral else self._odd(layout)
+        most = of_view.thresholds.layout_warn
         if most is None or odd <= most:
-            return list(self._mirror_facts(layout, odd))
-        reject = self.thresholds.layout_reject
+            return list(self._mirror_facts(layout, odd)) if view == FRONTAL else []
+        reject = of_view.thresholds.layout_reject
         weight = REJECT if reject is not None and odd > reject else WARN
-        other = self._otherwise(layout, most)
-        return [
-            Fact(
-                weight,
-                other
-                or (
-                    f"it does not look like the frontal chest films this bundle knows ({odd:.1f}, they stay "
-                    f"below {most:.1f})"
-                ),
-            )
-        ]
+        known = "lateral films" if view == LATERAL else "frontal chest films"
+        plain = f"it does not look like the {known} this bundle knows ({odd:.1f}, they stay below {most:.1f})"
+        return [Fact(weight, self._otherwise(layout) or plain)]
 
     def _odd(self, layout: np.ndarray) -> float:
         return float(self.layout.distance(layout[None])[0])
@@ -109,20 +139,43 @@ class FilmGate:
         if most is not None and odd - self._odd(mirrored(layout)) > most:
             yield Fact(WARN, "left and right may be exchanged: the heart seems to lie on the other side")
 
-    def _otherwise(self, layout: np.ndarray, most: float) -> str | None:
-        """How an odd film would look ordinary: with its grey values inverted or turned; None where
-        neither helps.
+    def _otherwise(self, layout: np.ndarray) -> str | None:
+        """How an odd film would look ordinary, as a film of either view: with its grey values inverted or
+        turned; None where neither helps.
         """
         grid = layout.reshape(GRID, GRID)
         tried = np.stack([-grid, *(np.rot90(grid, turns) for turns in _TURNS)]).reshape(-1, GRID * GRID)
-        distance = self.layout.distance(tried)
-        best = int(np.argmin(distance))
-        if distance[best] > most:
+        best, distance = self._likest(tried, self.layout.distance, self.thresholds.layout_warn)
+        if distance is None and self.lateral:
+            best, distance = self._likest(tried, self.lateral.odd, self.lateral.thresholds.layout_warn)
+        if distance is None:
             return None
         if best == 0:
             return INVERTED.format("with")
         # np.rot90 turns to the left: what one turn to the left mends was turned to the right.
         return f"it seems to be turned by {_TURNS[best]}: turn it upright"
+
+    @staticmethod
+    def _likest(
+        tried: np.ndarray, odd: Callable[[np.ndarray], np.ndarray], most: float | None
+    ) -> tuple[int, float | None]:
+        """Which of some layouts is the least odd, and how odd; None where that is odd too."""
+        distance = odd(tried)
+        best = int(np.argmin(distance))
+        ordinary = most is not None and distance[best] <= most
+        return best, float(distance[best]) if ordinary else None
+
+
+def _gaussian(numbers: np.ndarray, shape: tuple[int, int, float]) -> tuple[Gaussian, np.ndarray]:
+    """The distribution that some numbers begin with, and the numbers behind. Errors: ValueError."""
+    dim, axes, rest = shape
+    count = (axes + 1) * dim
+    rows = numbers[:count].reshape(axes + 1, dim)
+    return Gaussian(rows[0], rows[1:], rest), numbers[count:]
+
+
+def _thresholds(named: Mapping[str, float | None]) -> Thresholds:
+    return Thresholds(**{name: named.get(name) for name in Thresholds.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -136,15 +189,31 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class FilmView:
+    """What a film is taken for, as ``studies.view_code`` has it, and what says so: ``header``, ``picture``
+    (the gate) or ``assumed``.
+    """
+
+    code: int
+    source: str
+
+    @property
+    def name(self) -> str:
+        return "lateral" if self.code == LATERAL else "frontal"
+
+
+@dataclass(frozen=True)
 class Admission:
     """How a retriever lets films in.
 
-    ``force`` answers rejected ones all the same, ``invert`` takes grey values the other way round.
+    ``force`` answers rejected ones all the same, ``invert`` takes grey values the other way round;
+    ``laterals``: the bundle was trained with lateral films, so these are let in as such.
     """
 
     gate: FilmGate | None = None
     force: bool = False
     invert: bool = False
+    laterals: bool = False
 
     def turned(self, film: DecodedFilm) -> DecodedFilm:
         """The film as it is to be looked at."""
@@ -156,9 +225,28 @@ class Admission:
             notes=(*film.notes, "grey values taken the other way round (--invert)"),
         )
 
-    def judge(self, film: DecodedFilm, pixels: np.ndarray) -> tuple[Verdict, bool]:
-        """The verdict, and whether the film is answered."""
-        verdict = judge_film(film, pixels, self.gate)
+    def view_of(self, film: DecodedFilm, pixels: np.ndarray) -> FilmView | None:
+        """What a film is taken for; None where the bundle knows no views. A header that says lateral is
+        believed; one that says PA is not against a picture that is lateral, as a third of Open-I's laterals
+        have it.
+        """
+        if not self.laterals:
+            return None
+        named = film.header.projection if film.header else "unknown"
+        if named == "lateral":
+            return FilmView(LATERAL, "header")
+        if self.gate is not None and self.gate.sees_lateral(layout_of(pixels)):
+            return FilmView(LATERAL, "picture")
+        if named != "unknown":
+            return FilmView(FRONTAL, "header")
+        judged = self.gate is not None and self.gate.lateral is not None
+        return FilmView(FRONTAL, "picture" if judged else "assumed")
+
+    def judge(
+        self, film: DecodedFilm, pixels: np.ndarray, view: FilmView | None = None
+    ) -> tuple[Verdict, bool]:
+        """The verdict, and whether the film is answered; ``view`` as of ``view_of``."""
+        verdict = judge_film(film, pixels, self.gate, view)
         if self.invert:
             wrong, right = (INVERTED.format(word) for word in ("with", "without"))
             verdict = replace(
@@ -173,18 +261,31 @@ class Admission:
         )
 
 
-def judge_film(film: DecodedFilm, pixels: np.ndarray, gate: FilmGate | None) -> Verdict:
-    """The verdict on a film, from its tower input float32 [3, size, size].
+def judge_film(
+    film: DecodedFilm, pixels: np.ndarray, gate: FilmGate | None, view: FilmView | None = None
+) -> Verdict:
+    """The verdict on a film, from its tower input float32 [3, size, size]; ``view``: what it is taken for,
+    None where the bundle knows frontal films alone.
 
-    How it was decoded (``film.notes``) stands before the reasons and does not change the verdict.
+    How it was decoded (``film.notes``) and that it is a lateral film stand before the reasons and do not
+    change the verdict.
     """
-    facts = facts_of(film)
+    facts = facts_of(film, laterals=view is not None)
+    code = view.code if view else FRONTAL
     if gate is not None:
-        facts += gate.facts(layout_of(pixels))
+        facts += gate.facts(layout_of(pixels), code)
     weights = {fact.weight for fact in facts}
-    passed = OK if gate is not None and gate.thresholds.layout_warn is not None else None
+    judging = gate and (gate.lateral if code == LATERAL else gate)
+    passed = OK if judging and judging.thresholds.layout_warn is not None else None
     verdict = next((weight for weight in (REJECT, WARN) if weight in weights), passed)
-    return Verdict(verdict, (*film.notes, *(fact.reason for fact in facts)))
+    notes = (*film.notes, *([_lateral_note(film, view)] if view and code == LATERAL else []))
+    return Verdict(verdict, (*notes, *(fact.reason for fact in facts)))
+
+
+def _lateral_note(film: DecodedFilm, view: FilmView) -> str:
+    otherwise = film.header.view_word if film.header and view.source == "picture" else ""
+    though = f", though its header says {otherwise}" if otherwise else ""
+    return f"a lateral film by its {view.source}{though}; this bundle was trained with them"
 
 
 def layout_of(pixels: np.ndarray, grid: int = GRID) -> np.ndarray:

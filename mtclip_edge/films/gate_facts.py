@@ -46,22 +46,22 @@ class Fact:
     reason: str
 
 
-def facts_of(film: DecodedFilm) -> list[Fact]:
+def facts_of(film: DecodedFilm, laterals: bool = False) -> list[Fact]:
     """Everything that header and picture say against a film, the header first; empty where they say
-    nothing.
+    nothing. ``laterals``: that it is a lateral one is not against it.
     """
-    return [*(header_facts(film.header) if film.header else ()), *picture_facts(film)]
+    return [*(header_facts(film.header, laterals) if film.header else ()), *picture_facts(film)]
 
 
-def header_facts(header: Header) -> Iterator[Fact]:
-    """What a DICOM header says against a frontal chest film."""
+def header_facts(header: Header, laterals: bool = False) -> Iterator[Fact]:
+    """What a DICOM header says against a frontal chest film, or with ``laterals`` a lateral one."""
     if header.modality not in RADIOGRAPHS:
         yield _modality_fact(header.modality)
     if region := elsewhere(header.body_part):
         yield Fact(REJECT, f"the header's body part is {region}, not the chest")
     if header.projection == "other":
         yield Fact(WARN, f"the header's view is {header.view_word}, neither PA nor AP")
-    elif header.projection == "lateral":
+    elif header.projection == "lateral" and not laterals:
         yield Fact(REJECT, f"the header's view is {header.view_word}, not frontal")
     if header.frames > 1:
         yield Fact(REJECT, f"the file holds {header.frames} frames, expected one film")

@@ -75,7 +75,7 @@ def build(change: Change, model_id: str, embedder: Embedder, studies: Sequence[S
         raise SourceUnusable("no study has a report, so there is nothing to retrieve")
     report_vectors = embedder.embed_texts([report.first.tower_text for report in reports])
     wanted = films_of(studies)
-    embedded = embedder.embed_films([film.path for film, _ in wanted])
+    embedded = embedder.embed_films([film for film, _ in wanted])
     films = [wanted[row] for row in embedded.read]
     ordered = [study for report in reports for study in report.studies]
     write_store(change.file("store"), model_id, ordered, films)

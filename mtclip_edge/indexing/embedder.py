@@ -17,6 +17,7 @@ from ..inference.embed_films import FilmVectors, embed_films
 from ..inference.encoders import FilmEncoder, TextEncoder, open_exact_encoders
 from ..inference.vector_cache import VectorCache, file_keys, unread_twins
 from ..progress import Progress, Say, silent
+from ..studies import LATERAL, Film, view_code
 
 TEXT_BATCH = 64
 _HINT = "what is embedded is kept beside the bundle until it is added: make room there"
@@ -59,18 +60,20 @@ class Embedder:
         )
         return np.stack([vectors[_text_key(text)] for text in texts])
 
-    def embed_films(self, paths: Sequence[Path]) -> FilmVectors:
+    def embed_films(self, films: Sequence[Film]) -> FilmVectors:
         """Unit vectors of the films that can be read; logits are not kept, so with a cache there are none."""
+        paths, views = [film.path for film in films], [view_code(film.view) for film in films]
         if self.cache is None:
-            return embed_films(self.films, paths, self.dim, self.progress)
+            return embed_films(self.films, paths, self.dim, self.progress, views)
         bytes_of, problems = file_keys(paths)
-        keys = {path: _key("film", digest) for path, digest in bytes_of.items()}
+        view_of = dict(zip(paths, views, strict=True))
+        keys = {path: _key(self._kind(view_of[path]), digest) for path, digest in bytes_of.items()}
         wanted = {key: path for path, key in keys.items()}
 
         def compute(part: list[Path]) -> tuple[np.ndarray, np.ndarray]:
-            films = embed_films(self.films, part, self.dim, silent)
-            problems.extend(films.problems)
-            return films.read, films.vectors
+            embedded = embed_films(self.films, part, self.dim, silent, [view_of[path] for path in part])
+            problems.extend(embedded.problems)
+            return embedded.read, embedded.vectors
 
         vectors = self.cache.cached(wanted, compute, KEPT_FILMS, self.progress, "films")
         compute(unread_twins(keys, vectors))
@@ -80,6 +83,10 @@ class Embedder:
         return FilmVectors(
             np.array([place for place, _ in read], np.int64), table, np.zeros(0, np.float32), tuple(problems)
         )
+
+    def _kind(self, view: int) -> str:
+        """A film's vector depends on its view where the tower is told it."""
+        return "lateral film" if view == LATERAL and self.films.takes_views else "film"
 
 
 @contextmanager

@@ -265,7 +265,7 @@ def _embed(
     words = [study.tower_text for study in reports]
     embedder.check_words(words, say)
     texts = embedder.embed_texts(words)
-    embedded = embedder.embed_films([film.path for film, _ in films])
+    embedded = embedder.embed_films([film for film, _ in films])
     for problem in embedded.problems:
         say(f"left out: {problem}")
     return texts, embedded.vectors, [films[row] for row in embedded.read]

@@ -40,8 +40,14 @@ class FilmBatch:
     problems: list[str]
 
 
-def embed_films(encoder: FilmEncoder, paths: Sequence[Path], dim: int, progress: Progress) -> FilmVectors:
-    """Embed films in order.
+def embed_films(
+    encoder: FilmEncoder,
+    paths: Sequence[Path],
+    dim: int,
+    progress: Progress,
+    views: Sequence[int] | None = None,
+) -> FilmVectors:
+    """Embed films in order; ``views``: the code of each (``studies.view_code``), None: all frontal.
 
     One that cannot be read is named in ``problems`` and left out; memory holds three batches.
     """
@@ -52,7 +58,8 @@ def embed_films(encoder: FilmEncoder, paths: Sequence[Path], dim: int, progress:
         problems += batch.problems
         if batch.read:
             read += batch.read
-            parts.append(encoder.encode(batch.pixels))
+            told = None if views is None else [views[place] for place in batch.read]
+            parts.append(encoder.encode(batch.pixels, told))
     vectors, logits = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return FilmVectors(np.array(read, np.int64), vectors, logits, tuple(problems))
 

@@ -4,6 +4,7 @@ out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..errors import TextTowerMissing
 from ..progress import Progress, silent
+from ..studies import FRONTAL
 from .device import Device, open_session
 from .precision import ROW_BY_ROW, Precision, choose_precision, most_exact
 from .preprocessing import Preprocessing, model_input
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 # Names apart from the towers' inner ones: `embedding` collides in BERT.
 PIXELS, FILM_EMBEDDING, ABNORMAL_LOGIT = "pixels", "film_embedding", "abnormal_logit"
+VIEW = "view"  # second input of a tower trained with lateral films: int64 [films], 0 frontal, 1 lateral
 FEATURE_MAP = "feature_map"  # what the tower knows of each place; fetched only for a map
 TOKEN_IDS, TEXT_EMBEDDING = "token_ids", "text_embedding"
 
@@ -41,31 +44,52 @@ class FilmEncoder:
         session, device = open_session(graph, device)
         return cls(session, preprocessing, device, precision in ROW_BY_ROW)
 
-    def encode(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, pixels: np.ndarray, views: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """float32 [films, 3, size, size] to unit vectors float32 [films, dim] and abnormal logits float32
         [films].
+
+        ``views``: the code of each film (``studies.view_code``), None: all frontal; a tower that was trained
+        without laterals asks for none.
         """
-        parts = np.split(pixels, len(pixels)) if self.row_by_row else [pixels]
-        outputs = [self.session.run([FILM_EMBEDDING, ABNORMAL_LOGIT], {PIXELS: part}) for part in parts]
+        told = np.zeros(len(pixels), np.int64) if views is None else np.asarray(views, np.int64)
+        parts = [slice(i, i + 1) for i in range(len(pixels))] if self.row_by_row else [slice(None)]
+        outputs = [
+            self.session.run([FILM_EMBEDDING, ABNORMAL_LOGIT], self._feed(pixels[part], told[part]))
+            for part in parts
+        ]
         return np.concatenate([vectors for vectors, _ in outputs]), np.concatenate(
             [logits for _, logits in outputs]
         )
+
+    @cached_property
+    def takes_views(self) -> bool:
+        """Whether the tower was trained with lateral films and is told which are."""
+        return any(node.name == VIEW for node in self.session.get_inputs())
+
+    def _feed(self, pixels: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
+        return {PIXELS: pixels, VIEW: views} if self.takes_views else {PIXELS: pixels}
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """One film, float32 [3, size, size], to the tower's features by place, float32 in the layout of
         ``places.Places``.
         """
-        return np.asarray(self.session.run([FEATURE_MAP], {PIXELS: pixels[None]})[0][0])
+        feed = self._feed(pixels[None], np.zeros(1, np.int64))  # which they do not depend on
+        return np.asarray(self.session.run([FEATURE_MAP], feed)[0][0])
 
     def prepare(self, grey: np.ndarray) -> np.ndarray:
         """One film, uint8 [height, width], as the tower's input float32 [3, size, size]."""
         return model_input(grey, self.preprocessing)
 
-    def encode_films(self, films: Sequence[np.ndarray], batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
-        """Grey films, uint8 [height, width] each, through preprocessing and tower in batches."""
-        inputs = [self.prepare(grey) for grey in films]
+    def encode_films(
+        self, films: Sequence[np.ndarray], batch: int = 16, views: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Grey films, uint8 [height, width] each, through preprocessing and tower in batches; ``views`` as
+        for ``encode``.
+        """
+        inputs, told = [self.prepare(grey) for grey in films], views or [FRONTAL] * len(films)
         parts = [
-            self.encode(np.stack(inputs[start : start + batch])) for start in range(0, len(films), batch)
+            self.encode(np.stack(inputs[start : start + batch]), told[start : start + batch])
+            for start in range(0, len(films), batch)
         ]
         return np.concatenate([vectors for vectors, _ in parts]), np.concatenate(
             [logits for _, logits in parts]

@@ -251,7 +251,15 @@ class Answerer:
     def __init__(self, opened: Opened, evidence: bool):
         self._opened, self._device = opened, opened.films.device
         self.search = NeighbourSearch(opened, evidence)
-        self._reference = ValidationReference.of(opened.bundle.manifest) if evidence else None
+        self._evidence, self._references = evidence, dict[str, ValidationReference]()
+
+    def _reference(self, seen: str) -> ValidationReference | None:
+        """What queries of a view are measured by; None where no evidence is gathered."""
+        if not self._evidence:
+            return None
+        if seen not in self._references:
+            self._references[seen] = ValidationReference.of(self._opened.bundle.manifest, seen)
+        return self._references[seen]
 
     def film(self, film: EmbeddedFilm, k: int) -> QueryResult:
         """The answer to one film; nothing is searched for what is rejected."""
@@ -260,14 +268,13 @@ class Answerer:
         )
 
     def study(self, study: "StudyQuery", k: int) -> QueryResult | MtclipError:
-        """The answer to a study's mean; an error where none of its films is frontal, a rejection where
-        all are rejected.
+        """The answer to a study's mean; an error where none of its films is of a view that counts, a
+        rejection where all are rejected.
         """
-        first, shown = (study.frontal or study.films)[0], study.to_films()
-        if study.frontal:
-            return self._answer(
-                "study", first, study.vector, study.logit, study.input, k, study.timings, shown
-            )
+        first, shown = (study.counted or study.films)[0], study.to_films()
+        if study.counted:
+            vector, logit = study.mean
+            return self._answer("study", first, vector, logit, study.input, k, study.timings, shown)
         if all(film.answered for film in study.films):
             return FilmUnreadable(
                 f"{first.name}: no frontal film in its study of {len(study.films)}", shown[0].reason
@@ -290,7 +297,7 @@ class Answerer:
         else:
             raise AssertionError("a text without a vector names something")
         clock.lap("search")
-        reference, evidence = self._reference, None
+        reference, evidence = self._reference("frontal"), None
         if reference and vector is not None:
             found = Found(hits, hits)
             around = self.search.around(vector, found, shown, verdict=False, by_cosine=naming is None)
@@ -326,12 +333,13 @@ class Answerer:
         rejection of ``film``.
         """
         clock, choice = Clock(timings), self._opened.index.choice
-        abnormal = Abnormal.of(logit, self._opened.bundle.model) if judged else None
+        seen = (judged.view if judged else None) or "frontal"
+        abnormal = Abnormal.of(logit, self._opened.bundle.model, seen) if judged else None
         nothing = Hits((), (), choice)
         found = self.search.of_film(vector, k, abnormal) if judged else Found(nothing, nothing)
         shown = self.search.shown(found.hits.first(k), found.placed)
         clock.lap("search")
-        reference, evidence = self._reference, None
+        reference, evidence = self._reference(seen), None
         if reference and judged:
             around = self.search.around(vector, found, shown, verdict=bool(reference.rule and abnormal))
             evidence = evidence_of_film(around, reference, abnormal, judged.verdict)

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..errors import FilmUnreadable, MtclipError
 from ..films.film import DecodedFilm, FilmSource, Header
-from ..films.gate import Admission
+from ..films.gate import Admission, FilmView
 from ..films.read import read_film
 from ..inference.encoders import FilmEncoder
+from ..studies import FRONTAL
 from ..workers import ahead, batches
 from .results import Clock, Input
 
@@ -29,12 +30,13 @@ Named = tuple[
 
 @dataclass(frozen=True)
 class Decoded:
-    """A film on its way: ``pixels`` float32 [3, size, size]."""
+    """A film on its way: ``pixels`` float32 [3, size, size]; ``view`` is None where the bundle knows none."""
 
     name: str
     film: DecodedFilm
     pixels: np.ndarray
     clock: Clock
+    view: FilmView | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class EmbeddedFilm:
     logit: float
     timings: dict[str, float]
     grey: np.ndarray | None = None
+    view: FilmView | None = None  # what it was taken for, where the bundle was trained with laterals
 
 
 TowerOutput = tuple[
@@ -116,7 +119,7 @@ class Intake:
         clock.lap("decode")
         pixels = self._encoder.prepare(decoded.grey)
         clock.lap("preprocess")
-        return Decoded(name, decoded, pixels, clock)
+        return Decoded(name, decoded, pixels, clock, self._admission.view_of(decoded, pixels))
 
     def _embed(self, batch: Sequence[Decoded | MtclipError]) -> list[TowerOutput | MtclipError]:
         good = [item for item in batch if isinstance(item, Decoded)]
@@ -125,7 +128,8 @@ class Intake:
 
     def _embedded(self, films: Sequence[Decoded]) -> Iterator[TowerOutput]:
         started = time.perf_counter()
-        vectors, logits = self._encoder.encode(np.stack([film.pixels for film in films]))
+        views = [film.view.code if film.view else FRONTAL for film in films]
+        vectors, logits = self._encoder.encode(np.stack([film.pixels for film in films]), views)
         each_ms = 1000 * (time.perf_counter() - started) / len(films)
         for film, vector, logit in zip(films, vectors, logits, strict=True):
             film.clock.note("encode", each_ms)
@@ -134,16 +138,13 @@ class Intake:
     def _seen(self, output: TowerOutput) -> EmbeddedFilm:
         decoded, vector, logit = output
         film = decoded.film
-        judged, answered = self._admission.judge(film, decoded.pixels)
-        read = Input(
-            film.kind,
-            judged.verdict,
-            judged.reasons,
-            film.header.ids if self._show_ids and film.header else None,
-        )
+        judged, answered = self._admission.judge(film, decoded.pixels, decoded.view)
+        ids = film.header.ids if self._show_ids and film.header else None
+        taken = (decoded.view.name, decoded.view.source) if decoded.view else (None, None)
+        read = Input(film.kind, judged.verdict, judged.reasons, ids, *taken)
         grey = film.grey if self._keep_films else None
         return EmbeddedFilm(
-            decoded.name, read, answered, film.header, vector, logit, decoded.clock.laps, grey
+            decoded.name, read, answered, film.header, vector, logit, decoded.clock.laps, grey, decoded.view
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..bundle.bundle import Bundle
+from ..bundle.records import GaussianRecord
 from ..films import read
 from ..films.gate import Admission, FilmGate
 from ..index.filters import FilteredRows, Filters
@@ -144,7 +145,8 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
             terms.result()
         words = LateWords(bundle, reports)
         passing = reports.allowed(options.filters, words.matching) if options.filters else None
-        admission = Admission(gate.result(), options.force, options.invert)
+        laterals = bundle.model.takes_laterals
+        admission = Admission(gate.result(), options.force, options.invert, laterals)
     load_ms = 1000 * (time.perf_counter() - started)
     return Opened(
         bundle, options, films, used, reports, opened_index, weights, passing, admission, load_ms, words
@@ -156,5 +158,9 @@ def open_film_gate(bundle: Bundle) -> FilmGate | None:
     record = bundle.model.film_gate
     if record is None:
         return None
-    shape = record.layout.dim, record.layout.axes, record.layout.rest
-    return FilmGate.load(bundle.file(record.file), shape, record.thresholds)
+    lateral = record.lateral and (_shape(record.lateral.layout), record.lateral.thresholds)
+    return FilmGate.load(bundle.file(record.file), _shape(record.layout), record.thresholds, lateral)
+
+
+def _shape(record: GaussianRecord) -> tuple[int, int, float]:
+    return record.dim, record.axes, record.rest

@@ -31,16 +31,26 @@ class Input:
     """What the film is: ``verdict`` ok, warn, reject, or None where the bundle cannot judge and nothing
     speaks against the film.
 
-    ``ids`` (whose it is) only where they were asked for.
+    ``ids`` (whose it is) only where they were asked for. ``view`` (frontal, lateral; of a study also both)
+    and what says so (``view_from``: header, picture, assumed) only where the bundle was trained with
+    laterals.
     """
 
     kind: str
     verdict: str | None = None
     reasons: tuple[str, ...] = ()
     ids: Ids | None = None
+    view: str | None = None
+    view_from: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        values = {"kind": self.kind, "verdict": self.verdict, "reasons": list(self.reasons)}
+        values: dict[str, Any] = {
+            "kind": self.kind,
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+        }
+        if self.view is not None:
+            values |= {"view": self.view, "view_from": self.view_from}
         return values if self.ids is None else {**values, "ids": asdict(self.ids)}
 
 
@@ -60,11 +70,19 @@ class BundleFacts:
 
 @dataclass(frozen=True)
 class StudyFilm:
-    """A film of a study that was answered as one; ``reason`` says why it does not count in the mean."""
+    """A film of a study that was answered as one; ``reason`` says why it does not count in the mean; ``view``
+    and ``view_from`` as of ``Input``.
+    """
 
     image: str
     counted: bool
     reason: str | None = None
+    view: str | None = None
+    view_from: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        values: dict[str, Any] = {"image": self.image, "counted": self.counted, "reason": self.reason}
+        return values if self.view is None else {**values, "view": self.view, "view_from": self.view_from}
 
 
 @dataclass(frozen=True)
@@ -120,7 +138,7 @@ class QueryResult:
             "bundle": _bundle(self.bundle),
             "abnormal": self.abnormal and asdict(self.abnormal),
             "input": self.input and self.input.to_dict(),
-            **({} if self.study is None else {"films": [asdict(film) for film in self.study]}),
+            **({} if self.study is None else {"films": [film.to_dict() for film in self.study]}),
             "evidence": self.evidence and self.evidence.to_dict(),
             "ranking": self.ranking and dict(self.ranking),
             "hits": [hit.to_dict() for hit in self.hits],

@@ -5,7 +5,7 @@ with Retriever.open("bundle") as retriever:
         print(hit.score, hit.label, hit.impression)
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from importlib.util import find_spec
 from numbers import Integral
@@ -25,6 +25,7 @@ from ..index.filters import Filters
 from ..index.index import SearchChoice
 from ..index.rerank import NOT_ASKED
 from ..inference.preprocessing import RENDERS
+from ..studies import FRONTAL, LATERAL
 from .answers import Answerer
 from .intake import EmbeddedFilm, Intake, Named
 from .opening import Opened, OpenOptions, open_parts
@@ -141,15 +142,19 @@ class Retriever:
         seen = self._seen(films, k)
         return (film if isinstance(film, MtclipError) else self._answers.film(film, k) for film in seen)
 
-    def query_studies(self, films: Iterable[Named], k: int = 5) -> Iterator[QueryResult | MtclipError]:
-        """The films of each study answered as one (``by_study``), in the order of their first films.
+    def query_studies(
+        self, films: Iterable[Named], k: int = 5, *, together: Mapping[str, str] | None = None
+    ) -> Iterator[QueryResult | MtclipError]:
+        """The films of each study answered as one (``study_mean``), in the order of their first films.
 
-        Films that cannot be read give their errors before; a study without a frontal film gives an error.
+        ``together``: of films without a StudyInstanceUID, by name, what they share with others of their
+        study. Films that cannot be read give their errors before; a study without a film that counts gives an
+        error.
         """
-        return self._studies(self._seen(films, k), k)
+        return self._studies(self._seen(films, k), k, together)
 
     def _studies(
-        self, seen: Iterator[EmbeddedFilm | MtclipError], k: int
+        self, seen: Iterator[EmbeddedFilm | MtclipError], k: int, together: Mapping[str, str] | None
     ) -> Iterator[QueryResult | MtclipError]:
         embedded: list[EmbeddedFilm] = []
         for film in seen:
@@ -159,7 +164,7 @@ class Retriever:
                 embedded.append(film)
         from .study_mean import grouped  # for studies only
 
-        for study in grouped(embedded):
+        for study in grouped(embedded, together):
             yield self._answers.study(study, k)
 
     def _seen(self, films: Iterable[Named], k: int) -> Iterator[EmbeddedFilm | MtclipError]:
@@ -218,12 +223,13 @@ class Retriever:
         return self.explain_grey(self._intake.read(film, name or _name(film)).grey, answer, text=text)
 
     def explain_grey(self, grey: np.ndarray, answer: QueryResult, *, text: str | None = None) -> "Explained":
-        """The same of a film that is decoded, uint8 [height, width]."""
+        """The same of a film that is decoded, uint8 [height, width], taken for the view of its answer."""
         self._check_open()
         from ..evidence import heat_map
         from ..evidence.place_graph import Places
 
-        places = Places.open(self.bundle)
+        lateral = answer.input is not None and answer.input.view == "lateral"
+        places = Places.open(self.bundle, LATERAL if lateral else FRONTAL)
         target = self._text_target(text) if text is not None else self._report_target(answer)
         pixels = self._films.prepare(grey)
         return heat_map.Explained(

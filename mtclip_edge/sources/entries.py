@@ -99,7 +99,7 @@ class Row:
 
 
 # What the rows of one study must agree on.
-_SHARED = ("patient_id", "report", "findings", "impression", "label", "finding_labels", "split")
+SHARED = ("patient_id", "report", "findings", "impression", "label", "finding_labels", "split")
 
 
 def joined(rows: Callable[[], Iterator[Row | Problem | PassedOver]]) -> Iterator[Item]:
@@ -152,7 +152,7 @@ def _add(begun: dict[str, Entry], row: Row, number: int) -> Iterator[Problem]:
 
 
 def _join(study: Study, new: Study, problems: tuple[Problem, ...]) -> Study:
-    for name in _SHARED:
+    for name in SHARED:
         if getattr(study, name) != getattr(new, name):
             raise BadRow(
                 f"study {new.study_id} again, with another {name}", f"study again, with another {name}"

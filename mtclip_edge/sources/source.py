@@ -10,13 +10,13 @@ import importlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 from ..errors import SourceUnusable, WrongOption
 from ..folders import user_path
-from ..studies import LABELS, Study
-from .entries import Entry, Item, Layout, Problem, Tally
+from ..studies import LABELS, Study, has_words
+from .entries import SHARED, Entry, Item, Layout, Problem, Tally
 
 # Each kind: its module, and the options it takes. An option with a path behind it is in PATHS.
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -237,18 +237,26 @@ def open_source(word: str) -> Reading:
 def open_sources(specs: Sequence[str]) -> Reading:
     """Several sources as one.
 
-    A study id that two sources share is an error: it would be two patients under one name.
+    A study whose films lie in several, a table of frontal and one of lateral films for example, is one study.
+    Errors: SourceUnusable where a study id that two share is not the same study: it would be two patients
+    under one name.
     """
     readings = [open_source(spec) for spec in specs]
     if len(readings) == 1:
         return readings[0]
-    _refuse_shared_ids(readings)
+    studies, again = _joined_studies(readings)
+    tally = _sum([reading.tally for reading in readings])
+    for study in again:
+        tally.studies -= 1
+        tally.reports -= has_words(study.text)
+        tally.labels[study.label] -= 1
+    joined = (f"{len(again)} studies have films in several of these sources",) if again else ()
     return Reading(
         " + ".join(specs),
-        tuple(study for reading in readings for study in reading.studies),
+        studies,
         tuple(problem for reading in readings for problem in reading.problems),
-        tuple(f"{reading.spec}: {note}" for reading in readings for note in reading.notes),
-        _sum([reading.tally for reading in readings]),
+        (*(f"{reading.spec}: {note}" for reading in readings for note in reading.notes), *joined),
+        tally,
     )
 
 
@@ -264,12 +272,39 @@ def _sum(tallies: Sequence[Tally]) -> Tally:
     return Tally(studies, films, reports, rows, unusable, labels, skipped, passed_over, problems)
 
 
-def _refuse_shared_ids(readings: Sequence[Reading]) -> None:
-    seen: dict[str, int] = {}
-    for position, reading in enumerate(readings):
+def _joined_studies(readings: Sequence[Reading]) -> tuple[tuple[Study, ...], list[Study]]:
+    """The studies of all, those of one id as one, and what was joined to an earlier one.
+
+    Errors: SourceUnusable.
+    """
+    studies: dict[str, Study] = {}
+    position: dict[str, int] = {}
+    again = []
+    for number, reading in enumerate(readings):
         for study in reading.studies:
-            if seen.setdefault(study.study_id, position) != position:
+            earlier = studies.get(study.study_id)
+            if earlier is None:
+                studies[study.study_id], position[study.study_id] = study, number
+                continue
+            if why := _not_the_same(earlier, study):
                 raise SourceUnusable(
-                    f"{reading.spec}: study {study.study_id} is in {readings[seen[study.study_id]].spec} too",
+                    f"{reading.spec}: study {study.study_id} is in {readings[position[study.study_id]].spec} "
+                    f"too, {why}",
                     hint="give each source once, and study ids of its own",
                 )
+            studies[study.study_id] = replace(earlier, films=(*earlier.films, *study.films))
+            again.append(study)
+    return tuple(studies.values()), again
+
+
+def _not_the_same(one: Study, other: Study) -> str | None:
+    """Why two of one id are not films of one study; None where they are: one person by a registry that both
+    are of, nothing said differently, and films of their own.
+    """
+    if not set(one.registries or (one.source,)) & set(other.registries or (other.source,)):
+        return "which is not of the same set"
+    if different := next((name for name in SHARED if getattr(one, name) != getattr(other, name)), None):
+        return f"with another {different}"
+    if not other.films or {film.path for film in one.films} & {film.path for film in other.films}:
+        return "with no film of its own"
+    return None

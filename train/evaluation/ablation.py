@@ -27,8 +27,10 @@ from mtclip_edge.train.settings import TrainConfig
 from ..backbones.backbone import Backbone, load_backbone
 from ..loop import Fit, embed
 from ..pooling import with_pool
+from ..projector import ProjectorShape
 from ..split_tensors import Table, choose_device, tabulate, with_exchanged
 from ..training import shape_for, with_text_side
+from ..views import of_views
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "CLIP": {"bce": 0.0, "supcon": 0.0},
@@ -60,7 +62,8 @@ def ablate(
     if leaks and not allow_leaks:
         raise LeakFound("; ".join(leaks[:2]), hint="mend the splits, or add --allow-leaks to see them marked")
     backbone, (device, _) = load_backbone(config.backbone), choose_device(config.device)
-    studies = reading.split("train"), reading.split("validation"), of_split(reading, split)
+    splits = reading.split("train"), reading.split("validation"), of_split(reading, split)
+    studies, views = of_views(config, splits, say)
     backbone = with_pool(with_text_side(config, backbone, studies[0]), config.pool)
     tables = [tabulate(backbone, Cases.of(some), progress, device) for some in studies]
     tables[0] = with_exchanged(config, backbone, tables[0], progress)
@@ -70,7 +73,9 @@ def ablate(
     for name, weights in VARIANTS.items():
         drawn = []
         for seed in range(seeds):
-            drawn.append(_one(replace(config, seed=seed, **weights), backbone, tables, seen_reports))
+            one = replace(config, seed=seed, **weights)
+            shape = replace(shape_for(one, backbone), views=views)
+            drawn.append(_one(one, shape, backbone, tables, seen_reports))
             say(f"{name}, seed {seed}")
         averaged, control = (_averaged(name, [one[i] for one in drawn]) for i in (0, 1))
         results.append(
@@ -80,13 +85,17 @@ def ablate(
 
 
 def _one(
-    config: TrainConfig, backbone: Backbone, tables: Sequence[Table], seen_reports: frozenset[str]
+    config: TrainConfig,
+    shape: ProjectorShape,
+    backbone: Backbone,
+    tables: Sequence[Table],
+    seen_reports: frozenset[str],
 ) -> tuple[list[Bootstrapped], list[Bootstrapped]]:
     """One training, its figures on the third table, and their control."""
     train, validation, test = tables
-    fitted = Fit(
-        config, shape_for(config, backbone), backbone.logit_scale, train, validation, test.label.device
-    ).run(None, False, silent)
+    fitted = Fit(config, shape, backbone.logit_scale, train, validation, test.label.device).run(
+        None, False, silent
+    )
     calibration = fitted.finish()
     film, logit, report = embed(fitted.space, test)
     embedded = ModelOutput(
