@@ -31,8 +31,11 @@ def trusted(
     laterals = np.array(views or [FRONTAL] * len(vectors)) == LATERAL
     laterals &= bundle.model.takes_laterals
     trust, verdict = np.zeros(len(vectors)), np.zeros(len(vectors), int)
-    for seen, rows in (("frontal", np.flatnonzero(~laterals)), ("lateral", np.flatnonzero(laterals))):
-        if not len(rows):
+    for seen, rows in (
+        ("frontal", np.flatnonzero(~laterals).tolist()),
+        ("lateral", np.flatnonzero(laterals).tolist()),
+    ):
+        if not rows:
             continue
         of_view = _of_view(bundle, seen, vectors[rows], logits[rows], [patients[row] for row in rows])
         if of_view is None:

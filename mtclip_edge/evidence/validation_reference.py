@@ -63,7 +63,7 @@ class ValidationReference:
         """
         model = manifest.model
         of_view = model.by_view.get(seen)
-        record = model.evidence if seen == "frontal" else of_view and of_view.evidence
+        record = of_view.evidence if of_view is not None else model.evidence if seen == "frontal" else None
         if record is None:
             why = _OLD if seen == "frontal" else _NOT_OF[seen]
             return cls(TEMPERATURE, None, why, None, why)
