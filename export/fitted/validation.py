@@ -112,7 +112,7 @@ def _by_view(
             say(f"{what} get no percentile and no verdict: {count} of validation, fewer than {LEAST}")
             continue
         fitted = fit_calibration(part.cases.labels, part.logits) if model.abnormal_head else None
-        calibration = fitted and fitted.record()
+        calibration = fitted.record() if fitted else None
         evidence = _evidence(model, part, calibration, path, index)
         measured[name] = ViewRecord(calibration, evidence)
     return measured

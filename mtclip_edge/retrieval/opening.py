@@ -158,7 +158,8 @@ def open_film_gate(bundle: Bundle) -> FilmGate | None:
     record = bundle.model.film_gate
     if record is None:
         return None
-    lateral = record.lateral and (_shape(record.lateral.layout), record.lateral.thresholds)
+    of_laterals = record.lateral
+    lateral = (_shape(of_laterals.layout), of_laterals.thresholds) if of_laterals is not None else None
     return FilmGate.load(bundle.file(record.file), _shape(record.layout), record.thresholds, lateral)
 
 

@@ -25,7 +25,7 @@ from ..index.filters import Filters
 from ..index.index import SearchChoice
 from ..index.rerank import NOT_ASKED
 from ..inference.preprocessing import RENDERS
-from ..studies import FRONTAL, LATERAL
+from ..studies import view_code
 from .answers import Answerer
 from .intake import EmbeddedFilm, Intake, Named
 from .opening import Opened, OpenOptions, open_parts
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from ..evidence.heat_map import Explained, Target
     from ..films.worker import DecodeWorkers
     from .typed_text import TextReader
+
+Seen = Iterator[EmbeddedFilm | MtclipError]
+Answers = Iterator[QueryResult | MtclipError]
 
 
 class Retriever:
@@ -133,7 +136,7 @@ class Retriever:
             raise result
         return result
 
-    def query_many(self, films: Iterable[Named], k: int = 5) -> Iterator[QueryResult | MtclipError]:
+    def query_many(self, films: Iterable[Named], k: int = 5) -> Answers:
         """Many films, each with the name it is shown under, in order; one that cannot be read gives its error
         in its place.
 
@@ -144,18 +147,15 @@ class Retriever:
 
     def query_studies(
         self, films: Iterable[Named], k: int = 5, *, together: Mapping[str, str] | None = None
-    ) -> Iterator[QueryResult | MtclipError]:
+    ) -> Answers:
         """The films of each study answered as one (``study_mean``), in the order of their first films.
 
-        ``together``: of films without a StudyInstanceUID, by name, what they share with others of their
-        study. Films that cannot be read give their errors before; a study without a film that counts gives an
-        error.
+        ``together``: of films without a StudyInstanceUID, by name, what those of one study share. Films that
+        cannot be read give their errors before; a study without a film that counts gives an error.
         """
         return self._studies(self._seen(films, k), k, together)
 
-    def _studies(
-        self, seen: Iterator[EmbeddedFilm | MtclipError], k: int, together: Mapping[str, str] | None
-    ) -> Iterator[QueryResult | MtclipError]:
+    def _studies(self, seen: Seen, k: int, together: Mapping[str, str] | None) -> Answers:
         embedded: list[EmbeddedFilm] = []
         for film in seen:
             if isinstance(film, MtclipError):
@@ -167,7 +167,7 @@ class Retriever:
         for study in grouped(embedded, together):
             yield self._answers.study(study, k)
 
-    def _seen(self, films: Iterable[Named], k: int) -> Iterator[EmbeddedFilm | MtclipError]:
+    def _seen(self, films: Iterable[Named], k: int) -> Seen:
         """What is wrong with the call is said here, before the first film is asked for."""
         _check_k(k)
         self._check_open()
@@ -179,7 +179,7 @@ class Retriever:
             )
         return self._while_open(self._intake.see(map(_pair, films)))
 
-    def _while_open(self, seen: Iterator[EmbeddedFilm | MtclipError]) -> Iterator[EmbeddedFilm | MtclipError]:
+    def _while_open(self, seen: Seen) -> Seen:
         for film in seen:
             self._check_open()
             yield film
@@ -228,8 +228,7 @@ class Retriever:
         from ..evidence import heat_map
         from ..evidence.place_graph import Places
 
-        lateral = answer.input is not None and answer.input.view == "lateral"
-        places = Places.open(self.bundle, LATERAL if lateral else FRONTAL)
+        places = Places.open(self.bundle, view_code((answer.input and answer.input.view) or ""))
         target = self._text_target(text) if text is not None else self._report_target(answer)
         pixels = self._films.prepare(grey)
         return heat_map.Explained(

@@ -218,3 +218,17 @@ def test_a_bundle_of_frontal_films_asks_for_no_view(tiny_bundle: Path, films: Pa
 
 def test_a_view_has_a_name() -> None:
     assert [FilmView(code, "header").name for code in (0, 1)] == ["frontal", "lateral"]
+
+
+def test_a_smaller_form_is_told_the_view_too(lateral_run: Path, films: Path, tmp_path: Path) -> None:
+    from mtclip_edge.export.pack import export
+
+    bundle = export(lateral_run, tmp_path / "small", precision=["fp32", "fp16w"], text=False)
+    grey = np.asarray(Image.open(films / "test8-lateral.png"))
+    found = {}
+    for precision in ("fp32", "fp16w"):
+        encoder, _ = open_film_encoder(bundle, choose("cpu"), precision)
+        pixels = np.stack([encoder.prepare(grey)] * 2)
+        found[precision] = encoder.encode(pixels, [0, 1])[0]
+    assert (found["fp32"] * found["fp16w"]).sum(axis=1).min() > 0.999
+    assert float(found["fp16w"][0] @ found["fp16w"][1]) < 0.9999
