@@ -52,11 +52,11 @@ def test_the_graph_takes_the_view_and_it_matters(
     assert [node.name for node in without.session.get_inputs()] == ["pixels"]
 
 
-def test_a_lateral_picture_is_let_in_as_a_lateral(lateral_bundle: Path, films: Path) -> None:
+def test_a_lateral_picture_is_let_in_as_a_lateral(lateral_bundle: Path, films: Path, tmp_path: Path) -> None:
+    for view in ("lateral", "frontal"):  # larger, so that their size is not held against them
+        Image.open(films / f"test1-{view}.png").resize((180, 200)).save(tmp_path / f"{view}.png")
     with Retriever.open(lateral_bundle) as retriever:
-        lateral, frontal = (
-            retriever.query(films / f"test1-{view}.png", 3) for view in ("lateral", "frontal")
-        )
+        lateral, frontal = (retriever.query(tmp_path / f"{view}.png", 3) for view in ("lateral", "frontal"))
     assert lateral.input is not None
     assert (lateral.input.verdict, lateral.input.view, lateral.input.view_from) == (
         "ok",
