@@ -75,10 +75,11 @@ def _prove(films: FilmEncoder, places: Places, pictures: Sequence[np.ndarray], n
         far = max(
             float(
                 np.abs(
-                    replace(places, view=view).whole(features) - films.encode(pixels[None], [view])[0][0]
+                    replace(places, view=view).whole(features)
+                    - films.encode(pixels[None], [view or FRONTAL])[0][0]
                 ).max()
             )
-            for view in ((FRONTAL, LATERAL) if films.takes_views else (FRONTAL,))
+            for view in ((FRONTAL, LATERAL) if films.takes_views else (None,))
         )
         if not far <= most:
             raise ParityFailed(

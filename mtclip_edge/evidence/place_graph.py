@@ -43,7 +43,7 @@ class Places:
     layout: str
     before: int
     pooling: str
-    view: int = FRONTAL  # of the film
+    view: int | None = None  # of the film, where the tower was trained with laterals
 
     @classmethod
     def open(cls, bundle: Bundle, view: int = FRONTAL) -> "Places":
@@ -54,7 +54,8 @@ class Places:
                 f"{bundle.path}: this bundle has no graph for maps",
                 hint="export the run again",
             )
-        return replace(cls.of(open_session(bundle.file(record.file), choose("cpu"))[0], record), view=view)
+        places = cls.of(open_session(bundle.file(record.file), choose("cpu"))[0], record)
+        return replace(places, view=view if bundle.model.takes_laterals else None)
 
     @classmethod
     def of(cls, session: Any, record: PlacesRecord) -> "Places":
@@ -67,7 +68,7 @@ class Places:
         the left half and behind it one of the right; else all tokens of one film.
         """
         feed = {PLACE_FEATURES: np.ascontiguousarray(features, np.float32)}
-        if len(self.session.get_inputs()) > 1:  # of a tower that was trained with lateral films
+        if self.view is not None:
             feed[VIEW] = np.array([self.view], np.int64)
         return np.asarray(self.session.run([PLACE_EMBEDDING], feed)[0])
 

@@ -78,16 +78,16 @@ class Inverted(FilmEncoder):
 
 
 class Swapped(FilmEncoder):
-    def encode(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        vectors, logits = super().encode(pixels)
+    def encode(self, pixels: np.ndarray, views=None) -> tuple[np.ndarray, np.ndarray]:
+        vectors, logits = super().encode(pixels, views)
         return vectors[:, ::-1], logits
 
 
 class Batched(FilmEncoder):
     """An embedding that depends on its batch, as dynamic quantization of a whole batch gives."""
 
-    def encode(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        vectors, logits = super().encode(pixels)
+    def encode(self, pixels: np.ndarray, views=None) -> tuple[np.ndarray, np.ndarray]:
+        vectors, logits = super().encode(pixels, views)
         leaked = vectors - 0.99 * vectors.mean(axis=0)  # alone it stays what it is
         return leaked / np.linalg.norm(leaked, axis=1, keepdims=True), logits
 
