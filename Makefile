@@ -37,9 +37,10 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# From a clone to an answer: a fresh environment with the runtime only, then one film against the demo bundle.
+# From a clone to an answer: a fresh environment with the runtime only, then one film and one text against the demo bundle.
 demo: .venv-demo/installed
 	.venv-demo/bin/mtclip query examples/effusion.png --format table
+	.venv-demo/bin/mtclip query --text "pleural effusion left" --format table
 
 .venv-demo/installed: pyproject.toml constraints.txt $(SOURCES)
 	@echo "making a fresh environment with the runtime; about a minute, hnswlib is compiled"

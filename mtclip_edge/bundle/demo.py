@@ -29,11 +29,10 @@ def resolve(bundle: Path | None) -> tuple[Path, bool]:
 
 
 def check_changeable(bundle: Path) -> None:
-    """Errors: Refused for the demo bundle by its name: it is a part of the package."""
-    if str(bundle) == WORD:
-        why = "it is a part of the package, and has no text tower"
+    """Errors: Refused for the demo bundle, by its name or its folder: it is a part of the package."""
+    if str(bundle) == WORD or bundle.resolve() == FOLDER.resolve():
         raise Refused(
             "demo: the demo bundle stays as it is",
-            why,
+            "it is a part of the package",
             "mtclip export RUN --out BUNDLE makes one that can be changed",
         )

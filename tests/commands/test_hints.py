@@ -52,7 +52,7 @@ def test_the_demo_bundle_is_known_and_stays_as_it_is(
     first, why, hint = found.err.splitlines()
     assert (first, why) == (
         "demo: the demo bundle stays as it is",
-        "it is a part of the package, and has no text tower",
+        "it is a part of the package",
     )
     assert hint.startswith("mtclip export RUN")
     counted = mtclip("index", "remove", "demo", "--study", "phantom-12-671", "--dry-run")

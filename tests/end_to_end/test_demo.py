@@ -30,7 +30,10 @@ def test_it_is_whole_and_small() -> None:
     assert bundle.demo
     assert all(problem is None for _, problem in bundle.verify())
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 12_000_000
-    assert list(bundle.model.graphs["image"]) == ["fp16w"] and bundle.model.graphs["text"] is None
+    assert {tower: list(graphs) for tower, graphs in bundle.model.graphs.items()} == {
+        "image": ["fp16w"],
+        "text": ["fp16w"],
+    }
     (film,) = [p for p in bundle.model.parity if (p.tower, p.precision) == ("film", "fp16w")]
     assert film.overlap >= 0.95
 
@@ -45,15 +48,23 @@ def test_without_a_bundle_it_answers_loudly(mtclip) -> None:
     assert "DEMO BUNDLE: drawn films, invented reports" in (FOLDER / "MODEL_CARD.md").read_text()
 
 
-def test_it_has_no_text_tower_and_says_what_to_do(mtclip) -> None:
-    found = mtclip("query", "--text", "zebrafish", "--bundle", "demo")
-    assert (found.code, found.out) == (1, "")
-    assert "no text tower" in found.err and "--no-text" in found.err
-    by_words = mtclip("query", "--text", "effusion", "--bundle", "demo", "--format", "table")
-    assert by_words.code == 0 and "reports are found by their words alone" in by_words.err
-    assert "[affirms effusion]" in " ".join(by_words.out.split()) and " – " in by_words.out
+@pytest.mark.torch
+def test_a_typed_finding_is_answered_at_once(mtclip) -> None:
+    found = mtclip("query", "--text", "pleural effusion left", "--json")
+    assert (found.code, found.err) == (0, LOUD + "\n")
+    hits = [hit for hit in json.loads(found.out)["hits"] if hit["kind"] == "report"]
+    told = [{f.kind for f in recipe().source_of(hit["study_ids"][0]).findings} for hit in hits]
+    assert len(hits) == 5 and all("effusion" in kinds for kinds in told)
+    unknown = mtclip("query", "--text", "xylophone", "--bundle", "demo")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "1 of 1 words are unknown to the text tower's word list" in unknown.err
+
+
+def test_nothing_is_built_into_it_by_its_folder_either(mtclip) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir()}
     built = mtclip("index", "build", FOLDER, "phantom:3@1")
-    assert built.code == 1 and "no text tower" in built.err
+    assert built.code == 1 and "stays as it is" in built.err
+    assert {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["effusion", "nodule", "cardiomegaly", "normal"])
@@ -113,6 +124,9 @@ def test_damage_in_any_file_a_query_reads_is_exit_3(mtclip, tmp_path: Path) -> N
         )
         code = mtclip("query", EXAMPLES / "nodule.png", "--bundle", copy).code
         assert code == (
-            0 if path.suffix in (".hnsw", ".md") or path.name.startswith(("terms", "explain")) else 3
+            0
+            if path.suffix in (".hnsw", ".md")
+            or path.name.startswith(("terms", "explain", "text", "tokenizer"))  # no film asks for them
+            else 3
         ), path.name
         path.write_bytes(good)
