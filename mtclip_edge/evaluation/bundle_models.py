@@ -108,7 +108,9 @@ def bundle_models(path: Path, task: Task) -> list[Model]:
         encoder = FilmEncoder.load(
             bundle.graph("image", precision), Preprocessing.of(bundle.model.preprocessing), chosen, precision
         )
-        paths, views = zip(*((film.path, view_code(film.view)) for film in task.cases.films), strict=True)
+        asked = task.cases.films
+        views = [view_code(film.view) for film in asked]
+        paths = [film.path for film in asked]
         films = embed_films(encoder, paths, bundle.model.dim, task.progress, views)
         name_unread(films.problems, len(films.read), once.say)
         model, read = bundle.model, task.cases.only(films.read)
