@@ -90,15 +90,15 @@ def fitted_on_validation(
     return replace(
         model,
         fuse=_fusion(model, frontal, change.path, index),
-        rerank=_head(model, frontal, train, change.path, index),
+        rerank=_head(model, frontal, model.calibration, train, change.path, index),
         evidence=_evidence(model, frontal, model.calibration, change.path, index),
         film_gate=gate_for(change.file("film_gate"), model, train, validation, say),
-        by_view=_by_view(model, seen, change.path, index, say) if model.takes_laterals else {},
+        by_view=_by_view(model, seen, train, change.path, index, say) if model.takes_laterals else {},
     )
 
 
 def _by_view(
-    model: ModelPart, seen: Validated, path: Path, index: IndexRecord, say: Say
+    model: ModelPart, seen: Validated, train: Sequence[Study], path: Path, index: IndexRecord, say: Say
 ) -> dict[str, ViewRecord]:
     """What laterals, and studies of both views, are measured by: their own, of at least ``LEAST`` each."""
     parts = {
@@ -114,7 +114,8 @@ def _by_view(
         fitted = fit_calibration(part.cases.labels, part.logits) if model.abnormal_head else None
         calibration = fitted.record() if fitted else None
         evidence = _evidence(model, part, calibration, path, index)
-        measured[name] = ViewRecord(calibration, evidence)
+        rerank = _head(model, part, calibration, train, path, index)
+        measured[name] = ViewRecord(calibration, evidence, rerank)
     return measured
 
 
@@ -143,12 +144,17 @@ def _fusion(model: ModelPart, seen: Validated, path: Path, index: IndexRecord) -
 
 
 def _head(
-    model: ModelPart, seen: Validated, train: Sequence[Study], path: Path, index: IndexRecord
+    model: ModelPart,
+    seen: Validated,
+    calibration: CalibrationRecord | None,
+    train: Sequence[Study],
+    path: Path,
+    index: IndexRecord,
 ) -> RerankRecord | None:
     """The weight of the abnormal head in the order of reports; None without any film."""
     if not len(seen.vectors):
         return None
     reports = np.load(path / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports]
     logits = seen.logits if model.abnormal_head else None
-    calibration = Calibration.of(model.calibration)
-    return verified(seen.cases, seen.vectors, logits, reports, calibration, prior_of(train)).record()
+    fitted = Calibration.of(calibration)
+    return verified(seen.cases, seen.vectors, logits, reports, fitted, prior_of(train)).record()

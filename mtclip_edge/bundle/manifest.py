@@ -81,6 +81,12 @@ class ModelPart:
             return self.calibration
         return self.by_view[seen].calibration if seen in self.by_view else None
 
+    def rerank_of(self, seen: str) -> RerankRecord | None:
+        """The weight of the head in the order of reports for films of a view, as such films bore it out."""
+        if seen == "frontal":
+            return self.rerank
+        return self.by_view[seen].rerank if seen in self.by_view else None
+
     @classmethod
     def read(cls, f: Fields) -> "ModelPart":
         return cls(

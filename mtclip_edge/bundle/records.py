@@ -410,22 +410,25 @@ class EvidenceRecord:
 
 @record(frozen=True, eq=False, repr=False)
 class ViewRecord:
-    """What a query of laterals, or of both views together, is measured by: its own calibration and evidence,
-    from validation films.
+    """What a query of laterals, or of both views together, is measured by: its own calibration, evidence and
+    weight of the head, from validation films.
     """
 
     calibration: CalibrationRecord | None
     evidence: EvidenceRecord
+    rerank: RerankRecord | None = None
 
     @classmethod
     def read(cls, f: Fields) -> "ViewRecord":
         calibration = f.inside_or_none("calibration", CalibrationRecord.read)
-        return cls(calibration, f.inside("evidence", EvidenceRecord.read))
+        evidence = f.inside("evidence", EvidenceRecord.read)
+        return cls(calibration, evidence, f.inside_or_none("rerank", RerankRecord.read))
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "calibration": self.calibration and self.calibration.to_dict(),
             "evidence": self.evidence.to_dict(),
+            "rerank": self.rerank and self.rerank.to_dict(),
         }
 
 

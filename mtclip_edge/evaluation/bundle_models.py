@@ -19,7 +19,7 @@ from ..index.filters import Filters
 from ..index.index import Index
 from ..index.opening import choose_index_search, open_index
 from ..index.report_store import ReportStore
-from ..index.rerank import HeadWeight, choose_head, score_table
+from ..index.rerank import choose_head, score_table
 from ..inference.device import Device, choose
 from ..inference.embed_films import embed_films
 from ..inference.encoders import FilmEncoder, open_text_encoder
@@ -123,7 +123,7 @@ def bundle_models(path: Path, task: Task) -> list[Model]:
             logits,
             reports,
             Calibration.of(model.calibration),
-            _reranked(read, films.vectors, reports, logits, bundle, weight),
+            _reranked(read, films.vectors, reports, logits, bundle),
             prefixes=model.prefixes,
             trusted=None
             if logits is None
@@ -168,14 +168,24 @@ def _reranked(
     reports: np.ndarray | None,
     logits: np.ndarray | None,
     bundle: Bundle,
-    head: HeadWeight,
 ) -> np.ndarray | None:
     """What a query orders reports by, float64 [films, reports]; None where that is the cosine."""
-    if not head.weight or head.prior is None or reports is None or logits is None or not len(reports):
+    model = bundle.model
+    lateral = np.array([film.view == "lateral" for film in cases.films]) & model.takes_laterals
+    weights = {view: model.rerank_of(view) for view in ("frontal", "lateral")}
+    in_force = any(record and record.weight for record in weights.values())
+    if not in_force or reports is None or logits is None or not len(reports):
         return None
-    probability = [Abnormal.of(float(logit), bundle.model) for logit in logits]
-    known = np.array([0.5 if one is None else one.probability for one in probability])
-    return score_table(films @ reports.T, cases.told_labels, known, head.prior, head.weight)
+    scores = np.asarray(films @ reports.T, np.float64)
+    for view, record in weights.items():
+        rows = np.flatnonzero(lateral == (view == "lateral"))
+        if record is None or not len(rows):
+            continue
+        probability = [Abnormal.of(float(logit), model, view) for logit in logits[rows]]
+        known = np.array([0.5 if one is None else one.probability for one in probability])
+        labels = cases.told_labels[rows]
+        scores[rows] = score_table(scores[rows], labels, known, record.prior, record.weight)
+    return scores
 
 
 def _search_note(bundle: Bundle, films: np.ndarray) -> str:

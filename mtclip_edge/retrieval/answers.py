@@ -28,6 +28,7 @@ from ..index.rerank import (
     CANDIDATES,
     Owed,
     Placed,
+    Weights,
     candidates,
     film_terms,
     head_terms,
@@ -73,9 +74,8 @@ class NeighbourSearch:
         k = max(k, VOTERS) if self._evidence and self._passing is None else k
         return self._index.search_reports(vector, k, self._store.report_ids, self._only)
 
-    def of_film(self, vector: np.ndarray, k: int, abnormal: Abnormal | None) -> Found:
-        """At least the k best reports for a film of those that pass the filters, re-ranked as is in force."""
-        weights = self._weights
+    def of_film(self, vector: np.ndarray, k: int, abnormal: Abnormal | None, weights: Weights) -> Found:
+        """At least the k best reports for a film of those that pass the filters, re-ranked by ``weights``."""
         if not weights.any:
             nearest = self.reports(vector, k)
             return Found(nearest, nearest)
@@ -334,9 +334,10 @@ class Answerer:
         """
         clock, choice = Clock(timings), self._opened.index.choice
         seen = (judged.view if judged else None) or "frontal"
+        weights = self._opened.weights_of(seen)
         abnormal = Abnormal.of(logit, self._opened.bundle.model, seen) if judged else None
         nothing = Hits((), (), choice)
-        found = self.search.of_film(vector, k, abnormal) if judged else Found(nothing, nothing)
+        found = self.search.of_film(vector, k, abnormal, weights) if judged else Found(nothing, nothing)
         shown = self.search.shown(found.hits.first(k), found.placed)
         clock.lap("search")
         reference, evidence = self._reference(seen), None
@@ -355,7 +356,7 @@ class Answerer:
             abnormal=abnormal,
             input=judged or film.input,
             hits=shown,
-            ranking=self._opened.weights.to_dict(),
+            ranking=weights.to_dict(),
             timings_ms=clock.timings(self._opened.load_ms),
             study=study,
             evidence=evidence,

@@ -4,7 +4,7 @@ graph where that can be used.
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,16 @@ from ..index.filters import FilteredRows, Filters
 from ..index.index import Index
 from ..index.opening import choose_index_search, compares_all, open_index
 from ..index.report_store import ReportStore
-from ..index.rerank import Weights, choose_fusion, choose_head
+from ..index.rerank import HeadWeight, Weights, choose_fusion, choose_head
 from ..inference.device import choose
 from ..inference.encoders import FilmEncoder, likely_precision, open_film_encoder
 from ..inference.precision import Precision
 
 if TYPE_CHECKING:
     from ..index.words import ReportWords
+
+
+_NOT_CHECKED = "checked on frontal films only: too few validation films or studies of this view"
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,15 @@ class Opened:
         excluded = self.options.filters.exclude_patient
         unknown = self.store.unknown_patients(excluded) if excluded else 0
         return self.options.filters.to_dict() | ({"unknown_patients": unknown} if unknown else {})
+
+    def weights_of(self, seen: str) -> Weights:
+        """The weights in force for queries of a view (frontal, lateral, both): the head's by films of it."""
+        model, record = self.bundle.model, self.bundle.model.rerank_of(seen)
+        if seen == "frontal" or record is not None:
+            head = choose_head(self.options.rerank, record, model.abnormal_head, self.options.filters)
+        else:
+            head = HeadWeight(0.0, None, _NOT_CHECKED)
+        return replace(self.weights, head=head)
 
 
 def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:

@@ -1,5 +1,6 @@
-"""A bundle that was trained with lateral films: it is told the view, lets laterals in as such, averages both views of a study, and
-measures each by its own."""
+"""A bundle that was trained with lateral films: it is told the view, lets laterals in as such, averages both
+views of a study, and measures each by its own.
+"""
 
 import json
 import shutil
@@ -103,6 +104,33 @@ def test_without_laterals_in_validation_nothing_is_said_of_them(
     assert not answer.abnormal.calibrated
     assert answer.evidence.similarity.why.startswith("measured on frontal films only: too few lateral")
     assert answer.evidence.judgement.verdict is None
+
+
+def test_each_view_has_its_own_weight_of_the_head(lateral_bundle: Path, films: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from mtclip_edge.bundle.generations import changing, commit
+    from mtclip_edge.bundle.records import RerankRecord
+
+    copy = Path(shutil.copytree(lateral_bundle, tmp_path / "copy"))
+    with changing(copy) as (bundle, change):
+        of_lateral = replace(bundle.model.by_view["lateral"], rerank=RerankRecord(0.07, 0.5, "by laterals"))
+        model = replace(
+            bundle.model,
+            rerank=RerankRecord(0.15, 0.5, "by frontal films"),
+            by_view={"lateral": of_lateral},
+        )
+        manifest = replace(bundle.manifest, model=model, generation=change.generation)
+        commit(copy, manifest, set(bundle.manifest.files))
+    pair = [films / f"test1-{view}.png" for view in ("frontal", "lateral")]
+    with Retriever.open(copy) as retriever:
+        frontal, lateral = (retriever.query(path).ranking for path in pair)
+        named = [(str(path), path) for path in pair]
+        (study,) = retriever.query_studies(named, together={name: "one" for name, _ in named})
+    assert (frontal["head"]["weight"], frontal["head"]["why"]) == (0.15, "by frontal films")
+    assert (lateral["head"]["weight"], lateral["head"]["why"]) == (0.07, "by laterals")
+    assert study.ranking["head"]["weight"] == 0.0
+    assert study.ranking["head"]["why"].startswith("checked on frontal films only")
 
 
 @pytest.mark.parametrize(("view", "source"), [("LL", "header"), ("PA", "picture")])
