@@ -223,7 +223,8 @@ def test_the_reports_that_a_verdict_asks_are_the_nearest_by_cosine(ranked: Path,
     with Retriever.open(ranked) as retriever:
         answer, search = retriever.query(film, k=5), retriever._answers.search
         vector = retriever._films.encode_films([read_film(film).grey])[0][0]
-        found = search.of_film(vector, 5, answer.abnormal)
+        weights = retriever._answers._opened.weights_of("frontal")
+        found = search.of_film(vector, 5, answer.abnormal, weights)
         around = search.around(vector, found, answer.reports, verdict=True)
         nearest = retriever._index.search_reports(vector, 10, retriever._store.report_ids)
     assert found.hits.rows[:10] != nearest.rows
