@@ -17,19 +17,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mtclip_edge.export.graphs.split import split
 
 from mtclip_edge.evaluation.bootstrap import Bootstrapped, differences
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.figures import DRAWS, SEED, Judged
-from mtclip_edge.evaluation.folds import Fold, fold_studies, together
+from mtclip_edge.evaluation.folds import Fold, together
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.index.rerank import fused
 from mtclip_edge.inference.embed_films import film_batches
-from mtclip_edge.inference.vector_cache import file_keys
 from mtclip_edge.progress import silent
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.backbones.backbone import text_features
+from mtclip_edge.train.backbones.split import split
+from mtclip_edge.train.evaluation.fold_store import folds_without_test
 from mtclip_edge.train.settings import TEXT_SIDES, TrainConfig
 from mtclip_edge.train.training import Fitted, fit_splits
 
@@ -56,9 +56,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> None:
     reading = open_source(options.data)
-    studies = [study for study in reading.studies if study.films and study.split != "test"]
-    digests, _ = file_keys([film.path for study in studies for film in study.films])
-    folds, _ = fold_studies(studies, digests, OF_FIVE, 0)
+    folds = folds_without_test(reading.studies, OF_FIVE)
     for side in options.sides:
         drawn: list[list[list[Bootstrapped]]] = []
         for fold in folds[: options.folds]:

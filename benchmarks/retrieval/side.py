@@ -26,16 +26,15 @@ import torch
 
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.figures import evaluate
-from mtclip_edge.evaluation.folds import fold_studies
 from mtclip_edge.evidence.heat_map import Target, peak, place_map
 from mtclip_edge.evidence.place_graph import Places
 from mtclip_edge.inference.preprocessing import tower_input
-from mtclip_edge.inference.vector_cache import file_keys
 from mtclip_edge.progress import silent
 from mtclip_edge.sources.phantoms.make import make
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Study
 from mtclip_edge.train.backbones.split import split
+from mtclip_edge.train.evaluation.fold_store import folds_without_test
 from mtclip_edge.train.settings import TrainConfig, resolve, typed
 from mtclip_edge.train.side import exchanged, only_side
 from mtclip_edge.train.tower_features import report_features
@@ -115,9 +114,7 @@ def _parts(
         drawn = all(study.study_id.startswith("phantom-") for study in studies)
         yield by["train"], by["validation"], by["test" if drawn else "validation"]
         return
-    rest = [study for study in studies if study.split != "test" and study.films]
-    digests, _ = file_keys([film.path for study in rest for film in study.films])
-    for fold in fold_studies(rest, digests, folds, 0)[0]:
+    for fold in folds_without_test(studies, folds):
         yield fold.train, fold.validation, fold.held
 
 

@@ -27,14 +27,14 @@ from text_sides import KINDS, TYPED, found
 from mtclip_edge.errors import Refused
 from mtclip_edge.evaluation.bootstrap import interval
 from mtclip_edge.evaluation.cases import Cases
-from mtclip_edge.evaluation.folds import Fold, fold_studies
+from mtclip_edge.evaluation.folds import Fold
 from mtclip_edge.index.index import Index, SearchChoice
 from mtclip_edge.index.words import TABLES, ReportWords, insert_words
-from mtclip_edge.inference.vector_cache import file_keys
 from mtclip_edge.progress import silent
 from mtclip_edge.retrieval.naming import Naming, TypedSearch, naming_of
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.backbones.backbone import text_features
+from mtclip_edge.train.evaluation.fold_store import folds_without_test
 from mtclip_edge.train.settings import TEXT_SIDES, TrainConfig
 from mtclip_edge.train.training import Fitted, fit_splits
 
@@ -106,9 +106,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> None:
     reading = open_source(options.data)
-    studies = [study for study in reading.studies if study.films and study.split != "test"]
-    digests, _ = file_keys([film.path for study in studies for film in study.films])
-    folds, _ = fold_studies(studies, digests, options.folds, 0)
+    folds = folds_without_test(reading.studies, options.folds)
     for side in options.sides:
         rows: list[Row] = []
         for fold in folds:

@@ -67,6 +67,13 @@ class Judgement:
         }
 
 
+def folds_without_test(studies: Sequence[Study], count: int, seed: int = 0) -> list[Fold]:
+    """The folds that ``eval --folds`` makes of some studies. Errors: WrongOption."""
+    rest = [study for study in studies if study.films and study.split != "test"]
+    digests, _ = file_keys([film.path for study in rest for film in study.films])
+    return fold_studies(rest, digests, count, seed)[0]
+
+
 @dataclass(frozen=True)
 class FoldStore:
     """The output folder of one division of some studies; ``fingerprint`` is a hash of the division and of
