@@ -26,7 +26,7 @@ from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.files import private_dir, write_bytes
 from mtclip_edge.inference.vector_cache import file_keys
 from mtclip_edge.studies import Study
-from mtclip_edge.train.settings import BY_BACKBONE, TrainConfig, text_side_for
+from mtclip_edge.train.settings import BEFORE, BY_BACKBONE, TrainConfig, text_side_for
 
 from ..backbones.backbone import load_backbone
 from ..loop import Fit
@@ -173,7 +173,11 @@ class FoldStore:
         return self.path / name / f"fold-{fold}-seed-{seed}.safetensors"
 
     def _key(self, config: TrainConfig) -> str:
-        content = [self.fingerprint, _settings(config), _named(config.backbone)[0]]
+        # What was kept before a setting was there stays good.
+        told = {
+            name: value for name, value in _settings(config).items() if (name, value) not in BEFORE.items()
+        }
+        content = [self.fingerprint, told, _named(config.backbone)[0]]
         return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -185,7 +189,7 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
 def _stored_settings(file: Path) -> dict[str, Any]:
     """Those that a result was trained with, the seed apart; none where it is damaged: it is trained again."""
     try:
-        return {**load_tensors(file)[1]["settings"], "seed": None}
+        return {**BEFORE, **load_tensors(file)[1]["settings"], "seed": None}
     except ArtefactDamaged:
         return {}
 
