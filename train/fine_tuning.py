@@ -5,10 +5,12 @@ horizontal flip: the heart has a side. BatchNorm keeps the statistics it came wi
 do not depend on its batch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,6 +137,43 @@ class FineTunedTower(nn.Module):
         self.eval()
         device = self.mean.device
         return torch.cat([self(part.to(device)) for part in grey.split(_EVALUATION_BATCH)])
+
+
+def decayed(weights: Iterable[nn.Parameter], rate: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of an optimiser: weight decay on matrices only; biases, norms and the temperature are left
+    free.
+    """
+    trained = list(weights)
+    matrices, others = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
+    return [
+        {"params": matrices, "lr": rate, "weight_decay": weight_decay},
+        {"params": others, "lr": rate, "weight_decay": 0.0},
+    ]
+
+
+def tower_groups(
+    tower: FineTunedTower, rate: float, weight_decay: float, decay: float
+) -> list[dict[str, Any]]:
+    """Groups of what is trained of a tower; with ``decay`` below 1 each block learns at that share of the
+    rate of the block after it, what comes before all at that of the first, what comes after at the whole.
+
+    Errors: BackboneUnusable where it has no blocks.
+    """
+    named = [(name, weight) for name, weight in tower.tower.named_parameters() if weight.requires_grad]
+    if decay == 1:
+        return decayed((weight for _, weight in named), rate, weight_decay)
+    blocks = _block_names(tower.tower)
+    distance: dict[int, list[nn.Parameter]] = defaultdict(list)
+    reached = False
+    for name, weight in named:
+        inside = next((i for i, block in enumerate(blocks) if name.startswith(f"{block}.")), None)
+        reached |= inside is not None
+        distance[len(blocks) - inside if inside is not None else 0 if reached else len(blocks)].append(weight)
+    return [
+        group
+        for blocks_on, weights in sorted(distance.items())
+        for group in decayed(weights, rate * decay**blocks_on, weight_decay)
+    ]
 
 
 def unfrozen(tower: nn.Module, blocks: str) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mtclip_edge.errors import RunUnusable
+from mtclip_edge.errors import RunUnusable, WrongOption
 from mtclip_edge.evaluation.figures import evaluate, selection_score
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.progress import Say
@@ -29,11 +29,14 @@ from mtclip_edge.train.settings import BEFORE, TrainConfig
 
 from . import run as runs
 from .calibration import fit_calibration
-from .fine_tuning import FineTunedTower, forward_in_parts
+from .finding_heads import FindingHeads
+from .fine_tuning import FineTunedTower, decayed, forward_in_parts, tower_groups
 from .frozen_below import Views
 from .losses import abnormal_loss, clip_loss, supervised_contrastive_loss
 from .projector import ProjectorShape, SharedSpace
 from .split_tensors import Table, epoch_order
+
+_FINDINGS = "findings/"
 
 
 class Fit:
@@ -65,9 +68,15 @@ class Fit:
         self.views = views
         self.space = SharedSpace(shape, logit_scale).to(device)
         if start:
-            self.space.load_state_dict(start)
+            self.space.load_state_dict({k: v for k, v in start.items() if not k.startswith(_FINDINGS)})
         groups = _groups(self.space, config.lr, config.weight_decay)
-        groups += _groups(tower, config.tower_lr, config.weight_decay) if tower else []
+        if tower:
+            groups += tower_groups(tower, config.tower_lr, config.weight_decay, config.layer_decay)
+        self.findings = _finding_heads(config, shape, train, device)
+        if self.findings:
+            if start and (begun := _below(start, _FINDINGS)):
+                self.findings.load_state_dict(begun)
+            groups += _groups(self.findings, config.lr, config.weight_decay)
         self.optimiser = torch.optim.AdamW(groups)
         self.rates = [group["lr"] for group in groups]
         self.trained = Trained(self.space, tower)
@@ -151,7 +160,9 @@ class Fit:
             losses["supcon"] = supervised_contrastive_loss(both, labels, config.supcon_temperature)
         if config.bce:
             losses["bce"] = abnormal_loss(space.abnormal_logit(film), label)
-        weights = {"clip": config.clip, "supcon": config.supcon, "bce": config.bce}
+        if self.findings:
+            losses["findings"] = self.findings.loss(film, rows)
+        weights = {name: getattr(config, name) for name in losses}
         return {
             **losses,
             "loss": sum((weights[name] * value for name, value in losses.items()), film.new_zeros(())),
@@ -219,12 +230,34 @@ class Fit:
         asked = view == FRONTAL if self.shape.views else np.ones(len(label), bool)
         return fit_calibration(label[asked], logit[asked])
 
+    def finding_weights(self) -> dict[str, Tensor]:
+        """Those of the heads that go when training ends, each name below ``findings/``."""
+        heads = self.findings.state_dict() if self.findings else {}
+        return {f"{_FINDINGS}{name}": weight for name, weight in heads.items()}
+
+    def adopt(self, space: dict[str, Tensor], tower: dict[str, Tensor]) -> None:
+        """Take weights that came about elsewhere for the best, as if by one more epoch."""
+        started, epoch = time.perf_counter(), len(self.history) + 1
+        self.space.load_state_dict(space)
+        if self.tower:
+            self.tower.tower.load_state_dict(tower)
+        result = evaluate_table(self.space, with_features(self.validation, self.tower), self.config)
+        score = selection_score(result)
+        self.best_epoch, self.best_score = epoch, epoch * 1e-9 if score is None else score
+        self.best, self.best_tower = space, tower
+        seconds = time.perf_counter() - started
+        self.history.append(
+            {"epoch": epoch, "train": {}, "validation": result, "selection": score, "seconds": seconds}
+        )
+
     def _save(self, out: Path) -> None:
         tensors = {f"model/{k}": v for k, v in self.space.state_dict().items()}
         tensors |= {f"best/{k}": v for k, v in self.best.items()}
         if self.tower:
             tensors |= {f"tower/{k}": v for k, v in self.tower.tower.state_dict().items()}
             tensors |= {f"best_tower/{k}": v for k, v in self.best_tower.items()}
+        if self.findings:
+            tensors |= self.finding_weights()
         if self.average:
             tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
         for index, state in self.optimiser.state_dict()["state"].items():
@@ -249,6 +282,8 @@ class Fit:
         self.best, self.best_tower = _below(tensors, "best/"), _below(tensors, "best_tower/")
         if self.tower:
             self.tower.tower.load_state_dict(_below(tensors, "tower/"))
+        if self.findings:
+            self.findings.load_state_dict(_below(tensors, _FINDINGS))
         if self.average:
             self.average.load_state_dict(_below(tensors, "average/"))
         state: dict[int, dict[str, Tensor]] = {}
@@ -320,13 +355,19 @@ def epoch_line(entry: dict[str, Any], epochs: int) -> str:
 
 
 def _groups(module: nn.Module, rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices only; biases, norms and the temperature are left free."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    matrices, others = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
-    return [
-        {"params": matrices, "lr": rate, "weight_decay": weight_decay},
-        {"params": others, "lr": rate, "weight_decay": 0.0},
-    ]
+    return decayed((p for p in module.parameters() if p.requires_grad), rate, weight_decay)
+
+
+def _finding_heads(
+    config: TrainConfig, shape: ProjectorShape, train: Table, device: torch.device
+) -> FindingHeads | None:
+    """None where none are wanted. Errors: WrongOption where no finding has films enough."""
+    if not config.findings:
+        return None
+    try:
+        return FindingHeads(train, shape.dim).to(device)
+    except ValueError as error:
+        raise WrongOption(f"findings = {config.findings}", str(error)) from None
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -22,7 +22,15 @@ BY_BACKBONE = "auto"  # a text side by the backbone: see text_side_for
 POOLS = ("whole", "halves")
 FILM_VIEWS = ("all", "frontal")
 # Settings that earlier versions did not have, as they did it.
-BEFORE: dict[str, Any] = {"text_side": "transformer", "pool": "whole", "side_negatives": 0.0, "views": "all"}
+BEFORE: dict[str, Any] = {
+    "text_side": "transformer",
+    "pool": "whole",
+    "side_negatives": 0.0,
+    "views": "all",
+    "findings": 0.0,
+    "layer_decay": 1.0,
+    "soup": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,9 @@ class TrainConfig:
     # weight, in the CLIP loss, of each film's own report with left and right exchanged, as one more wrong
     # report; 0: none
     side_negatives: float = 0.0
+    # weight of the mean of further heads, one for each finding that 20 films of train have; they go when
+    # training ends
+    findings: float = 0.0
     supcon_temperature: float = 0.1
     dim: int | None = None  # None: the backbone's width where its towers are aligned, else 256
     hidden: int = 512
@@ -69,6 +80,11 @@ class TrainConfig:
     drop_path: float = (
         0.0  # where the tower is trained: share of films for which its last block is skipped, fewer before it
     )
+    # where the tower is trained: a block's learning rate, as a share of that of the block after it
+    layer_decay: float = 1.0
+    # where the tower is trained: trainings from the same projectors by seeds of their own, whose weights are
+    # averaged
+    soup: int = 1
     # decay, per step, of the moving average of all weights that is kept instead of the last ones; 0: none
     ema: float = 0.0
     micro_batch: int = 64  # films in the tower at a time, where it is trained: memory, not the result
@@ -88,9 +104,9 @@ class TrainConfig:
         _require(self.text_side in sides, "text_side", self.text_side, ", ".join(sides))
         _require(self.pool in POOLS, "pool", self.pool, ", ".join(POOLS))
         _require(self.views in FILM_VIEWS, "views", self.views, ", ".join(FILM_VIEWS))
-        for name in ("epochs", "batch_size", "micro_batch", "hidden", "patience"):
+        for name in ("epochs", "batch_size", "micro_batch", "hidden", "patience", "soup"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("bce", "supcon", "clip", "side_negatives", "weight_decay", "kept_views"):
+        for name in ("bce", "supcon", "clip", "side_negatives", "findings", "weight_decay", "kept_views"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(
             self.bce + self.supcon + self.clip > 0,
@@ -107,6 +123,9 @@ class TrainConfig:
         _require(self.size is None or self.size >= 32, "size", self.size, "at least 32")
         _require(self.supcon_temperature > 0, "supcon_temperature", self.supcon_temperature, "above 0")
         _require(0 <= self.drop_path < 1, "drop_path", self.drop_path, "0 or more and below 1")
+        _require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "above 0 and at most 1")
+        alike = self.trains_tower and self.heads_first
+        _require(self.soup == 1 or alike, "soup", self.soup, "1, but with unfreeze and heads_first")
         _require(0 <= self.ema < 1, "ema", self.ema, "0 or more and below 1")
         _require(0 <= self.warmup < 1, "warmup", self.warmup, "0 or more and below 1")
         for field in fields(self):

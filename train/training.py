@@ -1,8 +1,9 @@
 """Does ``train``: sources in, a finished run out."""
 
 import platform
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from mtclip_edge.studies import Study, distinct_reports
 from mtclip_edge.train.settings import BEFORE, BY_BACKBONE, TUNED, TrainConfig, text_side_for
 
 from . import run as runs
+from . import soup
 from .backbones.backbone import Backbone, load_backbone
 from .backbones.licence import Licence
 from .fine_tuning import FineTunedTower
@@ -94,6 +96,8 @@ def train(
     record, fit = _record(fitted.fit.config, origins or {}, fitted, data), fitted.fit
     tower = fit.tower.plain(fit.best_tower) if fit.tower else {}
     runs.write_run(out, record, fit.best, tower, words_of(fitted.backbone))
+    for folder in soup.folders(out):
+        shutil.rmtree(folder)
     say(f"{out}: best epoch {fitted.fit.best_epoch} of {len(fitted.fit.history)}")
     return runs.load_run(out)
 
@@ -119,6 +123,7 @@ def fit_splits(
     config = replace(config, text_side=backbone.text_side)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
+    # A soup needs its projectors again: what is not begun yet begins with them.
     unfinished = resume and out is not None and (out / runs.CHECKPOINT).is_file()
     shape = replace(shape_for(config, backbone), views=laterals)
     heads = None if unfinished else _heads(config, shape, backbone, splits, device, say, progress)
@@ -132,10 +137,40 @@ def fit_splits(
     if out:
         private_dir(out)
     views = _views(config, tower, train_table, say, progress)
-    fit = Fit(config, shape, backbone.logit_scale, train_table, validation, device, tower, heads, views)
-    calibration = fit.run(out, resume, say).finish()
+
+    def one(config: TrainConfig, folder: Path | None) -> Fit:
+        fit = Fit(config, shape, backbone.logit_scale, train_table, validation, device, tower, heads, views)
+        return fit.run(folder, resume, say)
+
+    fit = _fitted(config, one, tower, out, say)
+    calibration = fit.finish()
     seconds = {"features": features_done - started, "fit": time.perf_counter() - features_done}
     return Fitted(backbone, fit, calibration, DeviceRecord(str(device), why), seconds)
+
+
+def _fitted(
+    config: TrainConfig,
+    one: Callable[[TrainConfig, Path | None], Fit],
+    tower: FineTunedTower | None,
+    out: Path | None,
+    say: Say,
+) -> Fit:
+    """A training, or several from the same weights and then their mean."""
+    begun = runs.cpu_copy(tower.tower.state_dict()) if tower else {}
+    fits: list[Fit] = []
+    for number, (settings, folder) in enumerate(soup.members(config, out), 1):
+        if fits and tower:
+            say(f"training {number} of {config.soup}, by seed {settings.seed}")
+            tower.tower.load_state_dict(begun)
+        if folder:
+            private_dir(folder)
+        fits.append(one(settings, folder))
+    first = fits[0]
+    if len(fits) > 1:
+        first.config = config
+        first.adopt(soup.mean([fit.best for fit in fits]), soup.mean([fit.best_tower for fit in fits]))
+        say(f"the mean of {len(fits)} trainings: {epoch_line(first.history[-1], first.best_epoch)}")
+    return first
 
 
 def read_sources(sources: Sequence[str], allow_bad_rows: bool = False, say: Say = silent) -> Reading:
@@ -270,7 +305,7 @@ def _heads(
     if not config.trains_tower or not config.heads_first:
         return None
     say("the projectors first, on the tower as it is")
-    alone = replace(config, unfreeze="0", **{name: TrainConfig.__dict__[name] for name in TUNED})
+    alone = replace(config, unfreeze="0", soup=1, **{name: TrainConfig.__dict__[name] for name in TUNED})
     train_table, validation = (
         tabulate(backbone, Cases.of(studies), progress, device, None, say) for studies in splits
     )
@@ -278,13 +313,13 @@ def _heads(
     _check_tables(alone, train_table, validation, "the data", silent)
     fitted = Fit(alone, shape, backbone.logit_scale, train_table, validation, device).run(None, False, silent)
     say(f"projectors: {epoch_line(fitted.history[fitted.best_epoch - 1], len(fitted.history))}")
-    return fitted.best
+    return fitted.best | fitted.finding_weights()
 
 
 def _check_out(out: Path, resume: bool) -> None:
     if not resume and (out / runs.RUN).exists():
         raise Refused(f"{out}: already holds a run", hint="give another --out")
-    if not resume and (out / runs.CHECKPOINT).exists():
+    if not resume and ((out / runs.CHECKPOINT).exists() or soup.folders(out)):
         raise Refused(
             f"{out}: holds an unfinished run", hint="add --resume to continue it, or give another --out"
         )

@@ -31,6 +31,7 @@ from mtclip_edge.train.settings import BEFORE, BY_BACKBONE, TrainConfig, text_si
 from ..backbones.backbone import load_backbone
 from ..loop import Fit
 from ..run import load_tensors, save_tensors
+from .further import Further
 
 PLAN = "folds.json"
 _SCHEMA = "mtclip.folds/1"
@@ -123,7 +124,12 @@ class FoldStore:
                     hint=f"give the recipe another name, another --out, or delete {self.path / name}",
                 )
 
-    def read(self, name: str, fold: int, config: TrainConfig) -> Judgement | None:
+    @property
+    def studies(self) -> list[Study]:
+        """All that are divided."""
+        return [study for fold in self.folds for study in fold.held]
+
+    def read(self, name: str, fold: int, config: TrainConfig, more: Further) -> Judgement | None:
         """What is finished; None where nothing is. Errors: RunUnusable where it belongs to something else."""
         file = self._file(name, fold, config.seed)
         if not file.is_file():
@@ -132,7 +138,7 @@ class FoldStore:
             tensors, held = load_tensors(file)
         except ArtefactDamaged:
             return None  # trained again
-        if held["key"] != self._key(config):
+        if held["key"] != self._key(config, more):
             raise RunUnusable(f"{file}: of other data, settings or backbone", hint=_OTHER)
         arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
         calibration = Calibration(**held["calibration"]) if held["calibration"] else None
@@ -147,13 +153,13 @@ class FoldStore:
         films = tuple((study, film) for study, film in held["films"])
         return Judgement(films, output, held["best_epoch"], held["epochs"], held["seconds"])
 
-    def write(self, name: str, fold: int, config: TrainConfig, judgement: Judgement) -> None:
+    def write(self, name: str, fold: int, config: TrainConfig, judgement: Judgement, more: Further) -> None:
         """One durable file, whole or not at all."""
         output = judgement.output
         parts = {"film": output.film, "logit": output.logit, "report": output.report}
         tensors = {key: torch.from_numpy(array) for key, array in parts.items() if array is not None}
         metadata = {
-            "key": self._key(config),
+            "key": self._key(config, more),
             "settings": _settings(config),
             "films": judgement.films,
             "calibration": asdict(output.calibration) if output.calibration else None,
@@ -172,12 +178,12 @@ class FoldStore:
     def _file(self, name: str, fold: int, seed: int) -> Path:
         return self.path / name / f"fold-{fold}-seed-{seed}.safetensors"
 
-    def _key(self, config: TrainConfig) -> str:
+    def _key(self, config: TrainConfig, more: Further) -> str:
         # What was kept before a setting was there stays good.
         told = {
             name: value for name, value in _settings(config).items() if (name, value) not in BEFORE.items()
         }
-        content = [self.fingerprint, told, _named(config.backbone)[0]]
+        content = [self.fingerprint, told, _named(config.backbone)[0], *filter(None, [more.fingerprint])]
         return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

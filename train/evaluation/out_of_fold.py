@@ -28,9 +28,11 @@ from mtclip_edge.evaluation.leaks import shared_patients
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.source import Reading, open_source
 from mtclip_edge.studies import LABELS, Study
+from mtclip_edge.train.settings import TrainConfig
 
 from ..training import fit_splits
 from .fold_store import FoldStore, Judgement, backbone_name, settled
+from .further import Further, further
 from .recipes import Recipe, read_recipes
 
 # Told by fold, so that a reader sees how far folds differ.
@@ -119,31 +121,46 @@ def _trained(
     recipe: Recipe, request: FoldsRequest, store: FoldStore, say: Say, progress: Progress
 ) -> list[list[Judgement]]:
     """What each training of each fold makes of the fold, read where it is finished: [folds][trainings]."""
-    judged = []
+    judged, more = [], further(recipe.also, store.studies, request.allow_bad_rows, say)
     for fold in store.folds:
         seeds = []
         for number in range(request.trainings):
             config = replace(recipe.config, seed=recipe.config.seed + number)
-            there = store.read(recipe.name, fold.number, config)
-            seeds.append(there or _train(recipe.name, fold, config, store, say, progress))
+            there = store.read(recipe.name, fold.number, config, more)
+            seeds.append(there or _train(recipe, fold, config, store, more, say, progress))
         judged.append(seeds)
     return judged
 
 
-def _train(name: str, fold: Fold, config: Any, store: FoldStore, say: Say, progress: Progress) -> Judgement:
-    """One training on the other folds, kept before it is told."""
+def _train(
+    recipe: Recipe,
+    fold: Fold,
+    config: TrainConfig,
+    store: FoldStore,
+    more: Further,
+    say: Say,
+    progress: Progress,
+) -> Judgement:
+    """One training on the other folds and what else the recipe trains on, kept before it is told."""
+    name = recipe.name
     where = f"{name}, fold {fold.number} of {len(store.folds)}, seed {config.seed}"
     # A tower's training is long: each epoch is kept and told. That of projectors takes seconds.
     scratch = store.scratch(name, fold.number, config.seed) if config.trains_tower else None
     tell: Say = (lambda line: say(f"{where}: {line}")) if scratch else silent
     fitted = fit_splits(
-        config, (fold.train, fold.validation), where, scratch, resume=True, say=tell, progress=progress
+        config,
+        ((*fold.train, *more.beside(fold)), fold.validation),
+        where,
+        scratch,
+        resume=True,
+        say=tell,
+        progress=progress,
     )
     table, output = fitted.judge(Cases.of(fold.held), progress)
     for problem in table.problems:
         say(f"left out: {problem}")
     judgement = Judgement.of(table.cases, output, fitted.fit, fitted.seconds)
-    store.write(name, fold.number, config, judgement)
+    store.write(name, fold.number, config, judgement, more)
     if scratch:
         shutil.rmtree(scratch)
     summary = judgement.summary(fold)
@@ -162,7 +179,8 @@ def _result(recipe: Recipe, judged: Sequence[Sequence[Judgement]], store: FoldSt
         [[_drawn(one, fold, dealt) for one in seeds] for seeds, fold in zip(judged, store.folds, strict=True)]
         for dealt in (False, True)
     )  # [folds][trainings] each
-    given = ", ".join(f"{name} {value}" for name, value in recipe.given.items()) or "all defaults"
+    told = (f"{k} {' '.join(v) if isinstance(v, list) else v}" for k, v in recipe.given.items())
+    given = ", ".join(told) or "all defaults"
     studies = [study for fold in store.folds for study in fold.held]
     return Result(
         recipe.name,

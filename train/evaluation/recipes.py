@@ -2,6 +2,7 @@
 
     default                           all defaults
     clip=bce=0,supcon=0               a name, then settings
+    more=also=nih/manifest.csv        a further source that is trained on and never judged; it can stand twice
     recipes.toml                      a table for each: [clip] bce = 0 …
 
 Whatever is a setting of ``train`` can be one of a recipe, so a new setting needs nothing here.
@@ -17,6 +18,7 @@ from mtclip_edge.errors import WrongOption
 from mtclip_edge.train.settings import TrainConfig, check_names, read_toml, resolve, typed
 
 DEFAULT = "default"
+_ALSO = "also"
 _NAME = re.compile(r"[\w+-][\w+. -]*")  # it names a folder too
 
 
@@ -27,6 +29,7 @@ class Recipe:
     name: str
     config: TrainConfig
     given: Mapping[str, Any]
+    also: tuple[str, ...] = ()
 
 
 def read_recipes(words: Sequence[str], base: Mapping[str, Any]) -> list[Recipe]:
@@ -40,8 +43,11 @@ def read_recipes(words: Sequence[str], base: Mapping[str, Any]) -> list[Recipe]:
             raise WrongOption(f"--recipe {name!r}", "expected a name of letters, digits, - _ + and .")
         if name in recipes:
             raise WrongOption(f"--recipe {name}: given twice", "expected names of their own")
-        check_names(given, f"--recipe {name}")
-        recipes[name] = Recipe(name, resolve({**base, **given}, None)[0], given)
+        also = given.get(_ALSO, ())
+        settings = {key: value for key, value in given.items() if key != _ALSO}
+        check_names(settings, f"--recipe {name}")
+        sources = (also,) if isinstance(also, str) else tuple(str(one) for one in also)
+        recipes[name] = Recipe(name, resolve({**base, **settings}, None)[0], given, sources)
     return list(recipes.values())
 
 
@@ -61,10 +67,13 @@ def _tables(words: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 def _written(word: str) -> tuple[str, dict[str, Any]]:
     """``NAME=KEY=VALUE,KEY=VALUE``, or a name alone."""
     name, _, rest = word.partition("=")
-    given = {}
+    given: dict[str, Any] = {}
     for pair in rest.split(",") if rest else ():
         key, equals, value = pair.partition("=")
         if not equals:
             raise WrongOption(f"--recipe {word}", "expected NAME=KEY=VALUE,KEY=VALUE, or a TOML file")
-        given[key.strip()] = typed(value.strip())
+        if key.strip() == _ALSO:
+            given[_ALSO] = [*given.get(_ALSO, ()), value.strip()]
+        else:
+            given[key.strip()] = typed(value.strip())
     return name.strip(), given
