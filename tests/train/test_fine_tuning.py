@@ -12,7 +12,14 @@ from mtclip_edge.export.pack import export
 from mtclip_edge.inference.preprocessing import Preprocessing, model_input
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.evaluation.models import run_model
-from mtclip_edge.train.fine_tuning import FineTunedTower, augmented, forward_in_parts, load_pixels, unfrozen
+from mtclip_edge.train.fine_tuning import (
+    FineTunedTower,
+    augmented,
+    forward_in_parts,
+    load_pixels,
+    tower_groups,
+    unfrozen,
+)
 from mtclip_edge.train.run import backbone_of, load_run
 from mtclip_edge.train.settings import TUNED, TrainConfig
 from mtclip_edge.train.training import train
@@ -115,6 +122,27 @@ def test_the_last_blocks_of_a_cnn() -> None:
         f"blocks.{before[0]}.{before[1] - 1}",
     }
     assert any(name.startswith("conv_head") for name in trained)
+
+
+def test_lower_blocks_learn_slower() -> None:
+    """Each block at half the rate of the one after it; the stem as the first, the head at the whole rate."""
+    import timm
+
+    tower = FineTunedTower(timm.create_model("tf_efficientnet_lite0", num_classes=0), HOW, "all")
+    names = {id(weight): name for name, weight in tower.tower.named_parameters()}
+    rates = {
+        names[id(weight)]: group["lr"]
+        for group in tower_groups(tower, 1.0, 0.05, 0.5)
+        for weight in group["params"]
+    }
+    assert set(rates) == {name for name, weight in tower.tower.named_parameters() if weight.requires_grad}
+    blocks = [f"blocks.{i}.{j}." for i, stage in enumerate(tower.tower.blocks) for j in range(len(stage))]
+    by_block = [{rate for name, rate in rates.items() if name.startswith(block)} for block in blocks]
+    assert by_block == [{0.5 ** (len(blocks) - i)} for i in range(len(blocks))]
+    assert {rate for name, rate in rates.items() if name.startswith("conv_head")} == {1.0}
+    assert {rate for name, rate in rates.items() if name.startswith("conv_stem")} == {0.5 ** len(blocks)}
+    alike = tower_groups(tower, 1.0, 0.05, 1.0)
+    assert [group["lr"] for group in alike] == [1.0, 1.0] and alike[1]["weight_decay"] == 0.0
 
 
 def test_more_blocks_than_there_are(tiny_backbone: Path) -> None:

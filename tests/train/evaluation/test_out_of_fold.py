@@ -18,6 +18,7 @@ from mtclip_edge.progress import silent
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.evaluation import out_of_fold
 from mtclip_edge.train.evaluation.fold_store import FoldStore
+from mtclip_edge.train.evaluation.further import Further, further
 from mtclip_edge.train.evaluation.out_of_fold import FoldsRequest, cross_validate
 
 DRAWN = "phantom:110@5"
@@ -138,13 +139,43 @@ def test_nothing_is_chosen_by_what_is_held_out(tiny_backbone: Path, request_of, 
 
     def judged(fold: Fold, name: str):
         store = FoldStore(tmp_path / name, (fold,), 1, 1, name)
-        return out_of_fold._train("default", fold, config, store, silent, silent)
+        recipe = out_of_fold.Recipe("default", config, {})
+        return out_of_fold._train(recipe, fold, config, store, Further(), silent, silent)
 
     one, another = judged(fold, "one"), judged(other, "other")
     for part in ("film", "logit", "report"):
         np.testing.assert_array_equal(getattr(one.output, part), getattr(another.output, part))
     assert (one.best_epoch, one.output.calibration) == (another.best_epoch, another.output.calibration)
     assert one.summary(fold)["auroc"] == pytest.approx(1 - another.summary(other)["auroc"])
+
+
+def test_further_sources_are_trained_on_and_never_judged(request_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: dict[str, set[str]] = {}
+    train = out_of_fold.fit_splits
+
+    def caught(config, splits, where, *rest, **more):
+        trained[where] = {study.study_id for study in splits[0]}
+        return train(config, splits, where, *rest, **more)
+
+    monkeypatch.setattr(out_of_fold, "fit_splits", caught)
+    document = cross_validate(request_of("default", "more=also=phantom:60@9"))
+    one, more = document["models"]
+    assert more["notes"][0] == "also phantom:60@9"
+    assert [f["studies"] for f in one["figures"]] == [f["studies"] for f in more["figures"]]
+    whole = [s for s in open_source("phantom:60@9").studies if s.films and s.split != "test"]
+    for number in (1, 2, 3):
+        alone, beside = (trained[f"{name}, fold {number} of 3, seed 0"] for name in ("default", "more"))
+        assert alone <= beside and len(alone) < len(beside) <= len(alone) + len(whole)
+    with pytest.raises(RunUnusable, match="of other data, settings or backbone"):
+        cross_validate(request_of("default", "more=also=phantom:60@10"))
+
+
+def test_further_studies_of_a_held_patient_are_left_out() -> None:
+    studies = [s for s in open_source(DRAWN).studies if s.films and s.split != "test"]
+    folds, _ = fold_studies(studies, {}, 3, 0)
+    more = further([DRAWN], studies, False, silent)  # the same studies once more
+    for fold in folds:
+        assert {s.study_id for s in more.beside(fold)} == {s.study_id for s in fold.train}
 
 
 def test_a_tower_is_trained_with_a_checkpoint_and_leaves_none(request_of) -> None:

@@ -20,6 +20,16 @@ def test_none_is_the_defaults() -> None:
     assert (only.name, only.given) == ("default", {})
 
 
+def test_further_sources(tmp_path: Path) -> None:
+    plain, more, two = read_recipes(["plain", "more=also=a.csv,dim=64", "two=also=a.csv,also=b=c.csv"], {})
+    assert (plain.also, more.also, two.also) == ((), ("a.csv",), ("a.csv", "b=c.csv"))
+    assert more.config.dim == 64 and more.given["also"] == ["a.csv"]
+    file = tmp_path / "recipes.toml"
+    file.write_text('[one]\nalso = "a.csv"\n[several]\nalso = ["a.csv", "b.csv"]\n')
+    one, several = read_recipes([str(file)], {})
+    assert (one.also, several.also) == (("a.csv",), ("a.csv", "b.csv"))
+
+
 def test_tables_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "recipes.toml"
     file.write_text("[wide]\nhidden = 1024\ndropout = 0\n[small]\ndim = 64\n")
