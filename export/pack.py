@@ -28,6 +28,7 @@ from mtclip_edge.bundle.records import IndexRecord
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.export.fitted.validation import fitted_on_validation
 from mtclip_edge.files import private_dir, replace_with, sha256, write_bytes
+from mtclip_edge.folders import user_path
 from mtclip_edge.indexing.build import Built, build
 from mtclip_edge.indexing.embedder import Embedder
 from mtclip_edge.inference.preprocessing import Preprocessing
@@ -77,8 +78,8 @@ class Names:
 
 
 def export(
-    run_path: Path,
-    out: Path,
+    run_path: str | Path,
+    out: str | Path,
     *,
     reports: str | None = None,
     precision: Sequence[str] | None = None,
@@ -90,8 +91,10 @@ def export(
     say: Say = silent,
     progress: Progress = silent,
 ) -> Bundle:
-    """Write a bundle; ``dim`` keeps the first numbers of each embedding only, ``budget`` changes the gate's
-    limits (``limits_of``).
+    """Write the bundle of a finished run to the folder ``out``.
+
+    ``reports`` is the source whose reports are packed, None for the run's train reports; ``dim`` keeps the
+    first numbers of each embedding only, ``budget`` changes the gate's limits (``limits_of``).
 
     Every graph must pass the gate. Of the precisions named none may fail, or nothing is published. Without
     names, fp32 is packed and what is fastest on a CPU; that is left out, with a line, where it fails. On any
@@ -102,7 +105,7 @@ def export(
     """
     _check_precision(precision)
     assert purpose in PURPOSES, purpose
-    run = load_run(run_path)
+    run, out = load_run(user_path(run_path)), user_path(out)
     dim = _dim(run, dim)
     _check_out(out, overwrite)
     trained_on = _sources(run)

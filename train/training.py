@@ -26,6 +26,7 @@ from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.evidence.calibration import Calibration
 from mtclip_edge.fields import Fields
 from mtclip_edge.files import private_dir
+from mtclip_edge.folders import user_path
 from mtclip_edge.notice import NOTICE, __version__
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.source import Reading, absolute, open_sources
@@ -73,8 +74,8 @@ class Fitted:
 
 def train(
     config: TrainConfig,
-    sources: Sequence[str],
-    out: Path,
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path,
     *,
     resume: bool = False,
     allow_bad_rows: bool = False,
@@ -82,17 +83,24 @@ def train(
     say: Say = silent,
     progress: Progress = silent,
 ) -> runs.Run:
-    """Fit projectors and write a run to ``out``.
+    """Fit projectors on one or several sources (``KIND:PATH``, or paths) and write a run to the folder
+    ``out``.
 
-    Errors: SourceUnusable, BackboneUnusable, RunUnusable, Refused, WrongOption.
+    ``resume`` goes on with an unfinished one. ``origins`` tells where each setting comes from, for the run's
+    record. ``say`` gets what a person should know, a line at a time; ``progress`` the name of a step, how
+    much of it is done, and of how much.
+
+    Errors: SourceUnusable, BackboneUnusable, RunUnusable, Refused, WrongOption, LeakFound, ExtraMissing.
     """
+    specs = [str(word) for word in ([sources] if isinstance(sources, str | Path) else sources)]
+    out = user_path(out)
     _check_out(out, resume)
     if resume and (out / runs.RUN).is_file():
-        return _finished(out, config, sources, say)
-    reading = read_sources(sources, allow_bad_rows, say)
+        return _finished(out, config, specs, say)
+    reading = read_sources(specs, allow_bad_rows, say)
     splits = reading.split("train"), reading.split("validation")
     fitted = fit_splits(config, splits, reading.spec, out, resume=resume, say=say, progress=progress)
-    data = _data_record(reading, sources, fitted.fit)
+    data = _data_record(reading, specs, fitted.fit)
     record, fit = _record(fitted.fit.config, origins or {}, fitted, data), fitted.fit
     tower = fit.tower.plain(fit.best_tower) if fit.tower else {}
     runs.write_run(out, record, fit.best, tower, words_of(fitted.backbone))

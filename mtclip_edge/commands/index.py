@@ -1,20 +1,20 @@
 """``mtclip index``: the searchable part of a bundle, made, changed, counted and written as Parquet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import WrongOption, not_among
+from ..errors import WrongOption
 from ..progress import say
 from . import options
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
     from ..display.progress_bars import ProgressBars
-    from ..studies import Study
+    from ..indexing.bundle_index import Index
 
 app = typer.Typer(
     help="The searchable part of a bundle: its reports, vectors and HNSW graph.",
@@ -33,9 +33,8 @@ def build(
     device: options.Device = "auto",
 ) -> None:
     """Replace a bundle's reports by those of a source, embedded by the bundle's own text tower."""
-    from ..indexing.build import rebuild
-
-    _embedded(rebuild, bundle, Wanted(source, split, tuple(map or ()), allow_bad_rows), device)
+    what = Wanted(source, split, tuple(map or ()), allow_bad_rows, device)
+    _change(bundle, lambda index, bars: index.build(**vars(what), progress=bars, say=bars.say))
 
 
 @app.command(epilog="Example: mtclip index add bundle manifest:march.csv")
@@ -51,9 +50,8 @@ def add(
 
     What is there already stays; a killed one goes on where it was when run again.
     """
-    from ..indexing.update import add
-
-    _embedded(add, bundle, Wanted(source, split, tuple(map or ()), allow_bad_rows), device)
+    what = Wanted(source, split, tuple(map or ()), allow_bad_rows, device)
+    _change(bundle, lambda index, bars: index.add(**vars(what), progress=bars, say=bars.say))
 
 
 @app.command(epilog="Example: mtclip index remove bundle --patient 4711")
@@ -73,8 +71,6 @@ def remove(
         raise WrongOption(
             "index remove", "expected --study, --patient or --source", "see: mtclip index remove --help"
         )
-    from ..indexing.update import count_removal, remove
-
     which: dict[str, Any] = {
         "studies": study or (),
         "patients": patient or (),
@@ -82,24 +78,21 @@ def remove(
         "missing_ok": missing_ok,
     }
     if dry_run:
-        from ..bundle.demo import resolve
+        from ..indexing.bundle_index import Index
 
-        counts = count_removal(resolve(bundle)[0], **which, say=say)
+        counts = Index.open(named(bundle)).would_remove(**which, say=say)
         say(
             f"{bundle}: would remove {', '.join(f'{count} {name}' for name, count in counts.items())}; "
             "nothing was changed"
         )
         return
-    _change(bundle, lambda bars: remove(bundle, **which, device=device, progress=bars, say=bars.say))
+    _change(bundle, lambda index, bars: index.remove(**which, device=device, progress=bars, say=bars.say))
 
 
 @app.command(epilog="Example: mtclip index merge bundle other-bundle")
 def merge(bundle: options.GrowingBundle, other: options.OtherBundle) -> None:
     """Add the reports and films of another bundle of the same model; nothing is embedded."""
-    from ..bundle.demo import resolve
-    from ..indexing.update import merge
-
-    _change(bundle, lambda bars: merge(bundle, resolve(other)[0], progress=bars, say=bars.say))
+    _change(bundle, lambda index, bars: index.merge(named(other), progress=bars, say=bars.say))
 
 
 @app.command(epilog="Example: mtclip index rebuild bundle")
@@ -107,18 +100,16 @@ def rebuild(bundle: options.Bundle) -> None:
     """Make the HNSW graph and the words for --match anew from the stored reports and vectors, and measure
     the recall.
     """
-    from ..indexing.update import rebuild_index
-
-    _change(bundle, lambda bars: rebuild_index(bundle, progress=bars, say=bars.say))
+    _change(bundle, lambda index, bars: index.rebuild(progress=bars, say=bars.say))
 
 
 @app.command(epilog="Example: mtclip index stats bundle")
 def stats(bundle: options.BundleOrDemo, format: options.Format = "table") -> None:
     """Count what a bundle holds, by label, view, source and finding, and say how it is searched."""
-    from ..bundle.demo import resolve
-    from ..indexing.statistics import statistics, summary_lines
+    from ..indexing.bundle_index import Index
+    from ..indexing.statistics import summary_lines
 
-    options.show(statistics(resolve(bundle)[0]), summary_lines, format)
+    options.show(Index.open(named(bundle)).stats(), summary_lines, format)
 
 
 @app.command(epilog="Example: mtclip index export bundle --to folder")
@@ -135,51 +126,28 @@ def export(bundle: options.Bundle, to: options.ParquetOut) -> None:
 class Wanted:
     """Which studies of which source are to be embedded, as the options of those names say."""
 
-    source: str
+    reports: str
     split: str
     map: tuple[str, ...]
     allow_bad_rows: bool
+    device: str
 
 
-def _embedded(change: "Callable[..., Bundle]", bundle: Path, wanted: Wanted, device: str) -> None:
-    """A change that embeds the studies of a source."""
-    _change(
-        bundle,
-        lambda bars: change(bundle, _studies(wanted, bars), device=device, progress=bars, say=bars.say),
-    )
+def named(bundle: Path) -> str | Path:
+    """A bundle as the options name it: ``demo`` is the one in the package, as for every command."""
+    return "demo" if str(bundle) == "demo" else bundle
 
 
-def _studies(wanted: Wanted, bars: "ProgressBars") -> "Sequence[Study]":
-    """The studies of a source; what could not be read is said, and that patients' texts will be in the
-    bundle.
-    """
-    from ..sources.privacy import warning
-    from ..sources.source import open_source, with_map
-    from ..studies import SPLITS
-
-    if wanted.split not in (*SPLITS, "all"):
-        raise not_among("split", wanted.split, (*SPLITS, "all"))
-    reading = open_source(with_map(wanted.source, wanted.map))
-    studies = reading.studies if wanted.split == "all" else reading.split(wanted.split)
-    for line in reading.summary_lines():
-        bars.say(line)
-    reading.refuse_bad_rows(wanted.allow_bad_rows)
-    for line in warning(studies):
-        bars.say(line)
-    return studies
-
-
-def _change(bundle: Path, change: "Callable[[ProgressBars], Bundle]") -> None:
+def _change(bundle: Path, change: "Callable[[Index, ProgressBars], Bundle]") -> None:
     """Change a bundle with progress shown, and say what it holds then.
 
     Errors: Refused for the demo bundle.
     """
-    from ..bundle.demo import check_changeable
     from ..display.progress_bars import ProgressBars
+    from ..indexing.bundle_index import Index
 
-    check_changeable(bundle)
     with ProgressBars() as bars:
-        changed = change(bars)
+        changed = change(Index.open(named(bundle)), bars)
         counts = changed.index
         bars.say(
             f"{changed.path}: {counts.reports} distinct reports of {counts.studies} studies, generation "

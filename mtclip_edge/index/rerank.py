@@ -44,6 +44,7 @@ class Weight:
     why: str
 
     def record(self) -> FuseRecord:
+        """As a bundle's manifest stores it."""
         return FuseRecord(self.weight, self.why)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,6 +62,7 @@ class HeadWeight:
     why: str
 
     def record(self) -> RerankRecord:
+        """As a bundle's manifest stores it."""
         return RerankRecord(self.weight, 0.5 if self.prior is None else self.prior, self.why)
 
     def to_dict(self) -> dict[str, Any]:

@@ -188,6 +188,7 @@ class Tally:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, item: Item) -> None:
+        """Count one item of a stream; the first problems are kept."""
         if isinstance(item, PassedOver):
             self.passed_over[item.rule] += 1
             return
@@ -217,6 +218,7 @@ class Tally:
             )
 
     def summary(self, spec: str) -> str:
+        """One line: studies, films and reports, by label, and how many rows were left out."""
         return (
             f"{spec}: {self.studies} studies, {self.films} films, {self.reports} reports, "
             f"{self.bad_rows} bad rows"

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
 
 from ..errors import SourceUnusable, WrongOption
 from ..folders import user_path
@@ -67,6 +68,7 @@ class Reading:
     tally: Tally = field(default_factory=Tally)
 
     def split(self, name: str) -> list[Study]:
+        """The studies of one split: train, validation or test."""
         return [study for study in self.studies if study.split == name]
 
     @property
@@ -74,6 +76,7 @@ class Reading:
         return self.tally.bad_rows
 
     def summary(self) -> str:
+        """One line: how many studies, films and reports, and how many rows were left out."""
         return self.tally.summary(self.spec)
 
     def refuse_bad_rows(self, allow: bool) -> None:
@@ -221,8 +224,12 @@ def stream_source(word: str) -> Stream:
     return Stream(spec, module.layout(*takes))
 
 
-def open_source(word: str) -> Reading:
-    """Read one source whole. Errors: SourceUnusable when nothing in it can be used."""
+def open_source(source: str | Path) -> Reading:
+    """Read one source whole: ``KIND:PATH``, or a path that is recognised by what it holds.
+
+    Errors: SourceUnusable when nothing in it can be used, WrongOption.
+    """
+    word = str(source)
     stream, tally = stream_source(word), Tally()
     entries: list[Entry] = []
     for item in stream:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mtclip_edge.bundle.bundle import MANIFEST, Bundle
-from mtclip_edge.bundle.demo import resolve
+from mtclip_edge.bundle.demo import WORD, resolve
 from mtclip_edge.display.evaluation_page import Picture, page
 from mtclip_edge.display.formats import dumps
 from mtclip_edge.errors import LeakFound, Refused, SourceUnusable, WrongOption
@@ -27,8 +27,9 @@ from mtclip_edge.evaluation.document import document
 from mtclip_edge.evaluation.film_rows import write_rows
 from mtclip_edge.evaluation.leaks import between_splits, same_numbers, with_training
 from mtclip_edge.files import private_dir, write_bytes
+from mtclip_edge.folders import user_path
 from mtclip_edge.progress import Progress, Say, silent
-from mtclip_edge.sources.source import Reading, open_source, open_sources
+from mtclip_edge.sources.source import Reading, open_source, open_sources, with_maps
 from mtclip_edge.studies import Study
 from mtclip_edge.train.requirements import need_torch
 
@@ -98,6 +99,46 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
     if out := request.out or _beside(request):
         _write(out, judged, models, say=say)
     return judged
+
+
+def evaluate(
+    *artefacts: str | Path,
+    data: str | Path,
+    split: str = "test",
+    reports: str | Path | None = None,
+    map: Sequence[str] = (),
+    backbones: Sequence[str] = (),
+    out: str | Path | None = None,
+    allow_leaks: bool = False,
+    allow_bad_rows: bool = False,
+    device: str = "auto",
+    say: Say = silent,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Runs and bundles, and ``backbones`` zero-shot, measured on one source: retrieval both ways with
+    intervals, beside chance, and the abnormal head. Gives the document of ``mtclip eval --format json``.
+
+    ``data`` is the source of films and reports, ``reports`` another whose reports are searched; ``map`` names
+    columns and values of both (``THEIRS=OURS``). ``out`` gets metrics.json, report.html and the films' rows;
+    None keeps a run's in its own folder and writes nothing of a bundle. A bundle is judged without torch.
+    ``say`` gets what a person should know, a line at a time.
+
+    Errors: LeakFound, WrongOption, SourceUnusable, ExtraMissing (torch), NotABundle, and those of whatever is
+    judged.
+    """
+    of_films, *others = with_maps([str(data), *([str(reports)] if reports else [])], map)
+    request = EvaluationRequest(
+        of_films,
+        tuple(user_path(path) if str(path) != WORD else Path(WORD) for path in artefacts),
+        tuple(backbones),
+        split,
+        others[0] if others else None,
+        user_path(out) if out is not None else None,
+        allow_leaks,
+        device,
+        allow_bad_rows,
+    )
+    return assess(request, say=say, progress=progress)
 
 
 def ablation(
