@@ -31,6 +31,7 @@ from mtclip_edge.files import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.folders import user_path
 from mtclip_edge.indexing.build import Built, build
 from mtclip_edge.indexing.embedder import Embedder
+from mtclip_edge.indexing.previews import check_longest, fresh_previews, preview_line
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.notice import NOTICE, __version__
@@ -86,6 +87,7 @@ def export(
     budget: Mapping[str, float] | None = None,
     dim: int | None = None,
     text: bool = True,
+    previews: int | None = None,
     purpose: str = "research",
     overwrite: bool = False,
     say: Say = silent,
@@ -94,17 +96,18 @@ def export(
     """Write the bundle of a finished run to the folder ``out``.
 
     ``reports`` is the source whose reports are packed, None for the run's train reports; ``dim`` keeps the
-    first numbers of each embedding only, ``budget`` changes the gate's limits (``limits_of``).
+    first numbers of each embedding only, ``budget`` changes the gate's limits (``limits_of``);
+    ``previews``: the longest side in pixels of a film of each report, None for none.
 
-    Every graph must pass the gate. Of the precisions named none may fail, or nothing is published. Without
-    names, fp32 is packed and what is fastest on a CPU; that is left out, with a line, where it fails. On any
-    error what was written is removed.
+    Every graph must pass the gate. Of the precisions named none may fail; without names, fp32 is packed and
+    what is fastest on a CPU, if it passes. On any error what was written is removed.
 
     Errors: WrongOption, RunUnusable, BackboneUnusable, SourceUnusable, ParityFailed, Refused,
     ArtefactIncompatible.
     """
     _check_precision(precision)
     assert purpose in PURPOSES, purpose
+    check_longest(previews)
     run, out = load_run(user_path(run_path)), user_path(out)
     dim = _dim(run, dim)
     _check_out(out, overwrite)
@@ -130,6 +133,7 @@ def export(
         model = replace(
             model, explain=export_places(film_graph, films, proof.gate.films, out / job.names.explain, say)
         )
+        built = _with_previews(job, built, studies, previews, progress)
         bundle = _published(job, model, built, rows)
         cleanup.pop_all()
     say(f"{out}: {built.record.reports} distinct reports of {built.record.studies} studies")
@@ -241,12 +245,24 @@ def _climbed(
     return replace(model, graphs=graphs, parity=tuple(row.record() for row in rows)), rows
 
 
+def _with_previews(
+    job: Job, built: Built, studies: Sequence[Study], longest: int | None, progress: Progress
+) -> Built:
+    """What was built, with a small film of each report where that was asked for."""
+    if longest is None:
+        return built
+    render = job.run.record.preprocessing.render or "voi"
+    previews = fresh_previews(job.change, studies, longest, render, progress)
+    job.say(preview_line(None, previews))
+    return replace(built, previews=previews)
+
+
 def _published(job: Job, model: ModelPart, built: Built, rows: Sequence[Row]) -> Bundle:
     """Write the card and commit the generation."""
     write_bytes(job.out / job.names.card, model_card(job.run, job.purpose, rows).encode())
     for problem in built.problems:
         job.say(f"left out: {problem}")
-    manifest = Manifest(model, SitePart(built.record), job.change.generation, {})
+    manifest = Manifest(model, SitePart(built.record, built.previews), job.change.generation, {})
     return commit(job.out, manifest, {*manifest.named, job.names.card})
 
 

@@ -9,7 +9,7 @@ cold query half a millisecond a class.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import asdict, field
 from typing import Any
 
 from ..fields import Fields, Mistyped, is_plain_name, record
@@ -159,17 +159,47 @@ def _graphs(f: Fields) -> dict[str, Mapping[str, str] | None]:
 
 
 @record(frozen=True, eq=False, repr=False)
+class PreviewsRecord:
+    """The file of small films, of how many reports it has one, and how they were made: ``longest`` side in
+    pixels at most, WebP ``quality``.
+    """
+
+    file: str
+    reports: int
+    longest: int
+    quality: int
+
+    @classmethod
+    def read(cls, f: Fields) -> "PreviewsRecord":
+        counts = f.integer("reports", 1), f.integer("longest", 16, 16_383), f.integer("quality", 1, 100)
+        return cls(f.file_name("file"), *counts)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@record(frozen=True, eq=False, repr=False)
 class SitePart:
-    """What the site changes: today the reports with their vectors and index."""
+    """What the site changes: the reports with their vectors and index, and previews where they were asked
+    for.
+    """
 
     index: IndexRecord
+    previews: PreviewsRecord | None = None
 
     @classmethod
     def read(cls, f: Fields) -> "SitePart":
-        return cls(f.inside("index", IndexRecord.read))
+        return cls(f.inside("index", IndexRecord.read), f.inside_or_none("previews", PreviewsRecord.read))
+
+    @property
+    def files(self) -> set[str]:
+        """The names of the files of this part."""
+        return self.index.files | ({self.previews.file} if self.previews else set())
 
     def to_dict(self) -> dict[str, Any]:
-        return {"index": self.index.to_dict()}
+        """JSON as in the file; what is not there stays away, as before it could be."""
+        previews = {} if self.previews is None else {"previews": self.previews.to_dict()}
+        return {"index": self.index.to_dict(), **previews}
 
 
 @record(frozen=True, eq=False, repr=False)
@@ -206,7 +236,7 @@ class Manifest:
         graphs = {name for files in model.graphs.values() if files for name in files.values()}
         tokenizer = {model.tokenizer.file} if model.graphs.get("text") else set()
         others = {part.file for part in (model.explain, model.film_gate) if part is not None}
-        return graphs | tokenizer | others | self.site.index.files
+        return graphs | tokenizer | others | self.site.files
 
     def to_dict(self) -> dict[str, Any]:
         """JSON as in the file, without the file's hash of itself."""

@@ -13,6 +13,7 @@ def export(
     budget: options.Budget = None,
     dim: options.KeptDim = None,
     no_text: options.NoText = False,
+    previews: options.Previews = None,
     overwrite: options.OverwriteBundle = False,
 ) -> None:
     """Turn a run into a bundle: ONNX graphs, proven against torch, with reports, vectors and index."""
@@ -40,6 +41,7 @@ def export(
             budget=limits,
             dim=dim,
             text=not no_text,
+            previews=previews,
             overwrite=overwrite,
             say=bars.say,
             progress=bars,

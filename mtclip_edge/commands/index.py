@@ -44,6 +44,7 @@ def add(
     split: options.Split = "all",
     map: options.Map = None,
     allow_bad_rows: options.AllowBadRows = False,
+    previews: options.AddPreviews = False,
     device: options.Device = "auto",
 ) -> None:
     """Add a source's reports and films.
@@ -51,7 +52,9 @@ def add(
     What is there already stays; a killed one goes on where it was when run again.
     """
     what = Wanted(source, split, tuple(map or ()), allow_bad_rows, device)
-    _change(bundle, lambda index, bars: index.add(**vars(what), progress=bars, say=bars.say))
+    _change(
+        bundle, lambda index, bars: index.add(**vars(what), previews=previews, progress=bars, say=bars.say)
+    )
 
 
 @app.command(epilog="Example: mtclip index remove bundle --patient 4711")

@@ -149,6 +149,8 @@ WeightsHash = Annotated[
 Artefact = Annotated[
     Path | None, Argument(metavar="[BUNDLE|RUN]", help="A bundle or run; else the bundle in use.")
 ]
+_PREVIEWS = "Pack a film of each report, at most so many pixels (512 is usual); private like the texts."
+Previews = Annotated[int | None, Option("--previews", metavar="PIXELS", help=_PREVIEWS, show_default=False)]
 ShowConfig = Annotated[bool, Option("--config", help="Show the settings of train and where each comes from.")]
 ConfigFile = Annotated[Path | None, Option(help="With --config: the TOML file that train would be given.")]
 Films = Annotated[Path | None, Option(help="A folder of films.", show_default="drawn films")]
@@ -179,6 +181,8 @@ Sources = Annotated[
 ]
 MissingOk = Annotated[bool, Option("--missing-ok", help="Pass over ids that nothing in the bundle has.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Print what would go, in counts, and change nothing.")]
+_ADD_PREVIEWS = "Pack a small film of each report that has none yet; private like the texts."
+AddPreviews = Annotated[bool, Option("--previews", help=_ADD_PREVIEWS)]
 GrowingBundle = Annotated[Path, Argument(help="The bundle that grows.")]
 OtherBundle = Annotated[Path, Argument(help="A bundle of the same model, or demo; it stays as it is.")]
 _PARQUET = "A new folder for reports.parquet, studies.parquet and films.parquet."

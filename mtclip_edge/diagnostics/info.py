@@ -70,6 +70,7 @@ def _bundle_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("index", f"HNSW, recall@10 {hnsw['recall@10']}" if hnsw else "none: exact search"),
         ("film gate", _film_gate(record.get("film_gate"))),
+        *_previews(record),
         *[("parity", _parity(row)) for row in record["parity"]],
         *_figures(record["metrics"]),
         ("size", f"{record['bytes'] / 1e6:.1f} MB in {len(record['files'])} files"),
@@ -83,6 +84,15 @@ def _backbone_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         ("trained on", exposure_line(backbone.name)),
         *[("use", note) for note in terms_of_use(backbone)],
     ]
+
+
+def _previews(record: dict[str, Any]) -> list[tuple[str, str]]:
+    previews = record.get("previews")
+    if previews is None:
+        return []
+    size = record["files"][previews["file"]]["size"] / 1e6
+    of = f"{previews['reports']} reports, at most {previews['longest']} px"
+    return [("previews", f"a film of {of}, WebP {previews['quality']}; {size:.1f} MB")]
 
 
 def _film_gate(gate: dict[str, Any] | None) -> str:

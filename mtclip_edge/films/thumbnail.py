@@ -16,3 +16,14 @@ def thumbnail(grey: np.ndarray, side: int) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def webp(grey: np.ndarray, side: int, quality: int) -> bytes:
+    """The same as a WebP of a quality from 1 to 100, a tenth of a PNG's size."""
+    from PIL import Image
+
+    picture = Image.fromarray(grey)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=quality, method=4)
+    return buffer.getvalue()

@@ -196,6 +196,11 @@ class ReportStore:
             for study, report, patient in self._rows(query, (json.dumps(list(study_ids)),))
         }
 
+    def passes(self, study_id: str, where: Where) -> bool:
+        """Whether a study is here and passes a filter."""
+        query = f"SELECT 1 FROM study WHERE study_id = ? AND {where.sql}"
+        return bool(self._rows(query, (study_id, *where.values)))
+
     def row_of(self, report_ids: Iterable[str]) -> dict[str, int]:
         """Of some reports those that are here, with their rows."""
         query = "SELECT report_id, row FROM report WHERE report_id IN (SELECT value FROM json_each(?))"

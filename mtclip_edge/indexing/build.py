@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..bundle.bundle import Bundle
 from ..bundle.generations import Change, changing, commit
+from ..bundle.manifest import PreviewsRecord
 from ..bundle.records import HnswRecord, IndexRecord
 from ..errors import SourceUnusable
 from ..index.hnsw import build_graph
@@ -16,6 +17,7 @@ from ..progress import Progress, Say, silent
 from ..studies import Film, Study, distinct_reports
 from .embedder import Embedder, forget_embedded, resuming
 from .full_text import write_terms
+from .previews import fresh_previews
 from .store_writer import write_store
 from .vectors import recall_queries, write_vectors
 
@@ -29,17 +31,25 @@ class Built:
     names: tuple[str, ...]
     record: IndexRecord
     problems: tuple[str, ...]
+    previews: PreviewsRecord | None = None
 
 
-def publish(bundle: Bundle, change: Change, record: IndexRecord, *, strictly: bool = False) -> Bundle:
+def publish(
+    bundle: Bundle,
+    change: Change,
+    record: IndexRecord,
+    *,
+    previews: PreviewsRecord | None,
+    strictly: bool = False,
+) -> Bundle:
     """Commit a change of a bundle's searchable part.
 
     ``strictly``: what it replaces must be gone (Refused, and published all the same).
     """
-    kept = set(bundle.manifest.files) - bundle.index.files
-    site = replace(bundle.manifest.site, index=record)
+    kept = set(bundle.manifest.files) - bundle.manifest.site.files
+    site = replace(bundle.manifest.site, index=record, previews=previews)
     manifest = replace(bundle.manifest, generation=change.generation, site=site)
-    return commit(bundle.path, manifest, kept | record.files, strictly=strictly)
+    return commit(bundle.path, manifest, kept | site.files, strictly=strictly)
 
 
 def rebuild(
@@ -50,7 +60,8 @@ def rebuild(
     progress: Progress = silent,
     say: Say = silent,
 ) -> Bundle:
-    """Replace a bundle's reports and films by those of ``studies``, as a new generation.
+    """Replace a bundle's reports and films by those of ``studies``, as a new generation; previews where it
+    had some.
 
     Errors: NotABundle, ArtefactDamaged, TextTowerMissing, SourceUnusable (no report), Refused (another
     writer).
@@ -61,9 +72,12 @@ def rebuild(
                 list(dict.fromkeys(study.tower_text for study in studies if study.report_id)), say
             )
             built = build(change, bundle.model.model_id, embedder, studies)
+        if before := bundle.manifest.site.previews:
+            render = bundle.model.preprocessing.render or "voi"
+            built = replace(built, previews=fresh_previews(change, studies, before.longest, render, progress))
         for problem in built.problems:
             say(f"left out: {problem}")
-        done = publish(bundle, change, built.record)
+        done = publish(bundle, change, built.record, previews=built.previews)
     forget_embedded(path)
     return done
 

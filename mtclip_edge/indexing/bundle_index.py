@@ -79,18 +79,22 @@ class Index:
         split: str = "all",
         map: Sequence[str] = (),
         allow_bad_rows: bool = False,
+        previews: bool = False,
         device: str = "auto",
         progress: Progress = silent,
         say: Say = silent,
     ) -> Bundle:
         """Add the reports and films of a source, given as for ``build``; what is there already stays, so that
-        it can be run again. Gives the bundle as it is then.
+        it can be run again. ``previews`` packs a small film of each of these reports that has none. Gives the
+        bundle as it is then.
 
         Errors: as of ``build``; Refused where a study is there with another report too.
         """
         check_changeable(self.path)
         studies = studies_of(reports, split, map, allow_bad_rows, say)
-        return self._now(update.add(self.path, studies, device=device, progress=progress, say=say))
+        return self._now(
+            update.add(self.path, studies, previews=previews, device=device, progress=progress, say=say)
+        )
 
     def remove(
         self,

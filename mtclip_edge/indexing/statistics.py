@@ -20,7 +20,7 @@ def statistics(path: Path) -> dict[str, Any]:
     with ReportStore(bundle.file(record.store), bundle.model.model_id) as store:
         counts = store.statistics()
     one, many = (choose_index_search(bundle, None, queries) for queries in (1, None))
-    files = {name: bundle.manifest.files[name].size for name in sorted(record.files)}
+    files = {name: bundle.manifest.files[name].size for name in sorted(bundle.manifest.site.files)}
     return {
         "schema": SCHEMA,
         "path": str(path),

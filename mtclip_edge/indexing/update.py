@@ -11,6 +11,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.generations import Change, changing
+from ..bundle.manifest import PreviewsRecord
 from ..bundle.records import HnswRecord
 from ..errors import ArtefactDamaged, ArtefactIncompatible, Refused
 from ..index.hnsw import build_graph, grow_graph
@@ -21,6 +22,7 @@ from ..studies import Film, Study, tower_text
 from .build import films_of, publish, record
 from .embedder import Embedder, forget_embedded, resuming
 from .full_text import texts_of, write_terms
+from .previews import merged_previews, preview_line, previews_without, with_previews
 from .store_writer import extend_store, stored_studies, write_without
 from .vectors import IndexFiles, recall_queries, write_vectors
 
@@ -31,12 +33,14 @@ def add(
     path: Path,
     studies: Sequence[Study],
     *,
+    previews: bool = False,
     device: str = "auto",
     progress: Progress = silent,
     say: Say = silent,
 ) -> Bundle:
     """Add studies; those that are there already with the same report stay as they are, so that it can be run
-    again.
+    again. ``previews`` packs a small film of each of their reports that has none, of those that are there
+    already too.
 
     Errors: NotABundle, ArtefactDamaged, TextTowerMissing, Refused (a study is there with another report;
     another writer).
@@ -44,13 +48,17 @@ def add(
     with changing(path, progress) as (bundle, change):
         old = IndexFiles.of(bundle)
         new = _new(bundle, old, studies, say)
+        before = bundle.manifest.site.previews
+        shown = with_previews(bundle, change, studies, None, progress) if previews else before
+        if previews:
+            say(preview_line(before, shown))
         if not new:
             say("nothing to add")
             forget_embedded(path)
-            return bundle
+            return bundle if shown == before else publish(bundle, change, bundle.index, previews=shown)
         with resuming(bundle, device, progress) as embedder:
             done = _extended(
-                bundle, change, old, new, lambda reports, films: _embed(embedder, reports, films, say)
+                bundle, change, old, new, lambda reports, films: _embed(embedder, reports, films, say), shown
             )
     forget_embedded(path)
     return done
@@ -73,9 +81,10 @@ def merge(path: Path, other: Path, *, progress: Progress = silent, say: Say = si
         if not new:
             say("nothing to add")
             return bundle
+        shown = merged_previews(bundle, theirs, change, {study.report_id or "" for study in new})
         with ReportStore(source.store, theirs.model.model_id) as store:
             return _extended(
-                bundle, change, old, new, lambda reports, films: _copied(store, source, reports, films)
+                bundle, change, old, new, lambda reports, films: _copied(store, source, reports, films), shown
             )
 
 
@@ -118,7 +127,11 @@ def remove(
             f"{bundle.index.films - len(films)} films"
         )
         forget_embedded(path)
-        return publish(bundle, change, record(change, len(reports), len(films), left, hnsw), strictly=True)
+        shown = previews_without(bundle, change, gone)
+        if bundle.manifest.site.previews:
+            say(preview_line(bundle.manifest.site.previews, shown))
+        now = record(change, len(reports), len(films), left, hnsw)
+        return publish(bundle, change, now, previews=shown, strictly=True)
 
 
 def count_removal(
@@ -165,6 +178,7 @@ def rebuild_index(path: Path, *, progress: Progress = silent, say: Say = silent)
             bundle,
             change,
             record(change, record_before.reports, record_before.films, record_before.studies, hnsw),
+            previews=bundle.manifest.site.previews,
         )
 
 
@@ -218,6 +232,7 @@ def _extended(
     old: IndexFiles,
     new: Sequence[Study],
     vectors_of: Callable[[Sequence[Study], Sequence[tuple[Film, Study]]], Vectors],
+    previews: PreviewsRecord | None,
 ) -> Bundle:
     """Publish the old state and, after it, new studies; ``vectors_of`` gives the vectors of the new
     reports and films.
@@ -233,9 +248,8 @@ def _extended(
     table = np.load(change.file("vectors"), mmap_mode="r", allow_pickle=False)
     count = old.reports + len(reports)
     hnsw = _grown(bundle, change, np.asarray(table[:count]), old.reports, np.asarray(table[count:]))
-    return publish(
-        bundle, change, record(change, count, len(table) - count, bundle.index.studies + len(new), hnsw)
-    )
+    now = record(change, count, len(table) - count, bundle.index.studies + len(new), hnsw)
+    return publish(bundle, change, now, previews=previews)
 
 
 def _grown(

@@ -25,6 +25,7 @@ from ..inference.encoders import FilmEncoder, likely_precision, open_film_encode
 from ..inference.precision import Precision
 
 if TYPE_CHECKING:
+    from ..index.previews import Previews
     from ..index.words import ReportWords
 
 
@@ -85,6 +86,39 @@ class LateWords:
                 self._open = None
 
 
+class LatePreviews:
+    """The films that a bundle packed of its reports, opened when one is first asked for."""
+
+    def __init__(self, bundle: Bundle, store: ReportStore, filters: Filters):
+        self._bundle, self._store, self._filters = bundle, store, filters
+        self._lock = Lock()
+
+    def of(self, report_id: str) -> bytes | None:
+        """A grey WebP; None without, or where the study that it is of does not pass the filters.
+
+        Errors: ArtefactDamaged.
+        """
+        with self._lock:
+            found = self._open.of(report_id) if self._open else None
+        shown = found is not None and self._store.passes(found[1], self._filters.where())
+        return found[0] if found and shown else None
+
+    @cached_property
+    def _open(self) -> "Previews | None":
+        """None too where a writer has published the next generation and swept this file."""
+        record = self._bundle.manifest.site.previews
+        if record is None or not (self._bundle.path / record.file).exists():
+            return None
+        from ..index.previews import Previews  # for pages only
+
+        return Previews(self._bundle.file(record.file))
+
+    def close(self) -> None:
+        with self._lock:
+            if (previews := self.__dict__.get("_open")) is not None:
+                previews.close()
+
+
 @dataclass(frozen=True)
 class Opened:
     """A bundle's parts, ready for queries; ``passing`` are the rows that the filters leave, None without
@@ -102,6 +136,7 @@ class Opened:
     admission: Admission
     load_ms: float
     words: LateWords
+    previews: LatePreviews
 
     @cached_property
     def filter_facts(self) -> dict[str, Any]:
@@ -160,8 +195,9 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
         laterals = bundle.model.takes_laterals
         admission = Admission(gate.result(), options.force, options.invert, laterals)
     load_ms = 1000 * (time.perf_counter() - started)
+    late = words, LatePreviews(bundle, reports, options.filters)
     return Opened(
-        bundle, options, films, used, reports, opened_index, weights, passing, admission, load_ms, words
+        bundle, options, films, used, reports, opened_index, weights, passing, admission, load_ms, *late
     )
 
 

@@ -57,7 +57,7 @@ class Retriever:
         self.filters, self._passing = opened.options.filters, opened.passing
         self._precision = opened.precision
         self._films, self._store, self._index = opened.films, opened.store, opened.index
-        self._words = opened.words
+        self._words, self._previews = opened.words, opened.previews
         self._workers = _decode_workers() if isolated else None
         reader = {"read": self._workers.read} if self._workers else {}
         self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films, **reader)
@@ -255,6 +255,13 @@ class Retriever:
 
         return TextReader(self.bundle, self.device.used, self._precision, self._answers.search.naming)
 
+    def preview(self, report_id: str) -> bytes | None:
+        """The film that the bundle packed of a report, a grey WebP; None without, or where its study does not
+        pass the filters. Errors: ArtefactDamaged, Closed.
+        """
+        self._check_open()
+        return self._previews.of(report_id)
+
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]; filters have no part in it."""
         self._check_open()
@@ -336,6 +343,7 @@ class Retriever:
         self._closed = True
         self._words.close()
         self._store.close()
+        self._previews.close()
         if self._workers:
             self._workers.close()
 
