@@ -4,7 +4,7 @@
 
     with Retriever.open("bundle") as retriever:
         result = retriever.query("film.png", k=5)
-        print(result.abnormal, result.hits[0].text)
+        print(result.abnormal, result.best.impression) if result.ok else print(result.input.reasons)
 
 Research use only; retrieved prior reports are not a diagnosis.
 
@@ -159,9 +159,19 @@ if TYPE_CHECKING:  # "as" itself: what a type checker takes as handed on
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    if name in ("Retriever", "QueryResult"):
+        vars(importlib.import_module(".retrieval.results", __name__))["drawn"] = _drawn
+    return value
+
+
+def _drawn(result: "QueryResult") -> str:
+    """How a notebook shows an answer: retrieval may not know display, so the door brings them together."""
+    from .display.notebook import fragment
+
+    return fragment(result)
 
 
 def __dir__() -> list[str]:

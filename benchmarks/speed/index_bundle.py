@@ -104,7 +104,8 @@ def warm(path: Path, way: str, queries: Path, filtered: str) -> None:
             times.append(1000 * (time.perf_counter() - started))
     p50, p95 = statistics.median(times), sorted(times)[int(0.95 * len(times))]
     print(
-        f"warm, {retriever.search.used}, {name}: p50 {p50:.2f} ms, p95 {p95:.2f} ms, peak {peak():.0f} MB",
+        f"warm, {retriever.search_choice.used}, {name}: "
+        f"p50 {p50:.2f} ms, p95 {p95:.2f} ms, peak {peak():.0f} MB",
         flush=True,
     )
 

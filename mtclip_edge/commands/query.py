@@ -147,8 +147,8 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
     }
     how |= {"keep_films": question.save is not None and not question.no_film, "isolated": question.isolated}
     with Retriever.open(path, **how) as retriever:
-        if question.strict and retriever.patient_note:
-            raise Refused(retriever.patient_note, hint="leave --strict out where a patient may be new")
+        if question.strict and retriever.notes.patient:
+            raise Refused(retriever.notes.patient, hint="leave --strict out where a patient may be new")
         code = _written(question, retriever, films, levels, demo_unasked=unasked)
     if line := passed_over(passed):
         say(line)
@@ -213,9 +213,9 @@ def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked
 
         out = PageWriter(out, question.save, retriever, films=not question.no_film)
     of_text = retriever.text_note(question.text) if question.text else None
-    of_filters = (retriever.filter_note, retriever.patient_note)
-    of_words = (of_text, retriever.words_note)
-    of_search = (retriever.search_note, retriever.fuse_note)
+    of_filters = (retriever.notes.filter, retriever.notes.patient)
+    of_words = (of_text, retriever.notes.words)
+    of_search = (retriever.notes.search, retriever.notes.fuse)
     notes = (LOUD if demo_unasked else None, *of_search, *of_filters, *of_words)
     return SayFirst(filter(None, notes), out, say)
 

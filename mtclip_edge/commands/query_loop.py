@@ -24,7 +24,7 @@ def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writ
     """
     with _bar(len(films) > 1 and sys.stderr.isatty() and not sys.stdout.isatty(), say) as (tell, progress):
         tally = _Tally(retriever, out, tell)
-        for done, result in enumerate(retriever.query_many(films, k), 1):
+        for done, result in enumerate(retriever.query_many(films, k, errors="return"), 1):
             tally.add(result)
             progress("films", done, len(films))
     out.close()
@@ -47,7 +47,7 @@ def answer_studies(
     Gives the exit code.
     """
     tally = _Tally(retriever, out, say)
-    for result in retriever.query_studies(films, k, together=levels):
+    for result in retriever.query_studies(films, k, together=levels, errors="return"):
         tally.add(result)
     out.close()
     if len(films) > 1:
@@ -181,7 +181,8 @@ def answer_arrivals(
     say(f"watching {folder}; what lies there already is not answered; Ctrl-C ends")
     tally = _Tally(retriever, out, say)
     for films in looks:
-        for result in retriever.query_many(allowed([(str(path), path) for path in films]), k):
+        arrived = allowed([(str(path), path) for path in films])
+        for result in retriever.query_many(arrived, k, errors="return"):
             tally.add(result)
 
 

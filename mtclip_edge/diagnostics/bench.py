@@ -235,7 +235,7 @@ def _search(path: Path) -> dict[str, float | None]:
                     vectors[next(turn) % 64], 10
                 )
             )
-            medians[name] = statistics.median(times) if retriever.search.used == name else None
+            medians[name] = statistics.median(times) if retriever.search_choice.used == name else None
     return medians
 
 

@@ -16,6 +16,7 @@ from .validation_reference import ValidationReference
 from .verdict import Judgement, verdict_of, vote_of, weights
 
 _TEXT = "a text has neither a film's probability nor its similarities"
+_BOTH = "validation films were asked without a text"
 _FUSED = "with --fuse a score is not a cosine"
 
 
@@ -75,11 +76,12 @@ def evidence_of_film(
     )
 
 
-def evidence_of_text(around: Neighbours, reference: ValidationReference) -> Evidence:
-    """A text has agreement and contrast only."""
+def evidence_of_text(around: Neighbours, reference: ValidationReference, with_film: bool = False) -> Evidence:
+    """A text has agreement and contrast only, alone or together with a film."""
+    why = _BOTH if with_film else _TEXT
     contrast = Contrast(around.nearest["abnormal"], around.nearest["normal"])
-    similarity = SimilarityFacts(None, None, _TEXT)
-    return Evidence(None, Judgement(None, _TEXT), similarity, _agreement(around, reference), contrast)
+    similarity = SimilarityFacts(None, None, why)
+    return Evidence(None, Judgement(None, why), similarity, _agreement(around, reference), contrast)
 
 
 def with_percentiles(

@@ -189,11 +189,21 @@ class Index:
         )
 
 
+def direction(vector: np.ndarray) -> np.ndarray:
+    """A vector at unit length, float32 [dim]. Errors: ZeroQuery where it is none: zero or not finite."""
+    return np.asarray(vector / _length(vector), np.float32)
+
+
 def _checked(query: np.ndarray) -> np.ndarray:
-    length = float(np.linalg.norm(query))
+    _length(query)
+    return np.asarray(query, np.float32)
+
+
+def _length(vector: np.ndarray) -> float:
+    length = float(np.linalg.norm(vector))
     if not np.isfinite(length) or length < 1e-6:
         raise ZeroQuery("the query's embedding is not a direction (zero or not finite)")
-    return np.asarray(query, np.float32)
+    return length
 
 
 def _exact(

@@ -78,10 +78,15 @@ class Weights:
 
     @property
     def any(self) -> bool:
+        """Whether anything but the cosine counts."""
         return bool(self.head.weight or self.films.weight)
 
     def to_dict(self) -> dict[str, Any]:
         return {"head": self.head.to_dict(), "films": self.films.to_dict(), "first": CANDIDATES}
+
+
+_WITH_TEXT = "a film and a text together are ordered by cosine alone"
+BY_COSINE = Weights(HeadWeight(0.0, None, _WITH_TEXT), Weight(0.0, _WITH_TEXT))
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from ..evidence.validation_reference import ValidationReference
 from ..evidence.verdict import VOTERS
 from ..index.filters import Filters
 from ..index.hits import FilmHit, ReportHit, film_hits, report_hits
-from ..index.index import Hits, SearchChoice
+from ..index.index import Hits, SearchChoice, direction
 from ..index.rerank import (
+    BY_COSINE,
     CANDIDATES,
     Owed,
     Placed,
@@ -261,11 +262,19 @@ class Answerer:
             self._references[seen] = ValidationReference.of(self._opened.bundle.manifest, seen)
         return self._references[seen]
 
-    def film(self, film: EmbeddedFilm, k: int) -> QueryResult:
-        """The answer to one film; nothing is searched for what is rejected."""
-        return self._answer(
-            "film", film, film.vector, film.logit, film.input if film.answered else None, k, film.timings
-        )
+    def film(self, film: EmbeddedFilm, k: int, typed: tuple[str, np.ndarray] | None = None) -> QueryResult:
+        """The answer to one film, or to it and a text together: to the direction between their unit vectors,
+        by cosine alone. Nothing is searched for what is rejected.
+        """
+        judged = film.input if film.answered else None
+        text, vector = None, film.vector
+        if typed is not None:
+            text, vector = typed[0], direction(film.vector + typed[1])
+        return self._answer("film", film, vector, film.logit, judged, k, film.timings, text=text)
+
+    def near(self, vector: np.ndarray, k: int) -> tuple[ReportHit, ...]:
+        """The k reports nearest to a unit vector of this bundle's space, float32 [dim]."""
+        return self.search.shown(self.search.reports(vector, k).first(k))
 
     def study(self, study: "StudyQuery", k: int) -> QueryResult | MtclipError:
         """The answer to a study's mean; an error where none of its films is of a view that counts, a
@@ -328,20 +337,24 @@ class Answerer:
         k: int,
         timings: dict[str, float],
         study: tuple[StudyFilm, ...] | None = None,
+        text: str | None = None,
     ) -> QueryResult:
         """``judged`` is what was answered as a whole (of a study the gravest verdict), None for a
         rejection of ``film``.
         """
         clock, choice = Clock(timings), self._opened.index.choice
         seen = (judged.view if judged else None) or "frontal"
-        weights = self._opened.weights_of(seen)
+        weights = self._opened.weights_of(seen) if text is None else BY_COSINE
         abnormal = Abnormal.of(logit, self._opened.bundle.model, seen) if judged else None
         nothing = Hits((), (), choice)
         found = self.search.of_film(vector, k, abnormal, weights) if judged else Found(nothing, nothing)
         shown = self.search.shown(found.hits.first(k), found.placed)
         clock.lap("search")
         reference, evidence = self._reference(seen), None
-        if reference and judged:
+        if reference and judged and text is not None:
+            around = self.search.around(vector, found, shown, verdict=False)
+            evidence = evidence_of_text(around, reference, with_film=True)
+        elif reference and judged:
             around = self.search.around(vector, found, shown, verdict=bool(reference.rule and abnormal))
             evidence = evidence_of_film(around, reference, abnormal, judged.verdict)
             shown = with_percentiles(shown, reference, self.search.fused)
@@ -361,6 +374,7 @@ class Answerer:
             study=study,
             evidence=evidence,
             grey=film.grey,
+            text=text,
         )
 
     def _facts(self, precision: Precision, choice: SearchChoice) -> BundleFacts:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from ..errors import FilmUnreadable, MtclipError
+from ..errors import FilmUnreadable, MtclipError, WrongOption
 from ..films.film import DecodedFilm, FilmSource, Header
 from ..films.gate import Admission, FilmView
 from ..films.read import read_film
@@ -19,13 +20,29 @@ from ..studies import FRONTAL
 from ..workers import ahead, batches
 from .results import Clock, Input
 
+if TYPE_CHECKING:
+    from PIL import Image
+    from pydicom.dataset import Dataset
+
 BATCH = 8
 Reader = Callable[
     [FilmSource, str, str], DecodedFilm
 ]  # a film, the name it is shown under, how it is rendered
-Named = tuple[
-    str, str | FilmSource | MtclipError
-]  # a film with the name it is shown under, or an error in its place
+# A film as it is given: docs/guide/python.md has a line for each kind.
+GivenFilm = Union[
+    str,
+    "PathLike[str]",
+    FilmSource,
+    DecodedFilm,
+    bytearray,
+    memoryview,
+    IO[bytes],
+    np.ndarray,
+    "Image.Image",
+    "Dataset",
+]
+# A film with the name it is shown under, or an error in its place.
+Named = tuple[str, GivenFilm | MtclipError]
 
 
 @dataclass(frozen=True)
@@ -86,9 +103,12 @@ class Intake:
     def force(self) -> bool:
         return self._admission.force
 
-    def read(self, film: str | FilmSource, name: str) -> DecodedFilm:
+    def read(self, film: GivenFilm, name: str) -> DecodedFilm:
         """A film, rendered as it is asked for. Errors: FilmUnreadable."""
-        decoded = self._read_film(_source(film, name), name, self._render)
+        source = source_of(film, name)
+        if isinstance(source, DecodedFilm):
+            return self._admission.turned(source)
+        decoded = self._read_film(source, name, self._render)
         if decoded.kind == "dicom" and self._render != self._own:
             decoded = replace(
                 decoded,
@@ -108,7 +128,7 @@ class Intake:
             for item in batch:
                 yield item if isinstance(item, MtclipError) else self._seen(item)
 
-    def _decode(self, name: str, film: str | FilmSource | MtclipError) -> Decoded | MtclipError:
+    def _decode(self, name: str, film: GivenFilm | MtclipError) -> Decoded | MtclipError:
         if isinstance(film, MtclipError):
             return film
         clock = Clock()
@@ -148,13 +168,41 @@ class Intake:
         )
 
 
-def _source(film: str | FilmSource, name: str) -> FilmSource:
-    """Errors: FilmUnreadable for what is no way to give a film, an open file for example."""
+def source_of(film: GivenFilm, name: str) -> FilmSource | DecodedFilm:
+    """What can be read, and read again; a film that needs no reading is decoded.
+
+    Errors: FilmUnreadable for what is no way to give a film.
+    """
     if isinstance(film, str | PathLike):
         return Path(film)
-    if isinstance(film, bytes) or callable(film):
+    if isinstance(film, bytes | DecodedFilm):
         return film
-    raise FilmUnreadable(
-        f"{name}: not a film",
-        f"expected a path, a file's bytes or a function that gives them, found {type(film).__name__}",
-    )
+    if callable(film):
+        return film
+    from ..films.in_memory import taken  # a file needs none of it
+
+    return taken(film, name)
+
+
+def name_of(film: Any) -> str:
+    """What a film is shown as: its path, that of its file, or nothing."""
+    if isinstance(film, str | PathLike):
+        return str(film)
+    said = getattr(film, "name", "") or getattr(film, "filename", "")
+    return said if isinstance(said, str) else ""
+
+
+def named(films: Iterable[Any]) -> Iterator[Named]:
+    """Films with their names: pairs as they are, others by their paths, or counted."""
+    for number, film in enumerate(films, 1):
+        if isinstance(film, tuple) and len(film) == 2 and isinstance(film[0], str):
+            yield film
+        else:
+            yield name_of(film) or f"film {number}", film
+
+
+def refuse_one(films: Any) -> None:
+    """Errors: WrongOption where one film stands for many; it is not shown, it may be all its bytes."""
+    one = isinstance(films, str | bytes | PathLike) or hasattr(films, "read") or hasattr(films, "PixelData")
+    if one or getattr(films, "ndim", 3) < 3 or not isinstance(films, Iterable):
+        raise WrongOption("one film where many are expected", "expected a list of films", "of one: [film]")

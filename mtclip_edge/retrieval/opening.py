@@ -6,6 +6,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from ..index.filters import FilteredRows, Filters
 from ..index.index import Index
 from ..index.opening import choose_index_search, compares_all, open_index
 from ..index.report_store import ReportStore
-from ..index.rerank import HeadWeight, Weights, choose_fusion, choose_head
+from ..index.rerank import NOT_ASKED, HeadWeight, Weights, choose_fusion, choose_head
 from ..inference.device import choose
 from ..inference.encoders import FilmEncoder, likely_precision, open_film_encoder
 from ..inference.precision import Precision
@@ -145,6 +147,14 @@ class Opened:
         unknown = self.store.unknown_patients(excluded) if excluded else 0
         return self.options.filters.to_dict() | ({"unknown_patients": unknown} if unknown else {})
 
+    def filtered(self, filters: Filters) -> "Opened":
+        """The same parts, asked through other filters. Errors: WrongOption, Refused (no full-text search)."""
+        options, model = replace(self.options, filters=filters), self.bundle.model
+        passing = self.store.allowed(filters, self.words.matching) if filters else None
+        head = choose_head(options.rerank, model.rerank, model.abnormal_head, filters)
+        weights = replace(self.weights, head=head)
+        return replace(self, options=options, passing=passing, weights=weights)
+
     def weights_of(self, seen: str) -> Weights:
         """The weights in force for queries of a view (frontal, lateral, both): the head's by films of it."""
         model, record = self.bundle.model, self.bundle.model.rerank_of(seen)
@@ -153,6 +163,74 @@ class Opened:
         else:
             head = HeadWeight(0.0, None, _NOT_CHECKED)
         return replace(self.weights, head=head)
+
+
+class Notes:
+    """What a person should know of opened parts before the first answer: a line each, None where there is
+    nothing to say.
+    """
+
+    def __init__(self, opened: Opened):
+        self._opened = opened
+
+    @property
+    def fuse(self) -> str | None:
+        """Where films do not count though that was asked for."""
+        films = self._opened.weights.films
+        return f"without films: {films.why}" if not films.weight and films.why != NOT_ASKED else None
+
+    @property
+    def search(self) -> str | None:
+        """Where search is exact because the graph cannot be used."""
+        choice = self._opened.index.choice
+        if choice.fallback:
+            return f"searching exactly: {choice.why}"
+        if choice.used == "exact" and choice.why != "asked for" and find_spec("hnswlib") is None:
+            return "searching exactly: hnswlib is not installed"
+        return None
+
+    @property
+    def filter(self) -> str | None:
+        """Where filters leave nothing to find: which of them, and how many studies have what they ask
+        about.
+        """
+        opened = self._opened
+        if opened.passing is None or len(opened.passing.reports):
+            return None
+        return opened.store.why_nothing_passes(opened.options.filters, opened.words.matching)
+
+    @property
+    def words(self) -> str | None:
+        """What is not known of the denials in the reports, where words were asked for."""
+        return self._opened.words.note
+
+    @property
+    def patient(self) -> str | None:
+        """Where excluded patients have no study here: a new one has no priors, a misspelt one keeps them."""
+        excluded = self._opened.options.filters.exclude_patient
+        unknown = self._opened.store.unknown_patients(excluded) if excluded else 0
+        if not unknown:
+            return None
+        count = len(set(excluded))
+        return (
+            f"--exclude-patient: {unknown} of {count} {'has' if count == 1 else 'have'} no study in this "
+            "bundle: nothing to leave out"
+        )
+
+
+def open_now(path: Path, options: OpenOptions) -> Opened:
+    """A bundle's parts of one generation, whatever a writer does meanwhile. Errors: as of ``open_parts``,
+    and NotABundle.
+    """
+    while True:
+        bundle = Bundle.open(path)
+        try:
+            return open_parts(bundle, options)
+        except Exception:
+            # A writer may have published the next generation in between and removed ours, before or after its
+            # hash was checked.
+            if Bundle.open(path).identity == bundle.identity:
+                raise
 
 
 def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:

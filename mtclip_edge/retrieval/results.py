@@ -4,12 +4,13 @@ None means not computed.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import printable
 from ..evidence.calibration import Abnormal
 from ..films.film import Ids
 from ..index.hits import FilmHit, Hit, ReportHit
@@ -20,6 +21,8 @@ from ..inference.precision import Precision
 from ..notice import NOTICE
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from ..evidence.evidence import Evidence
     from ..evidence.heat_map import Explained
 
@@ -85,15 +88,20 @@ class StudyFilm:
         return values if self.view is None else {**values, "view": self.view, "view_from": self.view_from}
 
 
-@dataclass(frozen=True)
+# How a notebook shows an answer. The room that draws it stands above this one, so the package's door hands it
+# in (``mtclip_edge.__getattr__``); without it a notebook shows the line of ``repr``.
+drawn: "Callable[[QueryResult], str] | None" = None
+
+
+@dataclass(frozen=True, repr=False)
 class QueryResult:
     """The answer to one film, study or text. ``image`` is the film's path as given, of a study its first that
     counts, None for a text.
 
     ``filters`` are what was asked for, maybe empty; ``ranking``: the weights that the hits were put in order
-    by; ``study`` holds a study's films, None where films are
-    answered one by one. ``grey`` is the pixels of that film, uint8 [height, width], where they were to be
-    kept.
+    by; ``study`` holds a study's films, None where films are answered one by one. ``grey`` is the pixels of
+    that film, uint8 [height, width], where they were to be kept. ``text``: what was asked together with a
+    film.
     """
 
     kind: str
@@ -111,6 +119,17 @@ class QueryResult:
     evidence: "Evidence | None" = None
     explain: "Explained | None" = None
     grey: np.ndarray | None = field(default=None, repr=False, compare=False)
+    text: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer: False where the film was rejected and nothing was searched for it."""
+        return not self.rejected or bool(self.hits)
+
+    @property
+    def best(self) -> ReportHit | None:
+        """The first report; None where none was found, or the film was rejected."""
+        return self.reports[0] if self.reports else None
 
     @property
     def rejected(self) -> bool:
@@ -131,7 +150,12 @@ class QueryResult:
         """JSON of schema mtclip.query/2."""
         return {
             "schema": SCHEMA,
-            "query": {"type": self.kind, "value": self.value, "filter": dict(self.filters) or None},
+            "query": {
+                "type": self.kind,
+                "value": self.value,
+                "filter": dict(self.filters) or None,
+                **({} if self.text is None else {"text": self.text}),
+            },
             "image": self.image,
             "notice": NOTICE,
             "device": asdict(self.device),
@@ -145,6 +169,29 @@ class QueryResult:
             "explain": self.explain and self.explain.to_dict(),
             "timings_ms": dict(self.timings_ms),
         }
+
+    def to_frame(self) -> "DataFrame":
+        """The hits as a pandas table, a row each; a rejected film gives none (``frame.COLUMNS``).
+
+        Errors: ExtraMissing where pandas is not installed.
+        """
+        from .frame import frame_of
+
+        return frame_of(self)
+
+    def __repr__(self) -> str:
+        """One line, without a word of any report: it may end in a log."""
+        head = f"QueryResult of {printable(self.value)}"
+        if not self.ok:
+            reasons = "; ".join(self.input.reasons) if self.input else ""
+            return f"<{head}: rejected ({printable(reasons)})>"
+        found = f"{len(self.reports)} reports" + (f", {len(self.films)} films" if self.films else "")
+        first = f", first {self.best.label} {self.best.report_id}" if self.best else ""
+        abnormal = f", abnormal {self.abnormal.probability}" if self.abnormal else ""
+        return f"<{head}: {found}{first}{abnormal}>"
+
+    def _repr_html_(self) -> str | None:
+        return drawn(self) if drawn is not None else None
 
 
 def _bundle(facts: BundleFacts) -> dict[str, Any]:

@@ -7,37 +7,35 @@ with Retriever.open("bundle") as retriever:
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
-from importlib.util import find_spec
 from numbers import Integral
-from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..bundle.bundle import Bundle
 from ..bundle.demo import WORD, resolve
-from ..errors import Closed, MtclipError, NothingToExplain, WrongOption, not_among
-from ..films.film import FilmSource
+from ..errors import Closed, MtclipError, WrongOption, not_among
 from ..folders import user_path
 from ..index.filters import Filters
-from ..index.index import SearchChoice
-from ..index.rerank import NOT_ASKED
+from ..index.hits import ReportHit
+from ..index.index import SearchChoice, direction
 from ..inference.preprocessing import RENDERS
-from ..studies import view_code
 from .answers import Answerer
-from .intake import EmbeddedFilm, Intake, Named
-from .opening import Opened, OpenOptions, open_parts
+from .intake import EmbeddedFilm, GivenFilm, Intake, Named, name_of, named, refuse_one, source_of
+from .opening import Notes, Opened, OpenOptions, open_now
 from .results import Clock, QueryResult
 
 if TYPE_CHECKING:
-    from ..evidence.heat_map import Explained, Target
+    from ..evidence.heat_map import Explained
     from ..films.worker import DecodeWorkers
     from .typed_text import TextReader
 
 Seen = Iterator[EmbeddedFilm | MtclipError]
 Answers = Iterator[QueryResult | MtclipError]
+Good = TypeVar("Good", EmbeddedFilm, QueryResult)
+ON_ERROR = ("raise", "return")
+_MOST_FILTERS = 8  # other than its own that a retriever keeps rows for
 
 
 class Retriever:
@@ -54,14 +52,14 @@ class Retriever:
         isolated: bool,
     ):
         self.bundle, self.device, self.weights = opened.bundle, opened.films.device, opened.weights
-        self.filters, self._passing = opened.options.filters, opened.passing
-        self._precision = opened.precision
-        self._films, self._store, self._index = opened.films, opened.store, opened.index
-        self._words, self._previews = opened.words, opened.previews
+        self.filters, self._opened, self._precision = opened.options.filters, opened, opened.precision
+        self._films, self._store = opened.films, opened.store
+        self._index, self._words = opened.index, opened.words
         self._workers = _decode_workers() if isolated else None
         reader = {"read": self._workers.read} if self._workers else {}
         self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films, **reader)
-        self._answers = Answerer(opened, evidence)
+        self._answers, self._evidence = Answerer(opened, evidence), evidence
+        self._filtered: dict[Filters, Answerer] = {}
         self._closed = False
         self._reopen: Callable[[], Retriever] | None = None
 
@@ -103,8 +101,7 @@ class Retriever:
         """
         if render is not None and render not in RENDERS:
             raise not_among("render", render, RENDERS)
-        if not isinstance(filters, Filters | None):
-            raise WrongOption(f"filters of type {type(filters).__name__}", "expected Filters(…)")
+        _check_filters(filters)
         options = OpenOptions(
             device, precision, exact, fuse, rerank, filters or Filters(), queries, force, invert
         )
@@ -116,7 +113,7 @@ class Retriever:
             "keep_films": keep_films,
             "isolated": isolated,
         }
-        retriever = cls(_opened(path, options), **shown)
+        retriever = cls(open_now(path, options), **shown)
         retriever._reopen = partial(cls.open, path.absolute(), **shown, **vars(options))
         return retriever
 
@@ -126,58 +123,123 @@ class Retriever:
         assert self._reopen is not None
         return self._reopen, ()
 
-    def query(self, film: str | FilmSource, k: int = 5, *, name: str | None = None) -> QueryResult:
-        """The k reports nearest to one film, given as a path or as the file's bytes.
+    def query(
+        self,
+        film: GivenFilm,
+        k: int = 5,
+        *,
+        text: str | None = None,
+        filters: Filters | None = None,
+        name: str | None = None,
+    ) -> QueryResult:
+        """The k reports nearest to one film: a path, a file's bytes, an open file, a Pillow image, an array
+        of grey values [height, width] (uint8, or deeper: then scaled), or a pydicom dataset.
 
-        Errors: FilmUnreadable, WrongOption.
+        ``text`` asks for both together, by the direction between their vectors. ``filters`` hold for this
+        query in place of the retriever's own; ``name`` is what the film is shown under. A film that is
+        rejected gives an answer without hits (``ok``).
+
+        Errors: FilmUnreadable, WrongOption, Closed; TextTowerMissing and Refused for a ``text``.
         """
-        result = next(self.query_many([(name or _name(film), film)], k))
-        if isinstance(result, MtclipError):
-            raise result
-        return result
+        films, answerer = self._seen([(name or name_of(film) or "-", film)], k), self._answerer(filters)
+        typed = None if text is None else (text, self._texts.embedded(text)[0])
+        return answerer.film(_or_raise(next(films)), k, typed)
 
-    def query_many(self, films: Iterable[Named], k: int = 5) -> Answers:
-        """Many films, each with the name it is shown under, in order; one that cannot be read gives its error
-        in its place.
+    def query_many(
+        self,
+        films: Iterable[GivenFilm | Named],
+        k: int = 5,
+        *,
+        filters: Filters | None = None,
+        errors: str = "raise",
+    ) -> Answers:
+        """Many films in order, each given as for ``query``, or as a pair of the name it is shown under and
+        the film.
 
-        An error given in place of a film is handed through. Errors: WrongOption, Closed.
+        The first film that cannot be read raises; with ``errors="return"`` its error stands in its place.
+        An error that is given in place of a film is handed through. Errors: WrongOption, FilmUnreadable,
+        Closed.
         """
-        seen = self._seen(films, k)
-        return (film if isinstance(film, MtclipError) else self._answers.film(film, k) for film in seen)
+        seen, answerer = self._seen(films, k, errors), self._answerer(filters)
+        return (film if isinstance(film, MtclipError) else answerer.film(film, k) for film in seen)
 
     def query_studies(
-        self, films: Iterable[Named], k: int = 5, *, together: Mapping[str, str] | None = None
+        self,
+        films: Iterable[GivenFilm | Named],
+        k: int = 5,
+        *,
+        together: Mapping[str, str] | None = None,
+        filters: Filters | None = None,
+        errors: str = "raise",
     ) -> Answers:
         """The films of each study answered as one (``study_mean``), in the order of their first films.
 
-        ``together``: of films without a StudyInstanceUID, by name, what those of one study share. Films that
-        cannot be read give their errors before; a study without a film that counts gives an error.
+        ``together``: of films without a StudyInstanceUID, by name, what those of one study share. With
+        ``errors="return"`` films that cannot be read give their errors before; a study without a film that
+        counts gives an error.
         """
-        return self._studies(self._seen(films, k), k, together)
+        seen, answerer = self._seen(films, k, errors), self._answerer(filters)
+        answers = _studies(seen, answerer, k, together)
+        return answers if errors == "return" else map(_or_raise, answers)
 
-    def _studies(self, seen: Seen, k: int, together: Mapping[str, str] | None) -> Answers:
-        embedded: list[EmbeddedFilm] = []
-        for film in seen:
-            if isinstance(film, MtclipError):
-                yield film
-            else:
-                embedded.append(film)
-        from .study_mean import grouped  # for studies only
+    def embed(self, films: Iterable[GivenFilm | Named]) -> np.ndarray:
+        """Unit vectors float32 [films, dim] of many films, given as for ``query_many``. The film gate is not
+        asked.
 
-        for study in grouped(embedded, together):
-            yield self._answers.study(study, k)
+        Errors: FilmUnreadable for the first that cannot be read, WrongOption, Closed.
+        """
+        vectors = [_or_raise(film).vector for film in self._seen(films, 1)]
+        return np.stack(vectors) if vectors else np.zeros((0, self.bundle.model.dim), np.float32)
 
-    def _seen(self, films: Iterable[Named], k: int) -> Seen:
+    def embed_texts(self, texts: Iterable[str]) -> np.ndarray:
+        """Unit vectors float32 [texts, dim] of many texts, each read as the reports of an index are.
+
+        Errors: TextTowerMissing, WrongOption, Refused (less than half of their words are known), Closed.
+        """
+        self._check_open()
+        if isinstance(texts, str):
+            raise WrongOption("one text where many are expected", "expected a list of texts")
+        return self._texts.embedded_many(texts)
+
+    def search(
+        self, vector: np.ndarray, k: int = 5, *, filters: Filters | None = None
+    ) -> tuple[ReportHit, ...]:
+        """The k reports nearest to a vector of the bundle's space, [dim] of any length but zero, by cosine
+        alone: of ``embed``, ``embed_texts``, or of a mean of theirs.
+
+        Errors: WrongOption, ZeroQuery, Closed.
+        """
+        _check_k(k)
+        self._check_open()
+        given, dim = np.asarray(vector), self.bundle.model.dim
+        if given.shape != (dim,) or given.dtype.kind not in "fiu":
+            raise WrongOption(
+                f"a vector {given.dtype} of shape {list(given.shape)}", f"expected float32 [{dim}]"
+            )
+        return self._answerer(filters).near(direction(given), k)
+
+    def _answerer(self, filters: Filters | None) -> Answerer:
+        """What answers through some filters; their rows are kept for the next query. Errors: WrongOption."""
+        _check_filters(filters)
+        if filters is None or filters == self.filters:
+            return self._answers
+        self._check_open()
+        known = self._filtered.get(filters)
+        if known is None:
+            if len(self._filtered) >= _MOST_FILTERS:
+                self._filtered.clear()
+            known = self._filtered[filters] = Answerer(self._opened.filtered(filters), self._evidence)
+        return known
+
+    def _seen(self, films: Iterable[GivenFilm | Named], k: int, errors: str = "return") -> Seen:
         """What is wrong with the call is said here, before the first film is asked for."""
         _check_k(k)
         self._check_open()
-        if isinstance(films, str | bytes | PathLike):
-            raise WrongOption(
-                "query_many takes many films",
-                "expected pairs of a name and a film",
-                "of one film: query(film)",
-            )
-        return self._while_open(self._intake.see(map(_pair, films)))
+        refuse_one(films)
+        if errors not in ON_ERROR:
+            raise not_among("errors", errors, ON_ERROR)
+        seen = self._while_open(self._intake.see(named(films)))
+        return seen if errors == "return" else map(_or_raise, seen)
 
     def _while_open(self, seen: Seen) -> Seen:
         for film in seen:
@@ -191,7 +253,7 @@ class Retriever:
                 hint="open its bundle again with Retriever.open",
             )
 
-    def query_text(self, text: str, k: int = 5) -> QueryResult:
+    def query_text(self, text: str, k: int = 5, *, filters: Filters | None = None) -> QueryResult:
         """The k reports and the k films nearest to a text; of a text that names findings those first that
         affirm them (of a denial, those that deny them), then those that do not name them, then the others;
         among these by vector and words together. Without a text tower words alone find reports.
@@ -201,53 +263,44 @@ class Retriever:
         """
         _check_k(k)
         self._check_open()
+        answerer = self._answerer(filters)
         self._texts.open()
         clock = Clock()
         vector, precision = self._texts.searched(text)
         clock.lap("encode")
-        return self._answers.text(text, vector, precision, k, clock)
+        return answerer.text(text, vector, precision, k, clock)
 
     def explain(
         self,
-        film: str | FilmSource,
-        answer: QueryResult,
+        film: GivenFilm,
+        answer: QueryResult | None = None,
         *,
         text: str | None = None,
         name: str | None = None,
     ) -> "Explained":
-        """A map of where a film resembles the first report of its ``answer``, or a text. Writes nothing.
+        """A map of where a film resembles the first report of its ``answer`` (None: it is asked now), or a
+        text. Writes nothing.
 
-        Errors: WrongOption, NothingToExplain (the answer has no report), MapMissing, TextTowerMissing,
+        Errors: WrongOption, NothingToExplain (no report, or a rejected film), MapMissing, TextTowerMissing,
         FilmUnreadable.
         """
-        return self.explain_grey(self._intake.read(film, name or _name(film)).grey, answer, text=text)
+        name = name or name_of(film) or "-"
+        source = source_of(film, name)  # which can be read twice
+        if answer is None:
+            answer = self.query(source, 1, name=name)
+        return self.explain_grey(self._intake.read(source, name).grey, answer, text=text)
 
-    def explain_grey(self, grey: np.ndarray, answer: QueryResult, *, text: str | None = None) -> "Explained":
-        """The same of a film that is decoded, uint8 [height, width], taken for the view of its answer."""
+    def explain_grey(
+        self, grey: np.ndarray, answer: QueryResult | None, *, text: str | None = None
+    ) -> "Explained":
+        """The same of a film that is decoded, uint8 [height, width], taken for the view of its answer; None
+        for frontal, with a text.
+        """
         self._check_open()
-        from ..evidence import heat_map
-        from ..evidence.place_graph import Places
+        from .explaining import explained  # few films are
 
-        places = Places.open(self.bundle, view_code((answer.input and answer.input.view) or ""))
-        target = self._text_target(text) if text is not None else self._report_target(answer)
-        pixels = self._films.prepare(grey)
-        return heat_map.Explained(
-            target, heat_map.place_map(places, self._films.features(pixels), target), grey
-        )
-
-    def _report_target(self, answer: QueryResult) -> "Target":
-        from ..evidence.heat_map import Target
-
-        if not answer.reports:
-            raise NothingToExplain(f"{answer.value}: no report was found, so there is nothing to explain")
-        best = answer.reports[0]
-        vector = self._index.vectors[self._store.row_of([best.report_id])[best.report_id]]
-        return Target(vector, self._index.common, best.report_id, best.rank)
-
-    def _text_target(self, text: str) -> "Target":
-        from ..evidence.heat_map import Target
-
-        return Target(self._texts.embedded(text)[0], self._index.common)
+        vector = None if text is None else self._texts.embedded(text)[0]
+        return explained(self._opened, grey, answer, vector)
 
     @cached_property
     def _texts(self) -> "TextReader":
@@ -260,7 +313,7 @@ class Retriever:
         pass the filters. Errors: ArtefactDamaged, Closed.
         """
         self._check_open()
-        return self._previews.of(report_id)
+        return self._opened.previews.of(report_id)
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]; filters have no part in it."""
@@ -278,57 +331,14 @@ class Retriever:
         return self._precision.name
 
     @property
-    def fuse_note(self) -> str | None:
-        """One line where films do not count though that was asked for."""
-        return (
-            f"without films: {self.weights.films.why}"
-            if not self.weights.films.weight and self.weights.films.why != NOT_ASKED
-            else None
-        )
-
-    @property
-    def search(self) -> SearchChoice:
+    def search_choice(self) -> SearchChoice:
         """What searches the reports, and why."""
         return self._index.choice
 
     @property
-    def search_note(self) -> str | None:
-        """One line where search is exact because the graph cannot be used."""
-        choice = self._index.choice
-        if choice.fallback:
-            return f"searching exactly: {choice.why}"
-        if choice.used == "exact" and choice.why != "asked for" and find_spec("hnswlib") is None:
-            return "searching exactly: hnswlib is not installed"
-        return None
-
-    @property
-    def filter_note(self) -> str | None:
-        """One line where filters leave nothing to find: which of them, and how many studies have what
-        they ask about.
-        """
-        if self._passing is None or len(self._passing.reports):
-            return None
-        return self._store.why_nothing_passes(self.filters, self._words.matching)
-
-    @property
-    def words_note(self) -> str | None:
-        """One line on what is not known of the denials in the reports, where words were asked for."""
-        return self._words.note
-
-    @property
-    def patient_note(self) -> str | None:
-        """One line where excluded patients have no study here: a new one has no priors, a misspelt one
-        keeps them.
-        """
-        excluded = self.filters.exclude_patient
-        unknown = self._store.unknown_patients(excluded) if excluded else 0
-        if not unknown:
-            return None
-        count = len(set(excluded))
-        return (
-            f"--exclude-patient: {unknown} of {count} {'has' if count == 1 else 'have'} no study in this "
-            "bundle: nothing to leave out"
-        )
+    def notes(self) -> Notes:
+        """What a person should know of this bundle before its first answer."""
+        return Notes(self._opened)
 
     def text_note(self, text: str) -> str | None:
         """One line where a text has words that the text tower does not know, is longer than it reads, or
@@ -343,7 +353,7 @@ class Retriever:
         self._closed = True
         self._words.close()
         self._store.close()
-        self._previews.close()
+        self._opened.previews.close()
         if self._workers:
             self._workers.close()
 
@@ -356,17 +366,28 @@ class Retriever:
         self.close()
 
 
-def _opened(path: Path, options: OpenOptions) -> Opened:
-    """A bundle's parts of one generation, whatever a writer does meanwhile."""
-    while True:
-        bundle = Bundle.open(path)
-        try:
-            return open_parts(bundle, options)
-        except Exception:
-            # A writer may have published the next generation in between and removed ours, before or after its
-            # hash was checked.
-            if Bundle.open(path).identity == bundle.identity:
-                raise
+def _studies(seen: Seen, answerer: Answerer, k: int, together: Mapping[str, str] | None) -> Answers:
+    embedded: list[EmbeddedFilm] = []
+    for film in seen:
+        if isinstance(film, MtclipError):
+            yield film
+        else:
+            embedded.append(film)
+    from .study_mean import grouped  # for studies only
+
+    for study in grouped(embedded, together):
+        yield answerer.study(study, k)
+
+
+def _or_raise(given: Good | MtclipError) -> Good:
+    if isinstance(given, MtclipError):
+        raise given
+    return given
+
+
+def _check_filters(filters: Filters | None) -> None:
+    if not isinstance(filters, Filters | None):
+        raise WrongOption(f"filters of type {type(filters).__name__}", "expected Filters(…)")
 
 
 def _check_k(k: int) -> None:
@@ -374,23 +395,6 @@ def _check_k(k: int) -> None:
         raise WrongOption(f"k {k!r}", "expected a whole number, 1 or more")
     if k < 1:
         raise WrongOption(f"-k {k}", "expected 1 or more")
-
-
-def _pair(named: Named) -> Named:
-    """What names one of many films.
-
-    Errors: WrongOption; a film itself is not shown, it may be all its bytes.
-    """
-    if isinstance(named, tuple) and len(named) == 2:
-        return named
-    raise WrongOption(
-        "query_many takes many films",
-        f"expected pairs of a name and a film, found one {type(named).__name__}",
-    )
-
-
-def _name(film: str | FilmSource) -> str:
-    return str(film) if isinstance(film, str | PathLike) else "-"
 
 
 def _decode_workers() -> "DecodeWorkers":

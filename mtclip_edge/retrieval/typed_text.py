@@ -4,7 +4,7 @@ A bundle without a text tower, or one whose tower does not know the text's words
 name what is typed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from ..errors import Refused, TextTowerMissing, WrongOption
 from ..inference.device import choose
 from ..inference.encoders import TextEncoder, open_text_encoder
 from ..inference.precision import ASKED, Precision
+from ..studies import tower_text
 
 if TYPE_CHECKING:
     from .naming import Naming
@@ -39,6 +40,19 @@ class TextReader:
         encoder, precision = self._opened(text)
         _read(encoder, text)
         return encoder.encode([text])[0], precision
+
+    def embedded_many(self, texts: Iterable[str]) -> np.ndarray:
+        """Unit vectors float32 [texts, dim] of reports, each as an index reads it: without marks.
+
+        Errors: TextTowerMissing, WrongOption, Refused (less than half of their words are known).
+        """
+        words, vectors = list(texts), np.zeros((0, self._bundle.model.dim), np.float32)
+        encoders = [self._opened(text)[0] for text in words]  # refuses what is no text
+        if encoders:
+            read = [tower_text(text) for text in words]
+            encoders[0].tokenizer.coverage(read).refuse_unknown("the texts")
+            vectors = encoders[0].encode(read)
+        return vectors
 
     def searched(self, text: str) -> tuple[np.ndarray | None, Precision]:
         """The same; without a vector where none can be had and a report says something of what is named.

@@ -93,8 +93,8 @@ def test_without_its_derived_index_a_bundle_answers_the_same(bundle: Path, film:
     if how == "flipped":
         path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
     with Retriever.open(bundle) as retriever:
-        assert retriever.search_note is not None
-        assert "index-1.hnsw" in retriever.search_note
+        assert retriever.notes.search is not None
+        assert "index-1.hnsw" in retriever.notes.search
         found = retriever.query(film).to_dict()
     assert found["bundle"]["search"]["used"] == "exact"
     for result in (expected, found):

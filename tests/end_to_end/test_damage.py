@@ -29,7 +29,7 @@ draw = random.Random(seed)
 
 def answer():
     with Retriever.open(bundle, exact=False) as retriever:
-        document, note = retriever.query(film, k=7).to_dict(), retriever.search_note
+        document, note = retriever.query(film, k=7).to_dict(), retriever.notes.search
     used = document["bundle"].pop("search")["used"]
     document.pop("timings_ms")
     return document, used, note

@@ -220,5 +220,5 @@ def test_an_isolated_retriever_answers_as_the_other(tiny_bundle: Path, deep: np.
         assert [hit.to_dict() for hit in here.query(data).hits] == [
             hit.to_dict() for hit in there.query(data).hits
         ]
-        answers = list(there.query_many([("bad", b"nothing"), ("good", data)]))
+        answers = list(there.query_many([("bad", b"nothing"), ("good", data)], errors="return"))
     assert isinstance(answers[0], FilmUnreadable) and not isinstance(answers[1], MtclipError)

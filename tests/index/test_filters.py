@@ -147,7 +147,7 @@ def test_a_filter_holds_with_films_too(filtered: Path, film: Path) -> None:
 def test_nothing_passes(filtered: Path, film: Path) -> None:
     with Retriever.open(filtered, filters=Filters(since="2031")) as retriever:
         assert retriever.query(film).hits == ()
-        assert retriever.filter_note == "no report passes --since 2031: 103 of 133 studies have a date"
+        assert retriever.notes.filter == "no report passes --since 2031: 103 of 133 studies have a date"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_half_and_half_is_the_whole(half: Path, studies: list[Study], tmp_path: 
         ours, theirs = ([(h.report_id, h.studies) for h in r.query(film, k=8).hits] for r in (a, b))
     assert ours == theirs
     with Retriever.open(half, exact=False) as a:
-        assert a.search.used == "hnsw"
+        assert a.search_choice.used == "hnsw"
         assert [(h.report_id, h.studies) for h in a.query(film, k=8).hits] == ours
 
 
@@ -324,14 +324,16 @@ def test_a_store_of_before_is_read_and_brought_up_to_date(bundle: Path, film: Pa
         assert (retriever.query(film, k=20).hits, retriever.query_text("opacity", k=9).hits) == hits
     with Retriever.open(old, filters=Filters(match="left")) as retriever:
         read_now = {hit.report_id for hit in retriever.query(film, k=99).hits}
-        assert "was read just now" in retriever.words_note and "mtclip index rebuild" in retriever.words_note
+        assert (
+            "was read just now" in retriever.notes.words and "mtclip index rebuild" in retriever.notes.words
+        )
     for work in (lambda: rebuild_index(old), lambda: add(old, [SECRET])):
         work()
         with Retriever.open(old, filters=Filters(match="left")) as retriever:
             assert {hit.report_id for hit in retriever.query(film, k=99).hits} - {
                 SECRET.report_id
             } == read_now
-            assert retriever.words_note is None
+            assert retriever.notes.words is None
         if SECRET.study_id in content(old)["studies"]:
             remove(old, studies=[SECRET.study_id])
         assert_same(content(old), before)
@@ -357,10 +359,10 @@ def test_the_graph_is_made_again_where_it_is_damaged(half: Path, film: Path) -> 
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with Retriever.open(half) as retriever:
-        assert "damaged" in (retriever.search_note or "")
+        assert "damaged" in (retriever.notes.search or "")
     add(half, [SECRET])
     with Retriever.open(half, exact=False) as retriever:
-        assert retriever.search.used == "hnsw" and retriever.search_note is None
+        assert retriever.search_choice.used == "hnsw" and retriever.notes.search is None
 
 
 def test_a_damaged_store_stops_every_change(half: Path, studies: list[Study]) -> None:

@@ -186,7 +186,7 @@ def test_filters_hold_for_what_is_named(named: Path) -> None:
     only = Filters(match="heart")
     with Retriever.open(named, filters=only) as retriever:
         order = studies_of(retriever.query_text("effusion", k=9).reports)
-        note = retriever.words_note
+        note = retriever.notes.words
     assert order[0] == "affirms" and order[-1] == "denies" and set(order[1:-1]) == {"silent"}
     assert note == "1 of 9 reports are not read as English: there words alone count, denied or not"
 
@@ -231,7 +231,7 @@ def test_a_bundle_without_marks_is_read_when_it_is_searched(named: Path, film: P
     def answers() -> list:
         with Retriever.open(path, filters=Filters(finding="Pleural Effusion", match="effusion")) as retriever:
             text = retriever.query_text("effusion", k=9)
-            return [text.hits, retriever.query(film, k=9).hits, retriever.words_note]
+            return [text.hits, retriever.query(film, k=9).hits, retriever.notes.words]
 
     before = answers()
     without_marks(path)
@@ -308,4 +308,4 @@ def test_words_are_read_after_a_writer_swept_their_file(named: Path, tmp_path: P
         rebuild_index(path)
         assert not terms.exists()
         assert retriever.query_text("effusion", k=9).hits == wanted
-        assert retriever.words_note == before.words_note
+        assert retriever.notes.words == before.notes.words

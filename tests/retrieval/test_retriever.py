@@ -130,7 +130,7 @@ def test_exact_gives_the_same_hits(tiny_bundle: Path, retriever: Retriever, film
     with Retriever.open(tiny_bundle, exact=True) as exact:
         assert exact.query(film, k=20).hits == retriever.query(film, k=20).hits
         assert exact.query(film).bundle.search.why == "asked for"
-        assert exact.search_note is None
+        assert exact.notes.search is None
 
 
 def test_many_films_keep_their_order_and_a_bad_one_its_place(
@@ -140,7 +140,7 @@ def test_many_films_keep_their_order_and_a_bad_one_its_place(
     bad = tmp_path / "bad.png"
     bad.write_text("not a film")
     asked = [*films[:4], bad, *films[4:]]
-    answers = list(retriever.query_many([(str(p), p) for p in asked]))
+    answers = list(retriever.query_many(asked, errors="return"))
     assert [isinstance(a, FilmUnreadable) for a in answers] == [p == bad for p in asked]
     assert [a.image for a in answers if isinstance(a, QueryResult)] == [str(p) for p in films]
     for film, answer in zip(films, [a for a in answers if isinstance(a, QueryResult)], strict=True):
@@ -219,7 +219,7 @@ def test_without_hnswlib_search_is_exact_and_says_so(
     monkeypatch.setattr(index, "EXACT_NUMBERS", 0)
     monkeypatch.setitem(sys.modules, "hnswlib", None)
     with Retriever.open(tiny_bundle) as without:
-        assert without.search_note == "searching exactly: hnswlib is not installed"
+        assert without.notes.search == "searching exactly: hnswlib is not installed"
         assert without.query(film).hits == retriever.query(film).hits
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dicoms import cr
+from PIL import Image
 
 from mtclip_edge import Retriever
 from mtclip_edge.bundle.demo import FOLDER
@@ -122,21 +124,46 @@ def test_words_and_filters_are_what_they_should_be(tiny_bundle: Path) -> None:
 
 def test_what_is_no_film_is_told_in_a_line(tiny_bundle: Path, film: Path) -> None:
     with Retriever.open(tiny_bundle) as retriever:
-        for wrong, name in ((io.BytesIO(film.read_bytes()), "BytesIO"), (None, "NoneType"), (7, "int")):
+        for wrong, name in ((None, "NoneType"), (7, "int"), ({}, "dict")):
             with pytest.raises(
-                FilmUnreadable, match=f"not a film\nexpected a path, a file's bytes or .* found {name}$"
+                FilmUnreadable, match=f"not a film\nexpected a path, a file's bytes, .* found {name}$"
             ):
                 retriever.query(wrong)
-        first, second = retriever.query_many([("none", None), ("film", film)])
+        first, second = retriever.query_many([("none", None), ("film", film)], errors="return")
         assert isinstance(first, FilmUnreadable) and second.hits
 
 
-def test_many_films_are_pairs(tiny_bundle: Path, film: Path) -> None:
+def test_one_film_is_not_taken_for_many(tiny_bundle: Path, film: Path) -> None:
+    grey = np.zeros((8, 8), np.uint8)
     with Retriever.open(tiny_bundle) as retriever:
-        for one in (str(film), film, film.read_bytes()):
-            with pytest.raises(
-                WrongOption, match=r"query_many takes many films\n.*\nof one film: query\(film\)"
-            ):
-                retriever.query_many(one)
-        with pytest.raises(WrongOption, match="expected pairs of a name and a film, found one PosixPath"):
-            list(retriever.query_many([film]))
+        for one in (
+            str(film),
+            film,
+            film.read_bytes(),
+            io.BytesIO(),
+            grey,
+            cr(grey),
+            Image.fromarray(grey),
+            None,
+        ):
+            for call in (retriever.query_many, retriever.query_studies, retriever.embed):
+                with pytest.raises(
+                    WrongOption, match=r"one film where many are expected\n.*\nof one: \[film\]"
+                ):
+                    call(one)
+
+
+def test_a_film_that_cannot_be_read_raises_unless_errors_are_wanted(tiny_bundle: Path, film: Path) -> None:
+    with Retriever.open(tiny_bundle) as retriever:
+        answers = retriever.query_many([film, b"nothing", film])
+        assert next(answers).image == str(film)
+        with pytest.raises(FilmUnreadable, match=r"^film 2: not a picture"):
+            next(answers)
+        good, bad, again = retriever.query_many([film, b"nothing", film], errors="return")
+        assert (good.hits, good.ok) == (again.hits, True) and str(bad).startswith("film 2: ")
+        with pytest.raises(FilmUnreadable, match="film 1"):
+            list(retriever.query_studies([b"nothing", film]))
+        bad, study = retriever.query_studies([b"nothing", film], errors="return")
+        assert isinstance(bad, FilmUnreadable) and study.hits
+        with pytest.raises(WrongOption, match="errors 'ignore'\nexpected one of raise, return"):
+            retriever.query_many([film], errors="ignore")
