@@ -5,6 +5,7 @@ judged.
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Union
@@ -206,3 +207,11 @@ def refuse_one(films: Any) -> None:
     one = isinstance(films, str | bytes | PathLike) or hasattr(films, "read") or hasattr(films, "PixelData")
     if one or getattr(films, "ndim", 3) < 3 or not isinstance(films, Iterable):
         raise WrongOption("one film where many are expected", "expected a list of films", "of one: [film]")
+
+
+def check_k(k: int) -> None:
+    """Errors: WrongOption."""
+    if not isinstance(k, Integral) or isinstance(k, bool):
+        raise WrongOption(f"k {k!r}", "expected a whole number, 1 or more")
+    if k < 1:
+        raise WrongOption(f"-k {k}", "expected 1 or more")

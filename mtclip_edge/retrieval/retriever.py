@@ -7,7 +7,6 @@ with Retriever.open("bundle") as retriever:
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
-from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +21,7 @@ from ..index.hits import ReportHit
 from ..index.index import SearchChoice, direction
 from ..inference.preprocessing import RENDERS
 from .answers import Answerer
-from .intake import EmbeddedFilm, GivenFilm, Intake, Named, name_of, named, refuse_one, source_of
+from .intake import EmbeddedFilm, GivenFilm, Intake, Named, check_k, name_of, named, refuse_one, source_of
 from .opening import Notes, Opened, OpenOptions, open_now
 from .results import Clock, QueryResult
 
@@ -209,7 +208,7 @@ class Retriever:
 
         Errors: WrongOption, ZeroQuery, Closed.
         """
-        _check_k(k)
+        check_k(k)
         self._check_open()
         given, dim = np.asarray(vector), self.bundle.model.dim
         if given.shape != (dim,) or given.dtype.kind not in "fiu":
@@ -233,7 +232,7 @@ class Retriever:
 
     def _seen(self, films: Iterable[GivenFilm | Named], k: int, errors: str = "return") -> Seen:
         """What is wrong with the call is said here, before the first film is asked for."""
-        _check_k(k)
+        check_k(k)
         self._check_open()
         refuse_one(films)
         if errors not in ON_ERROR:
@@ -261,7 +260,7 @@ class Retriever:
         Errors: TextTowerMissing, WrongOption, Refused (words unknown to it), where words cannot answer
         either.
         """
-        _check_k(k)
+        check_k(k)
         self._check_open()
         answerer = self._answerer(filters)
         self._texts.open()
@@ -388,13 +387,6 @@ def _or_raise(given: Good | MtclipError) -> Good:
 def _check_filters(filters: Filters | None) -> None:
     if not isinstance(filters, Filters | None):
         raise WrongOption(f"filters of type {type(filters).__name__}", "expected Filters(…)")
-
-
-def _check_k(k: int) -> None:
-    if not isinstance(k, Integral) or isinstance(k, bool):
-        raise WrongOption(f"k {k!r}", "expected a whole number, 1 or more")
-    if k < 1:
-        raise WrongOption(f"-k {k}", "expected 1 or more")
 
 
 def _decode_workers() -> "DecodeWorkers":
