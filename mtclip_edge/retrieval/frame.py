@@ -1,11 +1,11 @@
 """An answer's hits as a pandas table."""
 
+from collections.abc import Iterable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ExtraMissing
-from ..index.hits import ReportHit
-from .results import QueryResult
+from ..index.hits import Hit, ReportHit
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,8 +18,9 @@ COLUMNS = (
 )
 
 
-def frame_of(result: QueryResult) -> "DataFrame":
+def frame_of(hits: Iterable[Hit], **of_all: Any) -> "DataFrame":
     """One row a hit with the columns of ``COLUMNS``; of a report ``study_id`` is the first of its studies.
+    ``of_all`` are the columns that all hits share.
 
     Errors: ExtraMissing.
     """
@@ -27,13 +28,10 @@ def frame_of(result: QueryResult) -> "DataFrame":
         raise ExtraMissing("to_frame needs pandas, which is not installed", hint="pip install pandas")
     import pandas
 
-    verdict = result.input.verdict if result.input else None
-    abnormal = result.abnormal.probability if result.abnormal else None
     rows = []
-    for hit in result.hits:
-        found = hit.to_dict()
+    for hit in hits:
+        found = hit.to_dict() | of_all
         if isinstance(hit, ReportHit):
             found["study_id"] = hit.study_ids[0] if hit.study_ids else None
-        found |= {"query": result.value, "verdict": verdict, "abnormal": abnormal}
         rows.append([found.get(name) for name in COLUMNS])
     return pandas.DataFrame(rows, columns=list(COLUMNS))

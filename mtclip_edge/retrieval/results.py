@@ -177,7 +177,9 @@ class QueryResult:
         """
         from .frame import frame_of
 
-        return frame_of(self)
+        verdict = self.input.verdict if self.input else None
+        abnormal = self.abnormal.probability if self.abnormal else None
+        return frame_of(self.hits, query=self.value, verdict=verdict, abnormal=abnormal)
 
     def __repr__(self) -> str:
         """One line, without a word of any report: it may end in a log."""
