@@ -22,6 +22,7 @@ COMMANDS = {
     "export": ("export.export", "mtclip export run --out bundle"),
     "eval": ("evaluate.evaluate", "mtclip eval run bundle --data openi/manifest.csv"),
     "pull": ("pull.pull", "mtclip pull biomedclip --out biomedclip"),
+    "show": ("show.show", "mtclip show bundle CXR1234"),
     "info": ("bundle.info", "mtclip info bundle"),
     "verify": ("bundle.verify", "mtclip verify bundle"),
     "bench": ("bundle.bench", "mtclip bench bundle"),

@@ -20,6 +20,7 @@ COMMANDS = (
     "export",
     "eval",
     "pull",
+    "show",
     "info",
     "verify",
     "bench",

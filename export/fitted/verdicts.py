@@ -21,6 +21,7 @@ from ...evidence.verdict import (
     TrustRule,
     against,
     fitted_temperature,
+    parted,
     trust_in,
     vote_of,
 )
@@ -53,7 +54,8 @@ def measure(
     rule, why = None, _why_not(cases, logits, calibration)
     if logits is not None and calibration and not why:
         rare = np.array([best is not None and best.percentile(score) < RARE for score in scores[:, 0]])
-        rule = fit(cases, calibration.probability(logits), vote, rare)
+        probability = calibration.probability(logits)
+        rule = fit(cases, probability, vote, rare | parted(np.round(probability, 4), calibration.point))
     return EvidenceRecord(
         films=int(answered.sum()),
         searched=searched,
@@ -69,7 +71,8 @@ def fit(cases: Cases, probability: Array, vote: Array, rare: Array) -> TrustRule
     """Thresholds, and what they are worth, from float [films] probability and vote; unlabelled films say
     nothing.
 
-    ``rare`` bool [films]: whether a film is less like any report than nearly all others.
+    ``rare`` bool [films]: whether a film is less like any report than nearly all others, or the operating
+    point calls it other than one half does.
     """
     labelled = cases.labels >= 0
     probability, vote, labels = probability[labelled], vote[labelled], cases.labels[labelled]

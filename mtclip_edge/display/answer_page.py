@@ -17,7 +17,10 @@ from .answer_words import (
     film_words,
     margin_words,
     named_words,
+    percentile_words,
     score_words,
+    similarity_words,
+    study_words,
     verdict_words,
     vote_rows,
 )
@@ -72,7 +75,7 @@ def _answer(answer: Answer) -> str:
         "" if result.reports else "<p>No report was found.</p>",
         "</section>",
         _films(result.films),
-        *(_evidence(result.evidence) if result.evidence else ()),
+        *(_evidence(result, result.evidence) if result.evidence else ()),
     )
     body = "\n".join(part for part in parts if part)
     return f'<article class="answer">\n<h2>{text(result.value)}</h2>\n{body}\n</article>'
@@ -98,7 +101,7 @@ def _summary(answer: Answer) -> str:
             )
         )
     if result.evidence and result.kind != "text":
-        facts.append(("similarity", _similarity(result.evidence)))
+        facts.append(("similarity", similarity_words(result.evidence)))
     if result.filters:
         facts.append(
             ("only reports with", ", ".join(f"{name} {value}" for name, value in result.filters.items()))
@@ -126,22 +129,13 @@ def _figures(answer: Answer) -> Iterator[str]:
         )
 
 
-def _similarity(evidence: Evidence) -> str:
-    similarity = evidence.similarity
-    if similarity.percentile is None:
-        return f"not compared: {similarity.why}"
-    return (
-        f"the first report is nearer than the first one of {similarity.percentile:.0f} % of "
-        f"{similarity.films} validation films"
-    )
-
-
 def _report(hit: ReportHit) -> str:
     """A hit; a report without sections is shown as its text."""
-    compared = "" if hit.percentile is None else f", percentile {hit.percentile:.0f}"
+    compared = "" if hit.percentile is None else f", {percentile_words(hit.percentile)}"
     facts = (
-        f"{chip(hit.label)} similarity {score_words(hit.score)}{compared}, {hit.studies} "
-        f"{'study' if hit.studies == 1 else 'studies'}"
+        f"{chip(hit.label)} similarity {score_words(hit.score)}{text(compared)}, study "
+        f"{text(study_words(hit))}"
+        f"{', ' + text(hit.date) if hit.date else ''}"
     )
     if words := named_words(hit):
         facts += f"; {text(words)}"
@@ -176,23 +170,17 @@ def _films(hits: Sequence[FilmHit]) -> str:
     )
 
 
-def _evidence(evidence: Evidence) -> Iterator[str]:
-    if rows := vote_rows(evidence, FINDINGS):
+def _evidence(result: QueryResult, evidence: Evidence) -> Iterator[str]:
+    if rows := vote_rows(result, FINDINGS):
         heads = "".join(
             f'<th scope="col">{name}</th>'
-            for name in ("label or finding", "share of the hits", "share in the index", "lift")
+            for name in ("label or finding", "of the reports shown", "of the index")
         )
         body = "\n".join(
-            f'<tr><th scope="row">{text(name)}</th>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
+            f'<tr><th scope="row">{text(name)}</th>{"".join(f"<td>{text(c)}</td>" for c in cells)}</tr>'
             for name, *cells in rows
         )
-        note = (
-            "<p>The hits vote by their similarity. The lift is how many times more often the hits have "
-            "it than the index.</p>"
-        )
-        yield (
-            f'<section class="votes">\n<h3>How the hits agree</h3>\n{note}\n{_table(heads, body)}\n</section>'
-        )
+        yield (f'<section class="votes">\n<h3>How the hits agree</h3>\n{_table(heads, body)}\n</section>')
     if evidence.contrast.abnormal or evidence.contrast.normal:
         words = margin_words(evidence)
         margin = f"<p>Of the whole index, {text(words)}.</p>" if words else ""

@@ -15,24 +15,31 @@ from ..retrieval.results import QueryResult
 from .answer_words import (
     abnormal_words,
     film_words,
+    findings_of,
     margin_words,
     named_words,
+    percentile_words,
     provenance_words,
     score_words,
+    study_words,
     verdict_words,
     vote_rows,
 )
 
 _STYLES = {"abnormal": "bold red", "normal": "green", "unknown": "dim"}
-_VERDICTS = {"confident": "not bold green", "uncertain": "not bold yellow", "abstain": "not bold red"}
+# Never a colour of a label: how far to trust a call is not what is called.
+_TRUST = {"confident": "bold cyan", "uncertain": "not bold cyan", "abstain": "not bold magenta"}
+_STUDY = 14  # columns of a study's id; a longer one is cut at its front, --full shows it
 _HIT_LINES, _MOST_LINES = 14, 4  # for the texts of all hits together, and of one
-_FINDINGS, _SHARE = 3, 9  # findings in the table of votes, columns of one of its numbers
+_FINDINGS, _SHARE = 3, 11  # findings in the table of votes, columns of one of its numbers
 
 
 class TableWriter:
-    def __init__(self, console: Console | None = None):
+    """``full``: whole reports with all that is known of them, instead of a few lines each."""
+
+    def __init__(self, console: Console | None = None, full: bool = False):
         self._console = console or Console(highlight=False, markup=False)
-        self._results = 0
+        self._results, self._full = 0, full
 
     def add(self, result: QueryResult) -> None:
         if self._results:
@@ -42,18 +49,23 @@ class TableWriter:
         self._console.print(_headline(result, self._console.width))
         for line in _whose(result):
             self._console.print(line, overflow="fold")
-        if result.reports or not result.rejected:
+        if self._full:
+            for hit in result.reports:
+                self._console.print(_full_report(hit))
+        elif result.reports or not result.rejected:
             self._console.print(_report_table(result.reports, self._console))
+        if result.reports and result.reports[0].percentile is not None:
+            self._console.print(f"nearest report: {percentile_words(result.reports[0].percentile)}")
         if films := result.films:
             self._console.print(_film_table(films))
         if evidence := result.evidence:
-            self._evidence(evidence)
+            self._evidence(evidence, result)
         self._console.print(provenance_words(result), style="dim", overflow="ellipsis", no_wrap=True)
         self._results += 1
 
-    def _evidence(self, evidence: Evidence) -> None:
+    def _evidence(self, evidence: Evidence, result: QueryResult) -> None:
         if evidence.agreement:
-            self._console.print(_agreement_table(evidence, self._console.width))
+            self._console.print(_agreement_table(result, self._console.width))
         if evidence.contrast.abnormal or evidence.contrast.normal:
             self._console.print(_contrast(evidence, self._console))
         if words := margin_words(evidence):
@@ -75,12 +87,12 @@ def _headline(result: QueryResult, width: int) -> Text:
     if result.abnormal is not None and result.evidence is not None:
         verdict = result.evidence.judgement.verdict
         line.append(
-            f"\n{_cut(verdict_words(result.evidence), width)}",
-            style=_VERDICTS.get(verdict or "", "not bold dim"),
+            f"\n{_flat(verdict_words(result.evidence))}",
+            style=_TRUST.get(verdict or "", "not bold dim"),
         )
     if result.input is not None and (words := film_words(result.input)):
         line.append(
-            f"\n{_cut(words, (9 if result.rejected else 2) * width)}",
+            f"\n{_flat(words)}",
             style="bold red" if result.rejected else "not bold yellow",
         )
     return line
@@ -111,21 +123,21 @@ def _report_table(hits: list[ReportHit], console: Console) -> Table:
     """A few lines for each report, fewer the more there are: with five, and all that stands beside them,
     30 lines are enough.
     """
-    compared = any(hit.percentile is not None for hit in hits)
-    columns = ["#", "similarity", *(["percentile"] if compared else []), "studies", "label"]
+    dated = any(hit.date for hit in hits)
+    columns = ["#", "similarity", "study", *(["date"] if dated else []), "label"]
     cells = [
         [
             Text(str(h.rank)),
             Text(score_words(h.score)),
-            *([_percentile(h)] if compared else []),
-            Text(f"×{h.studies}"),
+            Text(_study(h)),
+            *([Text(h.date or "")] if dated else []),
             _label(h.label),
         ]
         for h in hits
     ]
     table = _plain_table()
     for place, name in enumerate(columns):
-        table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
+        table.add_column(name, justify="right" if place < 2 else "left", no_wrap=True)
         table.columns[place].width = max([len(name), *(len(row[place]) for row in cells)])
     room = console.width - sum(column.width or 0 for column in table.columns) - 2 * len(columns)
     table.add_column("report", width=max(room, 10))
@@ -135,8 +147,30 @@ def _report_table(hits: list[ReportHit], console: Console) -> Table:
     return table
 
 
-def _percentile(hit: ReportHit) -> Text:
-    return Text("" if hit.percentile is None else f"{hit.percentile:.0f}")
+def _study(hit: ReportHit) -> str:
+    words = printable(study_words(hit))
+    return words if len(words) <= _STUDY else "…" + words[1 - _STUDY :]
+
+
+def _full_report(hit: ReportHit) -> Text:
+    """A report with its studies, its findings and its whole text."""
+    text = Text(f"{hit.rank}. {score_words(hit.score)}  ").append_text(_label(hit.label))
+    text.append(f"  report {hit.report_id}", style="dim")
+    dates = [
+        f"{name} ({date})" if date else name
+        for name, date in zip(hit.study_ids, hit.study_dates, strict=True)
+    ]
+    more = f" and {hit.studies - len(dates)} more" if hit.studies > len(dates) else ""
+    lines = [
+        (f"{'study' if hit.studies == 1 else 'studies'}", ", ".join(dates) + more),
+        ("findings named", ", ".join(findings_of(hit))),
+        ("says", named_words(hit) or ""),
+    ]
+    sections = [("Impression", hit.impression), ("Findings", hit.findings)]
+    for name, words in [*lines, *(sections if hit.impression or hit.findings else [("Report", hit.text)])]:
+        if words:
+            text.append(f"\n   {name}: ", style="dim").append(_flat(words))
+    return text
 
 
 def _label(label: str) -> Text:
@@ -163,12 +197,12 @@ def _lines(text: Text, console: Console, width: int, most: int) -> Text:
     return Text("\n").join(kept)
 
 
-def _agreement_table(evidence: Evidence, width: int) -> Table:
+def _agreement_table(result: QueryResult, width: int) -> Table:
     """How the hits vote: their label, and the findings that most of them name."""
-    table, rows = _plain_table(), vote_rows(evidence, _FINDINGS)
+    table, rows = _plain_table(), vote_rows(result, _FINDINGS)
     longest = max([16, *(len(printable(name)) for name, *_ in rows)])
-    table.add_column("agreement", no_wrap=True, overflow="ellipsis", width=min(longest, width - 3 * _SHARE))
-    for name in ("hits", "index", "lift"):
+    table.add_column("agreement", no_wrap=True, overflow="ellipsis", width=min(longest, width - 2 * _SHARE))
+    for name in ("reports", "index"):
         table.add_column(name, justify="right", no_wrap=True, width=_SHARE - 2)
     for name, *shares in rows:
         table.add_row(Text(printable(name)), *shares)
@@ -212,8 +246,3 @@ def _film_table(hits: list[Any]) -> Table:
 def _flat(text: str) -> str:
     """On one line, whatever it holds."""
     return printable(" ".join(text.split()))
-
-
-def _cut(text: str, length: int) -> str:
-    text = _flat(text)
-    return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0] + "…"

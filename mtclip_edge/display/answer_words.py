@@ -1,18 +1,30 @@
 """How an answer's evidence is put for a person: the same words in the terminal and on a page."""
 
 from ..evidence.calibration import Abnormal
-from ..evidence.evidence import Evidence, FindingVote
+from ..evidence.evidence import Evidence
 from ..index.hits import ReportHit
 from ..retrieval.results import Input, QueryResult
+from ..sources.mesh_labels import is_place
 
 _SAID = {"affirmed": "affirms", "denied": "denies", None: "does not name"}
 
 
+def percent(share: float) -> str:
+    """A share of 0 to 1 in whole percent; nothing measured is ever sure or out of the question."""
+    if share < 0.01:
+        return "< 1 %"
+    return "> 99 %" if share > 0.99 else f"{100 * share:.0f} %"
+
+
 def abnormal_words(abnormal: Abnormal) -> str:
-    """What the abnormal head says."""
-    return f"abnormal {100 * abnormal.probability:.0f} %" + (
-        "" if abnormal.calibrated else " (not calibrated)"
-    )
+    """What the abnormal head says, and what the operating point makes of it."""
+    told, point = percent(abnormal.probability), abnormal.threshold
+    if point is None or abnormal.call is None:
+        return f"abnormal {told}" + ("" if abnormal.calibrated else " (not calibrated)")
+    least = percent(point)
+    if told == least and abnormal.probability != point:  # else a reader would see one number on two sides
+        told, least = (f"{100 * share:.2f} %" for share in (abnormal.probability, point))
+    return f"called {abnormal.call}: probability of abnormal {told}, operating point {least}"
 
 
 def verdict_words(evidence: Evidence) -> str:
@@ -20,8 +32,30 @@ def verdict_words(evidence: Evidence) -> str:
     judgement = evidence.judgement
     if judgement.verdict is None:
         return f"no verdict: {judgement.why}"
-    called = f", {evidence.decision}" if judgement.verdict != "abstain" else ""
-    return f"{judgement.verdict}{called}: {judgement.why}"
+    return f"trust: {judgement.verdict}; {judgement.why}"
+
+
+def percentile_words(percentile: float) -> str:
+    """How near the first report is, beside what films usually get."""
+    return f"more alike than for {percent(percentile / 100)} of ordinary films"
+
+
+def similarity_words(evidence: Evidence) -> str:
+    """How near the first report is, or why that is not told."""
+    if evidence.similarity.percentile is None:
+        return f"not compared with other films: {evidence.similarity.why}"
+    return percentile_words(evidence.similarity.percentile)
+
+
+def study_words(hit: ReportHit) -> str:
+    """The first study of a report, and how many share its text."""
+    first = hit.study_ids[0] if hit.study_ids else ""
+    return first + (f" ×{hit.studies}" if hit.studies > 1 else "")
+
+
+def findings_of(hit: ReportHit) -> list[str]:
+    """What a report's studies name; a place alone (``Lung``), as older bundles hold it, is no finding."""
+    return [name for name in hit.finding_labels if not is_place(name)]
 
 
 def film_words(read: Input) -> str | None:
@@ -44,29 +78,31 @@ def named_words(hit: ReportHit) -> str | None:
     return "; ".join(f"{_SAID[stance]} {finding}" for finding, stance in hit.named.items())
 
 
-def vote_rows(evidence: Evidence, findings: int) -> list[tuple[str, str, str, str]]:
-    """How the hits vote, for the first findings: name, share of the hits, share of what was searched,
-    lift.
+def counted_label(result: QueryResult) -> tuple[str, int]:
+    """The label that most reports have, and how many; of as many the one that lies nearer."""
+    labels = [hit.label for hit in result.reports]
+    first = max(("abnormal", "normal"), key=lambda label: (labels.count(label), -_first_of(labels, label)))
+    return first, labels.count(first)
+
+
+def _first_of(labels: list[str], label: str) -> int:
+    return labels.index(label) if label in labels else len(labels)
+
+
+def vote_rows(result: QueryResult, findings: int) -> list[tuple[str, str, str]]:
+    """How the hits vote, for the label and the findings that most of them name: name, how many of the
+    reports, share of what was searched.
     """
-    agreement = evidence.agreement
+    agreement = result.evidence.agreement if result.evidence else None
     if agreement is None:
         return []
-    first = max(("abnormal", "normal"), key=lambda label: agreement.labels[label])
-    label = FindingVote(first, 0, agreement.labels[first], agreement.labels_in_index[first])
-    return [_vote_row(vote) for vote in (label, *agreement.findings[:findings])]
-
-
-def _vote_row(vote: FindingVote) -> tuple[str, str, str, str]:
-    return (
-        vote.finding,
-        _percent(vote.share),
-        _percent(vote.share_in_index),
-        "" if vote.lift is None else f"×{vote.lift:.1f}",
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.095 or not share else f"{100 * share:.1f} %"
+    hits = len(result.reports)
+    label, count = counted_label(result)
+    named = [vote for vote in agreement.findings if not is_place(vote.finding)]
+    most = sorted(named, key=lambda vote: -vote.reports)[:findings]  # of as many, the weightier first
+    rows = [(label, count, agreement.labels_in_index[label])]
+    rows += [(vote.finding, vote.reports, vote.share_in_index) for vote in most]
+    return [(name, f"{of} of {hits}", percent(share)) for name, of, share in rows]
 
 
 def margin_words(evidence: Evidence) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..evidence.calibration import Calibration
 from ..evidence.validation_reference import ValidationReference
-from ..evidence.verdict import RARE, VOTERS, FilmVerdicts, against, trust_in, vote_of
+from ..evidence.verdict import RARE, VOTERS, FilmVerdicts, against, parted, trust_in, vote_of
 from ..index.index import Index, SearchChoice
 from ..index.opening import open_vectors
 from ..index.report_store import ReportStore
@@ -73,7 +73,8 @@ def _of_view(
         [similarities is not None and similarities.percentile(score) < RARE for score in scores[:, 0]]
     )
     trust = trust_in(probability)
-    return FilmVerdicts(trust, standards.rule.verdicts(trust, rare | against(probability, vote, share)))
+    doubt = rare | parted(probability, calibration.point) | against(probability, vote, share)
+    return FilmVerdicts(trust, standards.rule.verdicts(trust, doubt))
 
 
 def _asked(index: Index, store: ReportStore, vector: Array, patient: str) -> tuple[list[float], list[int]]:

@@ -27,6 +27,11 @@ class Calibration:
     def probability(self, logit: np.ndarray) -> np.ndarray:
         return sigmoid(np.asarray(logit) / self.temperature)
 
+    @property
+    def point(self) -> float:
+        """The operating point: the probability of ``threshold``, to the four decimals of an answer."""
+        return round(float(self.probability(np.array(self.threshold))), 4)
+
     def record(self) -> CalibrationRecord:
         return CalibrationRecord(**asdict(self))
 
@@ -50,11 +55,14 @@ def sigmoid(logit: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Abnormal:
     """The abnormal head's probability; ``calibrated`` says whether it was fitted to frequencies on
-    validation films.
+    validation films. ``threshold`` is the operating point in force: from it on the ``call`` is abnormal,
+    below it normal; both are None where none was fitted.
     """
 
     probability: float
     calibrated: bool
+    threshold: float | None = None
+    call: str | None = None
 
     @classmethod
     def of(cls, logit: float, model: ModelPart, seen: str = "frontal") -> "Abnormal | None":
@@ -64,7 +72,10 @@ class Abnormal:
         if not model.abnormal_head:
             return None
         calibration = model.calibration_of(seen)
-        logit = logit / calibration.temperature if calibration else logit
-        return cls(
-            round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4), calibrated=calibration is not None
-        )
+        found = Calibration.of(calibration)
+        logit = logit / found.temperature if found else logit
+        probability = round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4)
+        if found is None:
+            return cls(probability, calibrated=False)
+        call = "abnormal" if probability >= found.point else "normal"
+        return cls(probability, calibrated=True, threshold=found.point, call=call)

@@ -114,7 +114,8 @@ def _judged(
         return Judgement(None, reference.rule_why)
     percentile = reference.percentile(voters.scores[0]) if voters.scores else None
     vote = float(vote_of(np.array(voters.scores), np.array(voters.labels, int), reference.temperature))
-    return verdict_of(rule, abnormal.probability, vote, voters.abnormal_share, percentile, film)
+    share, point = voters.abnormal_share, abnormal.threshold
+    return verdict_of(rule, abnormal.probability, vote, share, percentile, film, point)
 
 
 def _agreement(around: Neighbours, reference: ValidationReference) -> Agreement | None:

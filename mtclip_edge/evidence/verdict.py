@@ -87,6 +87,13 @@ def against(probability: Array, vote: Array, share: float) -> Array:
         return np.where(probability >= 0.5, vote < share, vote > share) & ~np.isnan(vote)
 
 
+def parted(probability: Array, threshold: float | None) -> Array:
+    """Whether the operating point calls a film other than one half does, for which trust was fitted. bool
+    [films]; none is without a ``threshold``.
+    """
+    return (probability >= 0.5) != (probability >= (0.5 if threshold is None else threshold))
+
+
 def verdict_of(
     rule: TrustRule,
     probability: float,
@@ -94,19 +101,21 @@ def verdict_of(
     share: float,
     percentile: float | None = None,
     film: str | None = None,
+    threshold: float | None = None,
 ) -> Judgement:
     """The verdict of one film. ``vote`` is the nearest reports' (NaN without any), ``share`` that of abnormal
     in the index.
 
     ``percentile`` is that of the best report's similarity; ``film`` what the film itself was judged, ``warn``
-    or ``reject``.
+    or ``reject``; ``threshold`` the operating point that calls a film abnormal.
     """
     one, voted = np.array([probability]), np.array([vote])
     trust = float(trust_in(one)[0])
     told = round(trust, 4)
     if film == "reject":
         return Judgement(ABSTAIN, "the film was rejected", told, rule.validation[ABSTAIN])
-    doubt = _doubt(bool(against(one, voted, share)[0]), percentile, film)
+    split = bool(parted(one, threshold)[0])
+    doubt = _doubt(split, bool(against(one, voted, share)[0]), percentile, film)
     verdict = VERDICTS[int(rule.verdicts(np.array([trust]), np.array([doubt is not None]))[0])]
     lowered = rule.confident is not None and trust >= rule.confident and verdict == UNCERTAIN
     return Judgement(
@@ -114,10 +123,12 @@ def verdict_of(
     )
 
 
-def _doubt(opposed: bool, percentile: float | None, film: str | None) -> str | None:
+def _doubt(split: bool, opposed: bool, percentile: float | None, film: str | None) -> str | None:
     """What speaks against being confident, apart from trust itself."""
     if film == "warn":
         return "the film itself is in doubt"
+    if split:
+        return "its probability lies between one half and the operating point"
     if percentile is not None and percentile < RARE:
         return "less like any report than 99 % of the validation films"
     return "the nearest reports speak against it" if opposed else None
@@ -128,8 +139,9 @@ def _why(rule: TrustRule, verdict: str) -> str:
     how = {CONFIDENT: "this sure", UNCERTAIN: "about as sure", ABSTAIN: "this unsure"}[verdict]
     if worth.risk is None:
         return f"no validation film was {how}"
-    share = f"{100 * worth.risk:.{0 if worth.risk >= 0.095 or not worth.risk else 1}f} %"
-    return f"{share} of {worth.films} validation films {how} were judged wrongly"
+    wrong = round(worth.risk * worth.films)
+    verb = "was" if wrong < 2 else "were"
+    return f"{wrong or 'none'} of {worth.films} validation films {how} {verb} judged wrongly"
 
 
 VOTERS = 10  # reports that a verdict asks, whatever -k shows

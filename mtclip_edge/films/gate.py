@@ -128,7 +128,11 @@ class FilmGate:
         reject = of_view.thresholds.layout_reject
         weight = REJECT if reject is not None and odd > reject else WARN
         known = "lateral films" if view == LATERAL else "frontal chest films"
-        plain = f"it does not look like the {known} this bundle knows ({odd:.1f}, they stay below {most:.1f})"
+        how = f"{odd / most:.1f} times as far" if odd >= 1.05 * most else "just as far"
+        plain = (
+            f"it does not look like the {known} this bundle knows: its light and dark are spread {how} from "
+            "the usual as 97 in 100 of them are at most"
+        )
         return [Fact(weight, self._otherwise(layout) or plain)]
 
     def _odd(self, layout: np.ndarray) -> float:

@@ -15,6 +15,8 @@ class ReportHit:
     """A distinct report. ``score`` is the cosine of the embeddings, None where words alone found it;
     ``studies`` counts the twins that share the text.
 
+    ``study_ids`` are the first ten, ``study_dates`` theirs, ``date`` is the last of all, None where none is
+    told; ``finding_labels``: what its studies name and its words do not deny.
     ``percentile``: how many of a hundred validation films had a best report that was less like them.
     ``rank_by``: what put it in its place, None where its score alone did. ``named``: of the findings that a
     typed text names, by name: affirmed, denied, or None where the report does not say.
@@ -32,6 +34,9 @@ class ReportHit:
     percentile: float | None = None
     named: Mapping[str, str | None] | None = None
     rank_by: Mapping[str, Any] | None = None
+    date: str | None = None
+    study_dates: tuple[str | None, ...] = ()
+    finding_labels: tuple[str, ...] = ()
 
     def at(self, rank: int) -> "ReportHit":
         """The same report in another place, which its score gives it."""
@@ -47,6 +52,9 @@ class ReportHit:
             "label": self.label,
             "studies": self.studies,
             "study_ids": list(self.study_ids),
+            "study_dates": list(self.study_dates),
+            "date": self.date,
+            "finding_labels": list(self.finding_labels),
             "findings": self.findings,
             "impression": self.impression,
             "text": self.text,
@@ -82,6 +90,9 @@ Hit = ReportHit | FilmHit
 def report_hits(store: ReportStore, hits: Hits, where: Where = ALL) -> tuple[ReportHit, ...]:
     """Found report rows with what the store says of them; of their studies those that pass ``where``."""
     stored = store.reports(hits.rows, where)
+    named: dict[int, dict[str, str]] = {}
+    for row, name in store.findings(hits.rows, where):
+        named.setdefault(row, {}).setdefault(name.lower(), name)
     return tuple(
         ReportHit(
             rank,
@@ -93,6 +104,9 @@ def report_hits(store: ReportStore, hits: Hits, where: Where = ALL) -> tuple[Rep
             r.findings,
             r.impression,
             r.text,
+            date=r.date or None,
+            study_dates=tuple(date or None for date in r.study_dates),
+            finding_labels=tuple(named.get(r.row, {}).values()),
         )
         for rank, (score, r) in enumerate(zip(hits.scores, stored, strict=True), 1)
     )

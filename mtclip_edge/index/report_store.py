@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +18,17 @@ from ..studies import LABELS
 from .filters import ALL, FilteredRows, Filters, Matching, Where, allowed
 from .store_schema import IS_DENIED, open_store
 
+if TYPE_CHECKING:
+    from .report_details import Details
+
 STUDY_IDS_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class StoredReport:
-    """A distinct report as a hit shows it; ``study_ids`` are the first ten."""
+    """A distinct report as a hit shows it; ``study_ids`` and ``study_dates`` (empty where not told) are the
+    first ten, ``date`` is the last of all.
+    """
 
     row: int
     report_id: str
@@ -32,7 +37,9 @@ class StoredReport:
     impression: str
     label: str
     studies: int
+    date: str
     study_ids: tuple[str, ...]
+    study_dates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -307,14 +314,23 @@ class ReportStore:
         if hasattr(self, "_db"):
             self._db.close()
 
-    def _studies(self, row: int, where: Where) -> tuple[int, tuple[str, ...]]:
-        """How many studies have a report, and the first ten."""
+    def _studies(self, row: int, where: Where) -> tuple[int, str, tuple[str, ...], tuple[str, ...]]:
+        """How many studies have a report, the last date, ids and dates of the first ten."""
         query = (
-            f"SELECT study_id, count(*) OVER () FROM study WHERE report_row = ? AND {where.sql} ORDER "
-            "BY study_id LIMIT ?"
+            "SELECT study_id, date, count(*) OVER (), max(date) OVER () FROM study WHERE report_row = ? AND "
+            f"{where.sql} ORDER BY study_id LIMIT ?"
         )
         studies = self._rows(query, (row, *where.values, STUDY_IDS_SHOWN))
-        return (studies[0][1] if studies else 0), tuple(study_id for study_id, _ in studies)
+        if not studies:
+            return 0, "", (), ()
+        ids, dates = (tuple(study[place] for study in studies) for place in (0, 1))
+        return studies[0][2], studies[0][3], ids, dates
+
+    def details(self, name: str) -> "Details":
+        """A report with its studies and films, by its own id or that of a study. Errors: Refused."""
+        from .report_details import details_of
+
+        return details_of(self._rows, name, self._path.parent)
 
     def _of_rows(self, query: str, rows: Sequence[int]) -> list[Any]:
         return self._rows(query, (json.dumps([int(row) for row in rows]),))  # one value, however many rows

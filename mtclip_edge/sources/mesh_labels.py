@@ -80,6 +80,24 @@ CHRONIC_WHEN: dict[str, frozenset[str]] = {
     ),  # breath and habitus; of the first 85 % conclude nothing acute
     "diaphragm": frozenset({"elevated"}),
 }
+# First words that name where, not what: alone they are no finding.
+_PLACES = frozenset(
+    {
+        *("lung", "pleura", "sulcus", "costophrenic angle", "diaphragm", "markings", "trachea, carina"),
+        *("aorta", "aorta, thoracic", "heart", "heart atria", "heart ventricles", "cardiac shadow"),
+        *("mediastinum", "pulmonary artery", "blood vessels", "lymph nodes", "thorax", "abdomen"),
+        *("spine", "thoracic vertebrae", "lumbar vertebrae", "cervical vertebrae", "bone and bones"),
+        *("ribs", "shoulder", "humerus"),
+    }
+)
+_DEGREES = frozenset({"left", "right", "bilateral", "mild", "moderate", "severe", "multiple"})
+# Parts of a place, which say no more of what is wrong than the place does.
+_PARTS = frozenset(
+    {
+        *("lung", "base", "apex", "lingula", "upper lobe", "middle lobe", "lower lobe", "hilum", "sulcus"),
+        *("anterior", "posterior", "thorax", "lymph nodes", "blood vessels", "mediastinum", "paratracheal"),
+    }
+)
 # A word behind any term that makes it new.
 _NEW = frozenset({"acute", "enlarged", "severe"})
 
@@ -107,9 +125,26 @@ def terms_of(joined: str) -> list[str]:
 
 
 def findings_of(terms: Iterable[str]) -> tuple[str, ...]:
-    """First words of the terms, each once, as labels; none for a normal or unindexed study."""
-    heads = (_squeezed(term.split("/")[0]).replace("|", " ") for term in terms)
-    return tuple(dict.fromkeys(head for head in heads if head and head.lower() not in ("normal", *_NO_TERM)))
+    """The terms as labels, each once: their first words, and where these name a place alone, what is wrong
+    there too (``Lung / hyperdistention``); none for a normal or unindexed study, nor for a place alone.
+    """
+    names = (_finding(term) for term in terms)
+    return tuple(dict.fromkeys(name for name in names if name and name.lower() not in ("normal", *_NO_TERM)))
+
+
+def is_place(name: str) -> bool:
+    """Whether a label names an organ or a shadow without what is wrong with it."""
+    return name.strip().lower() in _PLACES
+
+
+def _finding(term: str) -> str:
+    """The label of one term; empty for a place of which nothing is said but the side or how much of it."""
+    head, *qualifiers = (_squeezed(part).replace("|", " ") for part in term.split("/"))
+    if not is_place(head):
+        return head
+    said = [word for word in qualifiers if word.lower() not in _DEGREES]
+    wrong = [word for word in said if word.lower() not in _PARTS]
+    return " / ".join((head, *wrong)) if wrong else ""
 
 
 def _squeezed(text: str) -> str:

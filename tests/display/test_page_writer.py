@@ -18,6 +18,7 @@ from PIL import Image
 from mtclip_edge import NOTICE, Retriever
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.display.answer_page import Answer, answer_page
+from mtclip_edge.display.answer_words import percentile_words, study_words
 from mtclip_edge.films.thumbnail import thumbnail
 from mtclip_edge.retrieval.results import Input, QueryResult
 
@@ -49,7 +50,8 @@ def test_one_film_becomes_one_private_page(mtclip, judged: Path, film: Path, tmp
     assert said.text.count(NOTICE) == 2
     for hit in found.reports:
         assert (
-            f"similarity {hit.score:.3f}, percentile {hit.percentile:.0f}" in said.text
+            f"similarity {hit.score:.3f}, {percentile_words(hit.percentile)}" in said.text
+            and f"study {study_words(hit)}" in said.text
             and " ".join(hit.findings.split()) in said.text
         )
     for fact in (
@@ -153,7 +155,7 @@ def test_the_page_reads_in_order_and_is_made_for_paper(result: QueryResult) -> N
     levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
     assert levels[0] == 1 and levels.count(1) == 1 and all(b - a <= 1 for a, b in pairwise(levels))
     assert page.count("<table>") == 2
-    assert page.count('scope="col"') == 2 * 4 and page.count('<th scope="row"') == page.count("<tr>") - 2
+    assert page.count('scope="col"') == 2 * 3 and page.count('<th scope="row"') == page.count("<tr>") - 2
     assert (
         all(re.search('alt="[^"]{8,}"', img) for img in re.findall("<img[^>]*>", page))
         and page.count("<img") == 2

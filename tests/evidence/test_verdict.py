@@ -77,10 +77,10 @@ def test_aurc_is_the_mean_risk_over_every_coverage(random: np.random.Generator) 
 @pytest.mark.parametrize(
     ("probability", "more", "verdict", "why"),
     [
-        (0.9, {}, "confident", "5.0 % of 60 validation films this sure were judged wrongly"),
-        (0.1, {"vote": 0.2}, "confident", "5.0 % of 60 validation films this sure were judged wrongly"),
-        (0.7, {}, "uncertain", "30 % of 100 validation films about as sure were judged wrongly"),
-        (0.45, {}, "abstain", "52 % of 40 validation films this unsure were judged wrongly"),
+        (0.9, {}, "confident", "3 of 60 validation films this sure were judged wrongly"),
+        (0.1, {"vote": 0.2}, "confident", "3 of 60 validation films this sure were judged wrongly"),
+        (0.7, {}, "uncertain", "30 of 100 validation films about as sure were judged wrongly"),
+        (0.45, {}, "abstain", "21 of 40 validation films this unsure were judged wrongly"),
         (0.9, {"vote": 0.7}, "uncertain", "the nearest reports speak against it"),
         (0.1, {"vote": 0.8}, "uncertain", "the nearest reports speak against it"),
         (0.9, {"percentile": 0.9}, "uncertain", "less like any report than 99 % of the validation films"),
@@ -90,13 +90,13 @@ def test_aurc_is_the_mean_risk_over_every_coverage(random: np.random.Generator) 
             0.9,
             {"film": "ok", "percentile": 1.0, "vote": float("nan")},
             "confident",
-            "5.0 % of 60 validation films this sure were judged wrongly",
+            "3 of 60 validation films this sure were judged wrongly",
         ),
         (
             0.7,
             {"film": "warn"},
             "uncertain",
-            "30 % of 100 validation films about as sure were judged wrongly",
+            "30 of 100 validation films about as sure were judged wrongly",
         ),
     ],
 )

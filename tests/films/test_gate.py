@@ -239,7 +239,8 @@ def test_verdicts_by_score_and_notes_in_front() -> None:
     assert warned.verdict == "warn"
     assert warned.reasons == (
         "a note",
-        "it does not look like the frontal chest films this bundle knows (1.0, they stay below 0.9)",
+        "it does not look like the frontal chest films this bundle knows: its light and dark are spread 1.1 times "
+        "as far from the usual as 97 in 100 of them are at most",
     )
     assert verdict(layout_warn=0.8, layout_reject=0.9).verdict == "reject"
     assert verdict(layout_warn=0.9).verdict == "warn"  # too few films for a threshold that rejects

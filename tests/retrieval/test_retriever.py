@@ -90,7 +90,8 @@ def test_the_result_is_documented_json(retriever: Retriever, film: Path) -> None
     assert document["query"] == {"type": "film", "value": str(film), "filter": None}
     assert document["device"]["used"] == "cpu" and document["device"]["why"]
     assert document["bundle"]["id"].startswith("sha256:") and document["bundle"]["search"]["used"] == "exact"
-    assert document["abnormal"]["calibrated"] is False
+    assert list(document["abnormal"]) == ["probability", "calibrated", "threshold", "call"]
+    assert list(document["abnormal"].values())[1:] == [False, None, None]
     assert document["input"] == {"kind": "png", "verdict": None, "reasons": []}
     hit = document["hits"][0]
     assert list(hit) == [
@@ -102,6 +103,9 @@ def test_the_result_is_documented_json(retriever: Retriever, film: Path) -> None
         "label",
         "studies",
         "study_ids",
+        "study_dates",
+        "date",
+        "finding_labels",
         "findings",
         "impression",
         "text",

@@ -7,7 +7,7 @@ import pytest
 from layouts import open_i, packed, png, put
 
 from mtclip_edge.errors import SourceUnusable, WrongOption
-from mtclip_edge.sources.mesh_labels import findings_of, is_chronic, label_of
+from mtclip_edge.sources.mesh_labels import findings_of, is_chronic, is_place, label_of
 from mtclip_edge.sources.source import absolute, open_source, with_abnormal
 
 
@@ -111,6 +111,20 @@ def test_acute_leaves_out_what_is_chronic_alone() -> None:
         "Opacity",
         "Technical Quality of Image Unsatisfactory",
     )
+    places = [
+        "Lung/hyperdistention/mild",
+        "Spine/degenerative",
+        "Markings/lung/interstitial",
+        "Lung",
+        "Aorta/left",
+    ]
+    assert findings_of([*places, "Lung/bilateral/hyperdistention", "Lung, Hyperlucent/left"]) == (
+        "Lung / hyperdistention",
+        "Spine / degenerative",
+        "Markings / interstitial",
+        "Lung, Hyperlucent",
+    )
+    assert is_place("Lung ") and not is_place("Lung / hyperdistention")
 
 
 def test_the_rule_is_part_of_the_source(tmp_path: Path, openi: dict[str, str]) -> None:

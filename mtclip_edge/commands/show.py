@@ -1,0 +1,50 @@
+"""``mtclip show``: one report of a bundle with its studies and films."""
+
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from . import options
+
+SCHEMA = "mtclip.show/1"
+Id = Annotated[str, Argument(metavar="ID", help="A report_id, or a study_id.")]
+Json = Annotated[bool, Option("--json", help="Print JSON.")]
+
+
+def show(bundle: options.BundleOrDemo, id: Id, json: Json = False) -> None:
+    """Print one report with its studies and films."""
+    from ..bundle.bundle import Bundle
+    from ..bundle.demo import resolve
+    from ..index.report_store import ReportStore
+    from ..notice import NOTICE
+
+    opened = Bundle.open(resolve(bundle)[0])
+    with ReportStore(opened.file(opened.index.store), opened.model.model_id) as store:
+        found = store.details(id).to_dict()
+    document = {"schema": SCHEMA, "notice": NOTICE, "bundle": opened.identity, "demo": opened.demo, **found}
+    options.show(document, _lines, "json" if json else "table")
+
+
+def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """A name and a value each; the report first, then its studies with their films."""
+    from ..notice import DEMO
+
+    report = [
+        ("report", document["report_id"] or "none: this study has films only"),
+        ("label", document["label"]),
+        ("findings named", ", ".join(document["finding_labels"])),
+        *(
+            [("impression", document["impression"]), ("findings", document["findings"])]
+            if document["impression"] or document["findings"]
+            else [("text", document["text"])]
+        ),
+    ]
+    studies = [pair for study in document["studies"] for pair in _study_lines(study)]
+    heading = [("", DEMO)] if document["demo"] else []
+    return [*heading, *((name, value) for name, value in report if value), *studies, ("", document["notice"])]
+
+
+def _study_lines(study: dict[str, Any]) -> list[tuple[str, str]]:
+    told = [study["study_id"], study["date"] or "date not told", study["label"], study["source"]]
+    films = [("film", f"{film['film']}, view {film['view']}") for film in study["films"]]
+    return [("study", ", ".join(told)), *([("worded", study["text"])] if study["text"] else []), *films]
