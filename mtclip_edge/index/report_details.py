@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ def details_of(rows: Rows, name: str, bundle: Path) -> Details:
     query = "SELECT row, report_id, label, findings, impression, text FROM report WHERE report_id = ?"
     if report := rows(query, (name,)):
         ids = [one for (one,) in rows("SELECT study_id FROM study WHERE report_row = ?", (report[0][0],))]
-        return Details(name, "report", *report[0][1:], _studies(rows, ids))
+        _, report_id, label, findings, impression, text = report[0]
+        return Details(name, "report", report_id, label, findings, impression, text, _studies(rows, ids))
     if not (study := rows("SELECT report_row FROM study WHERE study_id = ?", (name,))):
         raise _unknown(rows, name, bundle)
     (row,) = study[0]
@@ -77,11 +78,7 @@ def details_of(rows: Rows, name: str, bundle: Path) -> Details:
     (report_id,) = rows("SELECT report_id FROM report WHERE row = ?", (row,))[0]
     found = details_of(rows, report_id, bundle)
     first = sorted(found.studies, key=lambda one: one.study_id != name)  # the one that was asked for
-    return Details(name, "study", *_of_report(found), tuple(first))
-
-
-def _of_report(found: Details) -> tuple[Any, ...]:
-    return found.report_id, found.label, found.findings, found.impression, found.text
+    return replace(found, id=name, kind="study", studies=tuple(first))
 
 
 def _studies(rows: Rows, ids: list[str]) -> tuple[StudyDetails, ...]:
