@@ -23,7 +23,7 @@ from mtclip_edge.bundle.generations import (
     next_generation,
 )
 from mtclip_edge.bundle.licence import terms_of_use
-from mtclip_edge.bundle.manifest import PURPOSES, TOWERS, Manifest, ModelPart, SitePart
+from mtclip_edge.bundle.manifest import PURPOSES, TOWERS, Manifest, ModelPart, SitePart, ValidationRecord
 from mtclip_edge.bundle.records import IndexRecord
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
 from mtclip_edge.export.fitted.validation import fitted_on_validation
@@ -126,7 +126,7 @@ def export(
         proof = Proof(run, backbone, dim, trained_on, *_input_readers(job, model), budget or {}, say)
         films, texts = proof.reference(*(job.graph(tower, "fp32") for tower in TOWERS))
         built = build(job.change, model.model_id, Embedder(films, texts, dim=dim, progress=progress), studies)
-        model = fitted_on_validation(
+        model, validation = fitted_on_validation(
             model, built.record, films, studies, proof.train, proof.validation, job.change, say
         )
         model, rows = _climbed(job, model, built.record, proof, precision)
@@ -134,7 +134,7 @@ def export(
             model, explain=export_places(film_graph, films, proof.gate.films, out / job.names.explain, say)
         )
         built = _with_previews(job, built, studies, previews, progress)
-        bundle = _published(job, model, built, rows)
+        bundle = _published(job, model, built, validation, rows)
         cleanup.pop_all()
     say(f"{out}: {built.record.reports} distinct reports of {built.record.studies} studies")
     return bundle
@@ -257,12 +257,14 @@ def _with_previews(
     return replace(built, previews=previews)
 
 
-def _published(job: Job, model: ModelPart, built: Built, rows: Sequence[Row]) -> Bundle:
+def _published(
+    job: Job, model: ModelPart, built: Built, validation: ValidationRecord | None, rows: Sequence[Row]
+) -> Bundle:
     """Write the card and commit the generation."""
     write_bytes(job.out / job.names.card, model_card(job.run, job.purpose, rows).encode())
     for problem in built.problems:
         job.say(f"left out: {problem}")
-    manifest = Manifest(model, SitePart(built.record, built.previews), job.change.generation, {})
+    manifest = Manifest(model, SitePart(built.record, built.previews, validation), job.change.generation, {})
     return commit(job.out, manifest, {*manifest.named, job.names.card})
 
 

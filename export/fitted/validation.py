@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...bundle.generations import Change, file_record
-from ...bundle.manifest import ModelPart
+from ...bundle.manifest import ModelPart, ValidationRecord
 from ...bundle.records import (
     CalibrationRecord,
     EvidenceRecord,
@@ -23,6 +23,7 @@ from ...bundle.records import (
 )
 from ...evaluation.cases import Cases
 from ...evidence.calibration import Calibration
+from ...evidence.kept_films import KeptFilms
 from ...evidence.validation_reference import LEAST
 from ...index.report_store import ReportStore
 from ...inference.embed_films import embed_films
@@ -76,9 +77,10 @@ def fitted_on_validation(
     validation: Sequence[Study],
     change: Change,
     say: Say,
-) -> ModelPart:
+) -> tuple[ModelPart, ValidationRecord | None]:
     """The model with ``fuse``, ``rerank``, ``evidence`` and ``film_gate``, of the index that ``change`` has
-    built from ``studies``.
+    built from ``studies``, and what the bundle keeps of the validation films; the demo bundle, which never
+    changes, keeps none.
 
     ``films`` is the fp32 encoder. ``train`` films are asked by the film gate alone, test films by nothing.
     """
@@ -87,7 +89,7 @@ def fitted_on_validation(
     held_out = embed_films(films, [film.path for film in cases.films], model.dim, silent, views)
     seen = Validated(cases.only(held_out.read), held_out.vectors, held_out.logits)
     frontal = seen.of_view(FRONTAL) if model.takes_laterals else seen
-    return replace(
+    fitted = replace(
         model,
         fuse=_fusion(model, frontal, change.path, index),
         rerank=_head(model, frontal, model.calibration, train, change.path, index),
@@ -95,6 +97,10 @@ def fitted_on_validation(
         film_gate=gate_for(change.file("film_gate"), model, train, validation, say),
         by_view=_by_view(model, seen, train, change.path, index, say) if model.takes_laterals else {},
     )
+    if model.purpose == "demo" or not len(seen.vectors):
+        return fitted, None
+    kept = KeptFilms.made(seen.cases.films, seen.cases.studies, seen.vectors, seen.logits)
+    return fitted, kept.write(change.file("validation"))
 
 
 def _by_view(

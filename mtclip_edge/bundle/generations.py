@@ -19,7 +19,7 @@ from .records import FileRecord
 # What a writer may remove when no manifest names it any more: our own names, nothing else.
 _OURS = re.compile(
     r"(image|text)\.[a-z0-9-]+(\.\d+)?\.onnx|explain(\.\d+)?\.onnx|tokenizer(\.\d+)?\.json|MODEL_CARD(\.\d+)?\.md"
-    r"|(reports|terms|previews)-\d+\.sqlite|(vectors|film-gate)-\d+\.npy|index-\d+\.hnsw|manifest\.json|\..*\.tmp"
+    r"|(reports|terms|previews)-\d+\.sqlite|(vectors|film-gate|validation)-\d+\.npy|index-\d+\.hnsw|manifest\.json|\..*\.tmp"
 )
 
 
@@ -140,14 +140,15 @@ class Change:
         self.path, self.generation, self.progress, self.written = path, generation, progress, written
 
     def file(self, kind: str) -> Path:
-        """The path of this generation's ``store``, ``terms``, ``vectors``, ``graph``, ``film_gate`` or
-        ``previews``."""
+        """The path of this generation's ``store``, ``terms``, ``vectors``, ``graph``, ``film_gate``,
+        ``previews`` or ``validation``."""
         name = {
             "store": f"reports-{self.generation}.sqlite",
             "terms": f"terms-{self.generation}.sqlite",
             "vectors": f"vectors-{self.generation}.npy",
             "graph": f"index-{self.generation}.hnsw",
             "film_gate": f"film-gate-{self.generation}.npy",
+            "validation": f"validation-{self.generation}.npy",
             "previews": f"previews-{self.generation}.sqlite",
         }[kind]
         if name not in self.written:

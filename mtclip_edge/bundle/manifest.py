@@ -179,27 +179,55 @@ class PreviewsRecord:
 
 
 @record(frozen=True, eq=False, repr=False)
+class ValidationRecord:
+    """The validation films that are kept to measure evidence again, and the salt of their pseudonyms."""
+
+    file: str
+    films: int
+    salt: str
+
+    @classmethod
+    def read(cls, f: Fields) -> "ValidationRecord":
+        return cls(f.file_name("file"), f.integer("films", 1), f.text("salt", most=100))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@record(frozen=True, eq=False, repr=False)
 class SitePart:
     """What the site changes: the reports with their vectors and index, and previews where they were asked
     for.
+
+    ``evidence``: what was measured since reports changed, by frontal, lateral and both; it holds instead of
+    the model's.
     """
 
     index: IndexRecord
     previews: PreviewsRecord | None = None
+    validation: ValidationRecord | None = None
+    evidence: Mapping[str, EvidenceRecord] = field(default_factory=dict)
 
     @classmethod
     def read(cls, f: Fields) -> "SitePart":
-        return cls(f.inside("index", IndexRecord.read), f.inside_or_none("previews", PreviewsRecord.read))
+        return cls(
+            f.inside("index", IndexRecord.read),
+            f.inside_or_none("previews", PreviewsRecord.read),
+            f.inside_or_none("validation", ValidationRecord.read),
+            f.named("evidence_now", EvidenceRecord.read, 20) if f.given("evidence_now") else {},
+        )
 
     @property
     def files(self) -> set[str]:
         """The names of the files of this part."""
-        return self.index.files | ({self.previews.file} if self.previews else set())
+        return self.index.files | {part.file for part in (self.previews, self.validation) if part}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON as in the file; what is not there stays away, as before it could be."""
-        previews = {} if self.previews is None else {"previews": self.previews.to_dict()}
-        return {"index": self.index.to_dict(), **previews}
+        parts = {"previews": self.previews, "validation": self.validation}
+        there = {name: part.to_dict() for name, part in parts.items() if part is not None}
+        now = {name: part.to_dict() for name, part in self.evidence.items()}
+        return {"index": self.index.to_dict(), **there, **({"evidence_now": now} if now else {})}
 
 
 @record(frozen=True, eq=False, repr=False)
@@ -237,6 +265,16 @@ class Manifest:
         tokenizer = {model.tokenizer.file} if model.graphs.get("text") else set()
         others = {part.file for part in (model.explain, model.film_gate) if part is not None}
         return graphs | tokenizer | others | self.site.files
+
+    def evidence_of(self, seen: str) -> EvidenceRecord | None:
+        """What queries of a view (frontal, lateral, both) are measured by: since reports changed, else as at
+        export.
+        """
+        if seen in self.site.evidence:
+            return self.site.evidence[seen]
+        if seen == "frontal":
+            return self.model.evidence
+        return self.model.by_view[seen].evidence if seen in self.model.by_view else None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON as in the file, without the file's hash of itself."""

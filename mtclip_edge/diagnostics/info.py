@@ -71,6 +71,7 @@ def _bundle_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("index", f"HNSW, recall@10 {hnsw['recall@10']}" if hnsw else "none: exact search"),
         ("film gate", _film_gate(record.get("film_gate"))),
         *_previews(record),
+        *_validation(record),
         *[("parity", _parity(row)) for row in record["parity"]],
         *_figures(record["metrics"]),
         ("size", f"{record['bytes'] / 1e6:.1f} MB in {len(record['files'])} files"),
@@ -93,6 +94,13 @@ def _previews(record: dict[str, Any]) -> list[tuple[str, str]]:
     size = record["files"][previews["file"]]["size"] / 1e6
     of = f"{previews['reports']} reports, at most {previews['longest']} px"
     return [("previews", f"a film of {of}, WebP {previews['quality']}; {size:.1f} MB")]
+
+
+def _validation(record: dict[str, Any]) -> list[tuple[str, str]]:
+    kept = record.get("validation")
+    if kept is None:
+        return []
+    return [("kept", f"{kept['films']} validation films under pseudonyms, to measure evidence again")]
 
 
 def _film_gate(gate: dict[str, Any] | None) -> str:

@@ -112,23 +112,6 @@ def best_aurc(wrong: Array) -> float | None:
     return float((np.cumsum(decided) / np.arange(1, len(decided) + 1)).mean()) if len(decided) else None
 
 
-def isotonic(value: Array, key: Array) -> Array:
-    """The rising function of ``key`` nearest to ``value`` by squares, float [n] each, ``key`` rising
-    (pool adjacent violators).
-    """
-    blocks: list[tuple[float, int]] = []  # sum and count
-    ends = np.flatnonzero(np.append(key[1:] != key[:-1], True)) + 1
-    if not len(key):
-        return np.zeros(0)
-    for start, end in zip([0, *ends[:-1]], ends, strict=True):
-        total, count = float(value[start:end].sum()), int(end - start)
-        while blocks and blocks[-1][0] * count >= total * blocks[-1][1]:
-            before = blocks.pop()
-            total, count = total + before[0], count + before[1]
-        blocks.append((total, count))
-    return np.repeat([total / count for total, count in blocks], [count for _, count in blocks])
-
-
 def _by_trust(trust: Array, wrong: Array, weight: Array) -> tuple[Array, Array, Array]:
     """Decisions and weights by falling trust, and where each group of equal trust ends."""
     decided = ~np.isnan(wrong)

@@ -61,9 +61,7 @@ class ValidationReference:
         What was measured against reports that are not (all) there any more is not told: a wrong number is
         worse.
         """
-        model = manifest.model
-        of_view = model.by_view.get(seen)
-        record = of_view.evidence if of_view is not None else model.evidence if seen == "frontal" else None
+        record = manifest.evidence_of(seen)
         if record is None:
             why = _OLD if seen == "frontal" else _NOT_OF[seen]
             return cls(TEMPERATURE, None, why, None, why)

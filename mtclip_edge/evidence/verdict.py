@@ -1,7 +1,7 @@
 """How far the normal/abnormal decision of a film is to be trusted: confident, uncertain or abstain.
 
 Trust is the calibrated probability of the decision that the head makes. Two thresholds on it were chosen on
-validation films (``export/fitted/verdicts.py``), with the share of wrong decisions they left. A vote of the
+validation films (``evidence.measuring``), with the share of wrong decisions they left. A vote of the
 nearest reports mixed into it hardly helped (docs/results), so it only speaks against. Whatever speaks against
 a film besides only ever lowers its verdict.
 

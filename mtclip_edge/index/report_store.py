@@ -118,6 +118,26 @@ class ReportStore:
         )
         return np.fromiter((row for (row,) in self._rows(query, (patient, patient))), np.int64)
 
+    def whose(self) -> list[tuple[str, str, str]]:
+        """Study, patient and source of every study with a report."""
+        return self._rows("SELECT study_id, patient_id, source FROM study WHERE report_row IS NOT NULL")
+
+    def patients(self) -> Iterator[str]:
+        """Every patient with a report, once."""
+        query = "SELECT DISTINCT patient_id FROM study WHERE report_row IS NOT NULL"
+        yield from (patient for (patient,) in self._rows(query))
+
+    def counts_without(self, patient: str) -> list[tuple[int, int, int, int]]:
+        """Of each report of a patient its row, and how many studies of others that have it are normal,
+        abnormal, unknown.
+        """
+        query = (
+            "SELECT row, normal - sum(study.label = 'normal'), abnormal - sum(study.label = 'abnormal'), "
+            "unknown - sum(study.label = 'unknown') FROM study JOIN report ON report.row = report_row "
+            "WHERE patient_id = ? GROUP BY row"
+        )
+        return self._rows(query, (patient,))
+
     def abnormal_share(self) -> float:
         """The share of abnormal among the labelled distinct reports; half where none is."""
         normal, abnormal = (self.count_labelled(label) for label in LABELS[:2])

@@ -12,10 +12,12 @@ from ..bundle.generations import Change, changing, commit
 from ..bundle.manifest import PreviewsRecord
 from ..bundle.records import HnswRecord, IndexRecord
 from ..errors import SourceUnusable
+from ..evidence.kept_films import KeptFilms
 from ..index.hnsw import build_graph
 from ..progress import Progress, Say, silent
 from ..studies import Film, Study, distinct_reports
 from .embedder import Embedder, forget_embedded, resuming
+from .evidence_again import measured_again
 from .full_text import write_terms
 from .previews import fresh_previews
 from .store_writer import write_store
@@ -40,14 +42,17 @@ def publish(
     record: IndexRecord,
     *,
     previews: PreviewsRecord | None,
+    validation: KeptFilms | None = None,
     strictly: bool = False,
 ) -> Bundle:
-    """Commit a change of a bundle's searchable part.
+    """Commit a change of a bundle's searchable part, with its evidence measured again.
 
-    ``strictly``: what it replaces must be gone (Refused, and published all the same).
+    ``validation``: the films that it is to keep, None for those of before. ``strictly``: what it replaces
+    must be gone (Refused, and published all the same).
     """
     kept = set(bundle.manifest.files) - bundle.manifest.site.files
-    site = replace(bundle.manifest.site, index=record, previews=previews)
+    held, evidence = measured_again(bundle, change, record, validation)
+    site = replace(bundle.manifest.site, index=record, previews=previews, validation=held, evidence=evidence)
     manifest = replace(bundle.manifest, generation=change.generation, site=site)
     return commit(bundle.path, manifest, kept | site.files, strictly=strictly)
 

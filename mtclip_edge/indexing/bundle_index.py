@@ -5,7 +5,7 @@ index.add("march/manifest.csv")
 print(index.stats()["reports"])
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.demo import WORD, check_changeable, resolve
 from ..errors import WrongOption, not_among
 from ..folders import user_path
+from ..index.report_store import ReportStore
 from ..progress import Progress, Say, silent
 from ..sources.privacy import warning
 from ..sources.source import Reading, open_source, with_map
@@ -91,10 +92,15 @@ class Index:
         Errors: as of ``build``; Refused where a study is there with another report too.
         """
         check_changeable(self.path)
-        studies = studies_of(reports, split, map, allow_bad_rows, say)
+        studies = studies_of(reports, split, map, allow_bad_rows, say, self._whose)
         return self._now(
             update.add(self.path, studies, previews=previews, device=device, progress=progress, say=say)
         )
+
+    def _whose(self) -> list[tuple[str, str, str]]:
+        bundle = Bundle.open(self.path)
+        with ReportStore(bundle.file(bundle.index.store), bundle.model.model_id) as store:
+            return store.whose()
 
     def remove(
         self,
@@ -163,10 +169,15 @@ class Index:
 
 
 def studies_of(
-    reports: Reports, split: str, map: Sequence[str], allow_bad_rows: bool, say: Say
+    reports: Reports,
+    split: str,
+    map: Sequence[str],
+    allow_bad_rows: bool,
+    say: Say,
+    held: Callable[[], Iterable[tuple[str, str, str]]] = tuple,
 ) -> Sequence[Study]:
     """The studies that are meant; what could not be read is said, and that patients' texts will be in the
-    bundle.
+    bundle, with those that it has already (``held``).
 
     Errors: WrongOption, SourceUnusable.
     """
@@ -182,7 +193,7 @@ def studies_of(
         reports.refuse_bad_rows(allow_bad_rows)
         reports = reports.studies
     chosen = [study for study in reports if split in ("all", study.split)]
-    for line in warning(chosen):
+    for line in warning(chosen, held()):
         say(line)
     return chosen
 

@@ -14,6 +14,7 @@ from ..bundle.generations import Change, changing
 from ..bundle.manifest import PreviewsRecord
 from ..bundle.records import HnswRecord
 from ..errors import ArtefactDamaged, ArtefactIncompatible, Refused
+from ..evidence.kept_films import KeptFilms
 from ..index.hnsw import build_graph, grow_graph
 from ..index.opening import open_vectors
 from ..index.report_store import ReportStore
@@ -106,13 +107,16 @@ def remove(
     (published all the same).
     """
     with changing(path, progress) as (bundle, change):
-        old = IndexFiles.of(bundle)
-        with ReportStore(old.store, bundle.model.model_id) as store:
-            gone, missing = store.named(studies, patients, sources, missing_ok)
-        if missing:
-            say(_missing_line(missing))
+        old, validation = IndexFiles.of(bundle), KeptFilms.of(bundle)
+        gone, rows = _meant(bundle, validation, studies, patients, sources, missing_ok, say)
+        left_films = validation.without(rows) if validation and rows else None
+        if rows:
+            say(f"{len(rows)} validation films removed")
         if not gone:
-            return bundle
+            if left_films is None:
+                return bundle
+            shown = bundle.manifest.site.previews
+            return publish(bundle, change, bundle.index, previews=shown, validation=left_films, strictly=True)
         reports, films, changed = write_without(change.file("store"), old.store, bundle.model.model_id, gone)
         if not reports:
             raise Refused(f"{path}: that would remove every report", hint=f"delete the folder {path} instead")
@@ -131,7 +135,7 @@ def remove(
         if bundle.manifest.site.previews:
             say(preview_line(bundle.manifest.site.previews, shown))
         now = record(change, len(reports), len(films), left, hnsw)
-        return publish(bundle, change, now, previews=shown, strictly=True)
+        return publish(bundle, change, now, previews=shown, validation=left_films, strictly=True)
 
 
 def count_removal(
@@ -148,11 +152,36 @@ def count_removal(
     Errors: as of ``remove``.
     """
     bundle = Bundle.open(path)
+    gone, rows = _meant(bundle, KeptFilms.of(bundle), studies, patients, sources, missing_ok, say)
     with ReportStore(bundle.file(bundle.index.store), bundle.model.model_id) as store:
-        gone, missing = store.named(studies, patients, sources, missing_ok)
-        if missing:
-            say(_missing_line(missing))
-        return store.held_by(gone)
+        return store.held_by(gone) | ({"validation films": len(rows)} if rows else {})
+
+
+def _meant(
+    bundle: Bundle,
+    kept: KeptFilms | None,
+    studies: Sequence[str],
+    patients: Sequence[str],
+    sources: Sequence[str],
+    missing_ok: bool,
+    say: Say,
+) -> tuple[list[str], set[int]]:
+    """The studies, and the rows of kept validation films, that some names mean.
+
+    Errors: Refused for a name that neither has, unless ``missing_ok``.
+    """
+    rows: set[int] = set()
+    unknown: dict[str, list[str]] = {}
+    for kind, words in (("study", studies), ("patient", patients), ("source", sources)):
+        held = kept.held(kind, words) if kept else {}
+        rows |= {int(row) for some in held.values() for row in some}
+        unknown[kind] = [word for word in words if word not in held]
+    with ReportStore(bundle.file(bundle.index.store), bundle.model.model_id) as store:
+        _, missing = store.named(unknown["study"], unknown["patient"], unknown["source"], missing_ok)
+        gone, _ = store.named(studies, patients, sources, missing_ok=True)
+    if missing:
+        say(_missing_line(missing))
+    return gone, rows
 
 
 def _missing_line(missing: int) -> str:

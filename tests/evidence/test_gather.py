@@ -187,8 +187,13 @@ def test_a_filter_makes_no_film_rare(judged: Path, film: Path) -> None:
 def test_after_a_change_of_the_reports_nothing_stale_is_told(
     judged: Path, film: Path, tmp_path: Path, source: Path
 ) -> None:
-    """The percentile is null; the verdict, which rests on the head, stays. Taking the change back brings all of it back."""
+    """Of a bundle that keeps no validation films: the percentile is null; the verdict, which rests on the head, stays.
+    Taking the change back brings all of it back."""
+    from kept import without_kept
+
     from mtclip_edge.indexing.update import add, remove
+
+    without_kept(judged)
 
     def evidence() -> Evidence:
         with Retriever.open(judged) as retriever:

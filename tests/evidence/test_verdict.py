@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mtclip_edge.evaluation.bootstrap import Figure
-from mtclip_edge.evaluation.metrics import best_aurc, isotonic, risk_coverage, weighted_aurc
+from mtclip_edge.evaluation.metrics import best_aurc, risk_coverage, weighted_aurc
 from mtclip_edge.evaluation.risk_coverage import Decisions
+from mtclip_edge.evidence.measuring import isotonic
 from mtclip_edge.evidence.validation_reference import Similarities
 from mtclip_edge.evidence.verdict import (
     FilmVerdicts,

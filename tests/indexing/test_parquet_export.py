@@ -100,9 +100,11 @@ def test_the_index_commands(mtclip, bundle: Path, source: Path, tmp_path: Path) 
         "study_id,patient_id,report,label\nn1,pn,A zebrafish.,abnormal\nn2,pn,No zebrafish.,normal\n"
     )
     before = Bundle.open(bundle).index
+    patients = statistics(bundle)["patients"]
     found = mtclip("index", "add", bundle, tmp_path / "more.csv")
     assert (found.code, found.out) == (0, "")
-    assert "the bundle will hold 2 reports of 1 patients" in found.err
+    # what is there already counts too
+    assert f"the bundle will hold {before.studies + 2} reports of {patients + 1} patients" in found.err
     assert (
         found.err.splitlines()[-1]
         == f"{bundle}: {before.reports + 2} distinct reports of {before.studies + 2} studies, generation 2"

@@ -7,7 +7,8 @@ import pytest
 
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evidence.calibration import Calibration
-from mtclip_edge.export.fitted.verdicts import fit, measure, thresholds
+from mtclip_edge.evidence.measuring import fit_rule, thresholds
+from mtclip_edge.export.fitted.verdicts import index_share, measure
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.studies import Film, Study, split_of
 
@@ -45,7 +46,7 @@ def test_what_verdicts_are_worth_counts_every_labelled_film_once(random: np.rand
     cases = Cases.of(studies(400))
     label, known = (cases.labels == 1).astype(float), cases.labels >= 0
     head = np.where(random.random(400) < 0.7, label, 1 - label) * 0.4 + 0.3
-    rule = fit(cases, head, random.random(400), np.zeros(400, bool))
+    rule = fit_rule(cases.labels, head, random.random(400), np.zeros(400, bool), index_share(cases))
     assert sum(worth.films for worth in rule.validation.values()) == known.sum()
     assert sum(worth.coverage for worth in rule.validation.values()) == pytest.approx(1, abs=1e-3)
 

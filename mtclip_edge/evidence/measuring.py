@@ -1,0 +1,204 @@
+"""Measures what a film's evidence is told by, from what validation films get among a bundle's reports: when
+the bundle is exported, and again when its reports change.
+
+Test films have no part in it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..bundle.manifest import ModelPart
+from ..bundle.records import EvidenceRecord
+from ..index.report_store import ReportStore
+from ..studies import LABEL_CODES, majority
+from .calibration import Calibration
+from .kept_films import KeptFilms, pseudonym
+from .validation_reference import LEAST, Similarities
+from .verdict import (
+    RARE,
+    TEMPERATURE,
+    VERDICTS,
+    VOTERS,
+    Measured,
+    TrustRule,
+    against,
+    fitted_temperature,
+    parted,
+    trust_in,
+    vote_of,
+)
+
+Array = np.ndarray
+CONFIDENT_RISK = 0.10  # of the decisions called confident at most one in ten was wrong
+ABSTAIN_RISK = 0.45  # where decisions were wrong nearly as often as a coin
+_BLOCK = 65_536  # reports compared at a time
+
+
+@dataclass(frozen=True)
+class NearestReports:
+    """Of each film the ten nearest reports of other patients, best first: cosines float64 [films, 10], minus
+    infinity where there are fewer, and labels int [films, 10] without that patient's own studies.
+
+    ``share``: that of abnormal among all labelled reports.
+    """
+
+    scores: Array
+    labels: Array
+    share: float
+
+
+def evidence_record(
+    near: NearestReports,
+    labels: Array,
+    logits: Array | None,
+    calibration: Calibration | None,
+    searched: str,
+) -> EvidenceRecord:
+    """The manifest's entry from films with ``labels`` int [films] (-1 unknown) and ``logits`` float32
+    [films], None where the head was not trained; ``searched`` is the hash of the file that holds the reports.
+    """
+    answered = np.isfinite(near.scores).any(axis=1)
+    temperature = fitted_temperature(near.scores[answered])
+    best = Similarities.fit(near.scores[answered, 0])
+    vote = vote_of(near.scores, near.labels, temperature or TEMPERATURE)
+    rule, why = None, _why_not(labels, logits, calibration)
+    if logits is not None and calibration and not why:
+        rare = np.array([best is not None and best.percentile(score) < RARE for score in near.scores[:, 0]])
+        probability = calibration.probability(logits)
+        doubtful = rare | parted(np.round(probability, 4), calibration.point)
+        rule = fit_rule(labels, probability, vote, doubtful, near.share)
+    return EvidenceRecord(
+        films=int(answered.sum()),
+        searched=searched,
+        temperature=temperature,
+        best_scores=best.best if best else None,
+        best_scores_why="" if best else f"fewer than {LEAST} validation films",
+        trust=rule.record() if rule else None,
+        trust_why=why,
+    )
+
+
+def measured(
+    kept: KeptFilms, model: ModelPart, store: ReportStore, reports: Array, searched: str
+) -> dict[str, EvidenceRecord]:
+    """What the films that a bundle keeps get among its reports now, unit vectors float32 [reports, dim]: by
+    frontal, lateral and both, as far as the model has them.
+    """
+    parts = {name: (kept.of_view(name), model.calibration_of(name)) for name in model.by_view}
+    parts["frontal"] = kept.of_view("frontal") if model.takes_laterals else kept, model.calibration
+    evidence = {}
+    for name, (films, calibration) in parts.items():
+        near = _nearest(films, store, reports)
+        logits = films.rows["logit"] if model.abnormal_head else None
+        labels = films.rows["label"].astype(np.int64)
+        evidence[name] = evidence_record(near, labels, logits, Calibration.of(calibration), searched)
+    return evidence
+
+
+def _nearest(films: KeptFilms, store: ReportStore, reports: Array) -> NearestReports:
+    """In blocks, so that a million reports take no more memory than some thousands."""
+    own = dict(_own_reports(films, store))
+    count = len(films.rows)
+    scores, rows = np.full((count, 0), -np.inf), np.zeros((count, 0), np.int64)
+    for start in range(0, len(reports), _BLOCK):
+        score = (films.rows["vector"] @ reports[start : start + _BLOCK].T).astype(np.float64)
+        here = np.arange(start, start + score.shape[1])
+        for film, labels in own.items():
+            score[film, np.isin(here, [row for row, label in labels.items() if label is None])] = -np.inf
+        scores = np.concatenate([scores, score], axis=1)
+        rows = np.concatenate([rows, np.broadcast_to(here, score.shape)], axis=1)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :VOTERS]
+        scores, rows = np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
+    told = store.labels(np.unique(rows).tolist())
+    voted: list[list[int]] = [
+        [LABEL_CODES[own.get(film, {}).get(row) or told[row]] for row in found]
+        for film, found in enumerate(rows.tolist())
+    ]
+    codes = np.array(voted, np.int64).reshape(rows.shape)
+    return NearestReports(scores, np.where(np.isfinite(scores), codes, -1), store.abnormal_share())
+
+
+def _own_reports(films: KeptFilms, store: ReportStore) -> Iterator[tuple[int, dict[int, str | None]]]:
+    """Of each film whose patient has reports here: their rows, with the label that the studies of others give
+    each, None where nobody else has it.
+    """
+    rows: dict[bytes, list[int]] = {}
+    for row, patient in enumerate(films.rows["patient"]):
+        rows.setdefault(patient.tobytes(), []).append(row)
+    for patient in store.patients():
+        for film in rows.get(pseudonym(films.salt, patient), ()):
+            others = store.counts_without(patient)
+            yield film, {row: majority(n, a) if n + a + u else None for row, n, a, u in others}
+
+
+def fit_rule(labels: Array, probability: Array, vote: Array, rare: Array, share: float) -> TrustRule:
+    """Thresholds, and what they are worth, from float [films] probability and vote; unlabelled films say
+    nothing (``labels`` int [films] as of ``LABEL_CODES``).
+
+    ``rare`` bool [films]: whether a film is less like any report than nearly all others, or the operating
+    point calls it other than one half does; ``share``: that of
+    abnormal among the labelled reports.
+    """
+    labelled = labels >= 0
+    probability, vote, labels = probability[labelled], vote[labelled], labels[labelled]
+    doubt = rare[labelled] | against(probability, vote, share)
+    wrong = ((probability >= 0.5) != (labels == 1)).astype(float)
+    trust = trust_in(probability)
+    rule = TrustRule(*thresholds(trust, wrong), {})
+    verdict = rule.verdicts(trust, doubt)
+    return replace(
+        rule, validation={name: _measured(wrong, verdict == place) for place, name in enumerate(VERDICTS)}
+    )
+
+
+def thresholds(trust: Array, wrong: Array) -> tuple[float | None, float | None]:
+    """The least trust that is confident and the most that abstains, float [films] each: from the risk as it
+    falls with trust.
+
+    That risk is the falling function of trust nearest to what was seen (isotonic regression, Barlow et al.
+    1972), so that films of one verdict keep its promise among themselves, not only on average with better
+    ones. None where fewer than 20 films would have it.
+    """
+    order = np.argsort(trust, kind="stable")
+    trust, risk = trust[order], -isotonic(-wrong[order], trust[order])
+    sure, unsure = trust[risk <= CONFIDENT_RISK], trust[risk >= ABSTAIN_RISK]
+    # To four decimals, which a trust is told with, and outwards, so that the films at a threshold stay on
+    # their side of it.
+    least = float(np.floor(sure.min() * 1e4) / 1e4) if len(sure) >= LEAST else None
+    return least, float(np.ceil(unsure.max() * 1e4) / 1e4) if len(unsure) >= LEAST else None
+
+
+def isotonic(value: Array, key: Array) -> Array:
+    """The rising function of ``key`` nearest to ``value`` by squares, float [n] each, ``key`` rising
+    (pool adjacent violators).
+    """
+    blocks: list[tuple[float, int]] = []  # sum and count
+    ends = np.flatnonzero(np.append(key[1:] != key[:-1], True)) + 1
+    if not len(key):
+        return np.zeros(0)
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        total, count = float(value[start:end].sum()), int(end - start)
+        while blocks and blocks[-1][0] * count >= total * blocks[-1][1]:
+            before = blocks.pop()
+            total, count = total + before[0], count + before[1]
+        blocks.append((total, count))
+    return np.repeat([total / count for total, count in blocks], [count for _, count in blocks])
+
+
+def _measured(wrong: Array, chosen: Array) -> Measured:
+    films = int(chosen.sum())
+    return Measured(
+        films, round(float(wrong[chosen].mean()), 4) if films else None, round(films / len(wrong), 4)
+    )
+
+
+def _why_not(labels: Array, logits: Array | None, calibration: Calibration | None) -> str:
+    """Why there can be no rule; empty where there can."""
+    if logits is None:
+        return "the abnormal head was not trained"
+    if calibration is None:
+        return "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
+    few = (labels >= 0).sum() < LEAST
+    return f"fewer than {LEAST} validation films with a label could be read at export" if few else ""
