@@ -234,12 +234,8 @@ def _check_save(path: Path, answers: int | None) -> None:
 
     Errors: WrongOption; Refused where the folder is missing or the path is one.
     """
-    from ..display.page_writer import MOST
-
     if answers is None:
         raise WrongOption("--watch and --save", "a page has no end here", "use --format jsonl")
-    if answers > MOST:
-        raise WrongOption(f"--save {path}: {answers} films", f"a page holds at most {MOST}")
     if path.suffix.lower() not in (".html", ".htm"):
         raise WrongOption(f"--save {path}", "expected a name that ends in .html")
     if path.is_dir() or not path.parent.is_dir():

@@ -1,30 +1,35 @@
-"""Answers as one HTML file that stands alone and prints on A4: film, hits, evidence, provenance, and the
-notice at both ends.
+"""Answers as one HTML file that stands alone and prints on A4: a sentence that concludes, film, hits beside
+their own films, evidence, what made it (folded), and the notice at both ends.
 
 Dark on white whatever the screen prefers: it is made to be printed and filed. What comes from data is escaped
 (``markup``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from ..evidence.evidence import Contrast, Evidence
 from ..index.hits import FilmHit, ReportHit
 from ..notice import DEMO, NOTICE
 from ..retrieval.results import QueryResult
+from .answer_style import STYLE
 from .answer_words import (
     abnormal_words,
+    conclusion_words,
     film_words,
+    findings_of,
     margin_words,
     named_words,
     percentile_words,
     score_words,
+    short_name,
     similarity_words,
     study_words,
     verdict_words,
     vote_rows,
 )
 from .html import chip, picture, text, whole_page
+from .shared_words import marked, shared_words
 
 FINDINGS = 12  # in the table of votes
 
@@ -32,12 +37,16 @@ FINDINGS = 12  # in the table of votes
 @dataclass(frozen=True)
 class Answer:
     """One answer and what is shown beside it, PNG bytes or None: the film, and where it matches its best
-    report.
+    report; the film again as small as a table of contents has it.
+
+    ``prior_films``: WebP bytes of a film of each report by its id, of those that have one.
     """
 
     result: QueryResult
     film_png: bytes | None = None
     heat_png: bytes | None = None
+    small_png: bytes | None = None
+    prior_films: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def answer_page(answers: Sequence[Answer], provenance: Mapping[str, str]) -> str:
@@ -50,12 +59,12 @@ def answer_page(answers: Sequence[Answer], provenance: Mapping[str, str]) -> str
         if any(answer.result.bundle.demo for answer in answers)
         else ""
     )
-    rows = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in provenance.items())
-    made = f'<section class="made">\n<h2>How this was made</h2>\n<dl>{rows}</dl>\n</section>'
+    articles = [_answer(answer, place) for place, answer in enumerate(answers, 1)]
+    contents = _contents(answers) if len(answers) > 1 else ""
     return whole_page(
         _title(answers),
-        _CSS,
-        "\n".join((demo, notice, *map(_answer, answers), made, notice)),
+        STYLE,
+        "\n".join((demo, notice, contents, *articles, _made(answers, provenance), notice)),
         scheme="only light",
     )
 
@@ -66,59 +75,93 @@ def _title(answers: Sequence[Answer]) -> str:
     return f"Prior reports similar to a {answers[0].result.kind}"
 
 
-def _answer(answer: Answer) -> str:
+def _contents(answers: Sequence[Answer]) -> str:
+    """Every film with its conclusion, each a link."""
+    items = "\n".join(
+        f'<li><a href="#answer-{place}">{_small(answer)}<span><b>{text(short_name(answer.result))}</b><br>'
+        f"{text(conclusion_words(answer.result))}</span></a></li>"
+        for place, answer in enumerate(answers, 1)
+    )
+    return f'<nav class="contents" aria-label="Films">\n<h2>Contents</h2>\n<ol>\n{items}\n</ol>\n</nav>'
+
+
+def _small(answer: Answer) -> str:
+    if answer.small_png is None:
+        return ""
+    return picture(answer.small_png, f"the film {short_name(answer.result)}, small")
+
+
+def _made(answers: Sequence[Answer], provenance: Mapping[str, str]) -> str:
+    """What made the page, folded on a screen and open on paper."""
+    facts = [*provenance.items(), *(("asked", answer.result.value) for answer in answers)]
+    rows = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts)
+    return (
+        '<details class="made">\n<summary>How this was made: bundle, model, device, files</summary>\n'
+        f"<dl>{rows}</dl>\n</details>"
+    )
+
+
+def _answer(answer: Answer, place: int) -> str:
     result = answer.result
+    shared = shared_words([hit.text for hit in result.reports])
     parts = (
         _summary(answer),
         '<section class="hits">\n<h3>Most similar reports</h3>',
-        *(_report(hit) for hit in result.reports),
+        '<p class="key">Words that most of them affirm are <mark>marked</mark>.</p>' if shared else "",
+        *(_report(hit, answer.prior_films.get(hit.report_id), shared) for hit in result.reports),
         "" if result.reports else "<p>No report was found.</p>",
         "</section>",
         _films(result.films),
         *(_evidence(result, result.evidence) if result.evidence else ()),
     )
     body = "\n".join(part for part in parts if part)
-    return f'<article class="answer">\n<h2>{text(result.value)}</h2>\n{body}\n</article>'
+    name = text(short_name(result))
+    return f'<article class="answer" id="answer-{place}">\n<h2>{name}</h2>\n{body}\n</article>'
 
 
 def _summary(answer: Answer) -> str:
-    result, facts = answer.result, []
+    """The film at half the width; beside it the conclusion and what it rests on."""
+    rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in _facts(answer.result))
+    film, heat = "".join(_film(answer)), "".join(_heat(answer))
+    figures = f'<div class="pictures">{film}</div>' if film else ""
+    said = f'<p class="conclusion">{text(conclusion_words(answer.result))}</p>'
+    return f'<div class="summary">{figures}<div class="said">{said}<dl>{rows}</dl>{heat}</div></div>'
+
+
+def _facts(result: QueryResult) -> Iterator[tuple[str, str]]:
+    """Names and values as HTML."""
     if result.abnormal:
-        facts.append(("abnormal head", abnormal_words(result.abnormal)))
+        yield "abnormal head", text(abnormal_words(result.abnormal))
     if result.abnormal and result.evidence:
-        facts.append(("verdict", verdict_words(result.evidence)))
+        verdict = result.evidence.judgement.verdict
+        said = verdict_words(result.evidence).removeprefix("trust: ")
+        yield "trust", f'<span class="trust {verdict or ""}">{text(said)}</span>'
     if result.input:
-        facts.append(("film", film_words(result.input) or f"{result.input.kind.upper()} file"))
+        yield "film", text(film_words(result.input) or f"{result.input.kind.upper()} file")
     if result.input and result.input.ids:
-        facts += [
-            (name.replace("_", " "), value or "not given") for name, value in asdict(result.input.ids).items()
-        ]
+        for name, value in asdict(result.input.ids).items():
+            yield name.replace("_", " "), text(value or "not given")
     if result.study and len(result.study) > 1:
-        facts.append(
-            (
-                "films of the study",
-                "; ".join(f.image + (f" (left out: {f.reason})" if f.reason else "") for f in result.study),
-            )
-        )
+        films = (f.image + (f" (left out: {f.reason})" if f.reason else "") for f in result.study)
+        yield "films of the study", text("; ".join(films))
     if result.evidence and result.kind != "text":
-        facts.append(("similarity", similarity_words(result.evidence)))
+        yield "nearest report", text(similarity_words(result.evidence))
     if result.filters:
-        facts.append(
-            ("only reports with", ", ".join(f"{name} {value}" for name, value in result.filters.items()))
-        )
-    rows = "".join(f"<dt>{name}</dt><dd>{text(value)}</dd>" for name, value in facts)
-    shown = "".join(_figures(answer))
-    figures = f'<div class="pictures">{shown}</div>' if shown else ""
-    return f'<div class="summary">{figures}<dl>{rows}</dl></div>' if rows or shown else ""
+        only = ", ".join(f"{name} {value}" for name, value in result.filters.items())
+        yield "only reports with", text(only)
 
 
-def _figures(answer: Answer) -> Iterator[str]:
-    name = answer.result.value
+def _film(answer: Answer) -> Iterator[str]:
+    name = short_name(answer.result)
     if answer.film_png is not None:
         yield (
             f"<figure>{picture(answer.film_png, f'the film {name}')}<figcaption>The film, made "
             "smaller</figcaption></figure>"
         )
+
+
+def _heat(answer: Answer) -> Iterator[str]:
+    name = short_name(answer.result)
     if answer.heat_png is not None:
         of_text = answer.result.explain is not None and answer.result.explain.target.report_id is None
         what = "the text given" if of_text else "the first report"
@@ -129,27 +172,32 @@ def _figures(answer: Answer) -> Iterator[str]:
         )
 
 
-def _report(hit: ReportHit) -> str:
-    """A hit; a report without sections is shown as its text."""
-    compared = "" if hit.percentile is None else f", {percentile_words(hit.percentile)}"
-    facts = (
-        f"{chip(hit.label)} similarity {score_words(hit.score)}{text(compared)}, study "
-        f"{text(study_words(hit))}"
-        f"{', ' + text(hit.date) if hit.date else ''}"
-    )
-    if words := named_words(hit):
-        facts += f"; {text(words)}"
+def _report(hit: ReportHit, film: bytes | None, shared: frozenset[str]) -> str:
+    """A hit, beside a film of it where there is one; a report without sections is shown as its text."""
+    told = [
+        f"similarity {score_words(hit.score)}",
+        *([percentile_words(hit.percentile)] if hit.percentile is not None else []),
+        f"study {study_words(hit)}",
+        *([hit.date] if hit.date else []),
+        *([words] if (words := named_words(hit)) else []),
+    ]
+    findings = "".join(f'<li class="finding">{text(name)}</li>' for name in findings_of(hit))
     sections = (
         [("Impression", hit.impression), ("Findings", hit.findings)]
         if hit.impression or hit.findings
         else [("", hit.text)]
     )
     said = "".join(
-        f"<p>{f'<b>{name}:</b> ' if name else ''}{text(words)}</p>" for name, words in sections if words
+        f"<p>{f'<b>{name}:</b> ' if name else ''}{marked(words, shared)}</p>"
+        for name, words in sections
+        if words
     )
+    beside = f"<figure>{picture(film, f'a film of report {hit.report_id}')}</figure>" if film else ""
+    chips = f"<ul>{findings}</ul>" if findings else ""
+    heading = f'{hit.rank:d}. {chip(hit.label)} <span class="told">{text(", ".join(told))}</span>'
     return (
-        f'<section class="hit">\n<h4>{hit.rank:d}. {facts} <span '
-        f'class="id">{text(hit.report_id)}</span></h4>\n{said}\n</section>'
+        f'<section class="hit">\n<h4>{heading} <span class="id">{text(hit.report_id)}</span></h4>\n'
+        f'{chips}<div class="body"><div>{said}</div>{beside}</div>\n</section>'
     )
 
 
@@ -201,36 +249,3 @@ def _contrast(contrast: Contrast) -> str:
         f'class="said">{text(hit.impression or hit.text)}</span></p>'
         for hit in hits
     )
-
-
-_CSS = """
-main { max-width: 52rem; }
-h1 { margin: .3rem 0; } h2 { border-top: 2px solid var(--ink); padding-top: .5rem; }
-h3 { margin-top: 1.1rem; }
-h4 { font-size: .95rem; margin: 0 0 .2rem; font-weight: 600; }
-.notice, .demo { border: 2px solid var(--ink); padding: .3rem .6rem; max-width: none; }
-.demo { font-weight: 700; }
-.summary { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
-.summary dl { flex: 1 1 20rem; }
-.pictures { display: flex; gap: .6rem; } figure { margin: 0; } figure img { display: block; width: 14rem;
-height: auto; background: #000; }
-figcaption { font-size: .8rem; color: var(--soft); }
-.hit { border-left: 4px solid var(--line); padding: .1rem .8rem; margin: .7rem 0; }
-.hit p { white-space: pre-line; max-width: none; }
-.hit .id { color: var(--soft); font-size: .75rem; font-weight: normal; }
-.contrast { margin: .3rem 0; } .said { white-space: pre-line; } .votes p { color: var(--soft);
-font-size: .9rem; }
-.votes th:first-child { white-space: normal; overflow-wrap: anywhere; } .made dl { font-size: .85rem; }
-td:not(:first-child) { white-space: normal; }
-@page { size: A4; margin: 15mm; }
-@media print {
-  html { font-size: 9.5pt; } main { max-width: none; padding: 0; } body { font-size: 9.5pt;
-  line-height: 1.3; }
-  h1 { font-size: 15pt; } h2 { font-size: 12pt; margin-top: 1rem; }
-  .hit { margin: .5rem 0; } .hit p { margin: .15rem 0; } th, td { padding: .1rem .5rem; }
-  .made dl { font-size: 8pt; }
-  figure img { width: 55mm; } .answer + .answer { break-before: page; }
-  .hit, .contrast, .votes, figure, tr, .summary, .made, .notice { break-inside: avoid; } h2, h3,
-  h4 { break-after: avoid; }
-  .hits p { orphans: 3; widows: 3; } }
-"""

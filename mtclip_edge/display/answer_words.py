@@ -1,5 +1,7 @@
 """How an answer's evidence is put for a person: the same words in the terminal and on a page."""
 
+import re
+
 from ..evidence.calibration import Abnormal
 from ..evidence.evidence import Evidence
 from ..index.hits import ReportHit
@@ -25,6 +27,32 @@ def abnormal_words(abnormal: Abnormal) -> str:
     if told == least and abnormal.probability != point:  # else a reader would see one number on two sides
         told, least = (f"{100 * share:.2f} %" for share in (abnormal.probability, point))
     return f"called {abnormal.call}: probability of abnormal {told}, operating point {least}"
+
+
+def short_name(result: QueryResult) -> str:
+    """What was asked: a text, or a film's name without the folders or the zip that it lies in."""
+    if result.kind == "text":
+        return result.value
+    return re.split(r"[/\\!]", result.value)[-1] or result.value
+
+
+def conclusion_words(result: QueryResult) -> str:
+    """The answer in one sentence: the call, and what the reports shown have in common."""
+    if result.rejected and not result.hits:
+        return "Not answered: the film was rejected."
+    call = result.abnormal.call if result.abnormal else None
+    verdict = result.evidence.judgement.verdict if result.evidence else None
+    called = f"Called {call}" + (f" ({verdict})" if verdict else "") if call else ""
+    if not result.reports:
+        return f"{called or 'No call'}; no report was found."
+    label, count = counted_label(result)
+    shown = len(result.reports)
+    many = f"all {shown}" if count == shown > 1 else f"{count} of the {shown}"
+    agree = f"{many} most similar prior reports {'is' if count == 1 else 'are'} {label}"
+    found = vote_rows(result, 1)[1:] if label == "abnormal" else []
+    naming = [f"{of.partition(' ')[0]} name {name}" for name, of, _ in found if not of.startswith("1 ")]
+    said = ", and ".join([agree, *naming])
+    return f"{called}; {said}." if called else f"{said[0].upper()}{said[1:]}."
 
 
 def verdict_words(evidence: Evidence) -> str:

@@ -35,9 +35,10 @@ def whole_page(title: str, style: str, body: str, scheme: str = "light dark") ->
     )
 
 
-def picture(png: bytes, alt: str) -> str:
-    """A PNG inside the page; ``alt`` is data."""
-    return f'<img alt="{text(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+def picture(data: bytes, alt: str) -> str:
+    """A PNG or WebP inside the page; ``alt`` is data."""
+    kind = "webp" if data[8:12] == b"WEBP" else "png"
+    return f'<img alt="{text(alt)}" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
 
 
 def chip(label: str) -> str:

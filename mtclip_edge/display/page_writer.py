@@ -15,8 +15,8 @@ from ..retrieval.retriever import Retriever
 from .answer_page import Answer, answer_page
 from .formats import Writer
 
-MOST = 50  # answers on a page: with a film and a map each about 25 MB
-SIDE = 512  # pixels of a film or map on a page
+SIDE = 512  # pixels of a film or map on a page; an answer with both is about half a megabyte
+SMALL = 96  # of a film in the contents
 
 
 class PageWriter:
@@ -46,8 +46,10 @@ class PageWriter:
 
     def add(self, result: QueryResult) -> None:
         film = thumbnail(result.grey, SIDE) if self._films and result.grey is not None else None
+        small = thumbnail(result.grey, SMALL) if self._films and result.grey is not None else None
         heat = self._heat(result) if self._films else None
-        self._answers.append(Answer(replace(result, grey=None), film, heat))
+        priors = prior_films(self._retriever, result) if self._films else {}
+        self._answers.append(Answer(replace(result, grey=None), film, heat, small, priors))
         self._out.add(result)
 
     def close(self) -> None:
@@ -59,6 +61,12 @@ class PageWriter:
             write_bytes(self._path, page)
         except OSError as error:
             raise Refused(f"--save {self._path}: cannot be written ({error.strerror})") from None
+
+
+def prior_films(retriever: Retriever, result: QueryResult) -> dict[str, bytes]:
+    """The films that a bundle packed of the reports of an answer, WebP bytes by report id."""
+    films = {hit.report_id: retriever.preview(hit.report_id) for hit in result.reports}
+    return {name: film for name, film in films.items() if film is not None}
 
 
 def heat_of(retriever: Retriever) -> Callable[[QueryResult], bytes | None]:

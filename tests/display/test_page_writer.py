@@ -18,7 +18,13 @@ from PIL import Image
 from mtclip_edge import NOTICE, Retriever
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.display.answer_page import Answer, answer_page
-from mtclip_edge.display.answer_words import percentile_words, study_words
+from mtclip_edge.display.answer_words import (
+    conclusion_words,
+    counted_label,
+    percentile_words,
+    study_words,
+)
+from mtclip_edge.display.shared_words import marked, shared_words
 from mtclip_edge.films.thumbnail import thumbnail
 from mtclip_edge.retrieval.results import Input, QueryResult
 
@@ -104,16 +110,18 @@ def test_several_films_share_a_page_and_a_text_has_one_too(
     assert (found.code, said.tags.count("article"), said.tags.count("img"), said.tags.count("h1")) == (
         5,
         2,
-        4,
+        6,  # in the contents too
         1,
     )
+    assert [link for link in said.links if not link.startswith("data:")] == ["#answer-1", "#answer-2"]
+    assert {"answer-1", "answer-2"} <= set(said.ids)
     assert "Prior reports similar to 2 films" in said.text
     assert mtclip("query", "--text", "opacity <b>", "--bundle", judged, "--save", page, "-k", "2").code == 0
     said = Balanced(page.read_text())
     assert (
         "opacity <b>" in said.text
         and "Most similar films" in said.text
-        and "verdict" not in said.text
+        and "trust" not in said.text
         and "img" not in said.tags
     )
 
@@ -186,15 +194,13 @@ def test_where_no_page_can_be_nothing_is_computed(
     assert (found.code, found.out, found.err) == (code, "", message)
 
 
-def test_too_many_films_and_a_watched_folder_have_no_page(
+def test_any_number_of_films_shares_a_page_and_a_watched_folder_has_none(
     mtclip, judged: Path, film: Path, tmp_path: Path
 ) -> None:
-    many = mtclip("query", *[film] * 51, "--bundle", judged, "--save", tmp_path / "a.html")
-    assert (many.code, many.out, many.err) == (
-        2,
-        "",
-        f"--save {tmp_path / 'a.html'}: 51 films\na page holds at most 50\n",
-    )
+    page = tmp_path / "a.html"
+    many = mtclip("query", *[film] * 51, "--bundle", judged, "--save", page, "--no-film", "-k", "1")
+    assert many.code == 0 and Balanced(page.read_text()).tags.count("article") == 51
+    page.unlink()
     watched = mtclip("query", "--watch", tmp_path, "--bundle", judged, "--save", tmp_path / "a.html")
     assert (watched.code, watched.err) == (
         2,
@@ -225,3 +231,39 @@ def test_a_full_disk_is_one_line_and_leaves_the_page_of_before(
     )
     assert len(found.out.splitlines()) == 5 and (tmp_path / "a.html").read_text() == "before"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "bundle"]
+
+
+def test_the_page_concludes_in_one_sentence_and_has_no_path_in_its_headings(result: QueryResult) -> None:
+    page = answer_page([Answer(replace(result, value="/home/someone/films.zip!in/chest.png"))], HOW)
+    said = Balanced(page)
+    headings = [words for tag, words in said.said if tag in ("title", "h1", "h2")]
+    assert headings[-1] == "chest.png" and not any("/" in words for words in headings)
+    sentence = conclusion_words(result)
+    assert sentence in said.text and sentence.startswith(f"Called {result.abnormal.call} (")
+    label, count = counted_label(result)
+    assert (
+        f"{'all' if count == 3 else f'{count} of the'} 3 most similar prior reports are {label}" in sentence
+    )
+    assert page.index(sentence) < page.index("Most similar reports")
+    assert page.index("<details") < page.index("/home/someone/films.zip!in/chest.png")
+
+
+def test_a_film_of_a_report_stands_beside_it(result: QueryResult) -> None:
+    first = result.reports[0].report_id
+    webp = io.BytesIO()
+    Image.new("L", (8, 8)).save(webp, "WEBP")
+    page = answer_page([Answer(result, prior_films={first: webp.getvalue()})], HOW)
+    assert page.count("<img") == 1 and f'alt="a film of report {first}" src="data:image/webp' in page
+    assert answer_page([Answer(result)], HOW).count("<img") == 0
+
+
+def test_findings_are_chips_and_shared_words_are_marked_where_they_are_affirmed(result: QueryResult) -> None:
+    texts = ["Large effusion on the left.", "Effusion. No pneumothorax.", "No effusion. No pneumothorax."]
+    assert shared_words(texts) == {"effusion"}
+    assert marked("No effusion. <Effusion>", frozenset({"effusion"})) == (
+        "No effusion. &lt;<mark>Effusion</mark>&gt;"
+    )
+    assert shared_words(texts[:1]) == frozenset()
+    hits = tuple(replace(hit, finding_labels=("Lung", EVIL)) for hit in result.reports)
+    page = answer_page([Answer(replace(result, hits=hits))], HOW)
+    assert page.count('<li class="finding">') == len(hits) and ">Lung<" not in page
