@@ -95,6 +95,7 @@ def test_nothing_imports_the_folders_by_their_bare_names() -> None:
         *sources("export"),
         *sources("tests"),
         *sources("benchmarks"),
+        *sources("examples"),
         ROOT / "cli.py",
     ]:
         bare = {name.split(".")[0] for name in imports(path)} & {"train", "export", "cli"}

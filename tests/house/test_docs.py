@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md")])
+FOLDERS = ("benchmarks", "examples")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / folder / "README.md" for folder in FOLDERS), *(ROOT / "docs").rglob("*.md")]
+)
 
 
 def generator():
@@ -54,6 +57,12 @@ def test_every_benchmark_has_its_row() -> None:
         re.findall(r"^\| \[(\S+\.py)\]", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     )
     assert rows == {str(path.relative_to(folder)) for path in folder.rglob("*.py")}
+
+
+def test_every_example_has_its_row() -> None:
+    folder = ROOT / "examples"
+    rows = re.findall(r"^\| \[(\S+)\]", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(rows) == {path.name for suffix in ("py", "ipynb") for path in folder.glob(f"*.{suffix}")}
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])

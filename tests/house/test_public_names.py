@@ -141,9 +141,9 @@ def test_code_in_the_docs_takes_public_names_from_the_doors() -> None:
         *(ROOT / "docs" / "guide").glob("*.md"),
         *(ROOT / "docs" / "concepts").glob("*.md"),
     ]
-    inner = re.compile(r"^\s*from (mtclip_edge\.[\w.]+) import ([\w, ]+)", re.MULTILINE)
+    inner = re.compile(r"^[\s\"]*from (mtclip_edge\.[\w.]+) import ([\w, ]+)", re.MULTILINE)
     doors = {door.__name__: set(door.__all__) for door in DOORS}
-    for page in [*pages, *(ROOT / "examples").glob("*.py")]:
+    for page in [*pages, *(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("*.ipynb")]:
         if page.name == "make_demo_bundle.py":
             continue  # makes a part of the package
         for module, names in inner.findall(page.read_text(encoding="utf-8")):

@@ -4,6 +4,7 @@ Films are drawn once into the cache folder and read from there like any others.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -64,13 +65,22 @@ def _study(phantom: Phantom, folder: Path, source: str) -> Study:
 def _draw_missing(folder: Path, seed: int, count: int) -> None:
     there = {path.name for path in folder.iterdir()}
     missing = [number for number in range(count) if _name(number) not in there]
-    if len(missing) < _ALONE:
+    if len(missing) < _ALONE or not _others_may_start():
         return _draw(folder, seed, missing)
     parts = [missing[start::8] for start in range(8)]
     with ProcessPoolExecutor(threads(), mp_context=get_context("spawn")) as pool:
         for done in [pool.submit(_draw, folder, seed, part) for part in parts]:
             done.result()
     return None
+
+
+def _others_may_start() -> bool:
+    """Whether other processes can be started: each loads the main module again, and a plain script that does
+    not guard its lines would run as a whole in each.
+    """
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    return file is None or main.__spec__ is not None or Path(file).stem == "mtclip"
 
 
 def _draw(folder: Path, seed: int, numbers: Sequence[int]) -> None:
