@@ -1,6 +1,8 @@
 """Phantoms: what the report names is what is drawn, where it says; wordings are varied, and some are kept from training."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +180,14 @@ def test_they_are_not_trivial(soak: bool) -> None:
             small[:1200], label[:1200]
         )
         assert balanced_accuracy_score(label[1200:], probe.predict(small[1200:])) < 0.75
+
+
+def test_a_plain_script_without_a_guard_draws_too(tmp_path: Path) -> None:
+    """Other processes would load it again, and so run it again in each."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from mtclip_edge import open_source\nfrom mtclip_edge.sources.layouts import phantom\n"
+        "phantom._ALONE = 1\nprint(len(open_source('phantom:2@77').studies))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
