@@ -23,6 +23,7 @@ COMMANDS = {
     "eval": ("evaluate.evaluate", "mtclip eval run bundle --data openi/manifest.csv"),
     "pull": ("pull.pull", "mtclip pull biomedclip --out biomedclip"),
     "show": ("show.show", "mtclip show bundle CXR1234"),
+    "refit": ("refit.refit", "mtclip refit bundle manifest:ours.csv"),
     "info": ("bundle.info", "mtclip info bundle"),
     "verify": ("bundle.verify", "mtclip verify bundle"),
     "bench": ("bundle.bench", "mtclip bench bundle"),

@@ -21,6 +21,7 @@ COMMANDS = (
     "eval",
     "pull",
     "show",
+    "refit",
     "info",
     "verify",
     "bench",

@@ -191,11 +191,11 @@ def refit(
     Errors: NotABundle, ArtefactDamaged, SourceUnusable (too few training films), Refused (another writer).
     """
     with changing(path) as (bundle, change):
-        entry = gate_for(change.file("film_gate"), bundle.model, train, validation, say, progress)
+        entry = gate_for(change.file("film_gate"), bundle.manifest.model, train, validation, say, progress)
         if entry is None:
             raise SourceUnusable(f"{path}: no film gate can be fitted on so few films")
-        before = bundle.model.film_gate
+        before = bundle.manifest.model.film_gate
         kept = set(bundle.manifest.files) - ({before.file} if before else set())
-        model = replace(bundle.model, film_gate=entry)
+        model = replace(bundle.manifest.model, film_gate=entry)
         manifest = replace(bundle.manifest, generation=change.generation, model=model)
         return commit(path, manifest, kept | {entry.file})

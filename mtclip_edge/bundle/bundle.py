@@ -51,8 +51,8 @@ class Bundle:
 
     @property
     def model(self) -> ModelPart:
-        """What the maker of the model wrote."""
-        return self.manifest.model
+        """What the maker of the model wrote, with what the site has refitted."""
+        return self.manifest.in_force
 
     @property
     def index(self) -> IndexRecord:

@@ -9,7 +9,7 @@ cold query half a millisecond a class.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from typing import Any
 
 from ..fields import Fields, Mistyped, is_plain_name, record
@@ -194,19 +194,47 @@ class ValidationRecord:
         return asdict(self)
 
 
+_REFITTED = ("layout_warn", "layout_reject", "mirror_warn")
+
+
+@record(frozen=True, eq=False, repr=False)
+class RefitRecord:
+    """What a site fitted with its own films: ``calibration`` and the thresholds of the film gate, None where
+    the maker's hold; how many films, how many of them normal and abnormal.
+    """
+
+    made: str
+    films: int
+    normal: int
+    abnormal: int
+    calibration: CalibrationRecord | None
+    film_gate: Mapping[str, float | None] | None
+
+    @classmethod
+    def read(cls, f: Fields) -> "RefitRecord":
+        counts = f.integer("films", 1), f.integer("normal"), f.integer("abnormal")
+        calibration = f.inside_or_none("calibration", CalibrationRecord.read)
+        gate = f.inside_or_none("film_gate", lambda g: {name: g.number_or_none(name) for name in _REFITTED})
+        return cls(f.text("made", most=100), *counts, calibration, gate)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 @record(frozen=True, eq=False, repr=False)
 class SitePart:
     """What the site changes: the reports with their vectors and index, and previews where they were asked
     for.
 
     ``evidence``: what was measured since reports changed, by frontal, lateral and both; it holds instead of
-    the model's.
+    the model's. ``refit``: what holds instead of the model's calibration and thresholds.
     """
 
     index: IndexRecord
     previews: PreviewsRecord | None = None
     validation: ValidationRecord | None = None
     evidence: Mapping[str, EvidenceRecord] = field(default_factory=dict)
+    refit: RefitRecord | None = None
 
     @classmethod
     def read(cls, f: Fields) -> "SitePart":
@@ -215,6 +243,7 @@ class SitePart:
             f.inside_or_none("previews", PreviewsRecord.read),
             f.inside_or_none("validation", ValidationRecord.read),
             f.named("evidence_now", EvidenceRecord.read, 20) if f.given("evidence_now") else {},
+            f.inside_or_none("refit", RefitRecord.read),
         )
 
     @property
@@ -224,7 +253,7 @@ class SitePart:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON as in the file; what is not there stays away, as before it could be."""
-        parts = {"previews": self.previews, "validation": self.validation}
+        parts = {"previews": self.previews, "validation": self.validation, "refit": self.refit}
         there = {name: part.to_dict() for name, part in parts.items() if part is not None}
         now = {name: part.to_dict() for name, part in self.evidence.items()}
         return {"index": self.index.to_dict(), **there, **({"evidence_now": now} if now else {})}
@@ -265,6 +294,18 @@ class Manifest:
         tokenizer = {model.tokenizer.file} if model.graphs.get("text") else set()
         others = {part.file for part in (model.explain, model.film_gate) if part is not None}
         return graphs | tokenizer | others | self.site.files
+
+    @property
+    def in_force(self) -> ModelPart:
+        """The model as queries use it: with what the site has fitted instead of the maker's."""
+        refit, model = self.site.refit, self.model
+        if refit is None:
+            return model
+        gate = model.film_gate
+        if gate is not None and refit.film_gate is not None:
+            films = {**gate.films, "validation": refit.films}
+            gate = replace(gate, thresholds={**gate.thresholds, **refit.film_gate}, films=films)
+        return replace(model, calibration=refit.calibration or model.calibration, film_gate=gate)
 
     def evidence_of(self, seen: str) -> EvidenceRecord | None:
         """What queries of a view (frontal, lateral, both) are measured by: since reports changed, else as at

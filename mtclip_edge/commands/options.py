@@ -151,6 +151,10 @@ Artefact = Annotated[
 ]
 _PREVIEWS = "Pack a film of each report, at most so many pixels (512 is usual); private like the texts."
 Previews = Annotated[int | None, Option("--previews", metavar="PIXELS", help=_PREVIEWS, show_default=False)]
+SiteFilms = Annotated[
+    str | None, Argument(metavar="[SOURCE]", help="Films of this site, with labels where there are any.")
+]
+Undo = Annotated[bool, Option("--undo", help="Let the values of the bundle's maker hold again.")]
 ShowConfig = Annotated[bool, Option("--config", help="Show the settings of train and where each comes from.")]
 ConfigFile = Annotated[Path | None, Option(help="With --config: the TOML file that train would be given.")]
 Films = Annotated[Path | None, Option(help="A folder of films.", show_default="drawn films")]

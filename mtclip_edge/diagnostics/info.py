@@ -72,6 +72,7 @@ def _bundle_lines(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("film gate", _film_gate(record.get("film_gate"))),
         *_previews(record),
         *_validation(record),
+        *_refit(record),
         *[("parity", _parity(row)) for row in record["parity"]],
         *_figures(record["metrics"]),
         ("size", f"{record['bytes'] / 1e6:.1f} MB in {len(record['files'])} files"),
@@ -94,6 +95,15 @@ def _previews(record: dict[str, Any]) -> list[tuple[str, str]]:
     size = record["files"][previews["file"]]["size"] / 1e6
     of = f"{previews['reports']} reports, at most {previews['longest']} px"
     return [("previews", f"a film of {of}, WebP {previews['quality']}; {size:.1f} MB")]
+
+
+def _refit(record: dict[str, Any]) -> list[tuple[str, str]]:
+    refit = record.get("refit")
+    if refit is None:
+        return []
+    labelled = f"{refit['normal']} normal, {refit['abnormal']} abnormal"
+    head = "calibration and operating point" if refit["calibration"] else "percentiles"
+    return [("refitted", f"{refit['made']}: {head} and more by {refit['films']} films ({labelled})")]
 
 
 def _validation(record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -25,13 +25,14 @@ _HASH = 16  # bytes of a pseudonym
 
 def _row_type(dim: int) -> np.dtype:
     whose = [(name, "u1", (_HASH,)) for name in ("patient", "study", "source")]
-    return np.dtype([*whose, ("label", "<i1"), ("view", "<i1"), ("logit", "<f4"), ("vector", "<f4", (dim,))])
+    told = [(name, "<i1") for name in ("label", "view", "site")]
+    return np.dtype([*whose, *told, ("logit", "<f4"), ("vector", "<f4", (dim,))])
 
 
 @dataclass(frozen=True)
 class KeptFilms:
     """``rows`` is a structured array [films] with the fields of ``_row_type``; a label is a code of
-    ``LABEL_CODES``.
+    ``LABEL_CODES``, ``site`` is 1 for films that the bundle was refitted with.
     """
 
     salt: str
@@ -39,10 +40,19 @@ class KeptFilms:
 
     @classmethod
     def made(
-        cls, films: Sequence[Film], studies: Sequence[Study], vectors: np.ndarray, logits: np.ndarray
+        cls,
+        films: Sequence[Film],
+        studies: Sequence[Study],
+        vectors: np.ndarray,
+        logits: np.ndarray,
+        *,
+        salt: str | None = None,
+        site: bool = False,
     ) -> "KeptFilms":
-        """Of films with their studies, unit vectors float32 [films, dim] and logits float32 [films]."""
-        salt = secrets.token_hex(16)
+        """Of films with their studies, unit vectors float32 [films, dim] and logits float32 [films]; a new
+        salt where none is given. ``site``: they are a site's own.
+        """
+        salt = salt or secrets.token_hex(16)
         rows = np.zeros(len(studies), _row_type(vectors.shape[1]))
         for name, words in (
             ("patient", [s.patient_id for s in studies]),
@@ -52,7 +62,7 @@ class KeptFilms:
             rows[name] = np.array([list(pseudonym(salt, word)) for word in words]).reshape(-1, _HASH)
         rows["label"] = [LABEL_CODES[study.label] for study in studies]
         rows["view"] = [view_code(film.view) for film in films]
-        rows["vector"], rows["logit"] = vectors, logits
+        rows["vector"], rows["logit"], rows["site"] = vectors, logits, site
         return cls(salt, rows)
 
     @classmethod
@@ -90,6 +100,15 @@ class KeptFilms:
 
     def without(self, rows: Iterable[int]) -> "KeptFilms":
         return replace(self, rows=np.delete(self.rows, sorted(rows)))
+
+    def of_site(self, site: bool) -> "KeptFilms":
+        """The films that the bundle was refitted with, or those of its export."""
+        return replace(self, rows=self.rows[self.rows["site"] == site])
+
+    def with_site(self, films: "KeptFilms | None") -> "KeptFilms":
+        """With a site's films, of the same salt, in place of those of an earlier refit; None: without any."""
+        rows = self.of_site(False).rows
+        return replace(self, rows=rows if films is None else np.concatenate([rows, films.rows]))
 
     def of_view(self, seen: str) -> "KeptFilms":
         """The films of a view; of ``both`` a row for each study that has both, as a query of it has it."""

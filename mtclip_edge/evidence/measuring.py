@@ -84,8 +84,24 @@ def measured(
     kept: KeptFilms, model: ModelPart, store: ReportStore, reports: Array, searched: str
 ) -> dict[str, EvidenceRecord]:
     """What the films that a bundle keeps get among its reports now, unit vectors float32 [reports, dim]: by
-    frontal, lateral and both, as far as the model has them.
+    frontal, lateral and both, as far as the model has them. Where a site has refitted it, its films tell of
+    frontal ones, and verdicts too if enough of them are labelled.
     """
+    if not len(kept.rows):
+        return {}
+    site, before = kept.of_site(True), _by_view(kept.of_site(False), model, store, reports, searched)
+    if not len(site.rows):
+        return before
+    now = _by_view(site, replace(model, by_view={}), store, reports, searched)["frontal"]
+    told = before["frontal"] if before["frontal"].trust else model.evidence
+    if now.trust is None and told is not None:
+        now = replace(now, trust=told.trust, trust_why=told.trust_why)
+    return {**before, "frontal": now}
+
+
+def _by_view(
+    kept: KeptFilms, model: ModelPart, store: ReportStore, reports: Array, searched: str
+) -> dict[str, EvidenceRecord]:
     parts = {name: (kept.of_view(name), model.calibration_of(name)) for name in model.by_view}
     parts["frontal"] = kept.of_view("frontal") if model.takes_laterals else kept, model.calibration
     evidence = {}

@@ -119,8 +119,8 @@ def test_a_patient_of_both_goes_from_both(bundle: Path) -> None:
     assert now.manifest.site.validation and now.manifest.site.validation.films == 40 - count
     remove(bundle, sources=["v"])  # of the others there is no study
     assert Bundle.open(bundle).manifest.site.validation is None
-    left = Bundle.open(bundle).manifest.evidence_of("frontal")
-    assert left and (left.films, left.best_scores) == (0, None)
+    assert not Bundle.open(bundle).manifest.site.evidence
+    assert ValidationReference.of(Bundle.open(bundle).manifest).similarities is None
     assert not list(bundle.glob("validation-*"))
 
 
