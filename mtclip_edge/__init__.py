@@ -4,7 +4,10 @@
 
     with Retriever.open("bundle") as retriever:
         result = retriever.query("film.png", k=5)
-        print(result.abnormal, result.best.impression) if result.ok else print(result.input.reasons)
+        if result.best:
+            print(result.abnormal, result.best.impression)
+        else:  # a film that was rejected, and why
+            print(result.input.reasons)
 
 Research use only; retrieved prior reports are not a diagnosis.
 

@@ -1,6 +1,7 @@
 """What a retriever takes and gives beside files: films of every kind, vectors, a film with a text, filters a query."""
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -169,8 +170,20 @@ def test_a_closed_retriever_says_so_of_vectors_too(tiny_bundle: Path, call: str)
         getattr(retriever, call)([])
 
 
-def test_the_lines_of_the_readme_work_on_every_film(gated: Path, odd: Path) -> None:
-    """Also on one that is rejected: it has no hits, and says why."""
+def test_the_lines_of_the_readme_work_on_every_film(gated: Path, odd: Path, capsys) -> None:
+    """Also on one that is rejected, which has no report: word for word, with its names put in."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    rejected = 0
+    for film in sorted(odd.iterdir()):
+        exec(lines.replace('"bundle"', repr(str(gated))).replace('"film.png"', repr(str(film))), {})  # noqa: S102 - our own page
+        said = capsys.readouterr().out
+        assert said.startswith(("Abnormal(", "('")), said
+        rejected += said.startswith("('")
+    assert 0 < rejected < len(list(odd.iterdir()))
+
+
+def test_an_answer_tells_whether_it_is_one(gated: Path, odd: Path) -> None:
     with Retriever.open(gated) as retriever:
         answers = list(retriever.query_many(sorted(odd.iterdir())))
         for result in answers:
