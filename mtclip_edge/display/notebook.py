@@ -11,7 +11,8 @@ _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _MAIN = re.compile(r"<main>(.*)</main>", re.DOTALL)
 # The notebook's own ground may be dark; the page is made dark on white.
 _BOX = (
-    "background: #fff; color: #1b1f24; padding: .6rem; text-align: left; max-height: 48rem; overflow: auto;"
+    "background: #fff; color: #1b1f24; font: 15px/1.5 system-ui, sans-serif; padding: .6rem; "
+    "text-align: left; max-height: 48rem; overflow: auto;"
 )
 
 
