@@ -118,6 +118,10 @@ class ReportStore:
         )
         return np.fromiter((row for (row,) in self._rows(query, (patient, patient))), np.int64)
 
+    def unread_denials(self) -> int:
+        """How many findings of studies were never compared with what their report denies."""
+        return int(self._rows("SELECT count(*) FROM finding WHERE denied IS NULL")[0][0])
+
     def whose(self) -> list[tuple[str, str, str]]:
         """Study, patient and source of every study with a report."""
         return self._rows("SELECT study_id, patient_id, source FROM study WHERE report_row IS NOT NULL")

@@ -18,7 +18,7 @@ def statistics(path: Path) -> dict[str, Any]:
     bundle = Bundle.open(path)
     record, dim = bundle.index, bundle.model.dim
     with ReportStore(bundle.file(record.store), bundle.model.model_id) as store:
-        counts = store.statistics()
+        counts, unread = store.statistics(), store.unread_denials()
     one, many = (choose_index_search(bundle, None, queries) for queries in (1, None))
     files = {name: bundle.manifest.files[name].size for name in sorted(bundle.manifest.site.files)}
     return {
@@ -36,7 +36,23 @@ def statistics(path: Path) -> dict[str, Any]:
             "many_queries": {"used": many.used, "why": many.why or _recall(record.hnsw)},
         },
         "files": files,
+        "lacks": _lacks(bundle, unread),
     }
+
+
+def _lacks(bundle: Bundle, unread: int) -> list[str]:
+    """What a bundle could have and has not, each with what adds it."""
+    site, model = bundle.manifest.site, bundle.model
+    missing = {
+        "marks of what reports deny: mtclip index rebuild": unread > 0,
+        "previews: mtclip index add --previews": site.previews is None,
+        "an operating point: mtclip refit with labelled films": model.abnormal_head
+        and model.calibration is None,
+        "kept validation films, so a change ends percentiles: mtclip refit, or export again": (
+            site.validation is None and not bundle.demo
+        ),
+    }
+    return [what for what, true in missing.items() if true]
 
 
 def _recall(hnsw: HnswRecord | None) -> str:
@@ -80,6 +96,7 @@ def summary_lines(stats: dict[str, Any]) -> list[tuple[str, str]]:
         ("graph", graph),
         ("one query", f"{search['one_query']['used']}: {search['one_query']['why']}"),
         ("many", f"{search['many_queries']['used']}: {search['many_queries']['why']}"),
+        *[("lacks", what) for what in stats["lacks"]],
         ("size", ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in stats["files"].items())),
     ]
 

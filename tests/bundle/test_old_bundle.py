@@ -1,0 +1,69 @@
+"""A bundle that 0.1.0 made (commit 750c3ca, 120 phantoms, a small backbone with random weights) opens, says what it lacks,
+and gets what can be added."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.indexing.statistics import statistics
+from mtclip_edge.indexing.update import add, rebuild_index, remove
+from mtclip_edge.retrieval.retriever import Retriever
+from mtclip_edge.studies import Film, Study
+
+PACKED = Path(__file__).parents[1] / "support" / "bundle-0.1.0.zip"
+MARKS = "marks of what reports deny: mtclip index rebuild"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    with zipfile.ZipFile(PACKED) as packed:
+        packed.extractall(tmp_path / "old")
+    return tmp_path / "old"
+
+
+def test_it_opens_and_answers(old: Path, film: Path, mtclip) -> None:
+    assert all(problem is None for _, problem in Bundle.open(old).verify())
+    with Retriever.open(old) as retriever:
+        answer = retriever.query(film, k=3)
+        assert len(answer.reports) == 3 and answer.reports[0].text
+        assert retriever.preview(answer.reports[0].report_id) is None
+    assert mtclip("query", film, "--bundle", old, "--json", "--force").code == 0
+    assert mtclip("info", old).code == 0 and mtclip("verify", old).code == 0
+
+
+def test_it_says_what_it_lacks_and_rebuild_adds_what_it_can(old: Path, mtclip) -> None:
+    lacks = statistics(old)["lacks"]
+    assert MARKS in lacks and len(lacks) == 4
+    assert "marks of what reports deny" in mtclip("index", "stats", old).out
+    before = Bundle.open(old)
+    assert mtclip("index", "rebuild", old).code == 0
+    now = Bundle.open(old)
+    assert statistics(old)["lacks"] == [what for what in lacks if what != MARKS]
+    assert now.manifest.model.to_dict() == before.manifest.model.to_dict()
+    assert (now.index.reports, now.index.studies) == (before.index.reports, before.index.studies)
+
+
+def test_it_grows_and_shrinks_and_takes_previews(old: Path, film: Path, tmp_path: Path) -> None:
+    before = Bundle.open(old).index
+    new = Study(
+        "n1",
+        "np",
+        films=(Film(film, "n.png", "PA"),),
+        report="No effusion. Lungs are clear.",
+        label="normal",
+        source="s",
+    )
+    add(old, [new], previews=True)
+    with Retriever.open(old) as retriever:
+        webp = retriever.preview(str(new.report_id))
+        assert webp and Image.open(io.BytesIO(webp)).format == "WEBP"
+        assert retriever.query(film, k=2).reports
+    remove(old, studies=["n1"])
+    rebuild_index(old)
+    now = Bundle.open(old)
+    assert (now.index.reports, now.index.studies) == (before.reports, before.studies)
+    assert now.manifest.site.previews is None
