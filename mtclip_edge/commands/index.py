@@ -1,7 +1,6 @@
 """``mtclip index``: the searchable part of a bundle, made, changed, counted and written as Parquet."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
     from ..display.progress_bars import ProgressBars
     from ..indexing.bundle_index import Index
+    from ..sources.source import Reading
 
 app = typer.Typer(
     help="The searchable part of a bundle: its reports, vectors and HNSW graph.",
@@ -33,8 +33,9 @@ def build(
     device: options.Device = "auto",
 ) -> None:
     """Replace a bundle's reports by those of a source, embedded by the bundle's own text tower."""
-    what = Wanted(source, split, tuple(map or ()), allow_bad_rows, device)
-    _change(bundle, lambda index, bars: index.build(**vars(what), progress=bars, say=bars.say))
+    read = _read(bundle, source, split, map)
+    how: dict[str, Any] = {"split": split, "allow_bad_rows": allow_bad_rows, "device": device}
+    _change(bundle, lambda index, bars: index.build(read, **how, progress=bars, say=bars.say))
 
 
 @app.command(epilog="Example: mtclip index add bundle manifest:march.csv")
@@ -51,10 +52,10 @@ def add(
 
     What is there already stays; a killed one goes on where it was when run again.
     """
-    what = Wanted(source, split, tuple(map or ()), allow_bad_rows, device)
-    _change(
-        bundle, lambda index, bars: index.add(**vars(what), previews=previews, progress=bars, say=bars.say)
-    )
+    read = _read(bundle, source, split, map)
+    how: dict[str, Any] = {"split": split, "allow_bad_rows": allow_bad_rows, "device": device}
+    how["previews"] = previews
+    _change(bundle, lambda index, bars: index.add(read, **how, progress=bars, say=bars.say))
 
 
 @app.command(epilog="Example: mtclip index remove bundle --patient 4711")
@@ -125,15 +126,16 @@ def export(bundle: options.Bundle, to: options.ParquetOut) -> None:
         say(line)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which studies of which source are to be embedded, as the options of those names say."""
+def _read(bundle: Path, source: str, split: str, map: list[str] | None) -> "Reading":
+    """A source for a bundle that may be changed: what is wrong with it is said before the bundle is opened.
 
-    reports: str
-    split: str
-    map: tuple[str, ...]
-    allow_bad_rows: bool
-    device: str
+    Errors: Refused for the demo bundle; WrongOption, SourceUnusable.
+    """
+    from ..bundle.demo import check_changeable
+    from ..indexing.bundle_index import reading_of
+
+    check_changeable(bundle)
+    return reading_of(source, split, map or ())
 
 
 def named(bundle: Path) -> str | Path:

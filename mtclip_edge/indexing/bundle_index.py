@@ -168,6 +168,18 @@ class Index:
         return changed
 
 
+def check_split(split: str) -> None:
+    """Errors: WrongOption."""
+    if split not in (*SPLITS, "all"):
+        raise not_among("split", split, (*SPLITS, "all"))
+
+
+def reading_of(source: str, split: str, map: Sequence[str]) -> Reading:
+    """A source whose split is to be taken, read whole. Errors: WrongOption, SourceUnusable."""
+    check_split(split)
+    return open_source(with_map(source, map))
+
+
 def studies_of(
     reports: Reports,
     split: str,
@@ -181,12 +193,11 @@ def studies_of(
 
     Errors: WrongOption, SourceUnusable.
     """
-    if split not in (*SPLITS, "all"):
-        raise not_among("split", split, (*SPLITS, "all"))
     if isinstance(reports, str | Path):
-        reports = open_source(with_map(str(reports), map))
+        reports = reading_of(str(reports), split, map)
     elif map:
         raise WrongOption("map with studies that are read already", "expected a source by its name")
+    check_split(split)
     if isinstance(reports, Reading):
         for line in reports.summary_lines():
             say(line)

@@ -191,7 +191,7 @@ def test_a_reader_that_meets_a_removed_generation_takes_the_next(
             rebuild(bundle, open_source(str(source)).studies)
         return open_parts(opened, wishes)
 
-    monkeypatch.setattr("mtclip_edge.retrieval.retriever.open_parts", interrupted)
+    monkeypatch.setattr("mtclip_edge.retrieval.opening.open_parts", interrupted)
     with Retriever.open(bundle) as retriever:
         assert retriever.bundle.generation == 2
         assert retriever.query(film).hits
