@@ -13,6 +13,8 @@ from ..errors import Refused, WrongOption, not_among
 from ..progress import say
 from . import query_options
 
+ORDERS = ("verdict", "abnormal", "name")
+
 if TYPE_CHECKING:
     from ..display.formats import Writer
     from ..retrieval.retriever import Retriever
@@ -44,10 +46,14 @@ def query(
     match: query_options.Match = None,
     match_any: query_options.MatchAny = None,
     exclude_patient: query_options.ExcludePatient = None,
+    min_percentile: query_options.MinPercentile = None,
     strict: query_options.Strict = False,
     explain: query_options.Explain = None,
     format: query_options.Format = None,
     json_: query_options.Json = False,
+    full: query_options.Full = False,
+    bom: query_options.Bom = False,
+    sort: query_options.Sort = None,
     save: query_options.Save = None,
     no_film: query_options.NoFilm = False,
     by: query_options.By = "film",
@@ -55,9 +61,22 @@ def query(
     show_ids: query_options.ShowIds = False,
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
-    words, form = tuple(images or ()), _chosen_format(format, json_)
+    words, form = tuple(images or ()), _chosen_format(format, json_, full)
     question = Question(
-        words, files_from, text, watch, recursive, by, k, form, explain, save, no_film, strict, isolated
+        words,
+        files_from,
+        text,
+        watch,
+        recursive,
+        by,
+        k,
+        form,
+        explain,
+        save,
+        no_film,
+        strict,
+        isolated,
+        Listing(full, bom, sort, min_percentile),
     )
     question.check()
     from ..index.filters import Filters
@@ -78,6 +97,30 @@ def query(
 
 
 @dataclass(frozen=True)
+class Listing:
+    """How the answers to many films are listed, as the options of those names say."""
+
+    full: bool = False
+    bom: bool = False
+    sort: str | None = None
+    min_percentile: float | None = None
+
+    def check(self, format: str, films: bool) -> None:
+        """``films``: whether films are named, so that there is an end. Errors: WrongOption."""
+        if self.full and format != "table":
+            raise WrongOption(f"--full and --format {format}", "it is for tables; the others are whole")
+        if self.bom and format != "csv":
+            raise WrongOption(f"--bom and --format {format}", "it is for --format csv")
+        if self.sort is not None and self.sort not in ORDERS:
+            raise not_among("sort", self.sort, ORDERS)
+        if self.sort is not None and not films:
+            raise WrongOption("--sort", "it orders films that are given by name")
+        least = self.min_percentile
+        if least is not None and not 0 <= least <= 100:
+            raise WrongOption(f"--min-percentile {least:g}", "expected 0 to 100")
+
+
+@dataclass(frozen=True)
 class Question:
     """What is asked, of which films, and where the answers go, as the options of those names say."""
 
@@ -94,6 +137,7 @@ class Question:
     no_film: bool
     strict: bool = False
     isolated: bool = False
+    listing: Listing = Listing()
 
     @property
     def names_films(self) -> bool:
@@ -108,6 +152,9 @@ class Question:
             )
         if self.watch and self.format == "json":
             raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
+        self.listing.check(self.format, self.names_films)
+        if self.listing.min_percentile is not None and self.text is not None:
+            raise WrongOption("--min-percentile and --text", "percentiles are of films")
         if self.by not in ("film", "study"):
             raise not_among("by", self.by, ("film", "study"))
         if self.by == "study" and not self.names_films:
@@ -116,10 +163,10 @@ class Question:
             )
 
 
-def _chosen_format(format: str | None, json_: bool) -> str:
+def _chosen_format(format: str | None, json_: bool, full: bool) -> str:
     from ..display.formats import choose_format
 
-    chosen = choose_format("json" if json_ and format is None else format)
+    chosen = choose_format("json" if json_ and format is None else "table" if full and not format else format)
     if json_ and chosen != "json":
         raise WrongOption("--json and --format", f"expected one of them, found --json and --format {format}")
     return chosen
@@ -128,7 +175,7 @@ def _chosen_format(format: str | None, json_: bool) -> str:
 def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int:
     """Find the films, open the bundle as ``how`` says, answer. Gives the exit code."""
     from ..bundle.demo import resolve
-    from .film_arguments import Passed, passed_over
+    from .film_arguments import Passed
 
     path, unasked = resolve(bundle)
     if question.explain is not None:
@@ -138,21 +185,18 @@ def _answer(question: Question, bundle: Path | None, how: dict[str, Any]) -> int
     films = _films(question, passed, levels, unasked)
     endless = question.watch is not None
     if question.save is not None:
-        _check_save(question.save, None if endless else len(films))
+        (_check_save_folder if endless else _check_save)(question.save)
     from ..retrieval.retriever import Retriever
 
     how |= {
-        "evidence": question.format != "ids" or question.save is not None,
+        "evidence": question.format != "ids" or question.save is not None or question.listing != Listing(),
         "queries": None if endless else max(1, len(films)),
     }
     how |= {"keep_films": question.save is not None and not question.no_film, "isolated": question.isolated}
     with Retriever.open(path, **how) as retriever:
         if question.strict and retriever.notes.patient:
             raise Refused(retriever.notes.patient, hint="leave --strict out where a patient may be new")
-        code = _written(question, retriever, films, levels, demo_unasked=unasked)
-    if line := passed_over(passed):
-        say(line)
-    return code
+        return _written(question, retriever, films, (levels, passed), demo_unasked=unasked)
 
 
 def _films(question: Question, passed: "Passed", levels: dict[str, str], demo_unasked: bool) -> "list[Named]":
@@ -175,10 +219,13 @@ def _written(
     question: Question,
     retriever: "Retriever",
     films: "list[Named]",
-    levels: dict[str, str],
+    found: "tuple[dict[str, str], Passed]",
     demo_unasked: bool,
 ) -> int:
-    """Write the answers, each way of asking by its own loop. Gives the exit code."""
+    """Write the answers, each way of asking by its own loop; ``found``: the level of each film, and what was
+    no film. Gives the exit code.
+    """
+    levels, passed = found
     from . import query_loop as loop
     from .film_arguments import without_dicom
 
@@ -195,8 +242,8 @@ def _written(
         loop.answer_arrivals(retriever, question.watch, question.recursive, question.k, out, say, allowed)
         return 0
     if question.by == "study":
-        return loop.answer_studies(retriever, films, question.k, out, say, levels)
-    return loop.answer_films(retriever, films, question.k, out, say)
+        return loop.answer_studies(retriever, films, question.k, out, say, levels, passed)
+    return loop.answer_films(retriever, films, question.k, out, say, passed)
 
 
 def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked: bool) -> "Writer":
@@ -207,11 +254,22 @@ def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked
     from ..display.formats import writer
     from .query_loop import SayFirst
 
-    out = writer(question.format, many=many)
-    if question.save is not None:
-        from ..display.page_writer import PageWriter
+    listing = question.listing
+    out = writer(question.format, many=many, full=listing.full, bom=listing.bom)
+    if listing != Listing():
+        from ..display.listing import Near, Sorted, order_of
 
-        out = PageWriter(out, question.save, retriever, films=not question.no_film)
+        out = Sorted(out, order_of(listing.sort)) if listing.sort else out
+    if question.save is not None:
+        from ..display.page_writer import PageForEach, PageWriter
+
+        if question.watch is not None:
+            out = PageForEach(out, question.save, retriever, films=not question.no_film)
+        else:
+            order = order_of(listing.sort) if listing.sort else None
+            out = PageWriter(out, question.save, retriever, films=not question.no_film, order=order)
+    if listing.min_percentile is not None:
+        out = Near(out, listing.min_percentile)
     of_text = retriever.text_note(question.text) if question.text else None
     of_filters = (retriever.notes.filter, retriever.notes.patient)
     of_words = (of_text, retriever.notes.words)
@@ -228,15 +286,18 @@ def _check_explain(file: Path, one_film: bool) -> None:
         raise WrongOption(f"--explain {file}", "expected a name that ends in .png")
 
 
-def _check_save(path: Path, answers: int | None) -> None:
-    """Before anything is computed: whether a page can be saved there. ``answers`` None: nobody knows how
-    many.
+def _check_save(path: Path) -> None:
+    """Before anything is computed: whether a page can be saved there.
 
     Errors: WrongOption; Refused where the folder is missing or the path is one.
     """
-    if answers is None:
-        raise WrongOption("--watch and --save", "a page has no end here", "use --format jsonl")
     if path.suffix.lower() not in (".html", ".htm"):
         raise WrongOption(f"--save {path}", "expected a name that ends in .html")
     if path.is_dir() or not path.parent.is_dir():
         raise Refused(f"--save {path}: {'is a folder' if path.is_dir() else f'no folder {path.parent}'}")
+
+
+def _check_save_folder(path: Path) -> None:
+    """Before anything is watched: whether pages can be saved there. Errors: WrongOption."""
+    if not path.is_dir():
+        raise WrongOption(f"--watch and --save {path}", "expected a folder, for a page of each film")

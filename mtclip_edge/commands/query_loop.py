@@ -11,26 +11,37 @@ from ..errors import MtclipError, NothingToExplain, Refused, WrongOption, printa
 from ..progress import Progress, Say, silent
 from ..retrieval.results import QueryResult
 from ..retrieval.retriever import Retriever
-from .film_arguments import Named
+from .film_arguments import Named, Passed, passed_over
 
 FAILED, PARTIAL, REJECTED = 1, 5, 6
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def answer_films(retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say) -> int:
-    """Write the answer to each film; one that cannot be read is a line, and never stops the rest.
+def answer_films(
+    retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say, passed: Passed
+) -> int:
+    """Write the answer to each film; one that cannot be read is a line, and never stops the rest. ``passed``:
+    what was there and is no film.
 
     Gives the exit code.
     """
     with _bar(len(films) > 1 and sys.stderr.isatty() and not sys.stdout.isatty(), say) as (tell, progress):
         tally = _Tally(retriever, out, tell)
         for done, result in enumerate(retriever.query_many(films, k, errors="return"), 1):
-            tally.add(result)
+            tally.add(result, films[done - 1][0])
             progress("films", done, len(films))
     out.close()
     if len(films) > 1:
         say(tally.summary("films", "could not be read"))
+    _say_passed(passed, say, tally.whole(passed.total()))
     return tally.code
+
+
+def _say_passed(passed: Passed, say: Say, whole: str) -> None:
+    """What is no film by its kind, and a line that adds up to all that was there."""
+    if line := passed_over(passed):
+        say(line)
+        say(whole)
 
 
 def answer_studies(
@@ -40,6 +51,7 @@ def answer_studies(
     out: Writer,
     say: Say,
     levels: Mapping[str, str],
+    passed: Passed,
 ) -> int:
     """Write one answer for the films of each study; what cannot be answered is a line. ``levels``: the folder
     or zip of each film, within which pictures are of one study.
@@ -52,6 +64,8 @@ def answer_studies(
     out.close()
     if len(films) > 1:
         say(tally.summary(f"studies of {len(films)} films", "could not be"))
+    if line := passed_over(passed):
+        say(line)
     return tally.code
 
 
@@ -62,10 +76,11 @@ class _Tally:
         self._retriever, self._out, self._tell = retriever, out, tell
         self._total = self._failed = self._rejected = 0
 
-    def add(self, result: QueryResult | MtclipError) -> None:
+    def add(self, result: QueryResult | MtclipError, name: str = "") -> None:
         self._total += 1
         if isinstance(result, MtclipError):
             self._failed += 1
+            self._out.failed(name, result)
             self._tell(str(result))
             return
         self._out.add(result)
@@ -78,6 +93,14 @@ class _Tally:
         return (
             f"{self._total - self._failed - self._rejected} {what} answered, "
             f"{turned_away}{self._failed} {failed}"
+        )
+
+    def whole(self, passed: int) -> str:
+        """All files that were there, by what became of them."""
+        answered = self._total - self._failed - self._rejected
+        return (
+            f"{self._total + passed} files: {answered} answered, {self._rejected} rejected, {self._failed} "
+            f"could not be read, {passed} passed over"
         )
 
     @property
@@ -108,6 +131,9 @@ class SayFirst:
         while self._lines:
             self._say(self._lines.pop(0))
         self._out.add(result)
+
+    def failed(self, name: str, error: MtclipError) -> None:
+        self._out.failed(name, error)
 
     def close(self) -> None:
         self._out.close()

@@ -58,6 +58,10 @@ MatchAny = Annotated[
 ExcludePatient = Annotated[
     list[str] | None, _filter(metavar="ID", help="No study of this patient. May repeat.")
 ]
+MinPercentile = Annotated[
+    float | None,
+    _filter(metavar="P", help="Only reports more alike than for P % of ordinary films.", show_default=False),
+]
 Strict = Annotated[
     bool, _filter("--strict", help="Exit 1 where an excluded patient has no study in the bundle.")
 ]
@@ -66,13 +70,18 @@ Explain = Annotated[
     Path | None, _evidence(metavar="PNG", help="Write where one film resembles the best hit, or --text.")
 ]
 
-_FORMATS = "table, json, jsonl or ids; a table on a terminal, else jsonl."
+_FORMATS = "table, json, jsonl, csv or ids; a table on a terminal, else jsonl."
 Format = Annotated[str | None, _output("--format", help=_FORMATS, show_default=False)]
 Json = Annotated[bool, _output("--json", help="The same as --format json.")]
+_SAVE = "Write the answers with their evidence to one page; with --watch a folder, a page for each film."
 Save = Annotated[
     Path | None,
-    _output(metavar="HTML", help="Write the answers with their evidence to one page.", show_default=False),
+    _output(metavar="HTML", help=_SAVE, show_default=False),
 ]
+Full = Annotated[bool, _output("--full", help="A table with whole reports, of each film of many too.")]
+Bom = Annotated[bool, _output("--bom", help="With --format csv: begin with the mark that Excel wants.")]
+_SORT = "Order of many films: verdict, abnormal (the most likely first) or name."
+Sort = Annotated[str | None, _output("--sort", help=_SORT, show_default="as given")]
 NoFilm = Annotated[bool, _output("--no-film", help="With --save: leave the films out of the page.")]
 
 By = Annotated[str, _dicom(help="film, or study: one answer for the films of a DICOM study or folder.")]

@@ -57,7 +57,7 @@ td:not(:first-child) { white-space: normal; }
   .summary { flex-direction: row; } .pictures { flex: 0 0 50%; width: auto; }
   .hit .body { flex-direction: row; } .hit figure { flex: 0 0 30%; }
   .answer + .answer, .contents + .answer { break-before: page; }
-  .contrast, .votes, figure, tr, .summary, .notice, li { break-inside: avoid; } h2, h3,
+  .hit, .contrast, .votes, figure, tr, .summary, .notice, li { break-inside: avoid; } h2, h3,
   h4 { break-after: avoid; }
   .hits p { orphans: 3; widows: 3; } mark { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }

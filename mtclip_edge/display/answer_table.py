@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import printable
+from ..errors import MtclipError, printable
 from ..evidence.evidence import Evidence
 from ..index.hits import ReportHit
 from ..notice import DEMO, NOTICE
@@ -70,6 +70,9 @@ class TableWriter:
             self._console.print(_contrast(evidence, self._console))
         if words := margin_words(evidence):
             self._console.print(words, style="dim")
+
+    def failed(self, name: str, error: MtclipError) -> None:
+        pass
 
     def close(self) -> None:
         if self._results:

@@ -4,17 +4,20 @@ import json
 import sys
 from typing import Any, Protocol
 
-from ..errors import not_among, printable
+from ..errors import MtclipError, not_among, printable
 from ..index.hits import ReportHit
 from ..retrieval.results import QueryResult
 
-FORMATS = ("table", "json", "jsonl", "ids")
+FORMATS = ("table", "json", "jsonl", "csv", "ids")
 
 
 class Writer(Protocol):
-    """Takes results one by one, so that a folder's answers appear as they come."""
+    """Takes results one by one, so that a folder's answers appear as they come; ``failed``: films that have
+    none, which only a list of all films shows.
+    """
 
     def add(self, result: QueryResult) -> None: ...
+    def failed(self, name: str, error: MtclipError) -> None: ...
     def close(self) -> None: ...
 
 
@@ -27,12 +30,22 @@ def choose_format(wanted: str | None) -> str:
     return wanted
 
 
-def writer(name: str, many: bool) -> Writer:
-    """The writer of a format; ``json`` of several films is an array, of one film an object."""
+def writer(name: str, many: bool, full: bool = False, bom: bool = False) -> Writer:
+    """The writer of a format; ``json`` of several films is an array, of one film an object. A table of
+    several is a line each, unless ``full``; ``bom``: CSV begins with the mark that Excel wants.
+    """
+    if name == "table" and many and not full:
+        from .overview import OverviewWriter
+
+        return OverviewWriter()
     if name == "table":
         from .answer_table import TableWriter
 
-        return TableWriter()
+        return TableWriter(full=full)
+    if name == "csv":
+        from .answer_csv import CsvWriter
+
+        return CsvWriter(bom)
     return {"json": JsonArray() if many else JsonLines(indent=2), "jsonl": JsonLines(), "ids": IdLines()}[
         name
     ]
@@ -44,6 +57,9 @@ class JsonLines:
 
     def add(self, result: QueryResult) -> None:
         print(dumps(result.to_dict(), self._indent), flush=True)
+
+    def failed(self, name: str, error: MtclipError) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -57,6 +73,9 @@ class JsonArray:
         print(self._before + "\n" + dumps(result.to_dict(), 2), end="", flush=True)
         self._before = ","
 
+    def failed(self, name: str, error: MtclipError) -> None:
+        pass
+
     def close(self) -> None:
         print("[]" if self._before == "[" else "\n]")
 
@@ -68,6 +87,9 @@ class IdLines:
         for hit in result.hits:
             name = hit.report_id if isinstance(hit, ReportHit) else f"film:{printable(hit.film)}"
             print(f"{printable(result.value)}\t{hit.rank}\t{name}", flush=True)
+
+    def failed(self, name: str, error: MtclipError) -> None:
+        pass
 
     def close(self) -> None:
         pass

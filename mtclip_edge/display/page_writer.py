@@ -4,15 +4,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
+from typing import Any
 
-from ..errors import Refused
+from ..errors import MtclipError, Refused
 from ..files import write_bytes
 from ..films.thumbnail import thumbnail
 from ..notice import __version__
 from ..retrieval.results import QueryResult
 from ..retrieval.retriever import Retriever
 from .answer_page import Answer, answer_page
+from .answer_words import short_name
 from .formats import Writer
 
 SIDE = 512  # pixels of a film or map on a page; an answer with both is about half a megabyte
@@ -24,7 +27,7 @@ class PageWriter:
     any.
 
     ``films``: whether films are shown; ``heat`` gives the PNG of an answer's heat map, or None; without it,
-    it is that of ``explain``.
+    it is that of ``explain``. ``order``: the key that answers stand on the page by, None for as they came.
     """
 
     def __init__(
@@ -34,7 +37,9 @@ class PageWriter:
         retriever: Retriever,
         films: bool = True,
         heat: Callable[[QueryResult], bytes | None] | None = None,
+        order: Callable[[QueryResult], Any] | None = None,
     ):
+        self._order = order
         self._out, self._path, self._retriever, self._films, self._heat = (
             out,
             path,
@@ -49,18 +54,52 @@ class PageWriter:
         small = thumbnail(result.grey, SMALL) if self._films and result.grey is not None else None
         heat = self._heat(result) if self._films else None
         priors = prior_films(self._retriever, result) if self._films else {}
-        self._answers.append(Answer(replace(result, grey=None), film, heat, small, priors))
-        self._out.add(result)
+        shown = replace(result, grey=None)
+        self._answers.append(Answer(shown, film, heat, small, priors))
+        self._out.add(shown)
+
+    def failed(self, name: str, error: MtclipError) -> None:
+        self._out.failed(name, error)
 
     def close(self) -> None:
         self._out.close()
-        if not self._answers:
-            return
+        if self._answers:
+            self.write()
+
+    def write(self) -> None:
+        """Write the page of the answers so far. Errors: Refused."""
+        if self._order is not None:
+            order = self._order
+            self._answers.sort(key=lambda answer: order(answer.result))
         page = answer_page(self._answers, provenance(self._retriever, self._answers[0].result)).encode()
         try:
             write_bytes(self._path, page)
         except OSError as error:
             raise Refused(f"--save {self._path}: cannot be written ({error.strerror})") from None
+
+
+class PageForEach:
+    """Hands every answer on to another writer, and writes a page of each into a folder, named as its film."""
+
+    def __init__(self, out: Writer, folder: Path, retriever: Retriever, films: bool = True):
+        self._out, self._folder, self._retriever, self._films = out, folder, retriever, films
+
+    def add(self, result: QueryResult) -> None:
+        page = PageWriter(self._out, self._free(result), self._retriever, self._films)
+        page.add(result)
+        page.write()
+
+    def _free(self, result: QueryResult) -> Path:
+        """A name that is not there yet: pages of before are kept."""
+        stem = Path(short_name(result)).stem or "film"
+        names = (f"{stem}.html" if number == 1 else f"{stem}-{number}.html" for number in count(1))
+        return next(path for path in map(self._folder.joinpath, names) if not path.exists())
+
+    def failed(self, name: str, error: MtclipError) -> None:
+        self._out.failed(name, error)
+
+    def close(self) -> None:
+        self._out.close()
 
 
 def prior_films(retriever: Retriever, result: QueryResult) -> dict[str, bytes]:

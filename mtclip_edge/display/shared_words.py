@@ -11,6 +11,7 @@ _WORD = re.compile(r"[^\W\d_]{4,}")
 # Words of every report, which tell nothing of what two have in common.
 _COMMON = frozenset(
     """
+    heart aorta lobe lobes pleural spine costophrenic thoracic base bases aortic vascular vascularity
     about above acute again also appear appears areas been below cardiac change changes chest clear
     compared could demonstrate demonstrated demonstrates disease evidence exam examination film finding
     findings frontal from given grossly have identified image images impression interval lateral left

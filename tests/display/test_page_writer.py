@@ -204,7 +204,7 @@ def test_any_number_of_films_shares_a_page_and_a_watched_folder_has_none(
     watched = mtclip("query", "--watch", tmp_path, "--bundle", judged, "--save", tmp_path / "a.html")
     assert (watched.code, watched.err) == (
         2,
-        "--watch and --save\na page has no end here\nuse --format jsonl\n",
+        f"--watch and --save {tmp_path / 'a.html'}\nexpected a folder, for a page of each film\n",
     )
     gone = mtclip("query", tmp_path / "gone.png", "--bundle", judged, "--save", tmp_path / "a.html")
     assert gone.code == 1 and not (tmp_path / "a.html").exists()

@@ -135,9 +135,10 @@ def test_a_folder_as_it_comes(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_p
     assert f"{folder}/empty.dcm: empty file" in lines
     assert any(line.startswith("3 films answered, 2 could not be read") for line in lines)
     assert (
-        lines[-1]
+        lines[-2]
         == "6 passed over: 2 text, 1 empty, 1 zip without a film, 1 DICOM without a picture, 1 of another kind"
     )
+    assert lines[-1] == "11 files: 3 answered, 0 rejected, 2 could not be read, 6 passed over"
 
 
 def test_a_film_from_a_pipe(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
