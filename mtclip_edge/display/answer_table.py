@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -51,7 +52,8 @@ class TableWriter:
             self._console.print(line, overflow="fold")
         if self._full:
             for hit in result.reports:
-                self._console.print(_full_report(hit))
+                self._console.print(_full_heading(hit))
+                self._console.print(Padding(_full_report(hit), (0, 0, 0, 3)))
         elif result.reports or not result.rejected:
             self._console.print(_report_table(result.reports, self._console))
         if result.reports and result.reports[0].percentile is not None:
@@ -155,10 +157,14 @@ def _study(hit: ReportHit) -> str:
     return words if len(words) <= _STUDY else "…" + words[1 - _STUDY :]
 
 
+def _full_heading(hit: ReportHit) -> Text:
+    line = Text(f"{hit.rank}. {score_words(hit.score)}  ").append_text(_label(hit.label))
+    return line.append(f"  report {hit.report_id}", style="dim")
+
+
 def _full_report(hit: ReportHit) -> Text:
-    """A report with its studies, its findings and its whole text."""
-    text = Text(f"{hit.rank}. {score_words(hit.score)}  ").append_text(_label(hit.label))
-    text.append(f"  report {hit.report_id}", style="dim")
+    """What is known of a report: its studies, its findings and its whole text."""
+    parts = []
     dates = [
         f"{name} ({date})" if date else name
         for name, date in zip(hit.study_ids, hit.study_dates, strict=True)
@@ -172,8 +178,8 @@ def _full_report(hit: ReportHit) -> Text:
     sections = [("Impression", hit.impression), ("Findings", hit.findings)]
     for name, words in [*lines, *(sections if hit.impression or hit.findings else [("Report", hit.text)])]:
         if words:
-            text.append(f"\n   {name}: ", style="dim").append(_flat(words))
-    return text
+            parts.append(Text(f"{name}: ", style="dim").append(_flat(words), style="default not dim"))
+    return Text("\n").join(parts)
 
 
 def _label(label: str) -> Text:
