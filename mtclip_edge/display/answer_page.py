@@ -219,7 +219,10 @@ def _films(hits: Sequence[FilmHit]) -> str:
 
 
 def _evidence(result: QueryResult, evidence: Evidence) -> Iterator[str]:
-    if rows := vote_rows(result, FINDINGS):
+    rows = vote_rows(result, FINDINGS)
+    if len(result.reports) > 1:  # what one report alone names is no agreement
+        rows = [row for row in rows if not row[1].startswith("1 of")]
+    if rows:
         heads = "".join(
             f'<th scope="col">{name}</th>'
             for name in ("label or finding", "of the reports shown", "of the index")

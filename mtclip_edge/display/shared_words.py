@@ -11,14 +11,15 @@ _WORD = re.compile(r"[^\W\d_]{4,}")
 # Words of every report, which tell nothing of what two have in common.
 _COMMON = frozenset(
     """
-    heart aorta lobe lobes pleural spine costophrenic thoracic base bases aortic vascular vascularity
-    about above acute again also appear appears areas been below cardiac change changes chest clear
-    compared could demonstrate demonstrated demonstrates disease evidence exam examination film finding
-    findings frontal from given grossly have identified image images impression interval lateral left
-    limits lung lungs may noted normal other overall patient present prior process pulmonary question
-    radiograph radiographs relatively remainder right seen silhouette since small some stable study that
-    their there these this through unchanged unremarkable upper view views visualized well when where
-    which with within without xxxx
+    size contour contours structures structure vasculature cardiomediastinal mediastinal mediastinum
+    parenchyma significant bony osseous soft tissues volume volumes heart aorta lobe lobes pleural spine
+    costophrenic thoracic base bases aortic vascular vascularity about above acute again also appear
+    appears areas been below cardiac change changes chest clear compared could demonstrate demonstrated
+    demonstrates disease evidence exam examination film finding findings frontal from given grossly have
+    identified image images impression interval lateral left limits lung lungs may noted normal other
+    overall patient present prior process pulmonary question radiograph radiographs relatively remainder
+    right seen silhouette since small some stable study that their there these this through unchanged
+    unremarkable upper view views visualized well when where which with within without xxxx
     """.split()  # noqa: SIM905 - a list of eighty words would be eighty lines
 )
 
