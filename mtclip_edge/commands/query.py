@@ -227,12 +227,15 @@ def _written(
     """
     levels, passed = found
     from . import query_loop as loop
-    from .film_arguments import without_dicom
+    from .film_arguments import passed_over, without_dicom
 
     out = _writer(question, retriever, len(films) > 1, demo_unasked)
     if question.explain is not None:
         wanted = loop.Map(question.explain, question.text)
-        return loop.answer_explained(retriever, films, question.k, wanted, out, say)
+        code = loop.answer_explained(retriever, films, question.k, wanted, out, say)
+        if line := passed_over(passed):
+            say(line)
+        return code
     if question.text is not None:
         out.add(retriever.query_text(question.text, question.k))
         out.close()
@@ -257,7 +260,8 @@ def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked
     listing = question.listing
     out = writer(question.format, many=many, full=listing.full, bom=listing.bom)
     if listing != Listing():
-        from ..display.listing import Near, Sorted, order_of
+        from ..display.film_order import order_of
+        from ..display.listing import Near, Sorted
 
         out = Sorted(out, order_of(listing.sort)) if listing.sort else out
     if question.save is not None:

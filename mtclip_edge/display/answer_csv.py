@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import MtclipError, printable
 from ..retrieval.results import QueryResult
-from .listing import verdict_of
+from .film_order import verdict_of
 
 FILM = (
     "film",

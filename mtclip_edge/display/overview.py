@@ -7,7 +7,7 @@ from ..errors import MtclipError, printable
 from ..notice import DEMO, NOTICE
 from ..retrieval.results import QueryResult
 from .answer_words import percent, short_name
-from .listing import verdict_of
+from .film_order import verdict_of
 
 _VERDICT, _ABNORMAL, _CALL, _LEAST = 15, 8, 8, 12  # columns
 _STYLES = {"abnormal": "bold red", "normal": "green"}

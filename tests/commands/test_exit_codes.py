@@ -41,7 +41,7 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
         (
             ["query", "x.png", "--bundle", BUNDLE, "--format", "xml"],
             2,
-            "format 'xml'\nexpected one of table, json, jsonl, ids\n",
+            "format 'xml'\nexpected one of table, json, jsonl, csv, ids\n",
         ),
         (
             ["query", "--bundle", BUNDLE],
@@ -80,7 +80,7 @@ BUNDLE = "BUNDLE"  # stands for the session's bundle in the table below
         (
             ["query", "x.png", "--bundle", BUNDLE, "--format", "jsnl"],
             2,
-            "format 'jsnl'\nexpected one of table, json, jsonl, ids\ndid you mean jsonl?\n",
+            "format 'jsnl'\nexpected one of table, json, jsonl, csv, ids\ndid you mean jsonl?\n",
         ),
         (
             ["index", "build", "gone", "gone.csv", "--split", "tran"],
