@@ -136,8 +136,8 @@ def _facts(result: QueryResult) -> Iterator[tuple[str, str]]:
         verdict = result.evidence.judgement.verdict
         said = verdict_words(result.evidence).removeprefix("trust: ")
         yield "trust", f'<span class="trust {verdict or ""}">{text(said)}</span>'
-    if result.input and (said := film_words(result.input)):
-        yield "film", text(said)
+    if result.input and (against := film_words(result.input)):
+        yield "film", text(against)
     if result.input and result.input.ids:
         for name, value in asdict(result.input.ids).items():
             yield name.replace("_", " "), text(value or "not given")
