@@ -62,6 +62,7 @@ def query(
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
     words, form = tuple(images or ()), _chosen_format(format, json_, full)
+    shown = Listing(full, bom, sort, min_percentile)
     question = Question(
         words,
         files_from,
@@ -76,22 +77,16 @@ def query(
         no_film,
         strict,
         isolated,
-        Listing(full, bom, sort, min_percentile),
+        shown,
     )
     question.check()
     from ..index.filters import Filters
 
-    patients = tuple(exclude_patient or ())
-    filters = Filters(view, label, finding, source, since, until, patients, match, match_any)
-    how: dict[str, Any] = {
-        "device": device,
-        "precision": precision,
-        "exact": exact or None,
-        "fuse": fuse,
-        "rerank": rerank,
-        "filters": filters,
-    }
-    how |= {"render": render, "show_ids": show_ids, "force": force, "invert": invert}
+    barred = tuple(exclude_patient or ())
+    filters = Filters(view, label, finding, source, since, until, barred, match, match_any)
+    how: dict[str, Any] = {"device": device, "precision": precision, "exact": exact or None, "fuse": fuse}
+    how |= {"rerank": rerank, "filters": filters, "render": render, "show_ids": show_ids, "force": force}
+    how |= {"invert": invert}
     if code := _answer(question, bundle, how):
         raise typer.Exit(code)
 
