@@ -3,7 +3,7 @@ answers are written.
 """
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,23 +62,10 @@ def query(
 ) -> None:
     """Find the prior reports most similar to films, or to a text."""
     words, form = tuple(images or ()), _chosen_format(format, json_, full)
-    shown = Listing(full, bom, sort, min_percentile)
     question = Question(
-        words,
-        files_from,
-        text,
-        watch,
-        recursive,
-        by,
-        k,
-        form,
-        explain,
-        save,
-        no_film,
-        strict,
-        isolated,
-        shown,
+        words, files_from, text, watch, recursive, by, k, form, explain, save, no_film, strict, isolated
     )
+    question = replace(question, listing=Listing(full, bom, sort, min_percentile))
     question.check()
     from ..index.filters import Filters
 
