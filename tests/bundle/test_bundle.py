@@ -39,6 +39,7 @@ def test_the_manifest_says_what_is_in_it(tiny_bundle: Path) -> None:
         "vectors-1.npy",
         "terms-1.sqlite",
         "index-1.hnsw",
+        "validation-1.npy",
     }
     assert set(manifest["files"]) | {MANIFEST} == {p.name for p in tiny_bundle.iterdir()}
     assert manifest["index"]["hnsw"]["recall@10"] >= 0.99
