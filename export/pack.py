@@ -24,27 +24,32 @@ from mtclip_edge.bundle.generations import (
 )
 from mtclip_edge.bundle.licence import terms_of_use
 from mtclip_edge.bundle.manifest import PURPOSES, TOWERS, Manifest, ModelPart, SitePart, ValidationRecord
-from mtclip_edge.bundle.records import IndexRecord
+from mtclip_edge.bundle.records import IndexRecord, PlacesRecord
 from mtclip_edge.errors import MtclipError, Refused, SourceUnusable, WrongOption, not_among
+from mtclip_edge.evidence.place_graph import Places
+from mtclip_edge.export.fitted.heat_scale import heat_scale
 from mtclip_edge.export.fitted.validation import fitted_on_validation
 from mtclip_edge.files import private_dir, replace_with, sha256, write_bytes
 from mtclip_edge.folders import user_path
 from mtclip_edge.indexing.build import Built, build
 from mtclip_edge.indexing.embedder import Embedder
 from mtclip_edge.indexing.previews import check_longest, fresh_previews, preview_line
+from mtclip_edge.inference.device import choose, open_session
+from mtclip_edge.inference.encoders import FilmEncoder
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.notice import NOTICE, __version__
 from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.sources.privacy import warning
 from mtclip_edge.sources.source import Reading, open_source, open_sources
-from mtclip_edge.studies import Study
+from mtclip_edge.studies import FRONTAL, Study
 from mtclip_edge.train.backbones.backbone import Backbone
 from mtclip_edge.train.run import Run, backbone_of, load_run
 
 from .graphs.place_graph import export_places
 from .graphs.towers import FilmGraph, TextGraph, export_film_tower, export_text_tower
 from .model_card import model_card
+from .parity.gate import Gate
 from .parity.limits import Row
 from .proof import Proof
 from .quantization.ladder import CPU_ORDER, PRECISIONS
@@ -130,9 +135,7 @@ def export(
             model, built.record, films, studies, proof.train, proof.validation, job.change, say
         )
         model, rows = _climbed(job, model, built.record, proof, precision)
-        model = replace(
-            model, explain=export_places(film_graph, films, proof.gate.films, out / job.names.explain, say)
-        )
+        model = replace(model, explain=_explain(job, film_graph, films, proof.gate, built.record))
         built = _with_previews(job, built, studies, previews, progress)
         bundle = _published(job, model, built, validation, rows)
         cleanup.pop_all()
@@ -166,6 +169,21 @@ class Job:
 
     def graph(self, tower: str, precision: str) -> Path:
         return self.out / self.names.graphs[tower, precision]
+
+
+def _explain(
+    job: Job, graph: FilmGraph, films: FilmEncoder, gate: Gate, index: IndexRecord
+) -> PlacesRecord | None:
+    """The graph for maps, and the colours of all maps by frontal validation films where there are enough."""
+    record = export_places(graph, films, gate.films, job.out / job.names.explain, job.say)
+    if record is None or not gate.real:
+        return record
+    pictures = [film for film, view in zip(gate.films, gate.views, strict=True) if view == FRONTAL]
+    places = Places.of(open_session(job.out / record.file, choose("cpu"))[0], record)
+    if films.takes_views:
+        places = replace(places, view=FRONTAL)
+    reports = np.load(job.out / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports]
+    return replace(record, heat=heat_scale(places, films, pictures, np.asarray(reports)))
 
 
 def _graphs(job: Job) -> FilmGraph:

@@ -56,6 +56,7 @@ def query(
     sort: query_options.Sort = None,
     save: query_options.Save = None,
     no_film: query_options.NoFilm = False,
+    maps: query_options.Maps = False,
     by: query_options.By = "film",
     render: query_options.Render = None,
     show_ids: query_options.ShowIds = False,
@@ -63,7 +64,7 @@ def query(
     """Find the prior reports most similar to films, or to a text."""
     words, form = tuple(images or ()), _chosen_format(format, json_, full)
     question = Question(
-        words, files_from, text, watch, recursive, by, k, form, explain, save, no_film, strict, isolated
+        words, files_from, text, watch, recursive, by, k, form, explain, save, no_film, strict, isolated, maps
     )
     question = replace(question, listing=Listing(full, bom, sort, min_percentile))
     question.check()
@@ -120,6 +121,7 @@ class Question:
     strict: bool = False
     isolated: bool = False
     listing: Listing = Listing()
+    maps: bool = False
 
     @property
     def names_films(self) -> bool:
@@ -132,6 +134,9 @@ class Question:
             raise WrongOption(
                 "query", "expected one of films, --text and --watch", "see: mtclip query --help"
             )
+        if self.maps and (self.save is None or self.no_film):
+            hint = "mtclip query FILM --save PAGE.html --maps"
+            raise WrongOption("--maps", "maps stand on a page, beside the film", hint)
         if self.watch and self.format == "json":
             raise WrongOption("--watch and --format json", "an array has no end here", "use --format jsonl")
         self.listing.check(self.format, self.names_films)
@@ -250,10 +255,12 @@ def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked
         from ..display.page_writer import PageForEach, PageWriter
 
         if question.watch is not None:
-            out = PageForEach(out, question.save, retriever, films=not question.no_film)
+            out = PageForEach(out, question.save, retriever, films=not question.no_film, maps=question.maps)
         else:
             order = order_of(listing.sort) if listing.sort else None
-            out = PageWriter(out, question.save, retriever, films=not question.no_film, order=order)
+            out = PageWriter(
+                out, question.save, retriever, not question.no_film, maps=question.maps, order=order
+            )
     if listing.min_percentile is not None:
         out = Near(out, listing.min_percentile)
     of_text = retriever.text_note(question.text) if question.text else None

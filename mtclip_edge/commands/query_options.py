@@ -82,6 +82,9 @@ Full = Annotated[bool, _output("--full", help="A table with whole reports, of ea
 Bom = Annotated[bool, _output("--bom", help="With --format csv: begin with the mark that Excel wants.")]
 _SORT = "Order of many films: verdict, abnormal (the most likely first) or name."
 Sort = Annotated[str | None, _output("--sort", help=_SORT, show_default="as given")]
+Maps = Annotated[
+    bool, _output("--maps", help="With --save: a heat map of each film's best hit, none of a normal report.")
+]
 NoFilm = Annotated[bool, _output("--no-film", help="With --save: leave the films out of the page.")]
 
 By = Annotated[str, _dicom(help="film, or study: one answer for the films of a DICOM study or folder.")]

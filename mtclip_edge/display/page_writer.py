@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ..errors import MtclipError, Refused
+from ..errors import MtclipError, NothingToExplain, Refused
 from ..files import write_bytes
 from ..films.thumbnail import thumbnail
 from ..notice import __version__
@@ -26,8 +26,9 @@ class PageWriter:
     """Hands every answer on to another writer, and keeps it for a page that ``close`` writes, if there was
     any.
 
-    ``films``: whether films are shown; ``heat`` gives the PNG of an answer's heat map, or None; without it,
-    it is that of ``explain``. ``order``: the key that answers stand on the page by, None for as they came.
+    ``films``: whether films are shown. A heat map is shown where one was asked for: that of an answer's
+    ``explain``, or with ``maps`` one of each film's best hit.
+    ``order``: the key that answers stand on the page by, None for as they came.
     """
 
     def __init__(
@@ -36,23 +37,17 @@ class PageWriter:
         path: Path,
         retriever: Retriever,
         films: bool = True,
-        heat: Callable[[QueryResult], bytes | None] | None = None,
+        maps: bool = False,
         order: Callable[[QueryResult], Any] | None = None,
     ):
         self._order = order
-        self._out, self._path, self._retriever, self._films, self._heat = (
-            out,
-            path,
-            retriever,
-            films,
-            heat or heat_of(retriever),
-        )
+        self._out, self._path, self._retriever, self._films, self._maps = out, path, retriever, films, maps
         self._answers: list[Answer] = []
 
     def add(self, result: QueryResult) -> None:
         film = thumbnail(result.grey, SIDE) if self._films and result.grey is not None else None
         small = thumbnail(result.grey, SMALL) if self._films and result.grey is not None else None
-        heat = self._heat(result) if self._films else None
+        heat = heat_of(self._retriever, result, self._maps) if self._films else None
         priors = prior_films(self._retriever, result) if self._films else {}
         shown = replace(result, grey=None)
         self._answers.append(Answer(shown, film, heat, small, priors))
@@ -81,11 +76,14 @@ class PageWriter:
 class PageForEach:
     """Hands every answer on to another writer, and writes a page of each into a folder, named as its film."""
 
-    def __init__(self, out: Writer, folder: Path, retriever: Retriever, films: bool = True):
-        self._out, self._folder, self._retriever, self._films = out, folder, retriever, films
+    def __init__(
+        self, out: Writer, folder: Path, retriever: Retriever, films: bool = True, maps: bool = False
+    ):
+        self._out, self._folder, self._retriever = out, folder, retriever
+        self._films, self._maps = films, maps
 
     def add(self, result: QueryResult) -> None:
-        page = PageWriter(self._out, self._free(result), self._retriever, self._films)
+        page = PageWriter(self._out, self._free(result), self._retriever, self._films, self._maps)
         page.add(result)
         page.write()
 
@@ -108,19 +106,18 @@ def prior_films(retriever: Retriever, result: QueryResult) -> dict[str, bytes]:
     return {name: film for name, film in films.items() if film is not None}
 
 
-def heat_of(retriever: Retriever) -> Callable[[QueryResult], bytes | None]:
-    """What gives a page the picture of an answer: the map that was asked for, else one of its best hit
-    where the bundle can make it.
+def heat_of(retriever: Retriever, answer: QueryResult, best_hit: bool) -> bytes | None:
+    """The map that was asked for with an answer as a PNG, else with ``best_hit`` one of its first report;
+    None where there is none: the report is normal, or the bundle has no graph for maps.
     """
-
-    def heat(answer: QueryResult) -> bytes | None:
-        if answer.explain is not None:
-            return answer.explain.png(SIDE)
-        if answer.grey is None or not answer.reports or not retriever.bundle.model.explain:
-            return None
+    if answer.explain is not None:
+        return answer.explain.png(SIDE)
+    if not best_hit or answer.grey is None or not retriever.bundle.model.explain:
+        return None
+    try:
         return retriever.explain_grey(answer.grey, answer).png(SIDE)
-
-    return heat
+    except NothingToExplain:
+        return None
 
 
 def provenance(retriever: Retriever, result: QueryResult) -> dict[str, str]:

@@ -5,13 +5,20 @@ through the small graph of ``place_graph``. The map is the cosine that is lost, 
 reports loses: what a film shares with every report says nothing about this one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..bundle.records import HeatRecord
 from .place_graph import Places
+
+# What is known, in a line below each map; figures in docs/concepts/explain.md.
+WORTH = (
+    "shows what moved the similarity, not where disease is: no better than chance on boxes by radiologists"
+)
 
 
 @dataclass(frozen=True)
@@ -41,13 +48,15 @@ class Target:
 @dataclass(frozen=True)
 class Explained:
     """``values`` float32 [rows, columns] over the whole film, ``grey`` the film uint8 [height, width];
-    ``file`` where it was written.
+    ``file`` where it was written; ``heat`` the colours of the bundle's maps, None where it has none: then
+    those of a map reach to its own highest value.
     """
 
     target: Target
     values: np.ndarray
     grey: np.ndarray
     file: str | None = None
+    heat: HeatRecord | None = None
 
     @property
     def peak(self) -> tuple[float, float]:
@@ -62,6 +71,8 @@ class Explained:
             "file": self.file,
             "grid": list(self.values.shape),
             "peak": {"x": round(x, 4), "y": round(y, 4), "value": round(float(self.values.max()), 6)},
+            "floor": self.heat and self.heat.floor,
+            "full": self.heat and self.heat.full,
         }
 
     def png(self, longest: int = 1024) -> bytes:
@@ -70,7 +81,14 @@ class Explained:
         """
         from .heat_picture import picture
 
-        return picture(self.grey, self.values, self.legend, longest)
+        return picture(self.grey, self.values, self.range, self.legend, longest)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Values of which the first colour, and the last, are drawn."""
+        if self.heat:
+            return self.heat.floor, self.heat.full
+        return 0.0, max(0.0, float(self.values.max()))
 
     @property
     def legend(self) -> tuple[str, ...]:
@@ -82,7 +100,10 @@ class Explained:
             if self.target.report_id is None
             else f"rank {self.target.rank}, report {self.target.report_id}"
         )
-        return (of, f"map, at most {max(0.0, float(self.values.max())):.4f} of cosine")
+        highest = max(0.0, float(self.values.max()))
+        if self.heat and highest <= self.heat.floor:
+            return of, f"nothing above chance: at most {highest:.4f} of cosine, chance {self.heat.floor:.4f}"
+        return of, f"map: at most {highest:.4f} of cosine", WORTH
 
     def write(self, path: Path) -> "Explained":
         """Write the picture, readable by its owner only; a file of that name is replaced. Errors: OSError."""
@@ -95,14 +116,20 @@ class Explained:
 
 def place_map(places: Places, features: np.ndarray, target: Target) -> np.ndarray:
     """One pass's map, float32 [rows, columns], from the film graph's features of one film."""
+    return place_maps(places, features, [target])[0]
+
+
+def place_maps(places: Places, features: np.ndarray, targets: Sequence[Target]) -> list[np.ndarray]:
+    """The maps of several targets from one pass."""
     found = places.without(features)
     if found is None:
         # The tower takes a token of its own, of which no place can be left out afterwards: each is asked by
         # itself, beside their mean.
-        alone = target.of(places.alone(features))
-        return (alone - alone.mean()).reshape(places.grid).astype(np.float32)
-    with_all, *without = target.of(found)
-    return (with_all - np.array(without)).reshape(places.grid).astype(np.float32)
+        rows = places.alone(features)
+        values = [alone - alone.mean() for alone in (target.of(rows) for target in targets)]
+    else:
+        values = [seen[0] - seen[1:] for seen in (target.of(found) for target in targets)]
+    return [value.reshape(places.grid).astype(np.float32) for value in values]
 
 
 def peak(values: np.ndarray) -> tuple[float, float]:

@@ -23,16 +23,22 @@ def colours() -> np.ndarray:
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
 
 
-def picture(grey: np.ndarray, values: np.ndarray, legend: tuple[str, ...], longest: int = 1024) -> bytes:
-    """PNG bytes: the film uint8 [height, width] in its own shape, the map's positive part over it, the
-    legend below.
+def picture(
+    grey: np.ndarray,
+    values: np.ndarray,
+    range_: tuple[float, float],
+    legend: tuple[str, ...],
+    longest: int = 1024,
+) -> bytes:
+    """PNG bytes: the film uint8 [height, width] in its own shape, over it the map where it is above the first
+    of ``range_``, in the last colour from its second on; below the colours with their values, and the legend.
     """
     from PIL import Image
 
     film = np.asarray(Image.fromarray(grey).resize(_fitted(grey.shape, longest), Image.Resampling.LANCZOS))
-    laid = _laid_over(film, values)
+    laid = _laid_over(film, values, range_)
     buffer = io.BytesIO()
-    _with_legend(Image.fromarray(laid), (*legend, NOTICE)).save(buffer, "PNG", optimize=True)
+    _with_legend(Image.fromarray(laid), range_, (*legend, NOTICE)).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -51,35 +57,51 @@ def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _laid_over(film: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """RGB uint8 [height, width, 3]; nothing is laid where a place adds nothing, and nothing at all where
-    none does.
-    """
+def _laid_over(film: np.ndarray, values: np.ndarray, range_: tuple[float, float]) -> np.ndarray:
+    """RGB uint8 [height, width, 3]; nothing is laid where a place is not above the first of the range."""
     height, width = film.shape
-    share = np.clip(resized(values, height, width, smooth=True), 0, None)
-    share = np.clip(share / share.max(), 0, 1) if share.max() > 0 else share
+    floor, full = range_
+    share = np.zeros(film.shape, np.float32)
+    if full > floor and values.max() > floor:  # smoothing may overshoot what no place has
+        share = np.clip((resized(values, height, width, smooth=True) - floor) / (full - floor), 0, 1)
     opaque = (_OPAQUE * share)[..., None]
     mixed = (1 - opaque) * film[..., None] + opaque * colours()[np.rint(255 * share).astype(np.uint8)]
     return np.rint(mixed).astype(np.uint8)
 
 
-def _with_legend(image: Any, lines: tuple[str, ...]) -> Any:
+def _with_legend(image: Any, range_: tuple[float, float], lines: tuple[str, ...]) -> Any:
+    """The picture above the colours, from the value of the first to that of the last, and lines of text."""
     from PIL import Image, ImageDraw, ImageFont
 
-    size = max(11, image.width // 45)
+    size = max(12, image.width // 40)
     font = ImageFont.load_default(size)
     rows = [row for line in lines for row in _wrapped(line, font, image.width - size)]
-    sheet = Image.new("RGB", (image.width, image.height + round(1.35 * size * (len(rows) + 0.6))))
+    step, bar = round(1.35 * size), round(1.8 * size)
+    sheet = Image.new("RGB", (image.width, image.height + bar + round(step * (len(rows) + 0.6))))
     sheet.paste(image)
     pen = ImageDraw.Draw(sheet)
+    _bar(sheet, pen, range_, image.height + size // 2, size, font)
     for number, row in enumerate(rows):
         pen.text(
-            (size // 2, image.height + round(1.35 * size * (number + 0.2))),
+            (size // 2, image.height + bar + round(step * (number + 0.2))),
             row,
             fill=(225, 225, 225),
             font=font,
         )
     return sheet
+
+
+def _bar(sheet: Any, pen: Any, range_: tuple[float, float], top: int, size: int, font: Any) -> None:
+    """The colours as a bar, the value of the first to its left and of the last to its right."""
+    from PIL import Image
+
+    first, last = f"{range_[0]:.4f}", f"{range_[1]:.4f} of cosine"
+    left = size + int(font.getlength(first))
+    right = max(left + 2, sheet.width - size - int(font.getlength(last)))
+    strip = np.tile(colours()[np.linspace(0, 255, right - left).astype(np.uint8)], (size, 1, 1))
+    sheet.paste(Image.fromarray(strip), (left, top))
+    for at, word in ((size // 2, first), (right + size // 2, last)):
+        pen.text((at, top), word, fill=(225, 225, 225), font=font)
 
 
 def _wrapped(line: str, font: Any, width: int) -> list[str]:

@@ -26,7 +26,9 @@ def explained(
     places = Places.open(opened.bundle, view_code(view or ""))
     target = _first_report(opened, answer) if text is None else Target(text, opened.index.common)
     pixels = opened.films.prepare(grey)
-    return Explained(target, place_map(places, opened.films.features(pixels), target), grey)
+    values = place_map(places, opened.films.features(pixels), target)
+    record = opened.bundle.model.explain
+    return Explained(target, values, grey, heat=record.heat if record else None)
 
 
 def _first_report(opened: "Opened", answer: "QueryResult | None") -> Target:
@@ -34,5 +36,10 @@ def _first_report(opened: "Opened", answer: "QueryResult | None") -> Target:
         asked = "this film" if answer is None else answer.value
         raise NothingToExplain(f"{asked}: no report was found, so there is nothing to explain")
     best = answer.reports[0]
+    if best.label == "normal":
+        raise NothingToExplain(
+            f"{answer.value}: the best hit is a normal report: there is no place to point at",
+            hint="a map of a text: --text TEXT",
+        )
     vector = opened.index.vectors[opened.store.row_of([best.report_id])[best.report_id]]
     return Target(vector, opened.index.common, best.report_id, best.rank)

@@ -1,5 +1,6 @@
 """Maps: what they measure, that they are of the report and not of the film alone, and what is written."""
 
+import io
 import json
 import stat
 from pathlib import Path
@@ -13,8 +14,9 @@ from manifests import rewrite
 from PIL import Image
 
 from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.bundle.records import HeatRecord
 from mtclip_edge.evidence import heat_picture
-from mtclip_edge.evidence.heat_map import Target, peak, place_map
+from mtclip_edge.evidence.heat_map import WORTH, Explained, Target, peak, place_map, place_maps
 from mtclip_edge.evidence.place_graph import Places
 
 
@@ -152,7 +154,8 @@ def test_the_command_writes_a_picture_and_says_what_it_is_of(
     tiny_bundle: Path, film: Path, tmp_path: Path, mtclip
 ) -> None:
     out = tmp_path / "new" / "map.png"
-    found = mtclip("query", film, "--bundle", tiny_bundle, "--explain", out, "--json")
+    abnormal = ["query", film, "--bundle", tiny_bundle, "--label", "abnormal", "--json"]
+    found = mtclip(*abnormal, "--explain", out)
     assert (found.code, found.err) == (0, "")
     answer = json.loads(found.out)
     about, best = answer["explain"], answer["hits"][0]
@@ -167,7 +170,7 @@ def test_the_command_writes_a_picture_and_says_what_it_is_of(
         scale = picture.width / plain.width
         assert picture.height > scale * plain.height  # the film's own shape, and a legend below
     assert [p.name for p in out.parent.iterdir()] == ["map.png"]
-    plain_answer = json.loads(mtclip("query", film, "--bundle", tiny_bundle, "--json").out)
+    plain_answer = json.loads(mtclip(*abnormal).out)
     assert plain_answer["explain"] is None and plain_answer["hits"] == answer["hits"]
 
 
@@ -214,7 +217,8 @@ def test_the_film_itself_is_not_overwritten(tiny_bundle: Path, film: Path, tmp_p
     found = mtclip("query", copy, "--bundle", tiny_bundle, "--explain", other)
     assert found.code == 1 and "is there already, and is no PNG" in found.err and other.read_text() == "mine"
     for _ in range(2):  # a map replaces a map
-        assert mtclip("query", copy, "--bundle", tiny_bundle, "--explain", tmp_path / "map.png").code == 0
+        words = ["--text", "Opacity.", "--explain", tmp_path / "map.png"]
+        assert mtclip("query", copy, "--bundle", tiny_bundle, *words).code == 0
 
 
 def test_with_nothing_found_the_answer_is_printed_without_a_map(
@@ -237,11 +241,12 @@ def test_a_bundle_without_text_tower_says_how_to_get_one(
 
 
 def test_a_saved_page_has_the_map(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
-    """Of the first report by itself, or the map that was asked for; none without films."""
-    words = ["query", film, "--bundle", tiny_bundle, "--format", "ids", "--save"]
+    """One that was asked for, and no other; of the first report, or of a text; none without films."""
+    words = ["query", film, "--bundle", tiny_bundle, "--format", "ids", "--label", "abnormal", "--save"]
     said = {}
     for name, more in {
-        "plain": [],
+        "unasked": [],
+        "plain": ["--maps"],
         "text": ["--explain", tmp_path / "map.png", "--text", "clear"],
         "without": ["--no-film"],
     }.items():
@@ -251,7 +256,21 @@ def test_a_saved_page_has_the_map(tiny_bundle: Path, film: Path, tmp_path: Path,
         "Where it matches the first report" in said["plain"]
         and "Where it matches the text given" in said["text"]
     )
-    assert "data:image/png" in said["plain"] and "data:image/png" not in said["without"]
+    assert said["plain"].count("data:image/png") == 2 and "data:image/png" not in said["without"]
+    assert "Where it matches" not in said["unasked"] and said["unasked"].count("data:image/png") == 1
+    for more in ([], ["--save", tmp_path / "no.html", "--no-film"]):
+        found = mtclip("query", film, "--bundle", tiny_bundle, "--maps", *more)
+        assert found.code == 2 and found.err.startswith("--maps\nmaps stand on a page, beside the film")
+
+
+def test_a_normal_report_points_at_nothing(tiny_bundle: Path, film: Path, tmp_path: Path, mtclip) -> None:
+    words = ["query", film, "--bundle", tiny_bundle, "--label", "normal"]
+    found = mtclip(*words, "--explain", tmp_path / "map.png", "--json")
+    assert found.code == 1 and "the best hit is a normal report" in found.err
+    assert json.loads(found.out)["explain"] is None and not (tmp_path / "map.png").exists()
+    page = tmp_path / "page.html"
+    assert mtclip(*words, "--save", page, "--maps", "--format", "ids").code == 0
+    assert "Where it matches" not in page.read_text(encoding="utf-8")
 
 
 def test_a_rejected_film_has_no_map(tiny_bundle: Path, tmp_path: Path, mtclip) -> None:
@@ -263,6 +282,8 @@ def test_a_rejected_film_has_no_map(tiny_bundle: Path, tmp_path: Path, mtclip) -
         tiny_bundle,
         "--explain",
         tmp_path / "map.png",
+        "--text",
+        "Opacity.",
         "--json",
     ]
     found = mtclip(*words)
@@ -285,26 +306,67 @@ def test_colours_rise_in_lightness() -> None:
 
 @pytest.mark.parametrize("shape", [(64, 300), (2000, 700), (1, 5)])
 def test_a_picture_keeps_the_films_shape_and_a_bound(shape: tuple[int, int]) -> None:
-    import io
-
     grey = np.full(shape, 90, np.uint8)
     values = np.zeros((7, 7), np.float32)
     values[1, 5] = 1.0
-    with Image.open(io.BytesIO(heat_picture.picture(grey, values, ("a", "b")))) as picture:
+    with Image.open(io.BytesIO(heat_picture.picture(grey, values, (0.0, 1.0), ("a", "b")))) as picture:
         pixels = np.asarray(picture)
         assert picture.width <= 1024 and picture.width / picture.height < shape[1] / shape[0] + 1e-9
     if min(shape) > 1:
-        coloured = pixels.max(axis=2).astype(int) - pixels.min(axis=2) > 40
+        film_height = round(picture.width * shape[0] / shape[1])
+        coloured = pixels[:film_height].max(axis=2).astype(int) - pixels[:film_height].min(axis=2) > 40
         rows, columns = np.nonzero(coloured)
-        film_height = picture.width * shape[0] / shape[1]
         assert columns.mean() / picture.width == pytest.approx(5.5 / 7, abs=0.03)
         assert rows.mean() / film_height == pytest.approx(1.5 / 7, abs=0.03)
 
 
 def test_a_map_without_anything_positive_lays_nothing_over_the_film() -> None:
-    import io
-
     grey = np.arange(100 * 100, dtype=np.uint32).reshape(100, 100).astype(np.uint8)
-    with Image.open(io.BytesIO(heat_picture.picture(grey, -np.ones((3, 3), np.float32), ()))) as picture:
+    values = -np.ones((3, 3), np.float32)
+    with Image.open(io.BytesIO(heat_picture.picture(grey, values, (0.0, 1.0), ()))) as picture:
         pixels = np.asarray(picture)[:300]
     assert (pixels.max(axis=2) == pixels.min(axis=2)).all()
+
+
+def coloured(values: np.ndarray, range_: tuple[float, float]) -> float:
+    """How much colour is laid over a grey film of 320 pixels, 0 to 255 in the mean."""
+    with Image.open(
+        io.BytesIO(heat_picture.picture(np.full((320, 320), 90, np.uint8), values, range_, ()))
+    ) as p:
+        pixels = np.asarray(p)[:320].astype(int)
+    return float((pixels.max(axis=2) - pixels.min(axis=2)).mean())
+
+
+def test_one_scale_for_all_maps_and_a_floor_below_which_nothing_is_drawn() -> None:
+    values = np.zeros((7, 7), np.float32)
+    values[2:4, 2:4] = 0.004
+    assert coloured(values, (0.004, 0.01)) == 0  # by chance alone places reach that
+    weak, strong = coloured(values, (0.001, 0.01)), coloured(values, (0.001, 0.004))
+    assert 0 < weak < strong
+    assert coloured(values, (0.0, 0.0)) == 0
+
+
+def test_the_range_and_the_words_below_a_map() -> None:
+    def of(value: float, heat: HeatRecord | None) -> Explained:
+        values = np.array([[0.0, value]], np.float32)
+        return Explained(target(1.0), values, np.zeros((2, 2), np.uint8), heat=heat)
+
+    heat = HeatRecord(0.002, 0.01, 50)
+    assert of(0.005, heat).range == (0.002, 0.01) and of(0.005, None).range == (0.0, pytest.approx(0.005))
+    assert of(0.005, heat).legend[1:] == ("map: at most 0.0050 of cosine", WORTH)
+    assert of(0.001, heat).legend[1] == "nothing above chance: at most 0.0010 of cosine, chance 0.0020"
+    told = of(0.005, heat).to_dict()
+    assert (told["floor"], told["full"]) == (0.002, 0.01)
+    assert of(0.005, None).to_dict()["floor"] is None
+
+
+def test_maps_of_several_targets_are_those_of_each() -> None:
+    found = np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32)
+    for places in (
+        Places(Linear(), (3, 3), "image", 0, "average"),
+        Places(Linear(), (3, 3), "tokens", 0, "first"),
+    ):
+        given = found if places.layout == "image" else found.reshape(2, 9).T
+        targets = [target(1.0, 0.0), target(0.6, 0.8)]
+        for one, values in zip(targets, place_maps(places, given, targets), strict=True):
+            np.testing.assert_array_equal(values, place_map(places, given, one))

@@ -45,7 +45,10 @@ def test_the_small_graph_is_the_second_half(
     tiny_run: Path, tiny_bundle: Path, random: np.random.Generator
 ) -> None:
     bundle, run = Bundle.open(tiny_bundle), load_run(tiny_run)
-    assert bundle.model.explain.to_dict() == {
+    told = bundle.model.explain.to_dict()
+    heat = told.pop("heat")
+    assert 0 < heat["floor"] < heat["full"] and heat["films"] > 10
+    assert told == {
         "file": "explain.onnx",
         "layout": "tokens",
         "grid": [10, 10],
