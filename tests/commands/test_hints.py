@@ -28,7 +28,8 @@ def test_a_map_has_the_name_of_a_picture(mtclip, tiny_bundle: Path, film: Path, 
     found = mtclip("query", film, "--bundle", tiny_bundle, "--explain", tmp_path / "map.txt")
     assert (found.code, found.out) == (2, "")
     assert found.err == f"--explain {tmp_path / 'map.txt'}\nexpected a name that ends in .png\n"
-    assert mtclip("query", film, "--bundle", tiny_bundle, "--explain", tmp_path / "map.PNG").code == 0
+    words = ["--label", "abnormal", "--explain", tmp_path / "map.PNG"]
+    assert mtclip("query", film, "--bundle", tiny_bundle, *words).code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["map.PNG"]
 
 
