@@ -120,8 +120,8 @@ class Question:
     no_film: bool
     strict: bool = False
     isolated: bool = False
-    listing: Listing = Listing()
     maps: bool = False
+    listing: Listing = Listing()
 
     @property
     def names_films(self) -> bool:
