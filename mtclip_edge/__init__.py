@@ -66,6 +66,7 @@ _HOMES = {
     "Filters": "index.filters",
     "FindingVote": "evidence.evidence",
     "HeadWeight": "index.rerank",
+    "HeatRecord": "bundle.records",
     "Ids": "films.film",
     "Index": "indexing.bundle_index",
     "Input": "retrieval.results",
@@ -105,6 +106,7 @@ __all__ = ["NOTICE", "__version__", *_HOMES]
 
 if TYPE_CHECKING:  # "as" itself: what a type checker takes as handed on
     from .bundle.bundle import Bundle as Bundle
+    from .bundle.records import HeatRecord as HeatRecord
     from .bundle.records import Measured as Measured
     from .errors import ArtefactDamaged as ArtefactDamaged
     from .errors import ArtefactIncompatible as ArtefactIncompatible

@@ -16,6 +16,7 @@ from ..retrieval.results import QueryResult
 from .answer_words import (
     abnormal_words,
     film_words,
+    films_of_study_words,
     findings_of,
     margin_words,
     named_words,
@@ -105,14 +106,7 @@ def _headline(result: QueryResult, width: int) -> Text:
 
 def _whose(result: QueryResult) -> list[str]:
     """A line for a study's films, one for a patient's ids where they were asked for."""
-    lines = []
-    if result.study is not None and len(result.study) > 1:
-        left = [
-            f"{printable(film.image.rsplit('/', 1)[-1])} ({film.reason})"
-            for film in result.study
-            if not film.counted
-        ]
-        lines.append(f"study of {len(result.study)} films" + (f", without {', '.join(left)}" if left else ""))
+    lines = [words] if (words := films_of_study_words(result)) else []
     if result.input is not None and (ids := result.input.ids) is not None:
         lines.append(
             printable(

@@ -2,6 +2,7 @@
 
 import re
 
+from ..errors import printable
 from ..evidence.calibration import Abnormal
 from ..evidence.evidence import Evidence
 from ..index.hits import ReportHit
@@ -79,6 +80,14 @@ def study_words(hit: ReportHit) -> str:
     """The first study of a report, and how many share its text."""
     first = hit.study_ids[0] if hit.study_ids else ""
     return first + (f" ×{hit.studies}" if hit.studies > 1 else "")
+
+
+def films_of_study_words(result: QueryResult) -> str | None:
+    """How many films a study has, and which were left out and why; None of one film alone."""
+    if result.study is None or len(result.study) < 2:
+        return None
+    left = [f"{printable(f.image.rsplit('/', 1)[-1])} ({f.reason})" for f in result.study if not f.counted]
+    return f"study of {len(result.study)} films" + (f", without {', '.join(left)}" if left else "")
 
 
 def findings_of(hit: ReportHit) -> list[str]:

@@ -105,7 +105,7 @@ def test_verify_names_the_damaged_file(mtclip, bundle: Path) -> None:
     assert [line.split()[1] for line in bad.out.splitlines() if line.startswith("damaged")] == [
         "tokenizer.json"
     ]
-    assert bad.err == f"{bundle}: 1 of 9 files are damaged\n"
+    assert bad.err == f"{bundle}: 1 of 10 files are damaged\n"
     path.unlink()
     assert mtclip("verify", bundle).code == 3
 
