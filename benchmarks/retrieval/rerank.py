@@ -26,8 +26,10 @@ from mtclip_edge.evaluation.metrics import weighted_mean
 from mtclip_edge.evaluation.model_on_cases import ModelOnCases
 from mtclip_edge.export.fitted.rerank_weight import prior_of
 from mtclip_edge.index.rerank import score_table
+from mtclip_edge.progress import silent
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.evaluation.fold_store import FoldStore, Judgement
+from mtclip_edge.train.evaluation.further import further
 from mtclip_edge.train.evaluation.out_of_fold import FoldsRequest, cross_validate
 from mtclip_edge.train.evaluation.recipes import Recipe, read_recipes
 
@@ -80,7 +82,10 @@ def measure(options: argparse.Namespace) -> None:
 def _finished(store: FoldStore, recipe: Recipe, seeds: int) -> list[list[Judgement]]:
     """What is finished of a recipe, [seeds][folds]; nothing where any is missing."""
     configs = [replace(recipe.config, seed=recipe.config.seed + number) for number in range(seeds)]
-    there = [[store.read(recipe.name, fold.number, config) for fold in store.folds] for config in configs]
+    more = further(recipe.also, store.studies, False, silent)
+    there = [
+        [store.read(recipe.name, fold.number, config, more) for fold in store.folds] for config in configs
+    ]
     return [[one for one in folds if one] for folds in there] if all(map(all, there)) else []
 
 
