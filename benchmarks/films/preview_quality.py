@@ -2,11 +2,13 @@
 
 SSIM as Wang et al. 2004: a Gaussian window of 1.5 pixels, 8 bits; of each quality the median and the lowest
 of all films.
+
+    python benchmarks/films/preview_quality.py --data SOURCE [--films 100] [--side 512]
 """
 
 import argparse
 import io
-import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,10 @@ from scipy.ndimage import gaussian_filter
 from mtclip_edge.films.read import read_film
 from mtclip_edge.films.thumbnail import webp
 from mtclip_edge.sources.source import open_source
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
 
 QUALITIES = (40, 50, 60, 70, 75, 80, 85, 90)
 
@@ -33,40 +39,33 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Print a row a quality."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source")
+    parser.add_argument("--data", required=True)
     parser.add_argument("--films", type=int, default=100)
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    paths = [film.path for study in open_source(asked.source).studies for film in study.films]
-    chosen = np.random.default_rng(asked.seed).permutation(len(paths))[: asked.films]
-    rows = []
+    measured(parser, measure)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """A row a quality."""
+    paths = [film.path for study in open_source(options.data).studies for film in study.films]
+    chosen = np.random.default_rng(options.seed).permutation(len(paths))[: options.films]
+    print(f"{len(chosen)} films of {len(paths)}, at most {options.side} px")
+    print("| WebP quality | kB a film | SSIM median | SSIM lowest | PSNR median | PSNR lowest |")
+    print("|---|---|---|---|---|---|")
     for quality in QUALITIES:
         likeness, noise, size = [], [], []
         for place in chosen:
             small = Image.fromarray(read_film(paths[place]).grey)
-            small.thumbnail((asked.side, asked.side), Image.Resampling.LANCZOS)
-            grey, data = np.asarray(small), webp(np.asarray(small), asked.side, quality)
+            small.thumbnail((options.side, options.side), Image.Resampling.LANCZOS)
+            grey, data = np.asarray(small), webp(np.asarray(small), options.side, quality)
             back = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
             likeness.append(ssim(grey, back))
             noise.append(10 * np.log10(255**2 / ((grey.astype(float) - back) ** 2).mean()))
             size.append(len(data))
-        row = {
-            "quality": quality,
-            "kilobytes": round(float(np.mean(size)) / 1000, 1),
-            "ssim_median": round(float(np.median(likeness)), 4),
-            "ssim_lowest": round(min(likeness), 4),
-            "psnr_median": round(float(np.median(noise)), 1),
-            "psnr_lowest": round(float(min(noise)), 1),
-        }
-        rows.append(row)
-        print(row)
-    if asked.json:
-        result = {"films": len(chosen), "side": asked.side, "seed": asked.seed, "rows": rows}
-        asked.json.write_text(json.dumps(result, indent=1) + "\n")
+        kept = f"{np.median(likeness):.4f} | {min(likeness):.4f} | {np.median(noise):.1f} | {min(noise):.1f}"
+        print(f"| {quality} | {np.mean(size) / 1000:.1f} | {kept} |")
 
 
 if __name__ == "__main__":

@@ -13,15 +13,22 @@ from pathlib import Path
 
 from mtclip_edge.bundle.bundle import Bundle
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all benchmarks share
+
+from record import measured
+
 
 def main() -> None:
-    """Print medians in milliseconds, the median of the paired differences, and the file's size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("without", type=Path)
     parser.add_argument("with_previews", type=Path)
     parser.add_argument("film", type=Path)
     parser.add_argument("--pairs", type=int, default=15)
-    asked = parser.parse_args()
+    measured(parser, measure)
+
+
+def measure(asked: argparse.Namespace) -> None:
+    """Medians in milliseconds, the median of the paired differences, and the file's size."""
     times: dict[Path, list[float]] = {asked.without: [], asked.with_previews: []}
     for pair in range(asked.pairs + 1):
         for bundle in list(times)[:: 1 if pair % 2 else -1]:
