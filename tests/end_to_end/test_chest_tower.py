@@ -139,6 +139,7 @@ def test_asked_without_torch(trained: SimpleNamespace, source: Path, tmp_path: P
     film = open_source(str(source)).split("test")[0].films[0].path
     words = [
         *("mtclip", "query", str(film), "--bundle", str(trained.bundle), "--json", "--force"),
+        *("--label", "abnormal"),  # of a normal report there is no map
         *("--explain", str(tmp_path / "map.png")),
     ]
     code = (

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.films.gate import FilmView
+from mtclip_edge.index.filters import Filters
 from mtclip_edge.inference.device import choose
 from mtclip_edge.inference.encoders import VIEW, open_film_encoder
 from mtclip_edge.retrieval.retriever import Retriever
@@ -231,7 +232,7 @@ def test_a_map_of_a_lateral_is_of_its_view(lateral_bundle: Path, films: Path) ->
     for view in (0, 1):
         whole = Places.open(bundle, view).whole(features)
         np.testing.assert_allclose(whole, encoder.encode(pixels[None], [view])[0][0], atol=1e-4)
-    with Retriever.open(lateral_bundle) as retriever:
+    with Retriever.open(lateral_bundle, filters=Filters(label="abnormal")) as retriever:
         answer = retriever.query(films / "test7-lateral.png")
         assert retriever.explain(films / "test7-lateral.png", answer).values.shape
 

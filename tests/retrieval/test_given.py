@@ -151,11 +151,14 @@ def test_a_film_and_a_text_are_asked_as_one_vector(retriever: Retriever, film: P
         retriever.query(film, text=" ")
 
 
-def test_a_map_without_an_answer_asks_for_one(retriever: Retriever, film: Path) -> None:
+def test_a_map_without_an_answer_asks_for_one(retriever: Retriever, tiny_bundle: Path, film: Path) -> None:
     """``explain(film, None)`` raised AttributeError once."""
-    expected = retriever.explain(film, retriever.query(film, 1))
-    for given in (film, io.BytesIO(film.read_bytes()), np.asarray(Image.open(film).convert("L"))):
-        assert np.allclose(retriever.explain(given).values, expected.values)
+    with Retriever.open(tiny_bundle, filters=Filters(label="abnormal")) as abnormal:
+        expected = abnormal.explain(film, abnormal.query(film, 1))
+        for given in (film, io.BytesIO(film.read_bytes()), np.asarray(Image.open(film).convert("L"))):
+            assert np.allclose(abnormal.explain(given).values, expected.values)
+    with pytest.raises(NothingToExplain, match="the best hit is a normal report"):
+        retriever.explain(film)  # s000_0 is a film of a normal study
     by_text = retriever.explain(film, text="opacity").to_dict()
     assert by_text["target"] == {"kind": "text"}
     with pytest.raises(NothingToExplain, match="no report was found"):

@@ -12,6 +12,7 @@ from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import ArtefactDamaged, BackboneUnusable, WrongOption
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.export.pack import export
+from mtclip_edge.index.filters import Filters
 from mtclip_edge.progress import silent
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.sources.source import open_source
@@ -147,7 +148,7 @@ def test_a_run_of_halves_is_exported_and_explained(halves_run: Path, film: Path,
     export(halves_run, tmp_path / "bundle", precision=["fp32"])  # the gate compares it with torch
     explain = Bundle.open(tmp_path / "bundle").model.explain
     assert explain is not None and (explain.pooling, explain.grid) == ("halves", (3, 3))
-    with Retriever.open(tmp_path / "bundle") as retriever:
+    with Retriever.open(tmp_path / "bundle", filters=Filters(label="abnormal")) as retriever:
         found = retriever.explain(film, retriever.query(film))
     assert found.values.shape == (3, 3) and np.abs(found.values).max() > 0
 
