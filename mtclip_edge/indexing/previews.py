@@ -4,6 +4,7 @@ A film that is taken out is left out of a new file, never deleted from an old on
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..bundle.bundle import Bundle
@@ -72,39 +73,44 @@ def with_previews(
     """What a bundle has, and those of some studies' reports; ``longest`` None: of the bundle's own size."""
     before = bundle.manifest.site.previews
     side = longest or (before.longest if before else LONGEST)
-    old = opened(bundle)
-    held = old.report_ids() if old else set()
-    new = previews_of(studies, held, side, bundle.model.preprocessing.render or "voi", progress)
-    return write_previews(change, _all(old, held), new, side, before)
+    with opened(bundle) as old:
+        held = old.report_ids() if old else set()
+        new = previews_of(studies, held, side, bundle.model.preprocessing.render or "voi", progress)
+        return write_previews(change, _all(old, held), new, side, before)
 
 
 def merged_previews(
     bundle: Bundle, theirs: Bundle, change: Change, reports: Iterable[str]
 ) -> PreviewsRecord | None:
     """What a bundle has, and another's of those of ``reports`` that have none here."""
-    before, other = bundle.manifest.site.previews, opened(theirs)
-    record = theirs.manifest.site.previews
-    if before is None or other is None or record is None:
+    before, record = bundle.manifest.site.previews, theirs.manifest.site.previews
+    if before is None or record is None:
         return before
-    old = opened(bundle)
-    held = old.report_ids() if old else set()
-    new = _all(other, set(reports) - held)
-    return write_previews(change, _all(old, held), new, max(before.longest, record.longest), before)
+    with opened(bundle) as old, opened(theirs) as other:
+        held = old.report_ids() if old else set()
+        new = _all(other, set(reports) - held)
+        return write_previews(change, _all(old, held), new, max(before.longest, record.longest), before)
 
 
 def previews_without(bundle: Bundle, change: Change, gone: Iterable[str]) -> PreviewsRecord | None:
     """What a bundle has, without films of some studies; the file is a new one."""
-    before, old, left_out = bundle.manifest.site.previews, opened(bundle), set(gone)
-    if before is None or old is None:
-        return None
-    kept = (preview for preview in _all(old, old.report_ids()) if preview[1] not in left_out)
-    return write_previews(change, kept, (), before.longest, None)
+    before, left_out = bundle.manifest.site.previews, set(gone)
+    with opened(bundle) as old:
+        if before is None or old is None:
+            return None
+        kept = (preview for preview in _all(old, old.report_ids()) if preview[1] not in left_out)
+        return write_previews(change, kept, (), before.longest, None)
 
 
-def opened(bundle: Bundle) -> Previews | None:
-    """Those of a bundle, hashed; None where it has none. Errors: ArtefactDamaged."""
+@contextmanager
+def opened(bundle: Bundle) -> Iterator[Previews | None]:
+    """Those of a bundle, hashed, closed afterwards; None where it has none. Errors: ArtefactDamaged."""
     record = bundle.manifest.site.previews
-    return Previews(bundle.file(record.file)) if record else None
+    if record is None:
+        yield None
+        return
+    with closing(Previews(bundle.file(record.file))) as previews:
+        yield previews
 
 
 def write_previews(

@@ -40,11 +40,12 @@ def shown(bundle: Path, studies: list[Study]) -> Path:
 def test_each_report_with_a_film_has_one_of_its_own(shown: Path, studies: list[Study]) -> None:
     reports = {s.report_id for s in studies[:30] if s.films}
     bundle = Bundle.open(shown)
-    record, old = bundle.manifest.site.previews, opened(bundle)
-    assert record and old and record.reports == len(reports) == len(old.report_ids())
+    record = bundle.manifest.site.previews
+    with opened(bundle) as old:
+        assert record and old and record.reports == len(reports) == len(old.report_ids())
+        packed = {report_id: old.of(str(report_id)) or (b"", "") for report_id in reports}
     films = {s.study_id: s for s in studies}
-    for report_id in reports:
-        webp, study_id = old.of(str(report_id)) or (b"", "")
+    for report_id, (webp, study_id) in packed.items():
         picture = Image.open(io.BytesIO(webp))
         assert (
             picture.format == "WEBP" and max(picture.size) <= record.longest and not picture.info.get("exif")
@@ -102,8 +103,8 @@ def test_a_removed_film_is_in_no_byte(shown: Path, tmp_path: Path) -> None:
     )
     add(shown, [secret], previews=True)
     bundle = Bundle.open(shown)
-    previews = opened(bundle)
-    webp = (previews.of(str(secret.report_id)) or (b"", ""))[0] if previews else b""
+    with opened(bundle) as previews:
+        webp = (previews.of(str(secret.report_id)) or (b"", ""))[0] if previews else b""
     before = bundle.manifest.site.previews
     # SQLite lays a long value over pages: what must be gone is asked by pieces that lie within one.
     pieces = [webp[start : start + 64] for start in range(0, len(webp) - 64, 512)]
@@ -136,9 +137,9 @@ def test_a_report_whose_film_went_gets_another_when_asked(shown: Path, studies: 
 
 def test_a_filtered_patients_film_is_not_shown(shown: Path, studies: list[Study]) -> None:
     study = next(s for s in studies[:30] if s.films)
-    previews = opened(Bundle.open(shown))
-    assert previews
-    _, owner = previews.of(str(study.report_id)) or (b"", "")
+    with opened(Bundle.open(shown)) as previews:
+        assert previews
+        _, owner = previews.of(str(study.report_id)) or (b"", "")
     patient = next(s.patient_id for s in studies if s.study_id == owner)
     with Retriever.open(shown) as all_of_them:
         assert all_of_them.preview(str(study.report_id)) and all_of_them.preview("nobody") is None
