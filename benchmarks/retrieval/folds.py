@@ -1,7 +1,7 @@
 """Recipes of training side by side, each film judged by what never saw it: what a default is chosen by.
 
     python benchmarks/retrieval/folds.py --data SOURCE --out DIR [--folds 5] [--seeds 3]
-    [--recipe NAME=KEY=VALUE,…]...
+    [--first N] [--recipe NAME=KEY=VALUE,…]...
 
 The same as ``mtclip eval --folds``, of which it prints the few figures that decide, and the differences from
 the first recipe with their paired intervals. The films are those of train and validation; what is finished
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--fold-seed", type=int, default=0)
+    parser.add_argument("--first", type=int, help="only the first N folds, for a dear recipe")
     parser.add_argument("--recipe", action="append", default=[], metavar="NAME=KEY=VALUE,…")
     measured(parser, measure)
 
@@ -59,6 +60,7 @@ def measure(options: argparse.Namespace) -> None:
         {"device": "cpu"},
         options.seeds,
         out=options.out,
+        first=options.first,
     )
     with ProgressBars() as bars:
         document = cross_validate(request, say=bars.say, progress=bars)

@@ -83,6 +83,7 @@ class FoldStore:
 
     path: Path
     folds: tuple[Fold, ...]
+    asked: tuple[Fold, ...]  # those that are trained and judged: all, or the first
     clusters: int
     largest: int
     fingerprint: str
@@ -110,7 +111,7 @@ class FoldStore:
         }
         _keep(path, plan)
         sizes = np.unique(cluster, return_counts=True)[1]
-        return cls(path, tuple(folds), len(sizes), int(sizes.max()), fingerprint)
+        return cls(path, tuple(folds), tuple(folds), len(sizes), int(sizes.max()), fingerprint)
 
     def check(self, name: str, config: TrainConfig) -> None:
         """Errors: RunUnusable where something under this name was trained by other settings."""

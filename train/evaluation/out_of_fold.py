@@ -52,6 +52,7 @@ class FoldsRequest:
     with_test: bool = False
     out: Path = Path("folds")
     allow_bad_rows: bool = False
+    first: int | None = None  # only so many of the folds are trained and judged, for a dear recipe
 
 
 def cross_validate(
@@ -63,6 +64,8 @@ def cross_validate(
     """
     if request.trainings < 1:
         raise WrongOption(f"--seeds {request.trainings}", "expected 1 or more")
+    if request.first is not None and not 1 <= request.first <= request.count:
+        raise WrongOption(f"first {request.first} folds", f"expected 1 to {request.count}")
     recipes = read_recipes(request.recipes, request.base)
     reading = open_source(request.data)
     for line in reading.summary_lines():
@@ -70,6 +73,7 @@ def cross_validate(
     reading.refuse_bad_rows(request.allow_bad_rows)
     studies = _asked(reading, request.with_test, say)
     store = FoldStore.open(request.out, studies, request.count, request.seed, request.with_test)
+    store = replace(store, asked=store.folds[: request.first])
     for recipe in recipes:
         store.check(recipe.name, recipe.config)
     say(
@@ -81,10 +85,12 @@ def cross_validate(
         judged = _trained(recipe, request, store, say, progress)
         trainings[recipe.name] = judged
         results.append(_result(recipe, judged, store))
-    cases = _union([fold_of_seeds[0] for fold_of_seeds in next(iter(trainings.values()))], store.folds)
+    cases = _union([fold_of_seeds[0] for fold_of_seeds in next(iter(trainings.values()))], store.asked)
     split = "all splits" if request.with_test else "train and validation"
     tables = write_rows(request.out, list(_models(recipes, trainings, store)))
     say(f"{request.out}: {' and '.join(tables)}, a row for each film out of fold")
+    if request.first is not None:
+        split += f", the first {request.first} of {request.count} folds"
     made = document(results, cases, request.data, f"{split}, out of fold")
     return {**made, "folds": _told(request, store, recipes, trainings, reading)}
 
@@ -94,7 +100,7 @@ def _models(
 ) -> Iterator[Model]:
     """Each training as a model of the films of its fold."""
     for recipe in recipes:
-        for fold, seeds in zip(store.folds, trainings[recipe.name], strict=True):
+        for fold, seeds in zip(store.asked, trainings[recipe.name], strict=True):
             for number, one in enumerate(seeds):
                 part = f"fold {fold.number}, seed {recipe.config.seed + number}"
                 yield Model(recipe.name, "recipe", one.cases(fold), one.output, part=part)
@@ -122,7 +128,7 @@ def _trained(
 ) -> list[list[Judgement]]:
     """What each training of each fold makes of the fold, read where it is finished: [folds][trainings]."""
     judged, more = [], further(recipe.also, store.studies, request.allow_bad_rows, say)
-    for fold in store.folds:
+    for fold in store.asked:
         seeds = []
         for number in range(request.trainings):
             config = replace(recipe.config, seed=recipe.config.seed + number)
@@ -176,12 +182,12 @@ def _result(recipe: Recipe, judged: Sequence[Sequence[Judgement]], store: FoldSt
     mean.
     """
     drawn, control = (
-        [[_drawn(one, fold, dealt) for one in seeds] for seeds, fold in zip(judged, store.folds, strict=True)]
+        [[_drawn(one, fold, dealt) for one in seeds] for seeds, fold in zip(judged, store.asked, strict=True)]
         for dealt in (False, True)
     )  # [folds][trainings] each
     told = (f"{k} {' '.join(v) if isinstance(v, list) else v}" for k, v in recipe.given.items())
     given = ", ".join(told) or "all defaults"
-    studies = [study for fold in store.folds for study in fold.held]
+    studies = [study for fold in store.asked for study in fold.held]
     return Result(
         recipe.name,
         "recipe",
@@ -254,7 +260,7 @@ def _told(
         "groups": store.clusters,
         "largest_group": store.largest,
         "test_studies_left_out": 0 if request.with_test else test,
-        "parts": [_part(fold) for fold in store.folds],
+        "parts": [_part(fold) for fold in store.asked],
         "recipes": [
             {
                 "name": recipe.name,
@@ -262,7 +268,7 @@ def _told(
                 "settings": settled(recipe.config).to_dict(),
                 "trainings": [
                     {"fold": fold.number, "seed": recipe.config.seed + number, **one.told()}
-                    for fold, seeds in zip(store.folds, trainings[recipe.name], strict=True)
+                    for fold, seeds in zip(store.asked, trainings[recipe.name], strict=True)
                     for number, one in enumerate(seeds)
                 ],
             }

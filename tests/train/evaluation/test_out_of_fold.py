@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtclip_edge.errors import RunUnusable
+from mtclip_edge.errors import RunUnusable, WrongOption
 from mtclip_edge.evaluation.folds import Fold, fold_studies
 from mtclip_edge.progress import silent
 from mtclip_edge.sources.source import open_source
@@ -96,6 +96,18 @@ def test_what_is_finished_is_used_again_and_a_recipe_may_join(request_of, traine
     assert again["models"][0] == first["models"][0]
     cross_validate(request_of("default", trainings=2))
     assert [name.rsplit(" ", 1)[1] for name in trained[6:]] == ["1", "1", "1"]
+
+
+def test_the_first_folds_alone_are_some_of_all(request_of, trained: list[str]) -> None:
+    part = cross_validate(request_of("default", first=2))
+    assert [where.split(",")[1] for where in trained] == [" fold 1 of 3", " fold 2 of 3"]
+    assert part["data"]["split"] == "train and validation, out of fold, the first 2 of 3 folds"
+    assert [p["fold"] for p in part["folds"]["parts"]] == [1, 2]
+    assert part["data"]["films"] == sum(p["films"] for p in part["folds"]["parts"])
+    whole = cross_validate(request_of("default"))
+    assert len(trained) == 3 and whole["data"]["films"] > part["data"]["films"]
+    with pytest.raises(WrongOption, match="1 to 3"):
+        cross_validate(request_of("default", first=4))
 
 
 def test_the_same_seed_gives_the_same_figures(request_of, tmp_path: Path) -> None:
