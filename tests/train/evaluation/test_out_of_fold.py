@@ -101,7 +101,7 @@ def test_what_is_finished_is_used_again_and_a_recipe_may_join(request_of, traine
 def test_the_first_folds_alone_are_some_of_all(request_of, trained: list[str]) -> None:
     part = cross_validate(request_of("default", first=2))
     assert [where.split(",")[1] for where in trained] == [" fold 1 of 3", " fold 2 of 3"]
-    assert part["data"]["split"] == "train and validation, out of fold, the first 2 of 3 folds"
+    assert part["data"]["split"] == "train and validation, the first 2 of 3 folds, out of fold"
     assert [p["fold"] for p in part["folds"]["parts"]] == [1, 2]
     assert part["data"]["films"] == sum(p["films"] for p in part["folds"]["parts"])
     whole = cross_validate(request_of("default"))
@@ -150,7 +150,7 @@ def test_nothing_is_chosen_by_what_is_held_out(tiny_backbone: Path, request_of, 
     config = out_of_fold.read_recipes([], request_of().base)[0].config
 
     def judged(fold: Fold, name: str):
-        store = FoldStore(tmp_path / name, (fold,), 1, 1, name)
+        store = FoldStore(tmp_path / name, (fold,), (fold,), 1, 1, name)
         recipe = out_of_fold.Recipe("default", config, {})
         return out_of_fold._train(recipe, fold, config, store, Further(), silent, silent)
 
