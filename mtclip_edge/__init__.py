@@ -92,6 +92,7 @@ _HOMES = {
     "SourceUnusable": "errors",
     "Study": "studies",
     "StudyFilm": "retrieval.results",
+    "StudyUnanswered": "errors",
     "Tally": "sources.entries",
     "Target": "evidence.heat_map",
     "TextTowerMissing": "errors",
@@ -126,6 +127,7 @@ if TYPE_CHECKING:  # "as" itself: what a type checker takes as handed on
     from .errors import Refused as Refused
     from .errors import RunUnusable as RunUnusable
     from .errors import SourceUnusable as SourceUnusable
+    from .errors import StudyUnanswered as StudyUnanswered
     from .errors import TextTowerMissing as TextTowerMissing
     from .errors import WrongOption as WrongOption
     from .errors import ZeroQuery as ZeroQuery

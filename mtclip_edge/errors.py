@@ -2,6 +2,7 @@
 
 MtclipError                    1  something asked for could not be done
 ├── FilmUnreadable             1  one film is missing, empty, damaged or not a picture
+│   └── StudyUnanswered        1  no film of a study counts, though all can be read
 ├── NoFilms                    1  nothing to query was found
 ├── ZeroQuery                  1  a query's embedding is no direction: zero or not finite
 ├── NotABundle                 1  a directory is missing or holds no manifest
@@ -43,6 +44,14 @@ class MtclipError(Exception):
 
 class FilmUnreadable(MtclipError):
     pass
+
+
+class StudyUnanswered(FilmUnreadable):
+    """``films``: how many the study has."""
+
+    def __init__(self, what: str, detail: str | None = None, films: int = 0):
+        super().__init__(what, detail)
+        self.films = films
 
 
 class NoFilms(MtclipError):

@@ -266,7 +266,8 @@ def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked
     of_text = retriever.text_note(question.text) if question.text else None
     of_filters = (retriever.notes.filter, retriever.notes.patient)
     of_words = (of_text, retriever.notes.words)
-    of_search = (retriever.notes.search, retriever.notes.fuse)
+    of_age = None if question.text is not None else retriever.notes.lacks
+    of_search = (of_age, retriever.notes.search, retriever.notes.fuse)
     notes = (LOUD if demo_unasked else None, *of_search, *of_filters, *of_words)
     return SayFirst(filter(None, notes), out, say)
 

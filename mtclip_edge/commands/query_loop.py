@@ -7,13 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..display.formats import Writer
-from ..errors import MtclipError, NothingToExplain, Refused, WrongOption, printable
+from ..errors import MtclipError, NothingToExplain, Refused, StudyUnanswered, WrongOption, printable
 from ..progress import Progress, Say, silent
 from ..retrieval.results import QueryResult
 from ..retrieval.retriever import Retriever
 from .film_arguments import Named, Passed, passed_over
 
 FAILED, PARTIAL, REJECTED = 1, 5, 6
+# What becomes of the films of studies, each of them once.
+_OF_FILMS = (
+    "counted",
+    "left out of their studies",
+    "of rejected studies",
+    "of studies that could not be answered",
+    "could not be read",
+)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -58,14 +66,16 @@ def answer_studies(
 
     Gives the exit code.
     """
-    tally = _Tally(retriever, out, say)
+    tally = _StudyTally(retriever, out, say)
     for result in retriever.query_studies(films, k, together=levels, errors="return"):
         tally.add(result)
     out.close()
     if len(films) > 1:
-        say(tally.summary(f"studies of {len(films)} films", "could not be"))
+        say(tally.studies())
     if line := passed_over(passed):
         say(line)
+    if len(films) > 1 or line:
+        say(tally.whole(passed.total()))
     return tally.code
 
 
@@ -106,6 +116,41 @@ class _Tally:
     @property
     def code(self) -> int:
         return _code(self._total, self._failed, self._rejected)
+
+
+class _StudyTally(_Tally):
+    """Counts the studies, and beside them the films that they are of."""
+
+    def __init__(self, retriever: Retriever, out: Writer, tell: Say):
+        super().__init__(retriever, out, tell)
+        self._films = dict.fromkeys(_OF_FILMS, 0)
+
+    def add(self, result: QueryResult | MtclipError, name: str = "") -> None:
+        super().add(result, name)
+        if isinstance(result, StudyUnanswered):
+            self._films["of studies that could not be answered"] += result.films
+        elif isinstance(result, MtclipError):
+            self._films["could not be read"] += 1
+        elif result.rejected and not self._retriever.force:
+            self._films["of rejected studies"] += len(result.study or ())
+        else:
+            for film in result.study or ():
+                self._films["counted" if film.counted else "left out of their studies"] += 1
+
+    def studies(self) -> str:
+        """All studies, by what became of them."""
+        failed = self._failed - self._films["could not be read"]
+        total = self._total - self._films["could not be read"]
+        return (
+            f"{total} studies: {total - failed - self._rejected} answered, {self._rejected} rejected, "
+            f"{failed} could not be answered"
+        )
+
+    def whole(self, passed: int) -> str:
+        """All files that were there, by what became of them; of no other kind there was any."""
+        kinds = {**self._films, "passed over": passed}
+        parts = [f"{count} {what}" for what, count in kinds.items() if count or what == "counted"]
+        return f"{sum(kinds.values())} files: {', '.join(parts)}"
 
 
 def _code(total: int, failed: int, rejected: int) -> int:

@@ -48,6 +48,9 @@ def _lacks(bundle: Bundle, unread: int) -> list[str]:
         "previews: mtclip index add --previews": site.previews is None,
         "an operating point: mtclip refit with labelled films": model.abnormal_head
         and model.calibration is None,
+        "a weight of the abnormal head in the order of reports: export again": (
+            model.abnormal_head and model.rerank is None and not bundle.demo
+        ),
         "kept validation films, so a change ends percentiles: mtclip refit, or export again": (
             site.validation is None and not bundle.demo
         ),

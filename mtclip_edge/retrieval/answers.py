@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import FilmUnreadable, MtclipError
+from ..errors import MtclipError, StudyUnanswered
 from ..evidence.calibration import Abnormal
 from ..evidence.gather import (
     NamedFinding,
@@ -285,9 +285,9 @@ class Answerer:
             vector, logit = study.mean
             return self._answer("study", first, vector, logit, study.input, k, study.timings, shown)
         if all(film.answered for film in study.films):
-            return FilmUnreadable(
-                f"{first.name}: no frontal film in its study of {len(study.films)}", shown[0].reason
-            )
+            count = len(study.films)
+            what = f"{first.name}: no frontal film in its study of {count}"
+            return StudyUnanswered(what, shown[0].reason, films=count)
         return self._answer("study", first, first.vector, 0.0, None, k, study.timings, shown)
 
     def text(

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.records import GaussianRecord
+from ..evidence.validation_reference import searched
 from ..films import read
 from ..films.gate import Admission, FilmGate
 from ..index.filters import FilteredRows, Filters
@@ -200,6 +201,16 @@ class Notes:
         return opened.store.why_nothing_passes(opened.options.filters, opened.words.matching)
 
     @property
+    def lacks(self) -> str | None:
+        """What a bundle of an earlier version lacks for films, and how to get it; of the demo nothing."""
+        bundle, model = self._opened.bundle, self._opened.bundle.model
+        missing = [] if bundle.demo else [_not_kept(bundle)]
+        if model.abnormal_head and model.rerank is None and self._opened.options.rerank and not bundle.demo:
+            missing.append("no weight of the abnormal head, so reports come by cosine alone (export again)")
+        said = "; ".join(filter(None, missing))
+        return f"a bundle of an earlier version: {said}" if said else None
+
+    @property
     def words(self) -> str | None:
         """What is not known of the denials in the reports, where words were asked for."""
         return self._opened.words.note
@@ -216,6 +227,18 @@ class Notes:
             f"--exclude-patient: {unknown} of {count} {'has' if count == 1 else 'have'} no study in this "
             "bundle: nothing to leave out"
         )
+
+
+def _not_kept(bundle: Bundle) -> str | None:
+    """Where a bundle has percentiles, and keeps no validation films to measure them again: what a change of
+    its reports does, or did.
+    """
+    record = bundle.manifest.evidence_of("frontal")
+    if record is None or not record.best_scores or bundle.manifest.site.validation is not None:
+        return None
+    lost = record.searched != searched(bundle.manifest)
+    ends = "its reports changed, which ended" if lost else "a change of its reports ends"
+    return f"no kept validation films: {ends} percentiles (mtclip refit, or export again)"
 
 
 def open_now(path: Path, options: OpenOptions) -> Opened:

@@ -170,7 +170,7 @@ def test_two_pictures_of_one_folder_are_one_study(
         for view in ("frontal", "lateral"):
             shutil.copy(films / f"test{number}-{view}.png", tmp_path / "in" / f"s{number}" / f"{view}.png")
     found = mtclip("query", tmp_path / "in", "--by", "study", "--bundle", lateral_bundle)
-    assert found.err == "2 studies of 4 films answered, 0 could not be\n"
+    assert found.err == ("2 studies: 2 answered, 0 rejected, 0 could not be answered\n4 files: 4 counted\n")
     one, _ = (json.loads(line) for line in found.out.splitlines())
     assert [(f["image"].rsplit("/", 1)[-1], f["counted"], f["view"]) for f in one["films"]] == [
         ("frontal.png", True, "frontal"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from balanced_html import Balanced
 from PIL import Image
 
+from mtclip_edge import NOTICE
 from mtclip_edge.errors import NoFilms
 from mtclip_edge.films.watch import arrivals
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def draw(path: Path, value: int = 100) -> Path:
@@ -107,31 +112,54 @@ def test_memory_holds_what_lies_there_only(tmp_path: Path, soak: bool) -> None:
     assert len(found.gi_frame.f_locals["given"]) <= 3 and len(found.gi_frame.f_locals["seen"]) <= 3
 
 
-def test_the_command_answers_arrivals_until_it_is_interrupted(tmp_path: Path) -> None:
-    import signal
+def watching(folder: Path, *words: str | Path) -> subprocess.Popen:
+    """The command, as it watches a folder in a process of its own."""
+    command = [sys.executable, "-m", "mtclip_edge", "query", "--watch", str(folder), "--bundle", "demo"]
+    # A shell's background job ignores Ctrl-C, and so would what it starts.
+    listen = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*command, "--format", "jsonl", *map(str, words)], **pipes, **listen)
 
-    command = [
-        sys.executable,
-        "-m",
-        "mtclip_edge",
-        "query",
-        "--watch",
-        str(tmp_path),
-        "--bundle",
-        "demo",
-        "--format",
-        "jsonl",
-    ]
-    listen = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a shell's background job ignores Ctrl-C, and so would it
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen
-    )
+
+def test_a_watched_folder_gets_a_page_for_each_film(tmp_path: Path) -> None:
+    inbox, pages = tmp_path / "inbox", tmp_path / "pages"
+    inbox.mkdir()
+    pages.mkdir()
+    process = watching(inbox, "--save", pages, "-k", "2")
+    assert process.stdout and process.stderr
+    killer = threading.Timer(100, process.kill)
+    killer.start()
+    try:
+        assert process.stderr.readline().startswith(f"watching {inbox}; ")
+        for name in ("nodule", "effusion"):
+            shutil.copy(EXAMPLES / f"{name}.png", inbox)
+        answers = [json.loads(process.stdout.readline()) for _ in range(2)]
+        # The second answer is printed before its page is written.
+        while len(list(pages.glob("*.html"))) < 2 and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        killer.cancel()
+        process.kill()
+    assert (process.returncode, out, err.splitlines()[-1]) == (130, "", "interrupted")
+    assert sorted(path.name for path in pages.iterdir()) == ["effusion.html", "nodule.html"]
+    assert {Path(answer["image"]).stem for answer in answers} == {"effusion", "nodule"}
+    for answer in answers:
+        page = Balanced((pages / f"{Path(answer['image']).stem}.html").read_text(encoding="utf-8"))
+        assert page.tags.count("article") == 1 and page.text.count(NOTICE) == 2
+        assert all(hit["report_id"] in page.text for hit in answer["hits"]) and len(answer["hits"]) == 2
+    assert sorted(path.name for path in inbox.iterdir()) == ["effusion.png", "nodule.png"]
+
+
+def test_the_command_answers_arrivals_until_it_is_interrupted(tmp_path: Path) -> None:
+    process = watching(tmp_path)
     assert process.stdout and process.stderr
     try:
         assert process.stderr.readline().startswith(f"watching {tmp_path}; ")
         (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
         time.sleep(1.5)
-        shutil.copy(Path(__file__).parents[2] / "examples" / "nodule.png", tmp_path / "arrived.png")
+        shutil.copy(EXAMPLES / "nodule.png", tmp_path / "arrived.png")
         killer = threading.Timer(60, process.kill)
         killer.start()
         answer = json.loads(process.stdout.readline())

@@ -1,6 +1,7 @@
 """The house: one top-level name in the wheel, one direction of imports, nothing heavy before a command runs."""
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -234,7 +235,7 @@ def test_the_error_tree_in_the_docstring_is_the_real_one() -> None:
     assert errors.__doc__ is not None
     drawn = {}
     for line in errors.__doc__.splitlines():
-        words = line.replace("├──", "").replace("└──", "").split()
+        words = re.sub("[│├└─]", "", line).split()
         if len(words) > 2 and words[1].isdigit() and not words[0].isdigit() and words[0][0].isupper():
             drawn[words[0]] = int(words[1])
     real = {

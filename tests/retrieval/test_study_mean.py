@@ -1,6 +1,8 @@
 """``query --by study``: the mean of a study's frontal films, and of no other."""
 
+import copy
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from mtclip_edge.errors import FilmUnreadable, StudyUnanswered
 from mtclip_edge.films.read import read_film
 from mtclip_edge.retrieval.intake import EmbeddedFilm
 from mtclip_edge.retrieval.results import Input
@@ -38,7 +41,10 @@ def test_a_study_is_the_mean_of_its_frontal_films(
     (tmp_path / "picture.png").write_bytes(paths[3].read_bytes())
     found = mtclip("query", tmp_path, "--by", "study", "--bundle", tiny_bundle)
     study, alone = (json.loads(line) for line in found.out.splitlines())
-    assert found.err == "2 studies of 4 films answered, 0 could not be\n"
+    assert found.err == (
+        "2 studies: 2 answered, 0 rejected, 0 could not be answered\n"
+        "4 files: 3 counted, 1 left out of their studies\n"
+    )
     assert (study["query"]["type"], study["image"]) == ("study", str(tmp_path / "0"))
     assert [(f["image"], f["counted"], f["reason"]) for f in study["films"]] == [
         (str(tmp_path / "0"), True, None),
@@ -116,6 +122,68 @@ def test_a_study_of_laterals_is_an_error_and_wrong_uses(
         mtclip("query", "x", "--by", "patient", "--bundle", tiny_bundle).err
         == "by 'patient'\nexpected one of film, study\n"
     )
+
+
+def mixed_folder(folder: Path, pictures: list[Path], deep: np.ndarray) -> None:
+    """A study of three films, one of them lateral; two studies of a lateral each; a picture; a broken one; a letter."""
+    for number, view in enumerate(("PA", "AP", "LL")):
+        grey = np.asarray(Image.open(pictures[number]))
+        film = cr(grey, StudyInstanceUID="1.2.3", ViewPosition=view, WindowCenter=128, WindowWidth=256)
+        (folder / f"a{number}").write_bytes(written(film))
+    for name in ("b", "c"):
+        lateral = cr(deep, 12, StudyInstanceUID=generate_uid(), ViewPosition="LATERAL")
+        (folder / name).write_bytes(written(lateral))
+    (folder / "d.png").write_bytes(pictures[0].read_bytes())
+    (folder / "e.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (folder / "letter.txt").write_text("no film")
+
+
+def test_what_became_of_mixed_films_adds_up(
+    mtclip, tiny_bundle: Path, source: Path, deep: np.ndarray, tmp_path: Path
+) -> None:
+    pictures = [study.films[0].path for study in open_source(str(source)).split("test") if study.films]
+    mixed_folder(tmp_path, pictures, deep)
+    words = ["query", tmp_path, "--by", "study", "--bundle", tiny_bundle]
+    for force, studies, files in (
+        (
+            [],
+            "4 studies: 2 answered, 2 rejected, 0 could not be answered",
+            "8 files: 3 counted, 1 left out of their studies, 2 of rejected studies, 1 could not be read, "
+            "1 passed over",
+        ),
+        (
+            ["--force"],
+            "4 studies: 2 answered, 0 rejected, 2 could not be answered",
+            "8 files: 3 counted, 1 left out of their studies, 2 of studies that could not be answered, "
+            "1 could not be read, 1 passed over",
+        ),
+    ):
+        found = mtclip(*words, *force)
+        said = found.err.splitlines()
+        assert (found.code, said[-1], said[-3]) == (5, files, studies)
+        whole, *parts = (int(number) for number in re.findall(r"\b\d+\b", files))
+        assert whole == sum(parts) == len(list(tmp_path.iterdir()))
+        answers = [json.loads(line) for line in found.out.splitlines()]
+        answered = [answer for answer in answers if answer["hits"]]
+        counted = [film["counted"] for answer in answered for film in answer["films"]]
+        assert (len(answered), counted.count(True), counted.count(False)) == (2, 3, 1)
+
+
+def test_of_one_film_nothing_is_added_up(mtclip, tiny_bundle: Path, source: Path) -> None:
+    film = next(study.films[0].path for study in open_source(str(source)).split("test") if study.films)
+    assert mtclip("query", film, "--by", "study", "--bundle", tiny_bundle).err == ""
+
+
+def test_the_error_of_a_study_tells_how_many_films_it_has(
+    tiny_bundle: Path, deep: np.ndarray, tmp_path: Path
+) -> None:
+    films = [written(cr(deep, 12, StudyInstanceUID="1.2", ViewPosition=view)) for view in ("LL", "RL")]
+    with Retriever.open(tiny_bundle, force=True) as retriever:
+        (error,) = retriever.query_studies(films, errors="return")
+        assert isinstance(error, StudyUnanswered) and error.films == 2
+        assert copy.copy(error).films == 2
+        with pytest.raises(FilmUnreadable, match="no frontal film in its study of 2"):
+            list(retriever.query_studies(films))
 
 
 def test_the_table_names_the_study(mtclip, tiny_bundle: Path, deep: np.ndarray, tmp_path: Path) -> None:
