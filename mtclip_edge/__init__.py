@@ -78,6 +78,7 @@ _HOMES = {
     "NoFilms": "errors",
     "NotABundle": "errors",
     "NothingToExplain": "errors",
+    "OwnPriors": "index.own_priors",
     "ParityFailed": "errors",
     "Precision": "inference.precision",
     "Problem": "sources.entries",
@@ -145,6 +146,7 @@ if TYPE_CHECKING:  # "as" itself: what a type checker takes as handed on
     from .index.hits import FilmHit as FilmHit
     from .index.hits import ReportHit as ReportHit
     from .index.index import SearchChoice as SearchChoice
+    from .index.own_priors import OwnPriors as OwnPriors
     from .index.rerank import HeadWeight as HeadWeight
     from .index.rerank import Weight as Weight
     from .index.rerank import Weights as Weights

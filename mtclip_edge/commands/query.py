@@ -46,6 +46,7 @@ def query(
     match: query_options.Match = None,
     match_any: query_options.MatchAny = None,
     exclude_patient: query_options.ExcludePatient = None,
+    own_priors: query_options.OwnPriors = None,
     min_percentile: query_options.MinPercentile = None,
     strict: query_options.Strict = False,
     explain: query_options.Explain = None,
@@ -66,7 +67,7 @@ def query(
     question = Question(
         words, files_from, text, watch, recursive, by, k, form, explain, save, no_film, strict, isolated, maps
     )
-    question = replace(question, listing=Listing(full, bom, sort, min_percentile))
+    question = replace(question, listing=Listing(full, bom, sort, min_percentile), own=own_priors)
     question.check()
     from ..index.filters import Filters
 
@@ -122,6 +123,7 @@ class Question:
     isolated: bool = False
     maps: bool = False
     listing: Listing = Listing()
+    own: str | None = None
 
     @property
     def names_films(self) -> bool:
@@ -134,6 +136,9 @@ class Question:
             raise WrongOption(
                 "query", "expected one of films, --text and --watch", "see: mtclip query --help"
             )
+        if self.own is not None and not self.names_films:
+            hint = "mtclip query FILM --own-priors ID"
+            raise WrongOption("--own-priors", "it is of one patient, whose films are given by name", hint)
         if self.maps and (self.save is None or self.no_film):
             hint = "mtclip query FILM --save PAGE.html --maps"
             raise WrongOption("--maps", "maps stand on a page, beside the film", hint)
@@ -219,7 +224,7 @@ def _written(
     out = _writer(question, retriever, len(films) > 1, demo_unasked)
     if question.explain is not None:
         wanted = loop.Map(question.explain, question.text)
-        code = loop.answer_explained(retriever, films, question.k, wanted, out, say)
+        code = loop.answer_explained(retriever, films, question.k, wanted, out, say, own=question.own)
         if line := passed_over(passed):
             say(line)
         return code
@@ -232,8 +237,8 @@ def _written(
         loop.answer_arrivals(retriever, question.watch, question.recursive, question.k, out, say, allowed)
         return 0
     if question.by == "study":
-        return loop.answer_studies(retriever, films, question.k, out, say, levels, passed)
-    return loop.answer_films(retriever, films, question.k, out, say, passed)
+        return loop.answer_studies(retriever, films, question.k, out, say, levels, passed, own=question.own)
+    return loop.answer_films(retriever, films, question.k, out, say, passed, own=question.own)
 
 
 def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked: bool) -> "Writer":

@@ -26,16 +26,22 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def answer_films(
-    retriever: Retriever, films: Sequence[Named], k: int, out: Writer, say: Say, passed: Passed
+    retriever: Retriever,
+    films: Sequence[Named],
+    k: int,
+    out: Writer,
+    say: Say,
+    passed: Passed,
+    own: str | None = None,
 ) -> int:
     """Write the answer to each film; one that cannot be read is a line, and never stops the rest. ``passed``:
-    what was there and is no film.
+    what was there and is no film. ``own``: whose own reports are told apart.
 
     Gives the exit code.
     """
     with _bar(len(films) > 1 and sys.stderr.isatty() and not sys.stdout.isatty(), say) as (tell, progress):
         tally = _Tally(retriever, out, tell)
-        for done, result in enumerate(retriever.query_many(films, k, errors="return"), 1):
+        for done, result in enumerate(retriever.query_many(films, k, own_priors=own, errors="return"), 1):
             tally.add(result, films[done - 1][0])
             progress("films", done, len(films))
     out.close()
@@ -60,14 +66,15 @@ def answer_studies(
     say: Say,
     levels: Mapping[str, str],
     passed: Passed,
+    own: str | None = None,
 ) -> int:
     """Write one answer for the films of each study; what cannot be answered is a line. ``levels``: the folder
-    or zip of each film, within which pictures are of one study.
+    or zip of each film, within which pictures are of one study. ``own`` as of ``answer_films``.
 
     Gives the exit code.
     """
     tally = _StudyTally(retriever, out, say)
-    for result in retriever.query_studies(films, k, together=levels, errors="return"):
+    for result in retriever.query_studies(films, k, together=levels, own_priors=own, errors="return"):
         tally.add(result)
     out.close()
     if len(films) > 1:
@@ -193,9 +200,16 @@ class Map:
 
 
 def answer_explained(
-    retriever: Retriever, films: Sequence[Named], k: int, wanted: Map, out: Writer, say: Say
+    retriever: Retriever,
+    films: Sequence[Named],
+    k: int,
+    wanted: Map,
+    out: Writer,
+    say: Say,
+    own: str | None = None,
 ) -> int:
-    """Answer one film and write a map of where it resembles the best hit, or a text. Gives the exit code.
+    """Answer one film and write a map of where it resembles the best hit, or a text; ``own`` as of
+    ``answer_films``. Gives the exit code.
 
     Errors: WrongOption, Refused.
     """
@@ -205,7 +219,7 @@ def answer_explained(
     if isinstance(film, MtclipError):
         raise film
     _check_target(wanted.file, film)
-    result = retriever.query(film, k, name=name)
+    result = retriever.query(film, k, own_priors=own, name=name)
     if result.rejected and not retriever.force:
         out.add(result)
         out.close()

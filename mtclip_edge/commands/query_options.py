@@ -58,6 +58,10 @@ MatchAny = Annotated[
 ExcludePatient = Annotated[
     list[str] | None, _filter(metavar="ID", help="No study of this patient. May repeat.")
 ]
+_OWN = "The patient's own reports apart, by date, and none of them among the others: an id of theirs, or of "
+OwnPriors = Annotated[
+    str | None, _filter(metavar="ID", help=f"{_OWN}a study of theirs in the bundle.", show_default=False)
+]
 MinPercentile = Annotated[
     float | None,
     _filter(metavar="P", help="Only reports more alike than for P % of ordinary films.", show_default=False),

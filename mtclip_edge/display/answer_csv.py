@@ -1,4 +1,5 @@
-"""Answers as CSV: a row for each report of each film, one row for a film that has none.
+"""Answers as CSV: a row for each report of each film, one row for a film that has none; then a row for each
+report of its own patient, where these were asked for.
 
 docs/reference/json.md names the columns.
 """
@@ -8,6 +9,7 @@ import sys
 from typing import Any
 
 from ..errors import MtclipError, printable
+from ..index.hits import ReportHit
 from ..retrieval.results import QueryResult
 from .film_order import verdict_of
 
@@ -35,6 +37,7 @@ REPORT = (
     "impression",
     "findings",
     "text",
+    "list",
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
@@ -49,14 +52,11 @@ class CsvWriter:
     def add(self, result: QueryResult) -> None:
         film = _film(result)
         for hit in result.reports:
-            report = [
-                *(hit.rank, hit.score, hit.percentile, hit.label, hit.report_id, hit.studies),
-                *("|".join(hit.study_ids), hit.date, "|".join(hit.finding_labels)),
-                *(hit.impression, hit.findings, hit.text),
-            ]
-            self._write([*film, *report])
+            self._write([*film, *_report(hit, "similar")])
         if not result.reports:
             self._write([*film, *[None] * len(REPORT)])
+        for hit in result.own_priors.hits if result.own_priors else ():
+            self._write([*film, *_report(hit, "own")])
 
     def failed(self, name: str, error: MtclipError) -> None:
         self._write([name, "unreadable", None, error.what, *[None] * (len(FILM) - 4 + len(REPORT))])
@@ -70,6 +70,14 @@ class CsvWriter:
             self._rows.writerow([*FILM, *REPORT])
             self._begun = True
         self._rows.writerow([_safe(value) for value in values])
+
+
+def _report(hit: ReportHit, among: str) -> list[Any]:
+    return [
+        *(hit.rank, hit.score, hit.percentile, hit.label, hit.report_id, hit.studies),
+        *("|".join(hit.study_ids), hit.date, "|".join(hit.finding_labels)),
+        *(hit.impression, hit.findings, hit.text, among),
+    ]
 
 
 def _film(result: QueryResult) -> list[Any]:

@@ -7,6 +7,7 @@ Dark on white whatever the screen prefers: it is made to be printed and filed. W
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from ..evidence.evidence import Contrast, Evidence
 from ..index.hits import FilmHit, ReportHit
@@ -14,12 +15,14 @@ from ..notice import DEMO, NOTICE
 from ..retrieval.results import QueryResult
 from .answer_style import STYLE
 from .answer_words import (
+    OWN_HEADING,
     abnormal_words,
     conclusion_words,
     film_words,
     findings_of,
     margin_words,
     named_words,
+    own_words,
     percentile_words,
     score_words,
     short_name,
@@ -31,6 +34,9 @@ from .answer_words import (
 from .html import chip, picture, text, whole_page
 from .shared_words import marked, shared_words
 
+if TYPE_CHECKING:
+    from ..index.own_priors import OwnPriors
+
 FINDINGS = 12  # in the table of votes
 
 
@@ -39,7 +45,8 @@ class Answer:
     """One answer and what is shown beside it, PNG bytes or None: the film, and where it matches its best
     report; the film again as small as a table of contents has it.
 
-    ``prior_films``: WebP bytes of a film of each report by its id, of those that have one.
+    ``prior_films``: WebP bytes of a film of each report by its id, of those that have one; ``own_films``: of
+    the patient's own studies by theirs.
     """
 
     result: QueryResult
@@ -47,6 +54,7 @@ class Answer:
     heat_png: bytes | None = None
     small_png: bytes | None = None
     prior_films: Mapping[str, bytes] = field(default_factory=dict)
+    own_films: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def answer_page(answers: Sequence[Answer], provenance: Mapping[str, str]) -> str:
@@ -113,6 +121,7 @@ def _answer(answer: Answer, place: int) -> str:
         "</section>",
         _films(result.films),
         *(_evidence(result, result.evidence) if result.evidence else ()),
+        _own(result.own_priors, answer.own_films) if result.own_priors else "",
     )
     body = "\n".join(part for part in parts if part)
     name = text(short_name(result))
@@ -199,6 +208,13 @@ def _report(hit: ReportHit, film: bytes | None, shared: frozenset[str]) -> str:
         f'<section class="hit">\n<h4>{heading} <span class="id">{text(hit.report_id)}</span></h4>\n'
         f'{chips}<div class="body"><div>{said}</div>{beside}</div>\n</section>'
     )
+
+
+def _own(own: "OwnPriors", films: Mapping[str, bytes]) -> str:
+    """The patient's own reports, in a frame of their own."""
+    hits = (_report(hit, films.get(hit.study_ids[0]), frozenset()) for hit in own.hits)
+    heading = f'<h3>{text(OWN_HEADING)}</h3>\n<p class="key">{text(own_words(own))}</p>'
+    return "\n".join(('<section class="hits own">', heading, *hits, "</section>"))
 
 
 def _films(hits: Sequence[FilmHit]) -> str:

@@ -23,6 +23,7 @@ mark { background: #fff3b0; color: inherit; padding: 0 .1em; border-radius: 2px;
 .hit { border-left: 4px solid var(--line); padding: .1rem .8rem; margin: .9rem 0; }
 .hit .body { display: flex; gap: 1rem; align-items: flex-start; } .hit .body > div { flex: 1 1 0;
   min-width: 0; }
+.own { border: 2px solid var(--ink); padding: 0 .8rem; margin: 1.2rem 0; } .own h3 { margin-top: .6rem; }
 .hit figure { flex: 0 0 30%; }
 .hit p { white-space: pre-line; max-width: none; }
 .hit .told { font-weight: normal; } .hit .id { color: var(--soft); font-size: .75rem; font-weight: normal; }

@@ -14,12 +14,14 @@ from ..index.hits import ReportHit
 from ..notice import DEMO, NOTICE
 from ..retrieval.results import QueryResult
 from .answer_words import (
+    OWN_HEADING,
     abnormal_words,
     film_words,
     films_of_study_words,
     findings_of,
     margin_words,
     named_words,
+    own_words,
     percentile_words,
     provenance_words,
     score_words,
@@ -51,20 +53,30 @@ class TableWriter:
         self._console.print(_headline(result, self._console.width))
         for line in _whose(result):
             self._console.print(line, overflow="fold")
-        if self._full:
-            for hit in result.reports:
-                self._console.print(_full_heading(hit))
-                self._console.print(Padding(_full_report(hit), (0, 0, 0, 3)))
-        elif result.reports or not result.rejected:
-            self._console.print(_report_table(result.reports, self._console))
+        if result.reports or not result.rejected:
+            self._reports(result.reports)
         if result.reports and result.reports[0].percentile is not None:
             self._console.print(f"nearest report: {percentile_words(result.reports[0].percentile)}")
         if films := result.films:
             self._console.print(_film_table(films))
         if evidence := result.evidence:
             self._evidence(evidence, result)
+        if own := result.own_priors:
+            heading = Text(f"\n{OWN_HEADING}: ", style="bold").append(own_words(own), style="not bold")
+            self._console.print(heading)
+            if own.hits:
+                self._reports(list(own.hits))
+            self._console.print()
         self._console.print(provenance_words(result), style="dim", overflow="ellipsis", no_wrap=True)
         self._results += 1
+
+    def _reports(self, hits: list[ReportHit]) -> None:
+        if not self._full:
+            self._console.print(_report_table(hits, self._console))
+            return
+        for hit in hits:
+            self._console.print(_full_heading(hit))
+            self._console.print(Padding(_full_report(hit), (0, 0, 0, 3)))
 
     def _evidence(self, evidence: Evidence, result: QueryResult) -> None:
         if evidence.agreement:

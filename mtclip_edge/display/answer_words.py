@@ -1,6 +1,7 @@
 """How an answer's evidence is put for a person: the same words in the terminal and on a page."""
 
 import re
+from typing import TYPE_CHECKING
 
 from ..errors import printable
 from ..evidence.calibration import Abnormal
@@ -8,6 +9,9 @@ from ..evidence.evidence import Evidence
 from ..index.hits import ReportHit
 from ..retrieval.results import Input, QueryResult
 from ..sources.mesh_labels import is_place
+
+if TYPE_CHECKING:
+    from ..index.own_priors import OwnPriors
 
 _SAID = {"affirmed": "affirms", "denied": "denies", None: "does not name"}
 
@@ -124,6 +128,32 @@ def counted_label(result: QueryResult) -> tuple[str, int]:
 
 def _first_of(labels: list[str], label: str) -> int:
     return labels.index(label) if label in labels else len(labels)
+
+
+OWN_HEADING = "The patient's own reports"
+
+
+def own_words(own: "OwnPriors") -> str:
+    """How many they are, and what became of them among the similar reports."""
+    if not own.hits:
+        return "none in this bundle"
+    parts = [f"{len(own.hits)}, the newest first, of any date"]
+    if own.left_out:
+        parts.append(f"{own.left_out} left out of the similar reports")
+    if own.shared:
+        parts.append(f"{own.shared} worded as another patient's, which may stand there")
+    return "; ".join(parts)
+
+
+def own_short_words(own: "OwnPriors") -> str:
+    """The same in a few words, with the newest."""
+    if not own.hits:
+        return f"own reports: {own_words(own)}"
+    newest = own.hits[0]
+    of = f" of {newest.date}" if newest.date else ""
+    return (
+        f"own reports: {len(own.hits)}, the newest{of} {newest.label}, similarity {score_words(newest.score)}"
+    )
 
 
 def vote_rows(result: QueryResult, findings: int) -> list[tuple[str, str, str]]:

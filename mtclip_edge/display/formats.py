@@ -81,12 +81,16 @@ class JsonArray:
 
 
 class IdLines:
-    """``image TAB rank TAB report_id``; a film found by a text is named ``film:PATH``."""
+    """``image TAB rank TAB report_id``; a film found by a text is named ``film:PATH``, a report of the film's
+    own patient ``own:report_id``.
+    """
 
     def add(self, result: QueryResult) -> None:
         for hit in result.hits:
             name = hit.report_id if isinstance(hit, ReportHit) else f"film:{printable(hit.film)}"
             print(f"{printable(result.value)}\t{hit.rank}\t{name}", flush=True)
+        for hit in result.own_priors.hits if result.own_priors else ():
+            print(f"{printable(result.value)}\t{hit.rank}\town:{hit.report_id}", flush=True)
 
     def failed(self, name: str, error: MtclipError) -> None:
         pass

@@ -6,7 +6,7 @@ from rich.text import Text
 from ..errors import MtclipError, printable
 from ..notice import DEMO, NOTICE
 from ..retrieval.results import QueryResult
-from .answer_words import films_of_study_words, percent, short_name
+from .answer_words import films_of_study_words, own_short_words, percent, short_name
 from .film_order import verdict_of
 
 _VERDICT, _ABNORMAL, _CALL, _LEAST = 15, 8, 8, 12  # columns
@@ -37,6 +37,8 @@ class OverviewWriter:
         self._line(short_name(result), _verdict(result), told, call, said)
         if words := films_of_study_words(result):
             self._console.print(f"  {words}", style="dim", overflow="fold")
+        if result.own_priors:
+            self._console.print(f"  {own_short_words(result.own_priors)}", style="dim", overflow="fold")
 
     def failed(self, name: str, error: MtclipError) -> None:
         self._line(name.replace("\\", "/").rsplit("/", 1)[-1], "unreadable", "", Text(""), error.what)

@@ -49,8 +49,9 @@ class PageWriter:
         small = thumbnail(result.grey, SMALL) if self._films and result.grey is not None else None
         heat = heat_of(self._retriever, result, self._maps) if self._films else None
         priors = prior_films(self._retriever, result) if self._films else {}
+        own = own_films(self._retriever, result) if self._films else {}
         shown = replace(result, grey=None)
-        self._answers.append(Answer(shown, film, heat, small, priors))
+        self._answers.append(Answer(shown, film, heat, small, priors, own))
         self._out.add(shown)
 
     def failed(self, name: str, error: MtclipError) -> None:
@@ -101,8 +102,18 @@ class PageForEach:
 
 
 def prior_films(retriever: Retriever, result: QueryResult) -> dict[str, bytes]:
-    """The films that a bundle packed of the reports of an answer, WebP bytes by report id."""
-    films = {hit.report_id: retriever.preview(hit.report_id) for hit in result.reports}
+    """The films that a bundle packed of the reports of an answer, WebP bytes by report id; of a report that
+    others share with the patient it may be the patient's own, which is not shown here.
+    """
+    own = result.own_priors.study_ids if result.own_priors else ()
+    films = {hit.report_id: retriever.preview(hit.report_id, without=own) for hit in result.reports}
+    return {name: film for name, film in films.items() if film is not None}
+
+
+def own_films(retriever: Retriever, result: QueryResult) -> dict[str, bytes]:
+    """The films that a bundle packed of the patient's own studies, WebP bytes by study id."""
+    hits = result.own_priors.hits if result.own_priors else ()
+    films = {hit.study_ids[0]: retriever.preview(hit.report_id, only=hit.study_ids) for hit in hits}
     return {name: film for name, film in films.items() if film is not None}
 
 

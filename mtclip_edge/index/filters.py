@@ -112,6 +112,12 @@ class Filters:
         return ("frontal", "pa", "ap") if view == "frontal" else (view, view, view)
 
 
+def check_filters(filters: Any) -> None:
+    """Errors: WrongOption for what is no ``Filters``, nor None."""
+    if not isinstance(filters, Filters | None):
+        raise WrongOption(f"filters of type {type(filters).__name__}", "expected Filters(…)")
+
+
 _VIEW = "lower(view) IN (?, ?, ?)"
 
 

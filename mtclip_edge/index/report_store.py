@@ -19,6 +19,7 @@ from .filters import ALL, FilteredRows, Filters, Matching, Where, allowed
 from .store_schema import IS_DENIED, open_store
 
 if TYPE_CHECKING:
+    from .patient_reports import PatientReports
     from .report_details import Details
 
 STUDY_IDS_SHOWN = 10
@@ -355,6 +356,12 @@ class ReportStore:
         from .report_details import details_of
 
         return details_of(self._rows, name, self._path.parent)
+
+    def reports_of(self, name: str) -> "PatientReports":
+        """All reports of one patient, by their own id or that of a study. Errors: Refused."""
+        from .patient_reports import reports_of
+
+        return reports_of(self._rows, name, self._path.parent)
 
     def _of_rows(self, query: str, rows: Sequence[int]) -> list[Any]:
         return self._rows(query, (json.dumps([int(row) for row in rows]),))  # one value, however many rows

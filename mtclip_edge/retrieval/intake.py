@@ -8,24 +8,28 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Union
+from typing import IO, TYPE_CHECKING, Any, TypeVar, Union
 
 import numpy as np
 
-from ..errors import FilmUnreadable, MtclipError, WrongOption
+from ..errors import FilmUnreadable, MtclipError, WrongOption, not_among
 from ..films.film import DecodedFilm, FilmSource, Header
 from ..films.gate import Admission, FilmView
 from ..films.read import read_film
+from ..index.index import direction
 from ..inference.encoders import FilmEncoder
 from ..studies import FRONTAL
 from ..workers import ahead, batches
-from .results import Clock, Input
+from .results import Clock, Input, QueryResult
 
 if TYPE_CHECKING:
     from PIL import Image
     from pydicom.dataset import Dataset
 
+    from ..films.worker import DecodeWorkers
+
 BATCH = 8
+_ON_ERROR = ("raise", "return")
 Reader = Callable[
     [FilmSource, str, str], DecodedFilm
 ]  # a film, the name it is shown under, how it is rendered
@@ -74,6 +78,7 @@ class EmbeddedFilm:
     view: FilmView | None = None  # what it was taken for, where the bundle was trained with laterals
 
 
+Good = TypeVar("Good", EmbeddedFilm, QueryResult)
 TowerOutput = tuple[
     Decoded, np.ndarray, float
 ]  # a film, its unit vector float32 [dim], the logit of the abnormal head
@@ -207,6 +212,36 @@ def refuse_one(films: Any) -> None:
     one = isinstance(films, str | bytes | PathLike) or hasattr(films, "read") or hasattr(films, "PixelData")
     if one or getattr(films, "ndim", 3) < 3 or not isinstance(films, Iterable):
         raise WrongOption("one film where many are expected", "expected a list of films", "of one: [film]")
+
+
+def as_direction(vector: Any, dim: int) -> np.ndarray:
+    """A vector as it was given, at unit length, float32 [dim]. Errors: WrongOption, ZeroQuery."""
+    given = np.asarray(vector)
+    if given.shape != (dim,) or given.dtype.kind not in "fiu":
+        raise WrongOption(f"a vector {given.dtype} of shape {list(given.shape)}", f"expected float32 [{dim}]")
+    return direction(given)
+
+
+def check_many(films: Any, k: int, errors: str) -> None:
+    """Whether many films can be asked for so. Errors: WrongOption."""
+    check_k(k)
+    refuse_one(films)
+    if errors not in _ON_ERROR:
+        raise not_among("errors", errors, _ON_ERROR)
+
+
+def or_raise(given: Good | MtclipError) -> Good:
+    """What is no error. Errors: the one that was given."""
+    if isinstance(given, MtclipError):
+        raise given
+    return given
+
+
+def decode_workers() -> "DecodeWorkers":
+    """What reads films in a process of its own; a plain query reads them itself."""
+    from ..films.worker import DecodeWorkers
+
+    return DecodeWorkers()
 
 
 def check_k(k: int) -> None:

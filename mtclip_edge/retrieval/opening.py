@@ -3,6 +3,7 @@ graph where that can be used.
 """
 
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,11 +16,12 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.records import GaussianRecord
+from ..errors import Closed
 from ..evidence.validation_reference import searched
 from ..films import read
 from ..films.gate import Admission, FilmGate
 from ..index.filters import FilteredRows, Filters
-from ..index.index import Index
+from ..index.index import Index, SearchChoice
 from ..index.opening import choose_index_search, compares_all, open_index
 from ..index.report_store import ReportStore
 from ..index.rerank import NOT_ASKED, HeadWeight, Weights, choose_fusion, choose_head
@@ -96,15 +98,17 @@ class LatePreviews:
         self._bundle, self._store, self._filters = bundle, store, filters
         self._lock = Lock()
 
-    def of(self, report_id: str) -> bytes | None:
-        """A grey WebP; None without, or where the study that it is of does not pass the filters.
+    def of(self, report_id: str, only: Collection[str] | None, without: Collection[str]) -> bytes | None:
+        """A grey WebP; None without, or where the study that it is of does not pass the filters, is none of
+        ``only`` or one of ``without``.
 
         Errors: ArtefactDamaged.
         """
         with self._lock:
             found = self._open.of(report_id) if self._open else None
-        shown = found is not None and self._store.passes(found[1], self._filters.where())
-        return found[0] if found and shown else None
+        if found is None or (only is not None and found[1] not in only) or found[1] in without:
+            return None
+        return found[0] if self._store.passes(found[1], self._filters.where()) else None
 
     @cached_property
     def _open(self) -> "Previews | None":
@@ -239,6 +243,62 @@ def _not_kept(bundle: Bundle) -> str | None:
     lost = record.searched != searched(bundle.manifest)
     ends = "its reports changed, which ended" if lost else "a change of its reports ends"
     return f"no kept validation films: {ends} percentiles (mtclip refit, or export again)"
+
+
+class OpenBundle:
+    """What an opened bundle tells of itself until it is closed."""
+
+    def __init__(self, opened: Opened):
+        self.bundle, self.device, self.weights = opened.bundle, opened.films.device, opened.weights
+        self.filters, self._opened, self._precision = opened.options.filters, opened, opened.precision
+        self._films, self._store = opened.films, opened.store
+        self._index, self._words = opened.index, opened.words
+        self._closed = False
+
+    @property
+    def precision(self) -> str:
+        """The precision that runs."""
+        return self._precision.name
+
+    @property
+    def search_choice(self) -> SearchChoice:
+        """What searches the reports, and why."""
+        return self._index.choice
+
+    @property
+    def notes(self) -> Notes:
+        """What a person should know of this bundle before its first answer."""
+        return Notes(self._opened)
+
+    def preview(
+        self, report_id: str, *, only: Collection[str] | None = None, without: Collection[str] = ()
+    ) -> bytes | None:
+        """The film that the bundle packed of a report, a grey WebP; None without, or where its study does not
+        pass the filters, is none of ``only`` or one of ``without`` (ids of studies).
+
+        Errors: ArtefactDamaged, Closed.
+        """
+        self._check_open()
+        return self._opened.previews.of(report_id, only, without)
+
+    def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
+        """Rows of the k reports nearest to a unit vector float32 [dim]; filters have no part in it."""
+        self._check_open()
+        return self._index.search_reports(vector, k, self._store.report_ids).rows
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed(
+                f"{self.bundle.path}: this retriever is closed",
+                hint="open its bundle again with Retriever.open",
+            )
+
+    def close(self) -> None:
+        """Nothing is answered any more; closing twice is nothing."""
+        self._closed = True
+        self._words.close()
+        self._store.close()
+        self._opened.previews.close()
 
 
 def open_now(path: Path, options: OpenOptions) -> Opened:

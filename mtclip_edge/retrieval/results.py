@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..evidence.evidence import Evidence
     from ..evidence.heat_map import Explained
+    from ..index.own_priors import OwnPriors
 
 SCHEMA = "mtclip.query/2"
 
@@ -101,7 +102,8 @@ class QueryResult:
     ``filters`` are what was asked for, maybe empty; ``ranking``: the weights that the hits were put in order
     by; ``study`` holds a study's films, None where films are answered one by one. ``grey`` is the pixels of
     that film, uint8 [height, width], where they were to be kept. ``text``: what was asked together with a
-    film.
+    film. ``own_priors``: the patient's own reports, which are none of ``hits``; None where nobody asked for
+    them, and of a rejected film.
     """
 
     kind: str
@@ -120,6 +122,7 @@ class QueryResult:
     explain: "Explained | None" = None
     grey: np.ndarray | None = field(default=None, repr=False, compare=False)
     text: str | None = None
+    own_priors: "OwnPriors | None" = None
 
     @property
     def ok(self) -> bool:
@@ -166,6 +169,7 @@ class QueryResult:
             "evidence": self.evidence and self.evidence.to_dict(),
             "ranking": self.ranking and dict(self.ranking),
             "hits": [hit.to_dict() for hit in self.hits],
+            **({} if self.own_priors is None else {"own_priors": self.own_priors.to_dict()}),
             "explain": self.explain and self.explain.to_dict(),
             "timings_ms": dict(self.timings_ms),
         }
@@ -188,6 +192,7 @@ class QueryResult:
             reasons = "; ".join(self.input.reasons) if self.input else ""
             return f"<{head}: rejected ({printable(reasons)})>"
         found = f"{len(self.reports)} reports" + (f", {len(self.films)} films" if self.films else "")
+        found += f", {len(self.own_priors.hits)} of the patient" if self.own_priors else ""
         first = f", first {self.best.label} {self.best.report_id}" if self.best else ""
         abnormal = f", abnormal {self.abnormal.probability}" if self.abnormal else ""
         return f"<{head}: {found}{first}{abnormal}>"

@@ -9,35 +9,46 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..bundle.demo import WORD, resolve
-from ..errors import Closed, MtclipError, WrongOption, not_among
+from ..errors import MtclipError, WrongOption, not_among
 from ..folders import user_path
-from ..index.filters import Filters
+from ..index.filters import Filters, check_filters
 from ..index.hits import ReportHit
-from ..index.index import SearchChoice, direction
 from ..inference.preprocessing import RENDERS
 from .answers import Answerer
-from .intake import EmbeddedFilm, GivenFilm, Intake, Named, check_k, name_of, named, refuse_one, source_of
-from .opening import Notes, Opened, OpenOptions, open_now
+from .intake import (
+    EmbeddedFilm,
+    GivenFilm,
+    Intake,
+    Named,
+    as_direction,
+    check_k,
+    check_many,
+    decode_workers,
+    name_of,
+    named,
+    or_raise,
+    source_of,
+)
+from .opening import OpenBundle, Opened, OpenOptions, open_now
 from .results import Clock, QueryResult
 
 if TYPE_CHECKING:
     from ..evidence.heat_map import Explained
-    from ..films.worker import DecodeWorkers
+    from ..index.own_priors import OwnPriors
+    from .own_priors import OwnPriorsAnswerer
     from .typed_text import TextReader
 
 Seen = Iterator[EmbeddedFilm | MtclipError]
 Answers = Iterator[QueryResult | MtclipError]
-Good = TypeVar("Good", EmbeddedFilm, QueryResult)
-ON_ERROR = ("raise", "return")
 _MOST_FILTERS = 8  # other than its own that a retriever keeps rows for
 
 
-class Retriever:
+class Retriever(OpenBundle):
     """An open bundle. Use ``Retriever.open``; close it, or use it as a context manager."""
 
     def __init__(
@@ -50,16 +61,12 @@ class Retriever:
         keep_films: bool,
         isolated: bool,
     ):
-        self.bundle, self.device, self.weights = opened.bundle, opened.films.device, opened.weights
-        self.filters, self._opened, self._precision = opened.options.filters, opened, opened.precision
-        self._films, self._store = opened.films, opened.store
-        self._index, self._words = opened.index, opened.words
-        self._workers = _decode_workers() if isolated else None
+        super().__init__(opened)
+        self._workers = decode_workers() if isolated else None
         reader = {"read": self._workers.read} if self._workers else {}
         self._intake = Intake(opened.films, opened.admission, render, show_ids, keep_films, **reader)
         self._answers, self._evidence = Answerer(opened, evidence), evidence
         self._filtered: dict[Filters, Answerer] = {}
-        self._closed = False
         self._reopen: Callable[[], Retriever] | None = None
 
     @classmethod
@@ -100,7 +107,7 @@ class Retriever:
         """
         if render is not None and render not in RENDERS:
             raise not_among("render", render, RENDERS)
-        _check_filters(filters)
+        check_filters(filters)
         options = OpenOptions(
             device, precision, exact, fuse, rerank, filters or Filters(), queries, force, invert
         )
@@ -129,20 +136,24 @@ class Retriever:
         *,
         text: str | None = None,
         filters: Filters | None = None,
+        own_priors: str | None = None,
         name: str | None = None,
     ) -> QueryResult:
         """The k reports nearest to one film: a path, a file's bytes, an open file, a Pillow image, an array
         of grey values [height, width] (uint8, or deeper: then scaled), or a pydicom dataset.
 
         ``text`` asks for both together, by the direction between their vectors. ``filters`` hold for this
-        query in place of the retriever's own; ``name`` is what the film is shown under. A film that is
-        rejected gives an answer without hits (``ok``).
+        query in place of the retriever's own; ``name`` is what the film is shown under. ``own_priors``: an id
+        of the film's patient, or of a study of theirs: their reports are a list of their own, and none of the
+        hits. A film that is rejected gives an answer without hits (``ok``).
 
-        Errors: FilmUnreadable, WrongOption, Closed; TextTowerMissing and Refused for a ``text``.
+        Errors: FilmUnreadable, WrongOption, Closed; Refused for an id that nothing here has; TextTowerMissing
+        and Refused for a ``text``.
         """
-        films, answerer = self._seen([(name or name_of(film) or "-", film)], k), self._answerer(filters)
+        films = self._seen([(name or name_of(film) or "-", film)], k)
+        answerer = self._asked(filters, own_priors)
         typed = None if text is None else (text, self._texts.embedded(text)[0])
-        return answerer.film(_or_raise(next(films)), k, typed)
+        return answerer.film(or_raise(next(films)), k, typed)
 
     def query_many(
         self,
@@ -150,16 +161,17 @@ class Retriever:
         k: int = 5,
         *,
         filters: Filters | None = None,
+        own_priors: str | None = None,
         errors: str = "raise",
     ) -> Answers:
         """Many films in order, each given as for ``query``, or as a pair of the name it is shown under and
         the film.
 
         The first film that cannot be read raises; with ``errors="return"`` its error stands in its place.
-        An error that is given in place of a film is handed through. Errors: WrongOption, FilmUnreadable,
-        Closed.
+        An error that is given in place of a film is handed through. ``own_priors``: of the one patient whose
+        films all are. Errors: WrongOption, FilmUnreadable, Refused, Closed.
         """
-        seen, answerer = self._seen(films, k, errors), self._answerer(filters)
+        seen, answerer = self._seen(films, k, errors), self._asked(filters, own_priors)
         return (film if isinstance(film, MtclipError) else answerer.film(film, k) for film in seen)
 
     def query_studies(
@@ -169,6 +181,7 @@ class Retriever:
         *,
         together: Mapping[str, str] | None = None,
         filters: Filters | None = None,
+        own_priors: str | None = None,
         errors: str = "raise",
     ) -> Answers:
         """The films of each study answered as one (``study_mean``), in the order of their first films.
@@ -177,9 +190,11 @@ class Retriever:
         ``errors="return"`` films that cannot be read give their errors before; a study without a film that
         counts gives an error.
         """
-        seen, answerer = self._seen(films, k, errors), self._answerer(filters)
-        answers = _studies(seen, answerer, k, together)
-        return answers if errors == "return" else map(_or_raise, answers)
+        from .study_mean import answered  # for studies only
+
+        seen, answerer = self._seen(films, k, errors), self._asked(filters, own_priors)
+        answers = answered(seen, answerer.study, k, together)
+        return answers if errors == "return" else map(or_raise, answers)
 
     def embed(self, films: Iterable[GivenFilm | Named]) -> np.ndarray:
         """Unit vectors float32 [films, dim] of many films, given as for ``query_many``. The film gate is not
@@ -187,7 +202,7 @@ class Retriever:
 
         Errors: FilmUnreadable for the first that cannot be read, WrongOption, Closed.
         """
-        vectors = [_or_raise(film).vector for film in self._seen(films, 1)]
+        vectors = [or_raise(film).vector for film in self._seen(films, 1)]
         return np.stack(vectors) if vectors else np.zeros((0, self.bundle.model.dim), np.float32)
 
     def embed_texts(self, texts: Iterable[str]) -> np.ndarray:
@@ -201,25 +216,53 @@ class Retriever:
         return self._texts.embedded_many(texts)
 
     def search(
-        self, vector: np.ndarray, k: int = 5, *, filters: Filters | None = None
+        self,
+        vector: np.ndarray,
+        k: int = 5,
+        *,
+        filters: Filters | None = None,
+        own_priors: str | None = None,
     ) -> tuple[ReportHit, ...]:
         """The k reports nearest to a vector of the bundle's space, [dim] of any length but zero, by cosine
-        alone: of ``embed``, ``embed_texts``, or of a mean of theirs.
+        alone: of ``embed``, ``embed_texts``, or of a mean of theirs. ``own_priors`` of a patient are left
+        out; the method of that name gives them.
 
-        Errors: WrongOption, ZeroQuery, Closed.
+        Errors: WrongOption, ZeroQuery, Refused, Closed.
         """
         check_k(k)
         self._check_open()
-        given, dim = np.asarray(vector), self.bundle.model.dim
-        if given.shape != (dim,) or given.dtype.kind not in "fiu":
-            raise WrongOption(
-                f"a vector {given.dtype} of shape {list(given.shape)}", f"expected float32 [{dim}]"
-            )
-        return self._answerer(filters).near(direction(given), k)
+        wanted = as_direction(vector, self.bundle.model.dim)
+        return self._asked(filters, own_priors).near(wanted, k)
+
+    def own_priors(self, vector: np.ndarray, id: str) -> "OwnPriors":
+        """All reports of one patient by date, with their cosines to a vector as of ``search``; ``id`` is the
+        patient's, or that of a study of theirs.
+
+        Errors: WrongOption, ZeroQuery, Refused, Closed.
+        """
+        self._check_open()
+        wanted, answerer = as_direction(vector, self.bundle.model.dim), self._apart(None, id)
+        return answerer.own(wanted)
+
+    def _asked(self, filters: Filters | None, own: str | None) -> "Answerer | OwnPriorsAnswerer":
+        """What answers through some filters, with a patient's own reports apart.
+
+        Errors: WrongOption, Refused.
+        """
+        return self._answerer(filters) if own is None else self._apart(filters, own)
+
+    def _apart(self, filters: Filters | None, own: str) -> "OwnPriorsAnswerer":
+        from .own_priors import OwnPriorsAnswerer  # for one patient only
+
+        check_filters(filters)
+        self._check_open()
+        return OwnPriorsAnswerer(
+            self._opened, self._evidence, own, self.filters if filters is None else filters
+        )
 
     def _answerer(self, filters: Filters | None) -> Answerer:
         """What answers through some filters; their rows are kept for the next query. Errors: WrongOption."""
-        _check_filters(filters)
+        check_filters(filters)
         if filters is None or filters == self.filters:
             return self._answers
         self._check_open()
@@ -232,25 +275,15 @@ class Retriever:
 
     def _seen(self, films: Iterable[GivenFilm | Named], k: int, errors: str = "return") -> Seen:
         """What is wrong with the call is said here, before the first film is asked for."""
-        check_k(k)
+        check_many(films, k, errors)
         self._check_open()
-        refuse_one(films)
-        if errors not in ON_ERROR:
-            raise not_among("errors", errors, ON_ERROR)
         seen = self._while_open(self._intake.see(named(films)))
-        return seen if errors == "return" else map(_or_raise, seen)
+        return seen if errors == "return" else map(or_raise, seen)
 
     def _while_open(self, seen: Seen) -> Seen:
         for film in seen:
             self._check_open()
             yield film
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise Closed(
-                f"{self.bundle.path}: this retriever is closed",
-                hint="open its bundle again with Retriever.open",
-            )
 
     def query_text(self, text: str, k: int = 5, *, filters: Filters | None = None) -> QueryResult:
         """The k reports and the k films nearest to a text; of a text that names findings those first that
@@ -307,37 +340,10 @@ class Retriever:
 
         return TextReader(self.bundle, self.device.used, self._precision, self._answers.search.naming)
 
-    def preview(self, report_id: str) -> bytes | None:
-        """The film that the bundle packed of a report, a grey WebP; None without, or where its study does not
-        pass the filters. Errors: ArtefactDamaged, Closed.
-        """
-        self._check_open()
-        return self._opened.previews.of(report_id)
-
-    def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
-        """Rows of the k reports nearest to a unit vector float32 [dim]; filters have no part in it."""
-        self._check_open()
-        return self._index.search_reports(vector, k, self._store.report_ids).rows
-
     @property
     def force(self) -> bool:
         """Whether films that are rejected are answered all the same."""
         return self._intake.force
-
-    @property
-    def precision(self) -> str:
-        """The precision that runs."""
-        return self._precision.name
-
-    @property
-    def search_choice(self) -> SearchChoice:
-        """What searches the reports, and why."""
-        return self._index.choice
-
-    @property
-    def notes(self) -> Notes:
-        """What a person should know of this bundle before its first answer."""
-        return Notes(self._opened)
 
     def text_note(self, text: str) -> str | None:
         """One line where a text has words that the text tower does not know, is longer than it reads, or
@@ -349,10 +355,7 @@ class Retriever:
 
     def close(self) -> None:
         """No query is answered any more; closing twice is nothing."""
-        self._closed = True
-        self._words.close()
-        self._store.close()
-        self._opened.previews.close()
+        super().close()
         if self._workers:
             self._workers.close()
 
@@ -363,33 +366,3 @@ class Retriever:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _studies(seen: Seen, answerer: Answerer, k: int, together: Mapping[str, str] | None) -> Answers:
-    embedded: list[EmbeddedFilm] = []
-    for film in seen:
-        if isinstance(film, MtclipError):
-            yield film
-        else:
-            embedded.append(film)
-    from .study_mean import grouped  # for studies only
-
-    for study in grouped(embedded, together):
-        yield answerer.study(study, k)
-
-
-def _or_raise(given: Good | MtclipError) -> Good:
-    if isinstance(given, MtclipError):
-        raise given
-    return given
-
-
-def _check_filters(filters: Filters | None) -> None:
-    if not isinstance(filters, Filters | None):
-        raise WrongOption(f"filters of type {type(filters).__name__}", "expected Filters(…)")
-
-
-def _decode_workers() -> "DecodeWorkers":
-    from ..films.worker import DecodeWorkers  # a plain query reads its films itself
-
-    return DecodeWorkers()

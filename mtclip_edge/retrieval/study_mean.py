@@ -6,16 +6,17 @@ zip that was given as such, and else each a study of its own. How films become o
 ``inference.study_vector``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..errors import MtclipError
 from ..inference.study_vector import study_vector
 from .intake import EmbeddedFilm
-from .results import Input, StudyFilm
+from .results import Input, QueryResult, StudyFilm
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,23 @@ class StudyQuery:
             )
             for film in self.films
         )
+
+
+def answered(
+    seen: Iterable[EmbeddedFilm | MtclipError],
+    answer: "Callable[[StudyQuery, int], QueryResult | MtclipError]",
+    k: int,
+    together: Mapping[str, str] | None,
+) -> Iterator[QueryResult | MtclipError]:
+    """The answer to each study of some films, behind the errors of those that cannot be read."""
+    embedded: list[EmbeddedFilm] = []
+    for film in seen:
+        if isinstance(film, MtclipError):
+            yield film
+        else:
+            embedded.append(film)
+    for study in grouped(embedded, together):
+        yield answer(study, k)
 
 
 def not_counted(film: EmbeddedFilm) -> str | None:
