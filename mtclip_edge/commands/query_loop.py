@@ -75,7 +75,7 @@ def answer_studies(
     """
     tally = _StudyTally(retriever, out, say)
     for result in retriever.query_studies(films, k, together=levels, own_priors=own, errors="return"):
-        tally.add(result)
+        tally.add(result, _name_in(result, films) if isinstance(result, MtclipError) else "")
     out.close()
     if len(films) > 1:
         say(tally.studies())
@@ -84,6 +84,12 @@ def answer_studies(
     if len(films) > 1 or line:
         say(tally.whole(passed.total()))
     return tally.code
+
+
+def _name_in(error: MtclipError, films: Sequence[Named]) -> str:
+    """The film that an error is of, as it was given: its line begins with that name."""
+    names = (name for name, _ in films if error.what.startswith(f"{name}: "))
+    return max(names, key=len, default="")
 
 
 class _Tally:

@@ -207,11 +207,11 @@ class Notes:
     @property
     def lacks(self) -> str | None:
         """What a bundle of an earlier version lacks for films, and how to get it; of the demo nothing."""
-        bundle, model = self._opened.bundle, self._opened.bundle.model
-        missing = [] if bundle.demo else [_not_kept(bundle)]
-        if model.abnormal_head and model.rerank is None and self._opened.options.rerank and not bundle.demo:
-            missing.append("no weight of the abnormal head, so reports come by cosine alone (export again)")
-        said = "; ".join(filter(None, missing))
+        bundle = self._opened.bundle
+        if bundle.demo:
+            return None
+        by_cosine = _no_weight(bundle) if self._opened.options.rerank else None
+        said = "; ".join(filter(None, (_not_kept(bundle), by_cosine)))
         return f"a bundle of an earlier version: {said}" if said else None
 
     @property
@@ -234,15 +234,26 @@ class Notes:
 
 
 def _not_kept(bundle: Bundle) -> str | None:
-    """Where a bundle has percentiles, and keeps no validation films to measure them again: what a change of
-    its reports does, or did.
+    """Where a bundle was exported before there were percentiles, or keeps no validation films to measure them
+    again: what a change of its reports does, or did.
     """
     record = bundle.manifest.evidence_of("frontal")
-    if record is None or not record.best_scores or bundle.manifest.site.validation is not None:
+    if record is None:
+        return "no percentiles and verdicts (export again)"
+    if not record.best_scores or bundle.manifest.site.validation is not None:
         return None
     lost = record.searched != searched(bundle.manifest)
     ends = "its reports changed, which ended" if lost else "a change of its reports ends"
     return f"no kept validation films: {ends} percentiles (mtclip refit, or export again)"
+
+
+def _no_weight(bundle: Bundle) -> str | None:
+    """Where the head has no say in the order, though there were validation films to check it by."""
+    model = bundle.model
+    measured = model.evidence is None or model.evidence.films > 0
+    if not model.abnormal_head or model.rerank is not None or not measured:
+        return None
+    return "no weight of the abnormal head, so reports come by cosine alone (export again)"
 
 
 class OpenBundle:

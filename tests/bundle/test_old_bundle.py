@@ -102,6 +102,16 @@ def test_a_bundle_without_validation_films_says_what_a_change_ends(bundle: Path,
     assert after.err == f"a bundle of an earlier version: {ended}\n" and '"percentile": null' in after.out
     rewrite(bundle, lambda manifest: manifest.pop("rerank"))
     assert mtclip(*words).err == f"a bundle of an earlier version: {ended}; {BY_COSINE}\n"
+    rewrite(bundle, lambda manifest: manifest.pop("evidence"))
+    ended = "no percentiles and verdicts (export again)"
+    assert mtclip(*words).err == f"a bundle of an earlier version: {ended}; {BY_COSINE}\n"
+
+
+def test_a_bundle_that_never_had_validation_films_is_no_old_one(bundle: Path, film: Path, mtclip) -> None:
+    none = {"films": 0, "best_scores": None, "best_scores_why": "fewer than 20 validation films"}
+    commit_evidence(bundle, **none, trust=None, trust_why="none")
+    rewrite(bundle, rerank=None, validation=None, without=["validation-1.npy"])
+    assert mtclip("query", film, "--bundle", bundle, "--json").err == ""
 
 
 def test_the_demo_bundle_lacks_nothing(film: Path, mtclip) -> None:

@@ -136,6 +136,14 @@ def test_all_else_is_as_with_the_patient_excluded(kept: Path, film: Path, tmp_pa
     assert apart == excluded and apart["evidence"]["similarity"]["percentile"] is not None
 
 
+def test_a_least_percentile_leaves_the_list_whole(mtclip, kept: Path, film: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(kept, tmp_path / "copy"))
+    rewrite(copy, lambda manifest: manifest.pop("evidence_now"))
+    words = ["query", film, "--bundle", commit_evidence(copy), "--own-priors", "q1", "--json"]
+    document = json.loads(mtclip(*words, "--min-percentile", "100").out)
+    assert document["hits"] == [] and len(document["own_priors"]["hits"]) == 4
+
+
 def test_filters_hold_for_the_others_alone(retriever: Retriever, film: Path) -> None:
     answer = retriever.query(
         film, k=3, own_priors="q1", filters=Filters(label="normal", exclude_patient="q2")

@@ -1,6 +1,8 @@
 """``query --by study``: the mean of a study's frontal films, and of no other."""
 
 import copy
+import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -167,6 +169,18 @@ def test_what_became_of_mixed_films_adds_up(
         answered = [answer for answer in answers if answer["hits"]]
         counted = [film["counted"] for answer in answered for film in answer["films"]]
         assert (len(answered), counted.count(True), counted.count(False)) == (2, 3, 1)
+
+
+def test_a_list_of_studies_names_the_film_that_has_no_answer(
+    mtclip, tiny_bundle: Path, source: Path, deep: np.ndarray, tmp_path: Path
+) -> None:
+    pictures = [study.films[0].path for study in open_source(str(source)).split("test") if study.films]
+    mixed_folder(tmp_path, pictures, deep)
+    words = ["query", tmp_path, "--by", "study", "--bundle", tiny_bundle, "--force", "-k", "1"]
+    rows = csv.DictReader(io.StringIO(mtclip(*words, "--format", "csv").out))
+    status = {Path(row["film"]).name: row["status"] for row in rows}
+    bad = {"b": "unreadable", "c": "unreadable", "e.png": "unreadable"}
+    assert status == {"a0": "answered", "d.png": "answered", **bad}
 
 
 def test_of_one_film_nothing_is_added_up(mtclip, tiny_bundle: Path, source: Path) -> None:
