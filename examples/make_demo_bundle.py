@@ -81,14 +81,14 @@ def measure(bundle: Path) -> list[str]:
     phantoms = [make(UNSEEN_SEED, number) for number in range(UNSEEN)]
     size = sum(path.stat().st_size for path in bundle.iterdir())
     precision: dict[str, list[float]] = {"normal": [], "abnormal": []}
-    named, placed, probability = [], [], []
+    named, placed, logits = [], [], []
     with Retriever.open(bundle) as retriever:
         for phantom in phantoms:
             answer = retriever.query(encoded(phantom), k=10)
             precision[phantom.label].append(
                 float(np.mean([hit.label == phantom.label for hit in answer.hits]))
             )
-            probability.append(answer.abnormal.probability)
+            logits.append(answer.abnormal.logit)
             if phantom.findings:
                 told = source_of(answer.hits[0].study_ids[0]).findings
                 named.append(bool({f.kind for f in told} & {f.kind for f in phantom.findings}))
@@ -97,7 +97,7 @@ def measure(bundle: Path) -> list[str]:
                 )
         typed = {text: typed_right(retriever, text) for text in TYPED}
     macro = float(np.mean([np.mean(values) for values in precision.values()]))
-    area = auroc(np.array([p.label == "abnormal" for p in phantoms], int), np.array(probability))
+    area = auroc(np.array([p.label == "abnormal" for p in phantoms], int), np.array(logits))
     print(f"unseen phantoms ({UNSEEN} of seed {UNSEEN_SEED}): AUROC {area:.3f}, macro P@10 {macro:.3f},")
     print(
         f"  finding named by the top report {np.mean(named):.3f}, with its side {np.mean(placed):.3f}; "

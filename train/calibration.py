@@ -6,17 +6,19 @@ Needs no torch.
 import numpy as np
 
 from mtclip_edge.evidence.calibration import Calibration
+from mtclip_edge.evidence.enough import OF_EACH_LABEL
 
 SPECIFICITY = 0.90  # that the operating point has on validation films
-_LEAST = 20  # of each class; fewer say nothing about a frequency
 _RANGE = (-3.0, 3.0)  # logarithm of the temperature
 
 
 def fit_calibration(label: np.ndarray, logit: np.ndarray) -> Calibration | None:
-    """Temperature and threshold for films with labels 0 or 1; None with fewer than 20 of either class."""
+    """Temperature and threshold for films with labels 0 or 1; None with fewer than ``OF_EACH_LABEL`` of
+    either.
+    """
     labelled = (label == 0) | (label == 1)
     label, logit = label[labelled], np.asarray(logit, np.float64)[labelled]
-    if min((label == 0).sum(), (label == 1).sum()) < _LEAST:
+    if min((label == 0).sum(), (label == 1).sum()) < OF_EACH_LABEL:
         return None
     return Calibration(_temperature(label, logit), _threshold(logit[label == 0]), SPECIFICITY, len(label))
 

@@ -24,6 +24,7 @@ from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.leaks import between_tables
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.evidence.calibration import Calibration
+from mtclip_edge.evidence.enough import SplitFilms, shortages
 from mtclip_edge.fields import Fields
 from mtclip_edge.files import private_dir
 from mtclip_edge.folders import user_path
@@ -99,6 +100,9 @@ def train(
         return _finished(out, config, specs, say)
     reading = read_sources(specs, allow_bad_rows, say)
     splits = reading.split("train"), reading.split("validation")
+    asked, _ = of_views(config, splits, silent)
+    for shortage in shortages(SplitFilms.of(asked[0]), SplitFilms.of(asked[1]), head=bool(config.bce)):
+        say(str(shortage))
     fitted = fit_splits(config, splits, reading.spec, out, resume=resume, say=say, progress=progress)
     data = _data_record(reading, specs, fitted.fit)
     record, fit = _record(fitted.fit.config, origins or {}, fitted, data), fitted.fit

@@ -5,13 +5,13 @@ vector.
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mtclip_edge.evidence.enough import OF_LATERALS
 from mtclip_edge.progress import Say
 from mtclip_edge.studies import Study
 from mtclip_edge.train.settings import TrainConfig
 
 from .run import Run
 
-FEWEST_LATERALS = 20  # in train; fewer teach no view
 NOT_FRONTAL = ("lateral", "other")
 
 
@@ -19,16 +19,16 @@ def of_views(
     config: TrainConfig, splits: Sequence[Sequence[Study]], say: Say
 ) -> tuple[list[list[Study]], bool]:
     """The studies of train, validation and others with the films that ``views`` asks for, and whether lateral
-    films are among them, which a vector is learned for; fewer than ``FEWEST_LATERALS`` of train are left out.
+    films are among them, which a vector is learned for; fewer than ``OF_LATERALS`` of train are left out.
     """
     laterals = sum(film.view == "lateral" for study in splits[0] for film in study.films)
-    if config.views == "all" and laterals >= FEWEST_LATERALS:
+    if config.views == "all" and laterals >= OF_LATERALS:
         say(f"{laterals} lateral films of the train split are trained too")
         return [list(studies) for studies in splits], True
     kept = [[without(study, _left_out(config.views)) for study in studies] for studies in splits]
     before, after = (sum(len(s.films) for part in parts for s in part) for parts in (splits, kept))
     if before > after:
-        few = f": of laterals at least {FEWEST_LATERALS} are needed" if config.views == "all" else ""
+        few = f": of laterals at least {OF_LATERALS} are needed" if config.views == "all" else ""
         say(f"{before - after} films that are not frontal are left out{few}")
     return kept, False
 

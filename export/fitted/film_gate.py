@@ -18,6 +18,7 @@ from ...bundle.generations import changing, commit
 from ...bundle.manifest import ModelPart
 from ...bundle.records import FilmGateRecord, GaussianRecord, LateralGateRecord
 from ...errors import SourceUnusable
+from ...evidence.enough import GATE_FITTED, LAYOUT_REJECT, LAYOUT_WARN, MIRROR_WARN, fewest
 from ...files import replace_with
 from ...films.gate import GRID, FilmGate, Gaussian, LateralGate, Thresholds, layout_of, mirrored
 from ...inference.embed_films import film_batches
@@ -25,13 +26,9 @@ from ...inference.preprocessing import Preprocessing
 from ...progress import Progress, Say, silent
 from ...studies import FRONTAL, LATERAL, Study, view_code
 
-# Shares of ordinary films that each score may warn of: 4 % together. What rejects is half a percent.
-LAYOUT_WARN, MIRROR_WARN, LAYOUT_REJECT = 0.03, 0.01, 0.005
 SHRINKAGE = 0.1  # towards the mean variance: 64 numbers from a few hundred films are estimated poorly else
 LAYOUT_AXES = 64
 MOST_FITTED = 2000  # training films, spread evenly
-LEAST_FITTED = 100
-FEWEST_HELD = math.ceil(1 / LAYOUT_WARN) - 1
 BATCH = 16
 FIELDS = GRID * GRID
 
@@ -99,8 +96,8 @@ def write_gate(
     the model was trained with them.
     """
     counts = f"fitted on {len(train)} training films, thresholds from {len(validation)} validation films"
-    if len(train) < LEAST_FITTED or len(validation) < FEWEST_HELD:
-        say(f"no film gate: {counts}; at least {LEAST_FITTED} and {FEWEST_HELD} are needed")
+    if len(train) < GATE_FITTED or len(validation) < fewest(LAYOUT_WARN):
+        say(f"no film gate: {counts}; at least {GATE_FITTED} and {fewest(LAYOUT_WARN)} are needed")
         return None
     gate = fit_gate(train, validation)
     missing = [name.replace("_", " ") for name, value in asdict(gate.thresholds).items() if value is None]
@@ -118,7 +115,7 @@ def write_gate(
 
 def _lateral_gate(train: np.ndarray, validation: np.ndarray, say: Say) -> LateralGate | None:
     counts = f"{len(train)} lateral training films and {len(validation)} lateral validation films"
-    if len(train) < LEAST_FITTED or len(validation) < FEWEST_HELD:
+    if len(train) < GATE_FITTED or len(validation) < fewest(LAYOUT_WARN):
         say(f"film gate: a lateral is known by its header alone: {counts} are too few")
         return None
     say(f"film gate: laterals are known by {counts}")

@@ -16,8 +16,10 @@ from ...bundle.generations import Change, changing
 from ...bundle.manifest import RefitRecord
 from ...bundle.records import CalibrationRecord
 from ...errors import Refused, SourceUnusable
+from ...evidence.enough import LAYOUT_REJECT, LAYOUT_WARN, MIRROR_WARN, OF_EACH_LABEL
 from ...evidence.kept_films import KeptFilms
 from ...evidence.promise import share_interval, specificity_interval
+from ...evidence.validation_reference import LEAST
 from ...films.gate import FilmGate, mirrored
 from ...indexing.build import publish
 from ...inference.device import choose
@@ -27,9 +29,7 @@ from ...inference.preprocessing import Preprocessing
 from ...progress import Progress, Say, silent
 from ...studies import FRONTAL, LABEL_CODES, Film, Study, view_code
 from ...train.calibration import SPECIFICITY, fit_calibration
-from .film_gate import FIELDS, LAYOUT_REJECT, LAYOUT_WARN, MIRROR_WARN, layouts_of, threshold
-
-LEAST = 20  # films; of fewer no percentile is told
+from .film_gate import FIELDS, layouts_of, threshold
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def refit(
     """A new generation of a bundle whose queries are measured by these studies' films. Those of an earlier
     refit are replaced.
 
-    Errors: NotABundle, ArtefactDamaged, SourceUnusable (fewer than 20 films), DeviceUnavailable, Refused
-    (another writer).
+    Errors: NotABundle, ArtefactDamaged, SourceUnusable (fewer than ``LEAST`` films), DeviceUnavailable,
+    Refused (another writer).
     """
     with changing(path, progress) as (bundle, change):
         site = _embedded(bundle, studies, device, progress, say)
@@ -127,7 +127,8 @@ def _calibration(bundle: Bundle, site: SiteFilms, say: Say) -> CalibrationRecord
     fitted = fit_calibration(labels, logits)
     if fitted is None:
         counts = f"{(labels == 0).sum()} normal and {(labels == 1).sum()} abnormal"
-        say(f"calibration and operating point stay: {counts} films are labelled, 20 of each are needed")
+        needed = f"{OF_EACH_LABEL} of each are needed"
+        say(f"calibration and operating point stay: {counts} films are labelled, {needed}")
         return None
     for line in promise_lines(labels, logits, fitted.threshold):
         say(line)

@@ -13,6 +13,7 @@ from ...evaluation.cases import Cases
 from ...evaluation.figures import Judged
 from ...evaluation.model_on_cases import ModelOutput
 from ...evidence.calibration import Calibration
+from ...evidence.enough import NOT_CALIBRATED
 from ...index.rerank import HEAD_WEIGHT, HeadWeight, score_table
 from ...studies import Study
 
@@ -48,9 +49,7 @@ def verified(
     if logits is None:
         return without("the abnormal head was not trained")
     if calibration is None:
-        return without(
-            "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
-        )
+        return without(NOT_CALIBRATED)
     probability = np.round(calibration.probability(logits), 4)  # as a query tells it
     plain, with_head = (
         _judged(cases, films, reports, probability, prior, weight) for weight in (0.0, HEAD_WEIGHT)

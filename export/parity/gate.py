@@ -19,6 +19,7 @@ from mtclip_edge.evaluation.bootstrap import Bootstrapped, differences
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.figures import Judged
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
+from mtclip_edge.evidence.enough import BATCHES
 from mtclip_edge.inference.device import Device, choose
 from mtclip_edge.inference.encoders import FILM_EMBEDDING, TEXT_EMBEDDING, FilmEncoder, TextEncoder
 from mtclip_edge.inference.precision import GPU_ONLY
@@ -29,7 +30,7 @@ from mtclip_edge.train.backbones.backbone import Backbone, text_features
 from mtclip_edge.train.projector import prefix
 from mtclip_edge.train.run import Run
 
-from .limits import BATCHES, Row
+from .limits import Row
 
 Array = np.ndarray
 MOST_FILMS = 256  # memory: films of full size hold 5 MB each

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from mtclip_edge.bundle.records import ParityRecord
 from mtclip_edge.errors import ParityFailed, WrongOption, not_among
-
-BATCHES = (1, 2, 7)
+from mtclip_edge.evidence.enough import BATCHES
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ def inspect(
     """
     from ..display.inspection_page import page, summary_lines
     from ..display.progress_bars import ProgressBars
+    from ..evidence.enough import too_small_for
     from ..files import write_bytes
     from ..index.finding_words import read_findings
     from ..sources.inspection.inspection import inspect
@@ -35,7 +36,12 @@ def inspect(
     with ProgressBars() as bars:
         spec = with_map(with_abnormal(source, abnormal), map)
         document, thumbnails = inspect(
-            spec, films=films, show=show, read_findings=read_findings, progress=bars
+            spec,
+            films=films,
+            show=show,
+            read_findings=read_findings,
+            too_small_for=too_small_for,
+            progress=bars,
         )
         if html:
             write_bytes(html, page(document, thumbnails).encode())

@@ -13,6 +13,7 @@ from ..sources.mesh_labels import is_place
 if TYPE_CHECKING:
     from ..index.own_priors import OwnPriors
 
+NOT_CALIBRATED = "abnormal head not calibrated: no probability, its order of films alone"
 _SAID = {"affirmed": "affirms", "denied": "denies", None: "does not name"}
 
 
@@ -25,12 +26,12 @@ def percent(share: float) -> str:
 
 def abnormal_words(abnormal: Abnormal) -> str:
     """What the abnormal head says, and what the operating point makes of it."""
-    told, point = percent(abnormal.probability), abnormal.threshold
-    if point is None or abnormal.call is None:
-        return f"abnormal {told}" + ("" if abnormal.calibrated else " (not calibrated)")
-    least = percent(point)
-    if told == least and abnormal.probability != point:  # else a reader would see one number on two sides
-        told, least = (f"{100 * share:.2f} %" for share in (abnormal.probability, point))
+    probability, point = abnormal.probability, abnormal.threshold
+    if probability is None or point is None:
+        return NOT_CALIBRATED
+    told, least = percent(probability), percent(point)
+    if told == least and probability != point:  # else a reader would see one number on two sides
+        told, least = (f"{100 * share:.2f} %" for share in (probability, point))
     return f"called {abnormal.call}: probability of abnormal {told}, operating point {least}"
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..evidence.calibration import Abnormal
 from ..retrieval.results import QueryResult
 
 Order = Callable[[QueryResult], Any]
@@ -23,5 +24,14 @@ def order_of(name: str) -> Order:
     if name == "verdict":
         return lambda result: (_VERDICTS.index(verdict_of(result)), result.value)
     if name == "abnormal":
-        return lambda result: (-result.abnormal.probability if result.abnormal else 1.0, result.value)
+        return lambda result: (*_head_order(result.abnormal), result.value)
     return lambda result: result.value
+
+
+def _head_order(abnormal: Abnormal | None) -> tuple[int, float]:
+    """By probability; then films whose probability is not known, by the head's output; then the others."""
+    if abnormal is None:
+        return 2, 0.0
+    if abnormal.probability is None:
+        return 1, -abnormal.logit
+    return 0, -abnormal.probability

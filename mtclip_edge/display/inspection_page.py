@@ -26,6 +26,7 @@ def sections(document: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str
     return [
         ("What it holds", list(_counts(document))),
         ("Splits", list(_splits(document))),
+        ("Too small for", list(_too_small(document["too_small_for"]))),
         ("Twins", list(_twins(document))),
         ("Texts", list(_texts(document))),
         ("Film files", list(_files(document["film_files"]))),
@@ -81,6 +82,11 @@ def _splits(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "patients in two splits",
         f"{leak['patients']:,}" + (f": {', '.join(leak['ids'][:20])}" if leak["ids"] else ""),
     )
+
+
+def _too_small(shortages: Sequence[Mapping[str, Any]] | None) -> Iterator[tuple[str, str]]:
+    for shortage in shortages or ():
+        yield "too small for", f"{shortage['what']}: {shortage['counts']}; {shortage['so']}"
 
 
 def _twins(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -188,7 +194,7 @@ def page(document: Mapping[str, Any], films: Sequence[Thumbnail]) -> str:
     """The inspection as HTML text, with its films."""
     title = f"Inspection of {document['source']['spec']}"
     notice = f'<p class="notice">{text(document["notice"])}</p>'
-    parts = [_section(heading, pairs) for heading, pairs in sections(document)]
+    parts = [_section(heading, pairs) for heading, pairs in sections(document) if pairs]
     body = "\n".join([notice, *parts, _films(films), _all_places(document["possible_phi"])])
     return whole_page(title, _STYLE, body)
 

@@ -33,7 +33,8 @@ class OverviewWriter:
         said = f"{first.impression or first.text}" if first else _reasons(result)
         if not self._lines and result.bundle.demo:
             self._console.print(DEMO, style="bold reverse")
-        told = percent(abnormal.probability) if abnormal else ""
+        probability = abnormal.probability if abnormal else None
+        told = "" if probability is None else percent(probability)
         self._line(short_name(result), _verdict(result), told, call, said)
         if words := films_of_study_words(result):
             self._console.print(f"  {words}", style="dim", overflow="fold")

@@ -182,7 +182,12 @@ def _reranked(
         if record is None or not len(rows):
             continue
         probability = [Abnormal.of(float(logit), model, view) for logit in logits[rows]]
-        known = np.array([0.5 if one is None else one.probability for one in probability])
+        known = np.array(
+            [
+                record.prior if one is None or one.probability is None else one.probability
+                for one in probability
+            ]
+        )
         labels = cases.told_labels[rows]
         scores[rows] = score_table(scores[rows], labels, known, record.prior, record.weight)
     return scores

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..evidence.calibration import sigmoid
 from ..files import replace_with
 from ..studies import LABEL_CODES, DistinctReport
 from .bundle_models import Model
@@ -66,9 +65,8 @@ def film_rows(model: Model) -> Iterator[list[str]]:
     cases, embedded = model.cases, model.embedded
     ranked = _Ranked(ModelOnCases(cases, embedded))
     probability = None
-    if embedded.logit is not None:
-        of = embedded.calibration.probability if embedded.calibration else sigmoid
-        probability = of(embedded.logit)
+    if embedded.logit is not None and embedded.calibration is not None:
+        probability = embedded.calibration.probability(embedded.logit)
     for row, (film, study) in enumerate(zip(cases.films, cases.studies, strict=True)):
         yield [
             *(

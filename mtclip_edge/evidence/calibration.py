@@ -3,7 +3,7 @@ it on validation films).
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -54,15 +54,17 @@ def sigmoid(logit: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Abnormal:
-    """The abnormal head's probability; ``calibrated`` says whether it was fitted to frequencies on
-    validation films. ``threshold`` is the operating point in force: from it on the ``call`` is abnormal,
+    """What the abnormal head says of a film. ``probability`` was fitted to frequencies on validation films;
+    None, and ``calibrated`` False, where there were too few of them: then ``logit`` puts films in order, and
+    nothing else is known. ``threshold`` is the operating point in force: from it on the ``call`` is abnormal,
     below it normal; both are None where none was fitted.
     """
 
-    probability: float
+    probability: float | None
     calibrated: bool
     threshold: float | None = None
     call: str | None = None
+    logit: float = field(kw_only=True)
 
     @classmethod
     def of(cls, logit: float, model: ModelPart, seen: str = "frontal") -> "Abnormal | None":
@@ -71,11 +73,11 @@ class Abnormal:
         """
         if not model.abnormal_head:
             return None
-        calibration = model.calibration_of(seen)
-        found = Calibration.of(calibration)
-        logit = logit / found.temperature if found else logit
-        probability = round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4)
+        told = round(logit, 4)
+        found = Calibration.of(model.calibration_of(seen))
         if found is None:
-            return cls(probability, calibrated=False)
+            return cls(None, calibrated=False, logit=told)
+        logit = logit / found.temperature
+        probability = round(1 / (1 + math.exp(-logit)) if logit > -700 else 0.0, 4)
         call = "abnormal" if probability >= found.point else "normal"
-        return cls(probability, calibrated=True, threshold=found.point, call=call)
+        return cls(probability, calibrated=True, threshold=found.point, call=call, logit=told)

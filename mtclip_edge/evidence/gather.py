@@ -65,7 +65,8 @@ def evidence_of_film(
     around: Neighbours, reference: ValidationReference, abnormal: Abnormal | None, film: str | None
 ) -> Evidence:
     """``film`` is what the film itself was judged (warn, reject), if anything judged it."""
-    decision = None if abnormal is None else "abnormal" if abnormal.probability >= 0.5 else "normal"
+    probability = abnormal.probability if abnormal else None
+    decision = None if probability is None else "abnormal" if probability >= 0.5 else "normal"
     nearest = [
         hit and replace(hit, percentile=reference.percentile(hit.score))
         for hit in (around.nearest["abnormal"], around.nearest["normal"])
@@ -110,7 +111,7 @@ def _judged(
     voters: Voters | None, reference: ValidationReference, abnormal: Abnormal | None, film: str | None
 ) -> Judgement:
     rule = reference.rule
-    if rule is None or abnormal is None or voters is None:
+    if rule is None or abnormal is None or abnormal.probability is None or voters is None:
         return Judgement(None, reference.rule_why)
     percentile = reference.percentile(voters.scores[0]) if voters.scores else None
     vote = float(vote_of(np.array(voters.scores), np.array(voters.labels, int), reference.temperature))

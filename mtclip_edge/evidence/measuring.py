@@ -14,6 +14,7 @@ from ..bundle.records import EvidenceRecord
 from ..index.report_store import ReportStore
 from ..studies import LABEL_CODES, majority
 from .calibration import Calibration
+from .enough import NOT_CALIBRATED
 from .kept_films import KeptFilms, pseudonym
 from .validation_reference import LEAST, Similarities
 from .verdict import (
@@ -215,6 +216,6 @@ def _why_not(labels: Array, logits: Array | None, calibration: Calibration | Non
     if logits is None:
         return "the abnormal head was not trained"
     if calibration is None:
-        return "the abnormal head is not calibrated: fewer than 20 normal or abnormal validation films"
+        return NOT_CALIBRATED
     few = (labels >= 0).sum() < LEAST
     return f"fewer than {LEAST} validation films with a label could be read at export" if few else ""

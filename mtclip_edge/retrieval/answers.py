@@ -83,10 +83,11 @@ class NeighbourSearch:
         nearest = candidates(self._index, vector, k, self._store.report_ids, weights, self._only)
         first = nearest.first(CANDIDATES)
         labels = self._store.labels(first.rows)
+        prior = 0.5 if weights.head.prior is None else weights.head.prior
         head = head_terms(
             np.array([LABEL_CODES[labels[row]] for row in first.rows], np.int64),
-            abnormal.probability if abnormal else 0.5,
-            0.5 if weights.head.prior is None else weights.head.prior,
+            prior if abnormal is None or abnormal.probability is None else abnormal.probability,
+            prior,
             weights.head.weight,
         )
         films = film_terms(self._index, vector, first, self._store.films_of, weights.films.weight)

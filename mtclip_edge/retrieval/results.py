@@ -194,7 +194,8 @@ class QueryResult:
         found = f"{len(self.reports)} reports" + (f", {len(self.films)} films" if self.films else "")
         found += f", {len(self.own_priors.hits)} of the patient" if self.own_priors else ""
         first = f", first {self.best.label} {self.best.report_id}" if self.best else ""
-        abnormal = f", abnormal {self.abnormal.probability}" if self.abnormal else ""
+        probability = self.abnormal.probability if self.abnormal else None
+        abnormal = "" if probability is None else f", abnormal {probability}"
         return f"<{head}: {found}{first}{abnormal}>"
 
     def _repr_html_(self) -> str | None:

@@ -16,6 +16,7 @@ from layouts import open_i, png, put
 
 from mtclip_edge.display.inspection_page import page, summary_lines
 from mtclip_edge.errors import Refused, SourceUnusable
+from mtclip_edge.evidence.enough import HEAD
 from mtclip_edge.sources import manifest_writer
 from mtclip_edge.sources.inspection.film_files import Thumbnail
 from mtclip_edge.sources.inspection.inspection import inspect
@@ -76,8 +77,11 @@ def test_everything_is_counted(known: Path) -> None:
         "studies": 2,
         "patients": 2,
         "films": 2,
+        "frontal_films": {"normal": 1, "abnormal": 1, "unknown": 0},
+        "lateral_films": 0,
         "labels": {"normal": 1, "abnormal": 1, "unknown": 0},
     }
+    assert found["splits"]["test"]["lateral_films"] == 1 and found["too_small_for"] is None
     assert found["patients_in_two_splits"] == {"patients": 1, "ids": None}
     assert found["twins"]["exact"] == {
         "reports": 1,
@@ -218,7 +222,12 @@ def test_the_commands(mtclip, known: Path, tmp_path: Path) -> None:
         and "Mabuse" not in html
         and (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
     )
+    told = [shortage["what"] for shortage in json.loads(found.out)["too_small_for"]]
+    assert told[0] == HEAD and told[-1] == "the film gate" and HEAD in html
     found = mtclip("data", "inspect", known)
+    said = " ".join(found.out.split())
+    few = "0 normal validation films of 20 needed, 1 abnormal validation films of 20 needed; no percentage"
+    assert f"too small for {HEAD}: {few}" in said
     assert found.code == 0 and "longest 102" in found.out and "Mabuse" not in found.out + found.err
     assert "Mabuse" in mtclip("data", "inspect", known, "--show").out
     found = mtclip("data", "export", known, "--to", tmp_path / "out" / "m.csv")

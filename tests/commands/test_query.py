@@ -38,7 +38,8 @@ def test_the_table_reads_at_80_columns(mtclip, tiny_bundle: Path, films: list[Pa
     lines = found.out.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].endswith(films[0].name)
-    assert lines[1] == f"abnormal {100 * document['abnormal']['probability']:.0f} % (not calibrated)"
+    assert lines[1] == "abnormal head not calibrated: no probability, its order of films alone"
+    assert document["abnormal"]["probability"] is None and "%" not in lines[1] + lines[2]
     assert lines[2].startswith("no verdict: the abnormal head is not calibrated")
     assert lines.pop(3) == "abnormal validation films"  # a reason is never cut
     assert lines[3].split() == ["#", "similarity", "study", "label", "report"]

@@ -45,9 +45,10 @@ def test_the_operating_point_decides_and_no_half(bundle: Path, film: Path) -> No
     )
     close = replace(calls[0.5], probability=0.7309)
     assert "abnormal 73.09 %, operating point 73.11 %" in words.abnormal_words(close)
-    assert words.abnormal_words(Abnormal(0.62, False)) == "abnormal 62 % (not calibrated)"
     rewrite(bundle, calibration=None)
-    assert Abnormal.of(0.5, Bundle.open(bundle).model) == Abnormal(0.6225, False, None, None)
+    unknown = Abnormal.of(0.5, Bundle.open(bundle).model)
+    assert unknown == Abnormal(None, False, None, None, logit=0.5)
+    assert words.abnormal_words(unknown) == words.NOT_CALIBRATED and "%" not in words.NOT_CALIBRATED
 
 
 def test_a_call_that_one_half_would_not_make_is_never_confident(bundle: Path) -> None:

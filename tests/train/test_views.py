@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from mtclip_edge.errors import SourceUnusable, WrongOption
+from mtclip_edge.evidence.enough import OF_LATERALS
 from mtclip_edge.sources.source import open_sources
 from mtclip_edge.studies import Film, Study
 from mtclip_edge.train.projector import ProjectorShape, SharedSpace
 from mtclip_edge.train.run import load_run
 from mtclip_edge.train.settings import TrainConfig
-from mtclip_edge.train.views import FEWEST_LATERALS, of_views
+from mtclip_edge.train.views import of_views
 
 SHAPE = ProjectorShape(16, 12, 8, 6, residual=False, dropout=0.0)
 
@@ -44,7 +45,7 @@ def test_a_lateral_starts_as_a_frontal_film_and_a_seed_gives_the_rest_the_same_w
 
 
 def test_all_views_are_trained_where_there_are_enough_laterals() -> None:
-    many = [study(i, "PA", "lateral", "other") for i in range(FEWEST_LATERALS)]
+    many = [study(i, "PA", "lateral", "other") for i in range(OF_LATERALS)]
     lines: list[str] = []
     kept, told = of_views(TrainConfig(views="all"), [many, many[:2]], lines.append)
     assert told
@@ -58,7 +59,7 @@ def test_all_views_are_trained_where_there_are_enough_laterals() -> None:
 
 def test_few_laterals_are_left_out() -> None:
     lines: list[str] = []
-    few = [study(i, "PA", "lateral", "other") for i in range(FEWEST_LATERALS - 1)]
+    few = [study(i, "PA", "lateral", "other") for i in range(OF_LATERALS - 1)]
     kept, told = of_views(TrainConfig(views="all"), [few], lines.append)
     assert not told
     assert views_of(kept) == [["PA", "other"] * 19]

@@ -6,14 +6,25 @@ The source is read once for what its rows say and once more for its films.
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ...notice import NOTICE
 from ...progress import Progress, silent
-from ...studies import LABELS, MARKS, SPLITS, VIEWS, Study, folded, has_words, tower_text
+from ...studies import (
+    LABELS,
+    LATERAL,
+    MARKS,
+    SPLITS,
+    VIEWS,
+    Study,
+    folded,
+    has_words,
+    tower_text,
+    view_code,
+)
 from ..entries import Entry, Tally
 from ..source import Stream, stream_source
 from .film_files import Sizes, Thumbnail, check_films, unchecked
@@ -26,6 +37,7 @@ SCHEMA = "mtclip.inspect/1"
 MOST_FINDINGS = 30
 MOST_PLACES = 50  # of each kind of suspicion: all are counted
 FIRST_PROBLEMS = 20
+TooSmallFor = Callable[[Mapping[str, Mapping[str, Any]]], list[dict[str, Any]]]
 
 
 def inspect(
@@ -34,6 +46,7 @@ def inspect(
     films: int = 3000,
     show: bool = False,
     read_findings: ReadFindings | None = None,
+    too_small_for: TooSmallFor | None = None,
     progress: Progress = silent,
 ) -> tuple[dict[str, Any], list[Thumbnail]]:
     """The document of schema mtclip.inspect/1, and a few films to look at. ``films`` is how many are decoded
@@ -41,6 +54,7 @@ def inspect(
 
     ``show`` puts patient ids and the words of suspicions into the document. ``read_findings`` reads a report:
     whether it names a finding, and whether it affirms one; without it labels are not compared with words.
+    ``too_small_for`` tells what the splits are too small for (``evidence.enough``); without it nobody does.
     Errors: SourceUnusable.
     """
     stream = stream_source(word)
@@ -60,6 +74,7 @@ def inspect(
         if films and tally.films
         else (unchecked(tally.films), [])
     )
+    told = people.to_dict(_ids_of(stream, people.in_two()) if show else None)
     document = {
         "schema": SCHEMA,
         "notice": NOTICE,
@@ -67,7 +82,8 @@ def inspect(
         "studies": tally.studies,
         "films": tally.films,
         "reports": tally.reports,
-        **people.to_dict(_ids_of(stream, people.in_two()) if show else None),
+        **told,
+        "too_small_for": too_small_for and too_small_for(told["splits"]),
         "labels": dict(tally.labels),
         **texts.to_dict(),
         "skipped": {
@@ -96,7 +112,8 @@ class _People:
 
     def __init__(self) -> None:
         self._patients, self._split, self._label = array("q"), array("b"), array("b")
-        self._films = Counter(dict.fromkeys(SPLITS, 0))
+        self._frontal = {split: Counter(dict.fromkeys(LABELS, 0)) for split in SPLITS}
+        self._lateral = Counter(dict.fromkeys(SPLITS, 0))
         self._views = Counter(dict.fromkeys(VIEWS, 0))
         self._findings: Counter[str] = Counter()
         self._without_films = 0
@@ -105,7 +122,9 @@ class _People:
         self._patients.append(hash(study.patient_id))
         self._split.append(SPLITS.index(study.split))
         self._label.append(LABELS.index(study.label))
-        self._films[study.split] += len(study.films)
+        lateral = sum(view_code(film.view) == LATERAL for film in study.films)
+        self._frontal[study.split][study.label] += len(study.films) - lateral
+        self._lateral[study.split] += lateral
         self._views.update(film.view for film in study.films)
         self._findings.update(study.finding_labels)
         self._without_films += not study.films
@@ -128,7 +147,9 @@ class _People:
             name: {
                 "studies": int((split == code).sum()),
                 "patients": len(np.unique(patients[split == code])),
-                "films": self._films[name],
+                "films": self._frontal[name].total() + self._lateral[name],
+                "frontal_films": dict(self._frontal[name]),
+                "lateral_films": self._lateral[name],
                 "labels": {
                     word: int(((split == code) & (label == i)).sum()) for i, word in enumerate(LABELS)
                 },

@@ -93,8 +93,7 @@ def test_an_export_fits_a_gate(
     from mtclip_edge.export import pack
     from mtclip_edge.sources.source import open_source
 
-    monkeypatch.setattr(fitting, "LEAST_FITTED", 50)
-    monkeypatch.setattr(fitting, "FEWEST_HELD", 9)
+    monkeypatch.setattr(fitting, "GATE_FITTED", 50)
     monkeypatch.setattr(fitting, "LAYOUT_WARN", 0.1)
     lines: list[str] = []
     bundle = pack.export(tiny_run, tmp_path / "b", precision=["fp32"], say=lines.append)
