@@ -41,6 +41,8 @@ lint: $(VENV)/installed
 demo: .venv-demo/installed
 	.venv-demo/bin/mtclip query examples/effusion.png --format table
 	.venv-demo/bin/mtclip query --text "pleural effusion left" --format table
+	@echo "mtclip is $(CURDIR)/.venv-demo/bin/mtclip"
+	@echo "next: . .venv-demo/bin/activate, then: mtclip query examples/effusion.png --save answer.html"
 
 .venv-demo/installed: pyproject.toml constraints.txt $(SOURCES)
 	@echo "making a fresh environment with the runtime; about a minute, hnswlib is compiled"

@@ -39,7 +39,7 @@ from mtclip_edge.inference.encoders import FilmEncoder
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.notice import NOTICE, __version__
-from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.progress import Progress, Say, silent, step
 from mtclip_edge.sources.privacy import warning
 from mtclip_edge.sources.source import Reading, open_source, open_sources
 from mtclip_edge.studies import FRONTAL, Study
@@ -116,30 +116,37 @@ def export(
     run, out = load_run(user_path(run_path)), user_path(out)
     dim = _dim(run, dim)
     _check_out(out, overwrite)
-    trained_on = _sources(run)
-    studies = _reports(trained_on, reports, say)
+    with step(progress, "reading the run's sources"):
+        trained_on = _sources(run)
+        studies = _reports(trained_on, reports, say)
     for line in (*warning(studies), *terms_of_use(run.record.backbone.record)):
         say(line)
-    backbone = backbone_of(run)
+    with step(progress, "loading the backbone"):
+        backbone = backbone_of(run)
     with locked(out), ExitStack() as cleanup:
         _check_out(out, overwrite)
         private_dir(out)
-        job = Job.begun(run, backbone, dim, out, text, purpose, say)
+        job = Job.begun(run, backbone, dim, out, text, purpose, say, progress)
         cleanup.callback(forget, out, job.change.written)
         film_graph = _graphs(job)
         model = _model_part(job)
-        proof = Proof(run, backbone, dim, trained_on, *_input_readers(job, model), budget or {}, say)
-        films, texts = proof.reference(*(job.graph(tower, "fp32") for tower in TOWERS))
+        with step(progress, "reading validation films, asking torch"):
+            readers = _input_readers(job, model)
+            proof = Proof(run, backbone, dim, trained_on, *readers, budget or {}, say, progress)
+            films, texts = proof.reference(*(job.graph(tower, "fp32") for tower in TOWERS))
         built = build(job.change, model.model_id, Embedder(films, texts, dim=dim, progress=progress), studies)
-        model, validation = fitted_on_validation(
-            model, built.record, films, studies, proof.train, proof.validation, job.change, say
-        )
+        with step(progress, "fitting on validation films"):
+            model, validation = fitted_on_validation(
+                model, built.record, films, studies, proof.train, proof.validation, job.change, say
+            )
         model, rows = _climbed(job, model, built.record, proof, precision)
-        model = replace(model, explain=_explain(job, film_graph, films, proof.gate, built.record))
-        built = _with_previews(job, built, studies, previews, progress)
+        with step(progress, "making the graph for maps"):
+            model = replace(model, explain=_explain(job, film_graph, films, proof.gate, built.record))
+        built = _with_previews(job, built, studies, previews)
         bundle = _published(job, model, built, validation, rows)
         cleanup.pop_all()
-    say(f"{out}: {built.record.reports} distinct reports of {built.record.studies} studies")
+    packed = ", ".join(f"{tower} {'/'.join(names)}" for tower, names in model.graphs.items() if names)
+    say(f"{out}: {built.record.reports} distinct reports of {built.record.studies} studies; graphs: {packed}")
     return bundle
 
 
@@ -155,13 +162,23 @@ class Job:
     text: bool
     purpose: str
     say: Say
+    progress: Progress
 
     @classmethod
     def begun(
-        cls, run: Run, backbone: Backbone, dim: int, out: Path, text: bool, purpose: str, say: Say
+        cls,
+        run: Run,
+        backbone: Backbone,
+        dim: int,
+        out: Path,
+        text: bool,
+        purpose: str,
+        say: Say,
+        progress: Progress,
     ) -> "Job":
         names = Names.of(generation := next_generation(out))
-        return cls(run, backbone, dim, names, Change(out, generation, names.all()), text, purpose, say)
+        change = Change(out, generation, names.all(), progress)
+        return cls(run, backbone, dim, names, change, text, purpose, say, progress)
 
     @property
     def out(self) -> Path:
@@ -190,11 +207,13 @@ def _graphs(job: Job) -> FilmGraph:
     """Export both towers in fp32, from which every other precision is made; copy the tokenizer."""
     job.say("exporting the film tower")
     film_graph = FilmGraph(job.backbone, job.run.space, job.dim)
-    export_film_tower(film_graph, job.run.preprocessing.size, job.graph("image", "fp32"))
+    with step(job.progress, "exporting the film tower"):
+        export_film_tower(film_graph, job.run.preprocessing.size, job.graph("image", "fp32"))
     job.say("exporting the text tower")
-    export_text_tower(
-        TextGraph(job.backbone, job.run.space, job.dim), job.backbone, job.graph("text", "fp32")
-    )
+    with step(job.progress, "exporting the text tower"):
+        export_text_tower(
+            TextGraph(job.backbone, job.run.space, job.dim), job.backbone, job.graph("text", "fp32")
+        )
     replace_with(
         job.out / job.names.tokenizer, lambda file: shutil.copyfile(job.backbone.tokenizer_file, file)
     )
@@ -263,14 +282,12 @@ def _climbed(
     return replace(model, graphs=graphs, parity=tuple(row.record() for row in rows)), rows
 
 
-def _with_previews(
-    job: Job, built: Built, studies: Sequence[Study], longest: int | None, progress: Progress
-) -> Built:
+def _with_previews(job: Job, built: Built, studies: Sequence[Study], longest: int | None) -> Built:
     """What was built, with a small film of each report where that was asked for."""
     if longest is None:
         return built
     render = job.run.record.preprocessing.render or "voi"
-    previews = fresh_previews(job.change, studies, longest, render, progress)
+    previews = fresh_previews(job.change, studies, longest, render, job.progress)
     job.say(preview_line(None, previews))
     return replace(built, previews=previews)
 

@@ -14,7 +14,7 @@ from mtclip_edge.errors import FilmUnreadable, MtclipError, ParityFailed
 from mtclip_edge.inference.encoders import PIXELS, TOKEN_IDS, VIEW, FilmEncoder, TextEncoder
 from mtclip_edge.inference.preprocessing import Preprocessing, tower_input
 from mtclip_edge.inference.tokenizer import Tokenizer
-from mtclip_edge.progress import Say
+from mtclip_edge.progress import Progress, Say, silent, step
 from mtclip_edge.sources.source import Reading
 from mtclip_edge.studies import SPLITS, distinct_reports, view_code
 from mtclip_edge.train.backbones.backbone import Backbone
@@ -29,6 +29,7 @@ from .quantization.quantize import Feed, tower_kind
 from .quantization.smooth_quant import pairs, smoothed
 
 Item = TypeVar("Item")
+TOWER_WORDS = {"image": "film", "text": "text"}
 CALIBRATED_ON = 128  # films, and reports, of the train split
 
 
@@ -48,7 +49,9 @@ class Proof:
         tokenizer: Tokenizer,
         budget: Mapping[str, float],
         say: Say,
+        progress: Progress = silent,
     ):
+        self._progress = progress
         self._run, self._backbone, self._dim, self._budget, self._say = run, backbone, dim, budget, say
         self._preprocessing, self._tokenizer = preprocessing, tokenizer
         of_split = {} if isinstance(trained_on, MtclipError) else {n: trained_on.split(n) for n in SPLITS[:2]}
@@ -80,7 +83,8 @@ class Proof:
         kind = tower_kind(paths["fp32"])
         for precision in self._named(kind, wanted) if wanted else self._by_default(kind):
             try:
-                row = self.rung(tower, precision, paths, reports)
+                with step(self._progress, f"making and proving {TOWER_WORDS[tower]} {precision}"):
+                    row = self.rung(tower, precision, paths, reports)
                 rows.append(row.require(limits_of(precision, self._budget)))
                 self._say(str(row))
             except ParityFailed as failure:
@@ -103,9 +107,8 @@ class Proof:
             if tower == "text"
             else Material(paths["fp32"], self.film_feeds, self._smooth)
         )
-        return climb(
-            tested, material, precision, paths[precision], limits_of(precision, self._budget), self._say
-        )
+        limits, told = limits_of(precision, self._budget), (self._say, self._progress)
+        return climb(tested, material, precision, paths[precision], limits, *told)
 
     def _under_test(self, tower: str, reports: np.ndarray) -> FilmUnderTest | TextUnderTest:
         if tower == "text":

@@ -4,7 +4,8 @@ By default it is silent.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]  # what, done, total
@@ -17,3 +18,11 @@ def say(line: str) -> None:
 
 def silent(*_: object) -> None:
     """Says nothing; serves as a Say and as a Progress."""
+
+
+@contextmanager
+def step(progress: Progress, what: str) -> Iterator[None]:
+    """A piece of work that has no parts to count, told as none of one and then one of one."""
+    progress(what, 0, 1)
+    yield
+    progress(what, 1, 1)

@@ -120,10 +120,12 @@ class FineTunedTower(nn.Module):
         for start in range(0, len(grey), _EVALUATION_BATCH):
             part = grey[start : start + _EVALUATION_BATCH].to(self.mean.device)[:, None].float() / 255
             for number in range(count):
+                done = count * start + number * len(part)
+                progress("views of films", done, count * len(grey))
                 given = below(((augmented(part) - self.mean) / self.std).cpu().numpy())
                 views = views or Views(len(grey), count, tuple(given.shape[1:]))
                 views.kept[start : start + len(part), number] = given
-            progress("views of films", min(start + len(part), len(grey)), len(grey))
+        progress("views of films", count * len(grey), count * len(grey))
         assert views is not None
         return views
 

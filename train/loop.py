@@ -23,12 +23,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mtclip_edge.errors import RunUnusable, WrongOption
 from mtclip_edge.evaluation.figures import evaluate, selection_score
 from mtclip_edge.evidence.calibration import Calibration
-from mtclip_edge.progress import Say
+from mtclip_edge.progress import Progress, Say, silent
 from mtclip_edge.studies import FRONTAL
 from mtclip_edge.train.settings import BEFORE, TrainConfig
 
 from . import run as runs
 from .calibration import fit_calibration
+from .epoch_words import ending_lines, epoch_line, interrupted_line
 from .finding_heads import FindingHeads
 from .fine_tuning import FineTunedTower, decayed, forward_in_parts, tower_groups
 from .frozen_below import Views
@@ -87,22 +88,30 @@ class Fit:
         self.best_tower: dict[str, Tensor] = {}
         self.best_epoch, self.best_score = 0, -math.inf
 
-    def run(self, out: Path | None, resume: bool, say: Say) -> "Fit":
-        """Train to the last epoch or until patience ends; checkpoints go to ``out``, or nowhere."""
+    def run(self, out: Path | None, resume: bool, say: Say, progress: Progress = silent) -> "Fit":
+        """Train to the last epoch or until patience ends, and say which; checkpoints go to ``out``, or
+        nowhere.
+        """
         if out and resume and (out / runs.CHECKPOINT).is_file():
             self._restore(out / runs.CHECKPOINT)
             say(f"{out}: resumed after epoch {len(self.history)}")
-        while (
-            len(self.history) < self.config.epochs
-            and len(self.history) - self.best_epoch < self.config.patience
-        ):
-            self._epoch(len(self.history))
-            if out:
-                self._save(out)
-            say(epoch_line(self.history[-1], self.config.epochs))
+        epochs, patience = self.config.epochs, self.config.patience
+        try:
+            while len(self.history) < epochs and len(self.history) - self.best_epoch < patience:
+                progress("epochs", len(self.history), epochs)
+                self._epoch(len(self.history), progress)
+                if out:
+                    self._save(out)
+                say(epoch_line(self.history[-1], epochs))
+        except KeyboardInterrupt:
+            say(interrupted_line(self.history, self.best_epoch, epochs, out is not None))
+            raise
+        progress("epochs", epochs, epochs)
+        for line in ending_lines(self.history, self.best_epoch, epochs, patience):
+            say(line)
         return self
 
-    def _epoch(self, epoch: int) -> None:
+    def _epoch(self, epoch: int, progress: Progress) -> None:
         started = time.perf_counter()
         # Order and dropout depend on seed and epoch alone, never on what ran before in this process.
         torch.manual_seed(self.config.seed * 100_003 + epoch)
@@ -119,6 +128,8 @@ class Fit:
             losses = self._step(rows)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
+            if self.tower:  # else an epoch takes no time
+                progress("batches of this epoch", step + 1, len(batches))
         if not all(math.isfinite(value) for value in sums.values()):
             raise RunUnusable(
                 f"training diverged in epoch {epoch + 1}: a loss is not finite", hint="try a smaller --lr"
@@ -338,20 +349,6 @@ def evaluate_table(space: SharedSpace, table: Table, config: TrainConfig) -> dic
 def with_features(table: Table, tower: FineTunedTower | None) -> Table:
     """The table with the tower's features in place of films."""
     return replace(table, film=tower.features(table.film)) if tower else table
-
-
-def epoch_line(entry: dict[str, Any], epochs: int) -> str:
-    result = entry["validation"]
-    precision, forth, back = result["precision@10"], result["film_to_report"], result["report_to_film"]
-    figures = {
-        "AUROC": result["auroc"],
-        "macro P@10": precision and precision["macro"],
-        "R@10 film>report": forth and forth["recall@10"]["value"],
-        "R@10 report>film": back and back["recall@10"]["value"],
-    }
-    losses = " ".join(f"{name} {value:.3f}" for name, value in entry["train"].items())
-    shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
-    return f"epoch {entry['epoch']}/{epochs}  {losses}  validation: {shown}  {entry['seconds']:.1f} s"
 
 
 def _groups(module: nn.Module, rate: float, weight_decay: float) -> list[dict[str, Any]]:

@@ -102,6 +102,11 @@ def _record(path: Path) -> RunRecord:
         ) from None
 
 
+def files(path: Path) -> list[str]:
+    """The names of a finished run's files, of those that it has."""
+    return [name for name in (RUN, WEIGHTS, TOWER, WORDS, LOG) if (path / name).is_file()]
+
+
 def write_log(path: Path, history: list[dict[str, Any]]) -> None:
     write_bytes(path / LOG, "".join(json.dumps(line) + "\n" for line in history).encode())
 

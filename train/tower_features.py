@@ -20,7 +20,7 @@ from mtclip_edge.folders import cache_dir
 from mtclip_edge.inference.embed_films import film_batches
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.vector_cache import VectorCache, file_keys, unread_twins
-from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.progress import Progress, Say, silent, step
 
 from .backbones.backbone import Backbone, text_features
 from .lexical import TowerAndWords
@@ -69,7 +69,8 @@ def film_features(
 
     A film that cannot be read is named in ``problems`` and left out.
     """
-    keys, problems = file_keys(paths)
+    with step(progress, "comparing films with the cache"):
+        keys, problems = file_keys(paths)
     tower = FrozenTower(backbone.film_tower, device, say)
     size = CPU_FILMS if device.type == "cpu" else BATCH
 

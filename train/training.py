@@ -29,7 +29,7 @@ from mtclip_edge.fields import Fields
 from mtclip_edge.files import private_dir
 from mtclip_edge.folders import user_path
 from mtclip_edge.notice import NOTICE, __version__
-from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.progress import Progress, Say, silent, step
 from mtclip_edge.sources.source import Reading, absolute, open_sources
 from mtclip_edge.studies import Study, distinct_reports
 from mtclip_edge.train.settings import BEFORE, BY_BACKBONE, TUNED, TrainConfig, text_side_for
@@ -38,10 +38,11 @@ from . import run as runs
 from . import soup
 from .backbones.backbone import Backbone, load_backbone
 from .backbones.licence import Licence
+from .epoch_words import epoch_line
 from .fine_tuning import FineTunedTower
 from .frozen_below import Views
 from .lexical import fit_words, with_words, words_of
-from .loop import Fit, embed, epoch_line, with_features
+from .loop import Fit, embed, with_features
 from .pooling import with_pool
 from .projector import ProjectorShape
 from .split_tensors import Table, choose_device, prepared, tabulate, with_exchanged
@@ -98,7 +99,8 @@ def train(
     _check_out(out, resume)
     if resume and (out / runs.RUN).is_file():
         return _finished(out, config, specs, say)
-    reading = read_sources(specs, allow_bad_rows, say)
+    with step(progress, "reading the source"):
+        reading = read_sources(specs, allow_bad_rows, say)
     splits = reading.split("train"), reading.split("validation")
     asked, _ = of_views(config, splits, silent)
     for shortage in shortages(SplitFilms.of(asked[0]), SplitFilms.of(asked[1]), head=bool(config.bce)):
@@ -110,7 +112,7 @@ def train(
     runs.write_run(out, record, fit.best, tower, words_of(fitted.backbone))
     for folder in soup.folders(out):
         shutil.rmtree(folder)
-    say(f"{out}: best epoch {fitted.fit.best_epoch} of {len(fitted.fit.history)}")
+    say(f"{out}: best epoch {fit.best_epoch} of {len(fit.history)}; wrote {', '.join(runs.files(out))}")
     return runs.load_run(out)
 
 
@@ -131,7 +133,8 @@ def fit_splits(
     """
     started = time.perf_counter()
     splits, laterals = of_views(config, splits, say)
-    backbone = _checked_backbone(config, splits, say)
+    with step(progress, "loading the backbone"):
+        backbone = _checked_backbone(config, splits, say)
     config = replace(config, text_side=backbone.text_side)
     device, why = choose_device(config.device)
     say(f"device {device}: {why}")
@@ -152,10 +155,11 @@ def fit_splits(
 
     def one(config: TrainConfig, folder: Path | None) -> Fit:
         fit = Fit(config, shape, backbone.logit_scale, train_table, validation, device, tower, heads, views)
-        return fit.run(folder, resume, say)
+        return fit.run(folder, resume, say, progress)
 
     fit = _fitted(config, one, tower, out, say)
-    calibration = fit.finish()
+    with step(progress, "embedding all films by the best epoch"):
+        calibration = fit.finish()
     seconds = {"features": features_done - started, "fit": time.perf_counter() - features_done}
     return Fitted(backbone, fit, calibration, DeviceRecord(str(device), why), seconds)
 
@@ -323,7 +327,8 @@ def _heads(
     )
     train_table = with_exchanged(alone, backbone, train_table, progress)
     _check_tables(alone, train_table, validation, "the data", silent)
-    fitted = Fit(alone, shape, backbone.logit_scale, train_table, validation, device).run(None, False, silent)
+    fitted = Fit(alone, shape, backbone.logit_scale, train_table, validation, device)
+    fitted = fitted.run(None, False, silent, progress)
     say(f"projectors: {epoch_line(fitted.history[fitted.best_epoch - 1], len(fitted.history))}")
     return fitted.best | fitted.finding_weights()
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mtclip_edge.progress import Say
+from mtclip_edge.progress import Progress, Say, silent
 
 from ..parity.gate import FilmUnderTest, TextUnderTest
 from ..parity.limits import Limits, Row
@@ -83,6 +83,7 @@ class Climb:
     limits: Limits
     say: Say
     scratch: Path
+    progress: Progress = silent
 
     def searched(self) -> Row:
         """Quantize all layers, then ever fewer, leaving the worst in float, until the gate passes; the
@@ -104,7 +105,12 @@ class Climb:
         )
         feeds = self.material.feeds()[:TRIED_ON]
         order = by_harm(
-            source, lambda file, only: make(file, only=only), self.tested.output, feeds, self.scratch
+            source,
+            lambda file, only: make(file, only=only),
+            self.tested.output,
+            feeds,
+            self.scratch,
+            self.progress,
         )
         for share in IN_FLOAT:
             left = order[: math.ceil(share * len(order))]
@@ -142,7 +148,13 @@ class Climb:
 
 
 def climb(
-    tested: UnderTest, material: Material, precision: str, target: Path, limits: Limits, say: Say
+    tested: UnderTest,
+    material: Material,
+    precision: str,
+    target: Path,
+    limits: Limits,
+    say: Say,
+    progress: Progress = silent,
 ) -> Row:
     """Make one rung and compare it with torch; the row may fail.
 
@@ -152,4 +164,4 @@ def climb(
         _MAKE[precision](material.fp32, target)
         return tested.compare(precision, tested.ask(target, precision), None)
     with tempfile.TemporaryDirectory() as folder:
-        return Climb(tested, material, precision, target, limits, say, Path(folder)).searched()
+        return Climb(tested, material, precision, target, limits, say, Path(folder), progress).searched()

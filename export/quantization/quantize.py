@@ -18,6 +18,7 @@ import numpy as np
 from mtclip_edge.errors import ParityFailed
 from mtclip_edge.files import replace_with
 from mtclip_edge.inference.device import choose, open_session
+from mtclip_edge.progress import Progress, silent
 
 _SMALLEST = 256  # elements; below that a Cast node costs more bytes than it saves
 _LARGEST = 65504.0  # of half precision
@@ -211,6 +212,7 @@ def by_harm(
     output: str,
     feeds: Sequence[Feed],
     scratch: Path,
+    progress: Progress = silent,
 ) -> list[str]:
     """The layers of a graph, the one first that turns its ``output`` (unit vectors) farthest when it alone is
     quantized.
@@ -218,10 +220,13 @@ def by_harm(
     ``make`` writes the graph with only the layers named quantized.
     """
     expected = _answers(source, output, feeds)
-    harm = {}
-    for layer in layers(source):
+    harm, every = {}, layers(source)
+    for layer in every:
+        progress("layers quantized alone", len(harm), len(every))
         answers = _answers(make(scratch / "one.onnx", [layer]), output, feeds)
         harm[layer] = 1 - float((expected * answers).sum(axis=1).mean())
+    if every:
+        progress("layers quantized alone", len(every), len(every))
     return sorted(harm, key=lambda layer: -harm[layer])
 
 

@@ -3,14 +3,17 @@ here.
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 
-from ..progress import say
+from ..progress import Progress, say
 from . import options
 
 DAMAGED = 3
+Item = TypeVar("Item")
 
 
 def info(
@@ -43,10 +46,13 @@ def verify(bundle: options.BundleOrDemo) -> None:
     """Read every file of a bundle and compare its hash. Exit 3 if one is damaged."""
     from ..bundle.bundle import Bundle
     from ..bundle.demo import resolve
+    from ..display.progress_bars import ProgressBars
 
     opened = Bundle.open(resolve(bundle)[0])
+    with ProgressBars() as bars:  # what was found is printed when the bars are gone
+        found = list(_counted(opened.verify(), len(opened.manifest.files), bars))
     damaged = 0
-    for name, problem in opened.verify():
+    for name, problem in found:
         damaged += problem is not None
         print(
             f"{'damaged' if problem else 'ok':8s}{name}"
@@ -55,6 +61,15 @@ def verify(bundle: options.BundleOrDemo) -> None:
     if damaged:
         say(f"{opened.path}: {damaged} of {len(opened.manifest.files)} files are damaged")
         raise typer.Exit(DAMAGED)
+    say(options.next_line(("query", "FILM", "--bundle", bundle)))
+
+
+def _counted(items: Iterable[Item], total: int, progress: Progress) -> Iterator[Item]:
+    """The items as they come, each told as one of ``total`` files."""
+    progress("files", 0, total)
+    for done, item in enumerate(items, 1):
+        yield item
+        progress("files", done, total)
 
 
 def bench(

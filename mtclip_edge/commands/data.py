@@ -2,6 +2,7 @@
 
 import typer
 
+from ..progress import say
 from . import options
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ def inspect(
             write_bytes(html, page(document, thumbnails).encode())
             bars.say(f"{html}: as private as the films it shows")
     options.show(document, summary_lines, format)
+    say(options.next_line(("train", "--data", source, "--out", "run")))
 
 
 @app.command(epilog="Example: mtclip data export kaggle-iu:indiana --to manifest.csv")
@@ -70,3 +72,4 @@ def export(
             with_map(with_abnormal(source, abnormal), map), to, overwrite=overwrite, progress=bars
         ):
             bars.say(line)
+        bars.say(options.next_line(("train", "--data", to, "--out", "run")))

@@ -2,10 +2,15 @@
 a table or JSON.
 """
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import WrongOption
+from ..progress import say
 from . import options
+
+if TYPE_CHECKING:
+    from ..train.evaluation.evaluate import EvaluationRequest
 
 
 def evaluate(
@@ -61,6 +66,25 @@ def evaluate(
             for line in exposure_lines(document["models"]):
                 bars.say(line)
     print(dumps(document, 2)) if format == "json" else print_eval(document)
+    for line in _closing(request, folds is not None):
+        say(line)
+
+
+def _closing(request: "EvaluationRequest", folds: bool) -> list[str]:
+    """Whether an evaluation left nothing behind, and what to type next."""
+    runs = [path for path in request.artefacts if (path / "run.json").is_file()]
+    bundles = [path for path in request.artefacts if path not in runs]
+    beside_a_run = bool(runs) and request.artefacts[0] == runs[0]
+    lines = []
+    if request.out is None and not folds and not beside_a_run:
+        lines.append("nothing was written: --out DIR keeps figures, a page and a row a film")
+    if bundles:
+        command: tuple[str | Path, ...] = ("query", "FILM", "--bundle", bundles[0])
+    elif runs:
+        command = ("export", runs[0], "--out", "BUNDLE")
+    else:
+        command = ("train", "--data", request.data, "--out", "run")
+    return [*lines, options.next_line(command)]
 
 
 def _check_folds(folds: int | None, ablate: bool, split: str | None, recipe: list[str] | None) -> None:

@@ -1,6 +1,7 @@
 """``mtclip export``: one run into one bundle, with the precisions and limits that the options name."""
 
 from ..errors import WrongOption
+from ..progress import say, step
 from . import options
 
 
@@ -23,16 +24,17 @@ def export(
         raise WrongOption("--map", "it names columns of --reports, which is not given")
     need_torch()
     from ..display.progress_bars import ProgressBars
-    from ..export import pack
-    from ..export.parity.limits import parse_budget
-    from ..export.quantization.ladder import PRECISIONS
     from ..sources.source import with_map
 
     names = (
         list(dict.fromkeys(name.strip() for name in precision.split(","))) if precision is not None else None
     )
-    limits = parse_budget(budget or (), PRECISIONS)
     with ProgressBars() as bars:
+        with step(bars, "loading torch"):
+            from ..export import pack
+            from ..export.parity.limits import parse_budget
+            from ..export.quantization.ladder import PRECISIONS
+        limits = parse_budget(budget or (), PRECISIONS)
         pack.export(
             run,
             out,
@@ -46,3 +48,4 @@ def export(
             say=bars.say,
             progress=bars,
         )
+    say(options.next_line(("query", "FILM", "--bundle", out), ("eval", out, "--data", "SOURCE")))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..errors import WrongOption
-from ..progress import say
+from ..progress import say, step
 from . import options
 
 if TYPE_CHECKING:
@@ -132,10 +132,12 @@ def _read(bundle: Path, source: str, split: str, map: list[str] | None) -> "Read
     Errors: Refused for the demo bundle; WrongOption, SourceUnusable.
     """
     from ..bundle.demo import check_changeable
+    from ..display.progress_bars import ProgressBars
     from ..indexing.bundle_index import reading_of
 
     check_changeable(bundle)
-    return reading_of(source, split, map or ())
+    with ProgressBars() as bars, step(bars, "reading the source"):
+        return reading_of(source, split, map or ())
 
 
 def named(bundle: Path) -> str | Path:
@@ -158,3 +160,4 @@ def _change(bundle: Path, change: "Callable[[Index, ProgressBars], Bundle]") -> 
             f"{changed.path}: {counts.reports} distinct reports of {counts.studies} studies, generation "
             f"{changed.generation}"
         )
+        bars.say(options.next_line(("query", "FILM", "--bundle", bundle)))

@@ -2,6 +2,7 @@
 document.
 """
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -191,6 +192,11 @@ GrowingBundle = Annotated[Path, Argument(help="The bundle that grows.")]
 OtherBundle = Annotated[Path, Argument(help="A bundle of the same model, or demo; it stays as it is.")]
 _PARQUET = "A new folder for reports.parquet, studies.parquet and films.parquet."
 ParquetOut = Annotated[Path, Option(metavar="DIR", help=_PARQUET)]
+
+
+def next_line(*commands: tuple[str | Path, ...]) -> str:
+    """What can be typed next, the words of one command or several: the last line of what a command says."""
+    return "next: " + ", or ".join(shlex.join(["mtclip", *map(str, words)]) for words in commands)
 
 
 def show(document: Any, lines: Callable[[Any], list[tuple[str, str]]], format: str) -> None:

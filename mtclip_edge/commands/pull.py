@@ -1,5 +1,6 @@
 """``mtclip pull``: a backbone from the network into a folder."""
 
+from ..progress import say, step
 from . import options
 
 
@@ -9,7 +10,9 @@ def pull(backbone: options.BackboneName, out: options.FolderOut, sha256: options
 
     need_torch()
     from ..display.progress_bars import ProgressBars
-    from ..train.backbones.pull import pull
 
     with ProgressBars() as bars:
+        with step(bars, "loading torch"):
+            from ..train.backbones.pull import pull
         pull(backbone, out, wanted=sha256, say=bars.say, progress=bars)
+    say(options.next_line(("train", "--data", "SOURCE", "--backbone", out)))

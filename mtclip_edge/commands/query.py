@@ -238,7 +238,8 @@ def _written(
         return 0
     if question.by == "study":
         return loop.answer_studies(retriever, films, question.k, out, say, levels, passed, own=question.own)
-    return loop.answer_films(retriever, films, question.k, out, say, passed, own=question.own)
+    held = question.listing.sort is not None
+    return loop.answer_films(retriever, films, question.k, out, say, passed, own=question.own, held=held)
 
 
 def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked: bool) -> "Writer":

@@ -22,6 +22,7 @@ _OF_FILMS = (
     "of studies that could not be answered",
     "could not be read",
 )
+Answer = QueryResult | MtclipError
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -33,13 +34,16 @@ def answer_films(
     say: Say,
     passed: Passed,
     own: str | None = None,
+    held: bool = False,
 ) -> int:
     """Write the answer to each film; one that cannot be read is a line, and never stops the rest. ``passed``:
-    what was there and is no film. ``own``: whose own reports are told apart.
+    what was there and is no film. ``own``: whose own reports are told apart. ``held``: the writer prints
+    nothing before the last answer.
 
     Gives the exit code.
     """
-    with _bar(len(films) > 1 and sys.stderr.isatty() and not sys.stdout.isatty(), say) as (tell, progress):
+    seen = sys.stderr.isatty() and (held or not sys.stdout.isatty())
+    with _bar(len(films) > 1 and seen, say) as (tell, progress):
         tally = _Tally(retriever, out, tell)
         for done, result in enumerate(retriever.query_many(films, k, own_priors=own, errors="return"), 1):
             tally.add(result, films[done - 1][0])
@@ -74,7 +78,9 @@ def answer_studies(
     Gives the exit code.
     """
     tally = _StudyTally(retriever, out, say)
-    for result in retriever.query_studies(films, k, together=levels, own_priors=own, errors="return"):
+    reading = _Reading(films, say, len(films) > 1 and sys.stderr.isatty())
+    answers = retriever.query_studies(reading, k, together=levels, own_priors=own, errors="return")
+    for result in reading.then(answers):
         tally.add(result, _name_in(result, films) if isinstance(result, MtclipError) else "")
     out.close()
     if len(films) > 1:
@@ -277,12 +283,35 @@ def answer_arrivals(
             tally.add(result)
 
 
+class _Reading:
+    """Films that are read, with a bar (if ``shown``) until the last is asked for: before it no study is known
+    to be whole.
+    """
+
+    def __init__(self, films: Sequence[Named], say: Say, shown: bool):
+        self._films, self._say, self._shown, self._over = films, say, shown, not shown
+
+    def __iter__(self) -> Iterator[Named]:
+        with _bar(self._shown, self._say) as (_, progress):
+            for done, film in enumerate(self._films):
+                progress("films", done, len(self._films))
+                yield film
+        self._over = True
+
+    def then(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """The answers when the bar is gone, which they would disturb."""
+        waiting: list[Answer] = []
+        for answer in answers:
+            waiting.append(answer)
+            if self._over:
+                yield from waiting
+                waiting.clear()
+        yield from waiting
+
+
 @contextmanager
 def _bar(wanted: bool, say: Say) -> Iterator[tuple[Say, Progress]]:
-    """A progress bar.
-
-    For many films only where answers go to a file or pipe: it would disturb answers on the same terminal.
-    """
+    """A progress bar, where no answer is printed on the same terminal meanwhile: it would disturb it."""
     if not wanted:
         yield say, silent
         return

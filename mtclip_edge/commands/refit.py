@@ -1,7 +1,7 @@
 """``mtclip refit``: a site's own films fit what queries are measured by, or the maker's values come back."""
 
 from ..errors import WrongOption
-from ..progress import say
+from ..progress import say, step
 from . import options
 
 
@@ -38,11 +38,12 @@ def refit(
     if split not in (*SPLITS, "all"):
         raise not_among("split", split, (*SPLITS, "all"))
     with ProgressBars() as bars:
-        reading = open_source(with_map(str(source), map or ()))
+        with step(bars, "reading the source"):
+            reading = open_source(with_map(str(source), map or ()))
         for line in reading.summary_lines():
             bars.say(line)
         reading.refuse_bad_rows(allow_bad_rows)
         studies = reading.studies if split == "all" else reading.split(split)
         fitting.refit(bundle, studies, device=device, progress=bars, say=bars.say)
         bars.say(f"{bundle}: refitted; mtclip refit {bundle} --undo takes it back")
-        bars.say(f"next: mtclip query FILM --bundle {bundle}")
+        bars.say(options.next_line(("query", "FILM", "--bundle", bundle)))

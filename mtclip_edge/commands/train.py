@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WrongOption
+from ..progress import say
 from . import options
 
 
@@ -38,8 +39,8 @@ def train(
 
     need_torch()
     from ..display.progress_bars import ProgressBars
+    from ..progress import step
     from ..sources.source import with_abnormal, with_maps
-    from ..train import training
     from ..train.settings import resolve
 
     given = {
@@ -63,8 +64,11 @@ def train(
     settings, origins = resolve(given, config)
     sources = with_maps([with_abnormal(source, abnormal) for source in data], map)
     with ProgressBars() as bars:
+        with step(bars, "loading torch"):
+            from ..train import training
         how: dict[str, Any] = {"resume": resume, "allow_bad_rows": allow_bad_rows, "origins": origins}
         training.train(settings, sources, out, **how, say=bars.say, progress=bars)
+    say(options.next_line(("eval", out, "--data", sources[0]), ("export", out, "--out", "BUNDLE")))
 
 
 def _text_side(named: str | None, lexical: bool) -> str | None:

@@ -14,11 +14,11 @@ from ..bundle.records import HnswRecord, IndexRecord
 from ..errors import SourceUnusable
 from ..evidence.kept_films import KeptFilms
 from ..index.hnsw import build_graph
-from ..progress import Progress, Say, silent
+from ..progress import Progress, Say, silent, step
 from ..studies import Film, Study, distinct_reports
 from .embedder import Embedder, forget_embedded, resuming
 from .evidence_again import measured_again
-from .full_text import write_terms
+from .full_text import READING, write_terms
 from .previews import fresh_previews
 from .store_writer import write_store
 from .vectors import recall_queries, write_vectors
@@ -51,7 +51,8 @@ def publish(
     must be gone (Refused, and published all the same).
     """
     kept = set(bundle.manifest.files) - bundle.manifest.site.files
-    held, evidence = measured_again(bundle, change, record, validation)
+    with step(change.progress, "measuring evidence again"):
+        held, evidence = measured_again(bundle, change, record, validation)
     site = replace(bundle.manifest.site, index=record, previews=previews, validation=held, evidence=evidence)
     manifest = replace(bundle.manifest, generation=change.generation, site=site)
     return commit(bundle.path, manifest, kept | site.files, strictly=strictly)
@@ -97,8 +98,10 @@ def build(change: Change, model_id: str, embedder: Embedder, studies: Sequence[S
     embedded = embedder.embed_films([film for film, _ in wanted])
     films = [wanted[row] for row in embedded.read]
     ordered = [study for report in reports for study in report.studies]
-    write_store(change.file("store"), model_id, ordered, films)
-    write_terms(change.file("terms"), change.file("store"))
+    with step(change.progress, "writing the reports"):
+        write_store(change.file("store"), model_id, ordered, films)
+    with step(change.progress, READING):
+        write_terms(change.file("terms"), change.file("store"))
     write_vectors(change.file("vectors"), report_vectors.shape[1], [report_vectors], [embedded.vectors])
     hnsw = build_graph(
         change.file("graph"),

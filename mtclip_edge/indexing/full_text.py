@@ -11,6 +11,8 @@ from ..index.store_schema import open_store
 from ..index.words import TABLES, insert_words, knows_denial
 from .store_writer import new_database
 
+READING = "reading what reports affirm and deny"  # what write_terms does, for a bar
+
 
 def write_terms(path: Path, store: Path, old: Path | None = None) -> Path:
     """Write the words of a store's reports for full-text search, row by row, with what each report affirms,

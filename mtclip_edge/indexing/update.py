@@ -18,11 +18,11 @@ from ..evidence.kept_films import KeptFilms
 from ..index.hnsw import build_graph, grow_graph
 from ..index.opening import open_vectors
 from ..index.report_store import ReportStore
-from ..progress import Progress, Say, silent
+from ..progress import Progress, Say, silent, step
 from ..studies import Film, Study, tower_text
 from .build import films_of, publish, record
 from .embedder import Embedder, forget_embedded, resuming
-from .full_text import texts_of, write_terms
+from .full_text import READING, texts_of, write_terms
 from .previews import merged_previews, preview_line, previews_without, with_previews
 from .store_writer import extend_store, stored_studies, write_without
 from .vectors import IndexFiles, recall_queries, write_vectors
@@ -117,10 +117,14 @@ def remove(
                 return bundle
             shown = bundle.manifest.site.previews
             return publish(bundle, change, bundle.index, previews=shown, validation=left_films, strictly=True)
-        reports, films, changed = write_without(change.file("store"), old.store, bundle.model.model_id, gone)
+        with step(progress, "writing the reports"):
+            reports, films, changed = write_without(
+                change.file("store"), old.store, bundle.model.model_id, gone
+            )
         if not reports:
             raise Refused(f"{path}: that would remove every report", hint=f"delete the folder {path} instead")
-        write_terms(change.file("terms"), change.file("store"))
+        with step(progress, READING):
+            write_terms(change.file("terms"), change.file("store"))
         kept = [old.report_vectors[reports], old.film_vectors[films]]
         _embed_again(bundle, change, kept[0], changed, device, say)
         write_vectors(change.file("vectors"), kept[0].shape[1], kept[:1], kept[1:])
@@ -197,7 +201,8 @@ def rebuild_index(path: Path, *, progress: Progress = silent, say: Say = silent)
     with changing(path, progress) as (bundle, change):
         record_before = bundle.index
         store = extend_store(change.file("store"), bundle.file(record_before.store), (), ())
-        write_terms(change.file("terms"), store)
+        with step(progress, READING):
+            write_terms(change.file("terms"), store)
         vectors = open_vectors(bundle, bundle.file(record_before.vectors))
         reports, films = vectors[: record_before.reports], vectors[record_before.reports :]
         write_vectors(change.file("vectors"), vectors.shape[1], [reports], [films])
@@ -270,8 +275,10 @@ def _extended(
         row_of = store.row_of({study.report_id for study in new if study.report_id})
     first = {study.report_id: study for study in reversed(new) if study.report_id not in row_of}
     reports, films, kept = vectors_of([first[key] for key in sorted(first, key=str)], films_of(new))
-    extend_store(change.file("store"), old.store, new, kept)
-    write_terms(change.file("terms"), change.file("store"), old.terms)
+    with step(change.progress, "writing the reports"):
+        extend_store(change.file("store"), old.store, new, kept)
+    with step(change.progress, READING):
+        write_terms(change.file("terms"), change.file("store"), old.terms)
     parts = [old.report_vectors, reports], [old.film_vectors, films]
     write_vectors(change.file("vectors"), bundle.model.dim, *parts)
     table = np.load(change.file("vectors"), mmap_mode="r", allow_pickle=False)

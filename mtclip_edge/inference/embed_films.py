@@ -71,6 +71,8 @@ def film_batches(
     the caller is done with them.
     """
     start = 0
+    if paths:
+        progress("films", 0, len(paths))
     for inputs in batches(paths, lambda path: _input_or_problem(path, how), size):
         good = [pixels for pixels in inputs if isinstance(pixels, np.ndarray)]
         read = [place for place, pixels in enumerate(inputs, start) if isinstance(pixels, np.ndarray)]

@@ -118,6 +118,8 @@ class TextEncoder:
         batch = 1 if self.row_by_row else batch
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors: list[np.ndarray | None] = [None] * len(texts)
+        if texts:
+            progress("reports", 0, len(texts))
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
             ids = self.tokenizer([texts[i] for i in rows])

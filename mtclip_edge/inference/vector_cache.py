@@ -73,6 +73,8 @@ class VectorCache:
         """
         vectors = {key: vector for key in wanted if (vector := self.get(key)) is not None}
         todo = [(key, item) for key, item in wanted.items() if key not in vectors]
+        if todo:
+            progress(what, len(vectors), len(wanted))
         for start in range(0, len(todo), batch):
             part = todo[start : start + batch]
             places, made = compute([item for _, item in part])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import Refused, SourceUnusable, WrongOption
 from ..files import private_dir, replace_with
-from ..progress import Progress, silent
+from ..progress import Progress, silent, step
 from ..studies import Study
 from .entries import Entry, Tally
 from .layouts.manifest import COLUMNS
@@ -48,14 +48,13 @@ def export_manifest(
                 for row in rows_of(item.study, folder):
                     count += 1
                     yield row
-                if not tally.studies % 500:
-                    progress("studies", tally.studies, tally.studies)
         tally.refuse_empty(word)
 
     private_dir(to.parent)
     write = _write_parquet if to.suffix.lower() == ".parquet" else _write_csv
     try:
-        replace_with(to, lambda file: write(file, rows()))
+        with step(progress, "writing the studies"):
+            replace_with(to, lambda file: write(file, rows()))
     except UnicodeEncodeError:
         raise SourceUnusable(
             f"{word}: a film's name or a text is not UTF-8, which a manifest must be"

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from mtclip_edge.errors import BackboneUnusable, Refused, WrongOption
 from mtclip_edge.files import private_dir, sha256
 from mtclip_edge.folders import user_path
-from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.progress import Progress, Say, silent, step
 
 from . import eva_x, film_tower_folder, golden, hugging_face_folder, open_clip_folder
 from .backbone import CARD, load_backbone
@@ -96,7 +96,8 @@ class Fetching:
         if name.endswith(".safetensors"):
             copied(fetched, self.folder / target)
         else:
-            convert(fetched, self.folder / target)
+            with step(self.progress, "converting the weights"):
+                convert(fetched, self.folder / target)
 
     def fetch_weights(self, repository: Repository, names: Sequence[str]) -> tuple[str, Path]:
         """The first of some files of weights, as it is published, and its name. Errors: BackboneUnusable."""
@@ -146,11 +147,12 @@ def pull(
     with _workplace(out) as work:
         folder, downloads = private_dir(work / "folder"), private_dir(work / "downloads")
         card = (
-            _compact(folder)
+            _compact(folder, progress)
             if source is None
             else _from_hub(source, Fetching(downloads, folder, say, progress, wanted))
         )
-        _finish(folder, {"name": name.partition("@")[0].rpartition("/")[2], **card})
+        with step(progress, "loading it as a run will"):
+            _finish(folder, {"name": name.partition("@")[0].rpartition("/")[2], **card})
         if out.is_dir():
             out.rmdir()
         folder.rename(out)
@@ -337,14 +339,15 @@ def _film_tower(tower: eva_x.FilmTower, source: Source, fetching: Fetching) -> d
     return {**licence.to_dict(), "sources": sources, "published_sha256": fetching.published}
 
 
-def _compact(folder: Path) -> dict[str, Any]:
+def _compact(folder: Path, progress: Progress) -> dict[str, Any]:
     """A copy of what the installed packages give; needs no network."""
     from .compact import CARD as ABOUT
     from .compact import assemble
 
-    for file in assemble().iterdir():
-        if file.name != CARD:
-            copied(file, folder / file.name)
+    with step(progress, "putting it together"):
+        for file in assemble().iterdir():
+            if file.name != CARD:
+                copied(file, folder / file.name)
     return {"licence": ABOUT["licence"], "terms": None, "restriction": None, "sources": ABOUT["sources"]}
 
 

@@ -20,7 +20,7 @@ from mtclip_edge.evaluation.exposed import exposed
 from mtclip_edge.evaluation.figures import SEED, Judged
 from mtclip_edge.evaluation.leaks import between_splits
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
-from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.progress import Progress, Say, silent, step
 from mtclip_edge.sources.source import open_source
 from mtclip_edge.train.settings import TrainConfig
 
@@ -55,13 +55,16 @@ def ablate(
     """Train every variant with every seed, choose each one's epoch on validation, judge on ``split``;
     gives the document.
     """
-    reading = open_source(data)
+    with step(progress, "reading the source"):
+        reading = open_source(data)
     for line in reading.summary_lines():
         say(line)
     leaks = between_splits(reading)
     if leaks and not allow_leaks:
         raise LeakFound("; ".join(leaks[:2]), hint="mend the splits, or add --allow-leaks to see them marked")
-    backbone, (device, _) = load_backbone(config.backbone), choose_device(config.device)
+    with step(progress, "loading the backbone"):
+        backbone = load_backbone(config.backbone)
+    device, _ = choose_device(config.device)
     splits = reading.split("train"), reading.split("validation"), of_split(reading, split)
     studies, views = of_views(config, splits, say)
     backbone = with_pool(with_text_side(config, backbone, studies[0]), config.pool)
@@ -75,7 +78,8 @@ def ablate(
         for seed in range(seeds):
             one = replace(config, seed=seed, **weights)
             shape = replace(shape_for(one, backbone), views=views)
-            drawn.append(_one(one, shape, backbone, tables, seen_reports))
+            with step(progress, f"training and judging {name}, seed {seed}"):
+                drawn.append(_one(one, shape, backbone, tables, seen_reports))
             say(f"{name}, seed {seed}")
         averaged, control = (_averaged(name, [one[i] for one in drawn]) for i in (0, 1))
         results.append(

@@ -28,7 +28,7 @@ from mtclip_edge.evaluation.film_rows import write_rows
 from mtclip_edge.evaluation.leaks import between_splits, same_numbers, with_training
 from mtclip_edge.files import private_dir, write_bytes
 from mtclip_edge.folders import user_path
-from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.progress import Progress, Say, silent, step
 from mtclip_edge.sources.source import Reading, open_source, open_sources, with_maps
 from mtclip_edge.studies import Study
 from mtclip_edge.train.requirements import need_torch
@@ -77,12 +77,14 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
     request.check()
     if request.backbones or any(map(_is_run, request.artefacts)):
         need_torch()
-    reading = open_source(request.data)
+    with step(progress, "reading the source"):
+        reading = open_source(request.data)
     for line in reading.summary_lines():
         say(line)
     reading.refuse_bad_rows(request.allow_bad_rows)
     studies = of_split(reading, request.split)
-    leaks = find_leaks(reading, studies, request.artefacts, say)
+    with step(progress, "looking for leaks"):
+        leaks = find_leaks(reading, studies, request.artefacts, say)
     if leaks and not request.allow_leaks:
         raise LeakFound(
             "; ".join(leaks[:2]),
@@ -92,12 +94,14 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
     searched, named = _searched(request, studies, say)
     models = _models(request, Task.of(studies, searched, device=request.device, say=say, progress=progress))
     seen_reports = frozenset(study.report_id for study in reading.split("train") if study.report_id)
-    results = [
-        evaluate_model(model, seen_reports if request.split != "train" else frozenset()) for model in models
-    ]
+    results = []
+    for model in models:
+        with step(progress, f"figures and intervals of {model.name} {model.precision or ''}".rstrip()):
+            results.append(evaluate_model(model, seen_reports if request.split != "train" else frozenset()))
     judged = document(results, models[0].cases, request.data, request.split, named, leaks)
     if out := request.out or _beside(request):
-        _write(out, judged, models, say=say)
+        with step(progress, "drawing the report"):
+            _write(out, judged, models, say=say)
     return judged
 
 
@@ -159,7 +163,8 @@ def ablation(
     need_torch()
     from mtclip_edge.train.settings import TrainConfig
 
-    from .ablation import ablate
+    with step(progress, "loading torch"):
+        from .ablation import ablate
 
     config = TrainConfig(
         backbone=request.backbones[0] if request.backbones else "compact", device=request.device
@@ -174,7 +179,8 @@ def ablation(
         progress=progress,
     )
     if request.out:
-        _write(request.out, judged, say=say)
+        with step(progress, "drawing the report"):
+            _write(request.out, judged, say=say)
     return judged
 
 
@@ -201,14 +207,16 @@ def out_of_fold(
         )
     request.check()
     need_torch()
-    from .out_of_fold import FoldsRequest, cross_validate
+    with step(progress, "loading torch"):
+        from .out_of_fold import FoldsRequest, cross_validate
 
     backbone = {"backbone": request.backbones[0]} if request.backbones else {}
     base = {"device": request.device, **backbone}
     asked = FoldsRequest(request.data, count, seed, recipes, base, trainings, with_test)
     asked = replace(asked, out=request.out or asked.out, allow_bad_rows=request.allow_bad_rows)
     judged = cross_validate(asked, say=say, progress=progress)
-    _write(asked.out, judged, say=say)
+    with step(progress, "drawing the report"):
+        _write(asked.out, judged, say=say)
     return judged
 
 
@@ -254,12 +262,14 @@ def _models(request: EvaluationRequest, task: Task) -> list[Model]:
     """Every model in order: baselines first, since all others are compared with the first."""
     judged: list[Model] = []
     for spec in request.backbones:
-        from .models import backbone_models
+        with step(task.progress, "loading torch"):
+            from .models import backbone_models
 
         judged += backbone_models(spec, task)
     for path in request.artefacts:
         if _is_run(path):
-            from .models import run_model
+            with step(task.progress, "loading torch"):
+                from .models import run_model
 
             judged.append(run_model(path, task))
         else:

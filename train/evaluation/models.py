@@ -12,7 +12,7 @@ from mtclip_edge.errors import BackboneUnusable
 from mtclip_edge.evaluation.bundle_models import Model, Task, name_unread
 from mtclip_edge.evaluation.model_on_cases import ModelOutput
 from mtclip_edge.evidence.calibration import Calibration
-from mtclip_edge.progress import Progress, silent
+from mtclip_edge.progress import Progress, silent, step
 
 from ..backbones.backbone import Backbone, load_backbone, text_features
 from ..loop import embed
@@ -40,7 +40,8 @@ def run_model(path: Path, task: Task) -> Model:
     Errors: RunUnusable, ArtefactDamaged, ArtefactIncompatible, SourceUnusable.
     """
     run = load_run(path)
-    backbone = backbone_of(run)
+    with step(task.progress, "loading the backbone"):
+        backbone = backbone_of(run)
     used, why = choose_device(task.device)
     table = _tabulate(backbone, task, used)
     film, logit, report = embed(run.space.to(used), table)
@@ -68,7 +69,8 @@ def backbone_models(spec: str, task: Task) -> list[Model]:
 
     Errors: BackboneUnusable, SourceUnusable.
     """
-    backbone = load_backbone(spec)
+    with step(task.progress, "loading the backbone"):
+        backbone = load_backbone(spec)
     if not backbone.aligned:
         raise BackboneUnusable(
             f"{backbone.name}: its towers do not share a space, so there is no zero-shot baseline"

@@ -25,7 +25,7 @@ from mtclip_edge.evaluation.figures import DRAWS, SEED, Judged
 from mtclip_edge.evaluation.film_rows import write_rows
 from mtclip_edge.evaluation.folds import INNER, Fold, together
 from mtclip_edge.evaluation.leaks import shared_patients
-from mtclip_edge.progress import Progress, Say, silent
+from mtclip_edge.progress import Progress, Say, silent, step
 from mtclip_edge.sources.source import Reading, open_source
 from mtclip_edge.studies import LABELS, Study
 from mtclip_edge.train.settings import TrainConfig
@@ -67,15 +67,17 @@ def cross_validate(
     if request.first is not None and not 1 <= request.first <= request.count:
         raise WrongOption(f"first {request.first} folds", f"expected 1 to {request.count}")
     recipes = read_recipes(request.recipes, request.base)
-    reading = open_source(request.data)
+    with step(progress, "reading the source"):
+        reading = open_source(request.data)
     for line in reading.summary_lines():
         say(line)
     reading.refuse_bad_rows(request.allow_bad_rows)
     studies = _asked(reading, request.with_test, say)
-    store = FoldStore.open(request.out, studies, request.count, request.seed, request.with_test)
-    store = replace(store, asked=store.folds[: request.first])
-    for recipe in recipes:
-        store.check(recipe.name, recipe.config)
+    with step(progress, "dividing into folds"):
+        store = FoldStore.open(request.out, studies, request.count, request.seed, request.with_test)
+        store = replace(store, asked=store.folds[: request.first])
+        for recipe in recipes:
+            store.check(recipe.name, recipe.config)
     say(
         f"{request.count} folds of {len(studies)} studies in {store.clusters} groups that share a patient, "
         f"a film or nearly a report; the largest has {store.largest}"
@@ -84,7 +86,8 @@ def cross_validate(
     for recipe in recipes:
         judged = _trained(recipe, request, store, say, progress)
         trainings[recipe.name] = judged
-        results.append(_result(recipe, judged, store))
+        with step(progress, f"figures and intervals of {recipe.name}"):
+            results.append(_result(recipe, judged, store))
     cases = _union([fold_of_seeds[0] for fold_of_seeds in next(iter(trainings.values()))], store.asked)
     split = "all splits" if request.with_test else "train and validation"
     tables = write_rows(request.out, list(_models(recipes, trainings, store)))

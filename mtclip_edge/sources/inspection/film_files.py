@@ -61,6 +61,8 @@ def check_films(
     repeated = sizes.repeated()
     looked_at = _Found()
     wanted, done = iter(chosen.tolist()), 0
+    if len(chosen):
+        progress("films", 0, len(chosen))
     following = next(wanted, -1)
     for number, (film, study) in enumerate(_films(stream)):
         decode = number == following

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...notice import NOTICE
-from ...progress import Progress, silent
+from ...progress import Progress, silent, step
 from ...studies import (
     LABELS,
     LATERAL,
@@ -59,15 +59,14 @@ def inspect(
     """
     stream = stream_source(word)
     tally, people, texts, sizes = Tally(), _People(), _Texts(show, read_findings), Sizes()
-    for item in stream:
-        tally.add(item)
-        if isinstance(item, Entry):
-            people.add(item.study)
-            texts.add(item)
-            if films:
-                sizes.add(item.study)
-            if not tally.studies % 500:
-                progress("studies", tally.studies, tally.studies)
+    with step(progress, "reading the studies"):
+        for item in stream:
+            tally.add(item)
+            if isinstance(item, Entry):
+                people.add(item.study)
+                texts.add(item)
+                if films:
+                    sizes.add(item.study)
     tally.refuse_empty(word)
     film_files, thumbnails = (
         check_films(stream, sizes, tally.films, films, progress)
@@ -75,6 +74,8 @@ def inspect(
         else (unchecked(tally.films), [])
     )
     told = people.to_dict(_ids_of(stream, people.in_two()) if show else None)
+    with step(progress, "looking for twins and lengths"):
+        of_texts = texts.to_dict()
     document = {
         "schema": SCHEMA,
         "notice": NOTICE,
@@ -85,7 +86,7 @@ def inspect(
         **told,
         "too_small_for": too_small_for and too_small_for(told["splits"]),
         "labels": dict(tally.labels),
-        **texts.to_dict(),
+        **of_texts,
         "skipped": {
             **tally.to_dict(),
             "first": [str(problem) for problem in tally.problems[:FIRST_PROBLEMS]],
