@@ -220,7 +220,8 @@ def by_harm(
     ``make`` writes the graph with only the layers named quantized.
     """
     expected = _answers(source, output, feeds)
-    harm, every = {}, layers(source)
+    harm: dict[str, float] = {}
+    every = layers(source)
     for layer in every:
         progress("layers quantized alone", len(harm), len(every))
         answers = _answers(make(scratch / "one.onnx", [layer]), output, feeds)

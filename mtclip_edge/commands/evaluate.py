@@ -29,6 +29,7 @@ def evaluate(
     allow_leaks: options.AllowLeaks = False,
     allow_bad_rows: options.AllowBadRows = False,
     format: options.Format = "table",
+    full: options.AllFindings = False,
     device: options.Device = "auto",
 ) -> None:
     """Measure retrieval in both directions and the abnormal head, with intervals, beside chance and
@@ -40,6 +41,8 @@ def evaluate(
     from ..sources.source import with_maps
     from ..train.evaluation.evaluate import EvaluationRequest, ablation, assess, out_of_fold
 
+    if full and format != "table":
+        raise WrongOption(f"--full and --format {format}", "it is for tables; json is whole")
     _check_folds(folds, ablate, split, recipe)
     of_films, *others = with_maps([data, *([reports] if reports else [])], map)
     request = EvaluationRequest(
@@ -65,7 +68,7 @@ def evaluate(
         if format == "json":  # the table says it on stdout
             for line in exposure_lines(document["models"]):
                 bars.say(line)
-    print(dumps(document, 2)) if format == "json" else print_eval(document)
+    print(dumps(document, 2)) if format == "json" else print_eval(document, full=full)
     for line in _closing(request, folds is not None):
         say(line)
 
@@ -81,7 +84,7 @@ def _closing(request: "EvaluationRequest", folds: bool) -> list[str]:
     if bundles:
         command: tuple[str | Path, ...] = ("query", "FILM", "--bundle", bundles[0])
     elif runs:
-        command = ("export", runs[0], "--out", "BUNDLE")
+        command = ("export", runs[0] if len(runs) == 1 else "RUN", "--out", "BUNDLE")
     else:
         command = ("train", "--data", request.data, "--out", "run")
     return [*lines, options.next_line(command)]

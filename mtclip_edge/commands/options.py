@@ -120,6 +120,8 @@ Ablate = Annotated[
 ]
 _SEEDS = "With --ablate or --folds: how many trainings of each."
 Seeds = Annotated[int | None, Option(help=_SEEDS, show_default="5; with --folds 1")]
+_FULL = "Every finding in the tables, those of few studies too."
+AllFindings = Annotated[bool, Option("--full", help=_FULL)]
 _FOLDS = "Train and judge recipes out of fold, in so many folds by patient."
 Folds = Annotated[int | None, Option(metavar="N", help=_FOLDS, show_default=False)]
 _RECIPE = "With --folds: a recipe by its settings, or a TOML file with a table for each. May repeat."

@@ -232,7 +232,7 @@ def test_the_commands(mtclip, known: Path, tmp_path: Path) -> None:
     assert "Mabuse" in mtclip("data", "inspect", known, "--show").out
     found = mtclip("data", "export", known, "--to", tmp_path / "out" / "m.csv")
     assert (found.code, found.out) == (0, "") and found.err.splitlines()[
-        -1
+        -2
     ] == f"{tmp_path / 'out' / 'm.csv'}: 5 rows"
     for words, code, message in (
         (("export", known, "--to", tmp_path / "out" / "m.csv"), 1, "is there already\nadd --overwrite"),

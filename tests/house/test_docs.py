@@ -73,6 +73,15 @@ def test_make_targets_that_are_named_exist(page: str) -> None:
             assert name in targets, name
 
 
+def test_make_demo_ends_with_where_the_command_is() -> None:
+    """The environment that it makes is not in anybody's PATH."""
+    recipe = re.search(r"^demo: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe
+    where, following = recipe[1].splitlines()[-2:]
+    assert "$(CURDIR)/.venv-demo/bin/mtclip" in where
+    assert ". .venv-demo/bin/activate" in following and "mtclip query examples/effusion.png" in following
+
+
 def test_no_page_is_machine_bound() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")

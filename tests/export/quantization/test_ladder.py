@@ -179,8 +179,11 @@ def test_layers_can_stay_in_float_the_worst_first(graph: Path, tmp_path: Path, p
     def make(file: Path, only) -> Path:
         return quantize.quantize_dynamically(graph, file, only=only)
 
-    order = quantize.by_harm(graph, make, FILM_EMBEDDING, feeds, tmp_path)
+    told: list[tuple[str, int, int]] = []
+    order = quantize.by_harm(graph, make, FILM_EMBEDDING, feeds, tmp_path, lambda *what: told.append(what))
     assert sorted(order) == sorted(layers)
+    count = len(layers)  # each layer takes seconds, so a bar counts them
+    assert told == [("layers quantized alone", done, count) for done in range(count + 1)]
     expected = quantize._answers(graph, FILM_EMBEDDING, feeds)
     lost = [
         1
