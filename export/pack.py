@@ -35,7 +35,7 @@ from mtclip_edge.indexing.build import Built, build
 from mtclip_edge.indexing.embedder import Embedder
 from mtclip_edge.indexing.previews import check_longest, fresh_previews, preview_line
 from mtclip_edge.inference.device import choose, open_session
-from mtclip_edge.inference.encoders import FilmEncoder
+from mtclip_edge.inference.encoders import FilmEncoder, TextEncoder
 from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.inference.tokenizer import Tokenizer
 from mtclip_edge.notice import NOTICE, __version__
@@ -130,23 +130,18 @@ def export(
         cleanup.callback(forget, out, job.change.written)
         film_graph = _graphs(job)
         model = _model_part(job)
-        with step(progress, "reading validation films, asking torch"):
-            readers = _input_readers(job, model)
-            proof = Proof(run, backbone, dim, trained_on, *readers, budget or {}, say, progress)
-            films, texts = proof.reference(*(job.graph(tower, "fp32") for tower in TOWERS))
+        proof, films, texts = _proven(job, model, trained_on, budget or {})
         built = build(job.change, model.model_id, Embedder(films, texts, dim=dim, progress=progress), studies)
         with step(progress, "fitting on validation films"):
             model, validation = fitted_on_validation(
                 model, built.record, films, studies, proof.train, proof.validation, job.change, say
             )
         model, rows = _climbed(job, model, built.record, proof, precision)
-        with step(progress, "making the graph for maps"):
-            model = replace(model, explain=_explain(job, film_graph, films, proof.gate, built.record))
+        model = replace(model, explain=_explain(job, film_graph, films, proof.gate, built.record))
         built = _with_previews(job, built, studies, previews)
         bundle = _published(job, model, built, validation, rows)
         cleanup.pop_all()
-    packed = ", ".join(f"{tower} {'/'.join(names)}" for tower, names in model.graphs.items() if names)
-    say(f"{out}: {built.record.reports} distinct reports of {built.record.studies} studies; graphs: {packed}")
+    say(f"{out}: {_holds(built.record, model)}")
     return bundle
 
 
@@ -192,7 +187,8 @@ def _explain(
     job: Job, graph: FilmGraph, films: FilmEncoder, gate: Gate, index: IndexRecord
 ) -> PlacesRecord | None:
     """The graph for maps, and the colours of all maps by frontal validation films where there are enough."""
-    record = export_places(graph, films, gate.films, job.out / job.names.explain, job.say)
+    with step(job.progress, "making the graph for maps"):
+        record = export_places(graph, films, gate.films, job.out / job.names.explain, job.say)
     if record is None or not gate.real:
         return record
     pictures = [film for film, view in zip(gate.films, gate.views, strict=True) if view == FRONTAL]
@@ -200,7 +196,8 @@ def _explain(
     if films.takes_views:
         places = replace(places, view=FRONTAL)
     reports = np.load(job.out / index.vectors, mmap_mode="r", allow_pickle=False)[: index.reports]
-    return replace(record, heat=heat_scale(places, films, pictures, np.asarray(reports)))
+    with step(job.progress, "fitting the colours of maps"):
+        return replace(record, heat=heat_scale(places, films, pictures, np.asarray(reports)))
 
 
 def _graphs(job: Job) -> FilmGraph:
@@ -280,6 +277,22 @@ def _climbed(
         graphs[tower] = {p: job.names.graphs[tower, p] for p in packed}
         rows += passed
     return replace(model, graphs=graphs, parity=tuple(row.record() for row in rows)), rows
+
+
+def _proven(
+    job: Job, model: ModelPart, trained_on: Reading | MtclipError, budget: Mapping[str, float]
+) -> tuple[Proof, FilmEncoder, TextEncoder]:
+    """The proof of this export, and the encoders of its fp32 graphs, which passed."""
+    with step(job.progress, "reading validation films, asking torch"):
+        parts = job.run, job.backbone, job.dim, trained_on, *_input_readers(job, model)
+        proof = Proof(*parts, budget, job.say, job.progress)
+        return proof, *proof.reference(*(job.graph(tower, "fp32") for tower in TOWERS))
+
+
+def _holds(index: IndexRecord, model: ModelPart) -> str:
+    """What a bundle holds, in words."""
+    graphs = ", ".join(f"{tower} {'/'.join(names)}" for tower, names in model.graphs.items() if names)
+    return f"{index.reports} distinct reports of {index.studies} studies; graphs: {graphs}"
 
 
 def _with_previews(job: Job, built: Built, studies: Sequence[Study], longest: int | None) -> Built:

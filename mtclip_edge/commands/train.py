@@ -43,15 +43,9 @@ def train(
     from ..sources.source import with_abnormal, with_maps
     from ..train.settings import resolve
 
-    given = {
-        "backbone": backbone,
-        "epochs": epochs,
-        "seed": seed,
-        "lr": lr,
-        "batch_size": batch_size,
-        "bce": bce,
-    }
+    given = {"backbone": backbone, "epochs": epochs, "seed": seed, "lr": lr, "batch_size": batch_size}
     given |= {
+        "bce": bce,
         "supcon": supcon,
         "clip": clip,
         "dim": dim,
