@@ -80,8 +80,8 @@ def layouts(how: Preprocessing, studies: list[Study], view: int) -> np.ndarray:
 
 def gate_of(train: dict[int, np.ndarray], validation: list[dict[int, np.ndarray]]) -> FilmGate:
     frontal, lateral = (np.concatenate([part[view] for part in validation]) for view in (FRONTAL, LATERAL))
-    gate = fitting.fit_gate(train[FRONTAL], frontal)
-    return replace(gate, lateral=fitting.fit_lateral_gate(train[LATERAL], lateral))
+    gate = fitting.fit_gate(fitting.Layouts(train[FRONTAL], frontal))
+    return replace(gate, lateral=fitting.fit_lateral_gate(fitting.Layouts(train[LATERAL], lateral)))
 
 
 def told(gates: list[FilmGate], parts: list[np.ndarray]) -> str:

@@ -4,11 +4,15 @@ and no other pictures.
 A threshold is the finite-sample quantile of split conformal prediction: of n validation films, the ceil((1 -
 share) (n + 1))-th score. A new film of the same kind is above it with a probability of at most ``share``;
 fewer than 1/share - 1 films give none.
+
+Of a small set, train and validation give both: five folds by patient, each scored by a distribution of the
+others, so that every film gives a score (cross-conformal prediction, Vovk 2015). Its promise is held by
+measurement (``benchmarks/retrieval/small_sets.py``).
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,17 @@ from ...bundle.generations import changing, commit
 from ...bundle.manifest import ModelPart
 from ...bundle.records import FilmGateRecord, GaussianRecord, LateralGateRecord
 from ...errors import SourceUnusable
-from ...evidence.enough import GATE_FITTED, LAYOUT_REJECT, LAYOUT_WARN, MIRROR_WARN, fewest
+from ...evaluation.folds import patient_parts
+from ...evidence.enough import (
+    FOLDS,
+    GATE_FITTED,
+    GATE_FOLDED,
+    LAYOUT_REJECT,
+    LAYOUT_WARN,
+    MIRROR_WARN,
+    fewest,
+    folded,
+)
 from ...files import replace_with
 from ...films.gate import GRID, FilmGate, Gaussian, LateralGate, Thresholds, layout_of, mirrored
 from ...inference.embed_films import film_batches
@@ -35,10 +49,58 @@ FIELDS = GRID * GRID
 
 def layouts_of(how: Preprocessing, paths: Sequence[Path], progress: Progress = silent) -> np.ndarray:
     """Layouts float64 [read, 64] of the films that can be read, each as the tower gets it."""
-    rows = [
-        layout_of(pixels) for batch in film_batches(paths, how, BATCH, progress) for pixels in batch.pixels
-    ]
-    return np.stack(rows) if rows else np.zeros((0, FIELDS))
+    return read_layouts(how, paths, progress)[0]
+
+
+def read_layouts(
+    how: Preprocessing, paths: Sequence[Path], progress: Progress = silent
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same, and which of the paths they are of, int64 [read]."""
+    rows: list[np.ndarray] = []
+    read: list[int] = []
+    for batch in film_batches(paths, how, BATCH, progress):
+        rows += [layout_of(pixels) for pixels in batch.pixels]
+        read += batch.read
+    return np.stack(rows) if rows else np.zeros((0, FIELDS)), np.array(read, np.int64)
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """Layouts of films of train and validation, float64 [films, 64] each. ``part`` int64 [all of them]: the
+    fold of each, train first, where thresholds come from folds; None where they come from validation alone.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    part: np.ndarray | None = None
+
+    @property
+    def films(self) -> dict[str, int]:
+        return {"train": len(self.train), "validation": len(self.validation)}
+
+    @property
+    def both(self) -> np.ndarray:
+        return np.concatenate([self.train, self.validation])
+
+    @property
+    def enough(self) -> bool:
+        """Whether they give a distribution, and a threshold for a warning."""
+        if self.part is not None:
+            return len(self.part) >= max(GATE_FOLDED, fewest(LAYOUT_WARN))
+        return len(self.train) >= GATE_FITTED and len(self.validation) >= fewest(LAYOUT_WARN)
+
+    def needed(self) -> str:
+        if self.part is not None:
+            return f"at least {max(GATE_FOLDED, fewest(LAYOUT_WARN))} are needed"
+        return f"at least {GATE_FITTED} and {fewest(LAYOUT_WARN)} are needed"
+
+    def counts(self, kind: str = "") -> str:
+        """What is fitted on how many films, ``kind`` "lateral " of laterals."""
+        if self.part is not None:
+            both = f"{len(self.part)} {kind}training and validation films"
+            return f"fitted on {both}, thresholds by {FOLDS} folds of them"
+        held = f"{len(self.validation)} {kind}validation films"
+        return f"fitted on {len(self.train)} {kind}training films, thresholds from {held}"
 
 
 def fit_gaussian(rows: np.ndarray, axes: int) -> Gaussian:
@@ -59,16 +121,49 @@ def fit_gaussian(rows: np.ndarray, axes: int) -> Gaussian:
     )
 
 
-def fit_gate(train: np.ndarray, validation: np.ndarray) -> FilmGate:
-    """Distribution of the training films' layouts, thresholds from the validation films', float64 [films,
-    64] each.
+def fit_gate(films: Layouts) -> FilmGate:
+    """Distribution of the training films' layouts, thresholds from the validation films'; with folds both of
+    all films, each scored by a distribution that its patient had no part in.
     """
-    layout = fit_gaussian(train, LAYOUT_AXES)
-    odd = layout.distance(validation)
-    exchanged = np.array([mirrored(row) for row in validation]).reshape(-1, FIELDS)
-    mirror = threshold(odd - layout.distance(exchanged), MIRROR_WARN)
+    layout, scores = _fitted(films, _scores)
+    mirror = threshold(scores[:, 1], MIRROR_WARN)
     best = None if mirror is None else max(mirror, 0.0)  # below zero a film fits better as it is
-    return FilmGate(layout, Thresholds(threshold(odd, LAYOUT_WARN), threshold(odd, LAYOUT_REJECT), best))
+    warn, reject = (threshold(scores[:, 0], share) for share in (LAYOUT_WARN, LAYOUT_REJECT))
+    return FilmGate(layout, Thresholds(warn, reject, best))
+
+
+def fit_lateral_gate(films: Layouts) -> LateralGate:
+    """The same of lateral films, each as it fits best facing one way or the other."""
+    layout, scores = _fitted(films, _lateral_scores)
+    return LateralGate(
+        layout, Thresholds(threshold(scores[:, 0], LAYOUT_WARN), threshold(scores[:, 0], LAYOUT_REJECT))
+    )
+
+
+Scores = Callable[[Gaussian, np.ndarray], np.ndarray]
+
+
+def _fitted(films: Layouts, scores: Scores) -> tuple[Gaussian, np.ndarray]:
+    """The distribution, and scores [films, n] of films that it, or that of their fold, was not fitted on."""
+    if films.part is None:
+        layout = fit_gaussian(films.train, LAYOUT_AXES)
+        return layout, scores(layout, films.validation)
+    rows, found = films.both, []
+    for part in np.unique(films.part):
+        held = films.part == part
+        found.append(scores(fit_gaussian(rows[~held], LAYOUT_AXES), rows[held]))
+    return fit_gaussian(rows, LAYOUT_AXES), np.concatenate(found)
+
+
+def _scores(layout: Gaussian, rows: np.ndarray) -> np.ndarray:
+    """How odd layouts are, and how much better they fit with left and right exchanged, float64 [films, 2]."""
+    odd = layout.distance(rows)
+    exchanged = np.array([mirrored(row) for row in rows]).reshape(-1, FIELDS)
+    return np.stack([odd, odd - layout.distance(exchanged)], axis=1)
+
+
+def _lateral_scores(layout: Gaussian, rows: np.ndarray) -> np.ndarray:
+    return LateralGate(layout, Thresholds()).odd(rows)[:, None]
 
 
 def threshold(scores: np.ndarray, share: float) -> float | None:
@@ -77,49 +172,37 @@ def threshold(scores: np.ndarray, share: float) -> float | None:
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else None
 
 
-def fit_lateral_gate(train: np.ndarray, validation: np.ndarray) -> LateralGate:
-    """The same of lateral films, each as it fits best facing one way or the other."""
-    unset = LateralGate(fit_gaussian(train, LAYOUT_AXES), Thresholds())
-    odd = unset.odd(validation)
-    return replace(unset, thresholds=Thresholds(threshold(odd, LAYOUT_WARN), threshold(odd, LAYOUT_REJECT)))
-
-
 def write_gate(
-    path: Path,
-    train: np.ndarray,
-    validation: np.ndarray,
-    say: Say,
-    laterals: tuple[np.ndarray, np.ndarray] | None = None,
+    path: Path, films: Layouts, say: Say, laterals: Layouts | None = None
 ) -> FilmGateRecord | None:
     """Fit a gate and write its numbers; gives the manifest's ``film_gate`` entry, None where the films
-    are too few for any threshold. ``laterals``: layouts of the lateral films of train and validation, where
-    the model was trained with them.
+    are too few for any threshold. ``laterals``: those of the lateral films, where the model was trained with
+    them.
     """
-    counts = f"fitted on {len(train)} training films, thresholds from {len(validation)} validation films"
-    if len(train) < GATE_FITTED or len(validation) < fewest(LAYOUT_WARN):
-        say(f"no film gate: {counts}; at least {GATE_FITTED} and {fewest(LAYOUT_WARN)} are needed")
+    if not films.enough:
+        say(f"no film gate: {films.counts()}; {films.needed()}")
         return None
-    gate = fit_gate(train, validation)
+    gate = fit_gate(films)
     missing = [name.replace("_", " ") for name, value in asdict(gate.thresholds).items() if value is None]
-    say(f"film gate: {counts}" + (f"; too few for {', '.join(missing)}" if missing else ""))
+    say(f"film gate: {films.counts()}" + (f"; too few for {', '.join(missing)}" if missing else ""))
     if laterals:
-        gate = replace(gate, lateral=_lateral_gate(*laterals, say))
+        gate = replace(gate, lateral=_lateral_gate(laterals, say))
     replace_with(path, lambda file: _save(file, gate.numbers()))
-    record = _record(path.name, gate, len(train), len(validation))
+    record = _record(path.name, gate, films)
     if not laterals or gate.lateral is None:
         return record
-    films = {"train": len(laterals[0]), "validation": len(laterals[1])}
     named = asdict(gate.lateral.thresholds)
-    return replace(record, lateral=LateralGateRecord(_shape(gate.lateral.layout), named, films))
+    return replace(record, lateral=LateralGateRecord(_shape(gate.lateral.layout), named, laterals.films))
 
 
-def _lateral_gate(train: np.ndarray, validation: np.ndarray, say: Say) -> LateralGate | None:
-    counts = f"{len(train)} lateral training films and {len(validation)} lateral validation films"
-    if len(train) < GATE_FITTED or len(validation) < fewest(LAYOUT_WARN):
-        say(f"film gate: a lateral is known by its header alone: {counts} are too few")
+def _lateral_gate(films: Layouts, say: Say) -> LateralGate | None:
+    if not films.enough:
+        say(
+            f"film gate: a lateral is known by its header alone: {films.counts('lateral ')}; {films.needed()}"
+        )
         return None
-    say(f"film gate: laterals are known by {counts}")
-    return fit_lateral_gate(train, validation)
+    say(f"film gate, laterals: {films.counts('lateral ')}")
+    return fit_lateral_gate(films)
 
 
 def _save(file: Path, numbers: np.ndarray) -> None:
@@ -127,12 +210,11 @@ def _save(file: Path, numbers: np.ndarray) -> None:
         np.save(out, numbers, allow_pickle=False)
 
 
-def _record(file: str, gate: FilmGate, train: int, validation: int) -> FilmGateRecord:
+def _record(file: str, gate: FilmGate, films: Layouts) -> FilmGateRecord:
     """The manifest's ``film_gate`` entry."""
-    layout = _shape(gate.layout)
-    films = {"train": train, "validation": validation}
+    layout, folds = _shape(gate.layout), None if films.part is None else FOLDS
     shares = {"layout_warn": LAYOUT_WARN, "layout_reject": LAYOUT_REJECT, "mirror_warn": MIRROR_WARN}
-    return FilmGateRecord(file, layout, asdict(gate.thresholds), shares, films)
+    return FilmGateRecord(file, layout, asdict(gate.thresholds), shares, films.films, folds=folds)
 
 
 def _shape(layout: Gaussian) -> GaussianRecord:
@@ -163,15 +245,30 @@ def gate_for(
     progress: Progress = silent,
 ) -> FilmGateRecord | None:
     """``write_gate`` for a model: laterals by themselves where it was trained with them."""
-    how = Preprocessing.of(model.preprocessing)
+    how, part = Preprocessing.of(model.preprocessing), fold_of_films(train, validation)
 
-    def both(view: int | None) -> tuple[np.ndarray, np.ndarray]:
-        fitted = layouts_of(how, spread(films_in(train, view)), progress)
-        return fitted, layouts_of(how, films_in(validation, view), progress)
+    def of_view(view: int | None) -> Layouts:
+        paths = spread(films_in(train, view)), films_in(validation, view)
+        (fitted, first), (held, second) = (read_layouts(how, some, progress) for some in paths)
+        if part is None:
+            return Layouts(fitted, held)
+        read = [*(paths[0][place] for place in first), *(paths[1][place] for place in second)]
+        return Layouts(fitted, held, np.array([part[path] for path in read], np.int64))
 
     if not model.takes_laterals:
-        return write_gate(file, *both(None), say)
-    return write_gate(file, *both(FRONTAL), say, both(LATERAL))
+        return write_gate(file, of_view(None), say)
+    return write_gate(file, of_view(FRONTAL), say, of_view(LATERAL))
+
+
+def fold_of_films(train: Sequence[Study], validation: Sequence[Study]) -> dict[Path, int] | None:
+    """The fold of each film, by patient; None where validation films alone give the thresholds: they are
+    enough of so many studies, or there are fewer patients than folds.
+    """
+    studies = [*train, *validation]
+    if not folded(len(studies)) or len({study.patient_id for study in studies}) < FOLDS:
+        return None
+    parts = patient_parts(studies, FOLDS)
+    return {film.path: int(part) for study, part in zip(studies, parts, strict=True) for film in study.films}
 
 
 def refit(

@@ -30,7 +30,7 @@ def measure(
     [films] or None where the head was not trained; ``searched`` is the hash of the file that holds
     ``reports``.
     """
-    near = _nearest(cases, vectors, reports)
+    near = nearest_reports(cases, vectors, reports)
     return evidence_record(near, cases.labels, logits, calibration, searched)
 
 
@@ -41,7 +41,7 @@ def index_share(cases: Cases) -> float:
     return labels.count("abnormal") / labelled if labelled else 0.5
 
 
-def _nearest(cases: Cases, vectors: Array, reports: Array) -> NearestReports:
+def nearest_reports(cases: Cases, vectors: Array, reports: Array) -> NearestReports:
     """Of each film the nearest reports of other patients."""
     score = vectors @ reports.T
     best = top_k(score, VOTERS, cases.foreign)

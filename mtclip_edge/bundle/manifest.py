@@ -304,7 +304,8 @@ class Manifest:
         gate = model.film_gate
         if gate is not None and refit.film_gate is not None:
             films = {**gate.films, "validation": refit.films}
-            gate = replace(gate, thresholds={**gate.thresholds, **refit.film_gate}, films=films)
+            told = {**gate.thresholds, **refit.film_gate}
+            gate = replace(gate, thresholds=told, films=films, folds=None)
         return replace(model, calibration=refit.calibration or model.calibration, film_gate=gate)
 
     def evidence_of(self, seen: str) -> EvidenceRecord | None:

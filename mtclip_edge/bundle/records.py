@@ -501,7 +501,8 @@ _GATE_THRESHOLDS = ("layout_warn", "layout_reject", "embedding_warn", "mirror_wa
 @record(frozen=True, eq=False, repr=False)
 class FilmGateRecord:
     """What judges films: file, thresholds (None: too few films for one), the shares they were chosen for, how
-    many films they are from.
+    many films they are from; ``folds``: all of train and validation were judged, by so many folds, and give
+    the thresholds; None: validation films alone.
 
     ``embedding`` is in bundles of 0.1.0 only, whose gate asked the embedding too.
     """
@@ -513,6 +514,7 @@ class FilmGateRecord:
     films: Mapping[str, int]
     embedding: GaussianRecord | None = None
     lateral: LateralGateRecord | None = None
+    folds: int | None = None
 
     @classmethod
     def read(cls, f: Fields) -> "FilmGateRecord":
@@ -530,6 +532,7 @@ class FilmGateRecord:
             f.inside("films", lambda g: {name: g.integer(name) for name in ("train", "validation")}),
             f.inside_or_none("embedding", GaussianRecord.read),
             f.inside_or_none("lateral", LateralGateRecord.read),
+            f.integer("folds", 2, 1000) if f.given("folds") else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -540,7 +543,8 @@ class FilmGateRecord:
             "films": dict(self.films),
         }
         lateral = {} if self.lateral is None else {"lateral": self.lateral.to_dict()}
-        return {"file": self.file, "layout": asdict(self.layout), **embedding, **numbers, **lateral}
+        folds = {} if self.folds is None else {"folds": self.folds}
+        return {"file": self.file, "layout": asdict(self.layout), **embedding, **numbers, **lateral, **folds}
 
 
 @record(frozen=True, eq=False, repr=False)

@@ -118,7 +118,8 @@ def _film_gate(gate: dict[str, Any] | None) -> str:
         return "none: films are judged by header and picture only"
     films = f"{gate['films']['train']} training and {gate['films']['validation']} validation films"
     missing = [name.replace("_", " ") for name, value in gate["thresholds"].items() if value is None]
-    return f"fitted on {films}" + (f", too few for {', '.join(missing)}" if missing else "")
+    folds = f", thresholds by {gate['folds']} folds of both" if gate.get("folds") else ""
+    return f"fitted on {films}{folds}" + (f", too few for {', '.join(missing)}" if missing else "")
 
 
 def _run_lines(record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ What must lie in one fold is one cluster: all studies of a patient, all whose re
 so, all with the same film by its bytes. So no report that is judged has a near twin in what was trained on.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,9 +61,23 @@ def fold_studies(
     return folds, cluster
 
 
+def patient_parts(studies: Sequence[Study], count: int, seed: int = 0) -> Array:
+    """The part of each study, int64 [studies], by patient alone: as new patients come, whose reports may well
+    be like those there are.
+
+    Errors: WrongOption where there are fewer patients than parts.
+    """
+    return parts(studies, _united(len(studies), _patient_ties(studies)), count, seed)
+
+
 def clusters(studies: Sequence[Study], digests: Mapping[Path, bytes]) -> Array:
     """Which studies must stay together, int64 [studies]: the number of the first study of its cluster."""
-    first = np.arange(len(studies))
+    return _united(len(studies), _ties(studies, digests))
+
+
+def _united(count: int, ties: Iterable[tuple[int, Hashable]]) -> Array:
+    """``clusters`` by ties, each a study's number and what it is tied by: an equal key ties two."""
+    first = np.arange(count)
 
     def root(i: int) -> int:
         while first[i] != i:
@@ -72,19 +86,24 @@ def clusters(studies: Sequence[Study], digests: Mapping[Path, bytes]) -> Array:
         return i
 
     holder: dict[Hashable, int] = {}
-    for i, key in _ties(studies, digests):
+    for i, key in ties:
         a, b = root(i), root(holder.setdefault(key, i))
         first[max(a, b)] = min(a, b)
-    return np.array([root(i) for i in range(len(studies))], np.int64)
+    return np.array([root(i) for i in range(count)], np.int64)
 
 
-def _ties(studies: Sequence[Study], digests: Mapping[Path, bytes]) -> Iterator[tuple[int, Hashable]]:
-    """A study's number and what it is tied by: all with an equal key belong together."""
-    texts = {s.report_id: folded(s.text) for s in studies if s.report_id}
-    group = dict(zip(texts, exact_groups(list(texts.values())), strict=True))
+def _patient_ties(studies: Sequence[Study]) -> Iterator[tuple[int, Hashable]]:
     for i, study in enumerate(studies):
         for registry in registries(study):
             yield i, ("patient", registry, study.patient_id)
+
+
+def _ties(studies: Sequence[Study], digests: Mapping[Path, bytes]) -> Iterator[tuple[int, Hashable]]:
+    """By patient, by report and by film."""
+    yield from _patient_ties(studies)
+    texts = {s.report_id: folded(s.text) for s in studies if s.report_id}
+    group = dict(zip(texts, exact_groups(list(texts.values())), strict=True))
+    for i, study in enumerate(studies):
         if study.report_id:
             yield i, ("report", group[study.report_id])
         for film in study.films:

@@ -18,7 +18,10 @@ NOT_CALIBRATED = (
 # Shares of ordinary films that each score of the film gate may warn of: 4 % together. What rejects is half a
 # percent.
 LAYOUT_WARN, MIRROR_WARN, LAYOUT_REJECT = 0.03, 0.01, 0.005
-GATE_FITTED = 100  # training films that the film gate's distribution needs
+GATE_FITTED = 100  # films that the film gate's distribution needs
+# Of fewer studies in train and validation, the film gate's thresholds come from both, by so many folds.
+FOLDED_BELOW, FOLDS = 2000, 5
+GATE_FOLDED = GATE_FITTED * FOLDS // (FOLDS - 1)  # films, so that all folds but one hold enough
 OF_LATERALS = 20  # in train; fewer teach no view
 BATCHES = (1, 2, 7)  # that the parity gate asks a graph in
 
@@ -31,14 +34,20 @@ def fewest(share: float) -> int:
     return math.ceil(1 / share - 1e-9) - 1
 
 
+def folded(studies: int) -> bool:
+    """Whether the film gate's thresholds come from folds over so many studies of train and validation."""
+    return studies < FOLDED_BELOW
+
+
 @dataclass(frozen=True)
 class SplitFilms:
-    """Films of one split: frontal ones by label, and lateral ones."""
+    """Films of one split: frontal ones by label, and lateral ones; of how many studies."""
 
     normal: int = 0
     abnormal: int = 0
     unknown: int = 0
     lateral: int = 0
+    studies: int = 0
 
     @property
     def frontal(self) -> int:
@@ -57,7 +66,7 @@ class SplitFilms:
         lateral = sum(view_code(film.view) == LATERAL for film in study.films)
         frontal = len(study.films) - lateral
         told = {study.label: getattr(self, study.label) + frontal}
-        return replace(self, lateral=self.lateral + lateral, **told)
+        return replace(self, lateral=self.lateral + lateral, studies=self.studies + 1, **told)
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ def shortages(train: SplitFilms, validation: SplitFilms, head: bool = True) -> l
     laterals = train.lateral >= OF_LATERALS
     found = [
         *_of_validation(validation, head),
-        *_of_gate(train.frontal, validation.frontal, ""),
+        *_of_gate(_gate_films(train, validation), ""),
         *(_of_laterals(train, validation) if laterals else ()),
     ]
     if train.lateral and not laterals:
@@ -109,10 +118,14 @@ def too_small_for(splits: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
     film to train on.
     """
     train, validation = (
-        SplitFilms(**splits[name]["frontal_films"], lateral=splits[name]["lateral_films"])
+        SplitFilms(
+            **splits[name]["frontal_films"],
+            lateral=splits[name]["lateral_films"],
+            studies=splits[name]["studies"],
+        )
         for name in ("train", "validation")
     )
-    told = shortages(train, validation) if train != SplitFilms() else []
+    told = shortages(train, validation) if train.frontal + train.lateral else []
     return [shortage.to_dict() for shortage in told]
 
 
@@ -135,25 +148,48 @@ def _of_validation(validation: SplitFilms, head: bool) -> Iterator[Shortage]:
     )
 
 
-def _of_gate(train: int, validation: int, kind: str) -> list[Shortage]:
+@dataclass(frozen=True)
+class _GateFilms:
+    """Films that a distribution is fitted on, and those that its thresholds are from, with what each is
+    called and how many films the first take.
+    """
+
+    fitted: int
+    held: int
+    fitted_on: str
+    held_as: str
+    least: int
+
+
+def _gate_films(train: SplitFilms, validation: SplitFilms, kind: str = "") -> _GateFilms:
+    """Frontal ones, or with ``kind`` "lateral " those."""
+    fitted, held = (split.lateral if kind else split.frontal for split in (train, validation))
+    if folded(train.studies + validation.studies):
+        both = f"{kind}training and validation films"
+        return _GateFilms(fitted + held, fitted + held, both, both, GATE_FOLDED)
+    return _GateFilms(fitted, held, f"{kind}training films", f"{kind}validation films", GATE_FITTED)
+
+
+def _of_gate(films: _GateFilms, kind: str) -> list[Shortage]:
     """The film gate of frontal films, or with ``kind`` "lateral " that of laterals, which asks no mirror."""
-    named = f"the film gate of {kind.strip()}s" if kind else "the film gate"
-    trained, held = f"{kind}training films", f"{kind}validation films"
+    named = "the film gate of laterals" if kind else "the film gate"
     so = "a lateral is known by its header alone" if kind else "films are judged by header and picture alone"
-    needed = {trained: (GATE_FITTED, train), held: (fewest(LAYOUT_WARN), validation)}
+    needed = {films.held_as: (fewest(LAYOUT_WARN), films.held), films.fitted_on: (films.least, films.fitted)}
     if none := list(_shortage(named, needed, so)):
         return none
-    parts = [(f"{named}'s warning of mirrored films", MIRROR_WARN, "none is told")] if not kind else []
-    parts += [(f"{named}'s rejection", LAYOUT_REJECT, "what is odd is warned of, never rejected")]
+    parts = [(f"warning of mirrored films by {named}", MIRROR_WARN, "none is told")] if not kind else []
+    parts += [(f"rejection by {named}", LAYOUT_REJECT, "what is odd is warned of, never rejected")]
     return [
-        one for what, share, so in parts for one in _shortage(what, {held: (fewest(share), validation)}, so)
+        one
+        for what, share, so in parts
+        for one in _shortage(what, {films.held_as: (fewest(share), films.held)}, so)
     ]
 
 
 def _of_laterals(train: SplitFilms, validation: SplitFilms) -> Iterator[Shortage]:
     needed = {"lateral validation films": (LEAST, validation.lateral)}
     yield from _shortage(LATERAL_VERDICTS, needed, "a lateral gets none")
-    yield from _of_gate(train.lateral, validation.lateral, "lateral ")
+    yield from _of_gate(_gate_films(train, validation, "lateral "), "lateral ")
 
 
 def _shortage(what: str, needed: Mapping[str, tuple[int, int]], so: str) -> Iterator[Shortage]:

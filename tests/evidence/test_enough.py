@@ -1,6 +1,7 @@
 """What a set is too small for is what those who fit decide by."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,20 +38,43 @@ def test_percentiles(films: int) -> None:
     assert ("a choice of the best epoch" in told) == (films == 0)
 
 
+GATE = {
+    "mirror_warn": "warning of mirrored films by the film gate",
+    "layout_reject": "rejection by the film gate",
+}
+
+
+def gate_of(films: film_gate.Layouts, folder: Path) -> list[str]:
+    """What of the film gate is missing where it is fitted on some films, by the names of shortages."""
+    record = film_gate.write_gate(folder / "gate.npy", films, silent)
+    if record is None:
+        return ["the film gate"]
+    assert record.thresholds["layout_warn"] is not None
+    return [GATE[name] for name in GATE if record.thresholds[name] is None]
+
+
 @pytest.mark.parametrize("train", [99, 100])
 @pytest.mark.parametrize("validation", [32, 33, 98, 99, 198, 199])
 def test_the_film_gate(train: int, validation: int, random: np.random.Generator, tmp_path: Path) -> None:
     layouts = [random.normal(size=(rows, film_gate.FIELDS)) for rows in (train, validation)]
-    record = film_gate.write_gate(tmp_path / "gate.npy", *layouts, silent)
-    told = [what for what in named(SplitFilms(train), SplitFilms(validation)) if "gate" in what]
-    if record is None:
-        assert told == ["the film gate"]
-        return
-    names = {
-        "mirror_warn": "the film gate's warning of mirrored films",
-        "layout_reject": "the film gate's rejection",
-    }
-    assert told == [names[name] for name in names if record.thresholds[name] is None]
+    splits = SplitFilms(train, studies=1900), SplitFilms(validation, studies=100)
+    told = [what for what in named(*splits) if "gate" in what]
+    assert told == gate_of(film_gate.Layouts(*layouts), tmp_path)
+
+
+@pytest.mark.parametrize(("train", "validation"), [(124, 0), (100, 25), (150, 48), (150, 49), (199, 0)])
+def test_the_film_gate_of_a_small_set(
+    train: int, validation: int, random: np.random.Generator, tmp_path: Path
+) -> None:
+    layouts = [random.normal(size=(rows, film_gate.FIELDS)) for rows in (train, validation)]
+    films = film_gate.Layouts(*layouts, random.integers(0, 5, train + validation))
+    splits = SplitFilms(train, studies=train), SplitFilms(validation, studies=validation)
+    told = [what for what in named(*splits) if "gate" in what]
+    assert told == gate_of(films, tmp_path)
+
+
+def test_of_two_thousand_studies_validation_alone_gives_the_thresholds() -> None:
+    assert enough.folded(1999) and not enough.folded(2000)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.03, 0.01, 0.005])
@@ -62,13 +86,11 @@ def test_how_many_scores_a_threshold_needs(share: float) -> None:
 
 def test_laterals() -> None:
     assert named(SplitFilms(500, 500, lateral=19), PLENTY) == ["laterals"]
-    assert named(SplitFilms(500, 500, lateral=20), PLENTY) == [
-        enough.LATERAL_VERDICTS,
-        "the film gate of laterals",
-    ]
-    many = SplitFilms(500, 500, lateral=500)
-    assert named(many, SplitFilms(500, 500, lateral=40)) == ["the film gate of laterals's rejection"]
-    assert named(many, many) == []
+    few = SplitFilms(500, 500, lateral=20)
+    assert named(few, PLENTY) == [enough.LATERAL_VERDICTS, "the film gate of laterals"]
+    some, many = (SplitFilms(500, 500, lateral=lateral, studies=1000) for lateral in (40, 500))
+    assert named(many, some) == ["rejection by the film gate of laterals"]
+    assert named(replace(many, studies=900), some) == []
 
 
 def test_films_are_counted_by_label_and_view() -> None:
@@ -77,7 +99,7 @@ def test_films_are_counted_by_label_and_view() -> None:
         return Study("s", "p", films=films, label=label)
 
     studies = [study("normal", "PA", "lateral"), study("abnormal", "AP", "unknown"), study("unknown", "PA")]
-    assert SplitFilms.of([*studies, study("normal")]) == SplitFilms(1, 2, 1, 1)
+    assert SplitFilms.of([*studies, study("normal")]) == SplitFilms(1, 2, 1, 1, studies=4)
 
 
 def test_a_line_says_how_many_there_are_and_what_follows() -> None:
@@ -88,7 +110,10 @@ def test_a_line_says_how_many_there_are_and_what_follows() -> None:
     )
     assert (
         enough.too_small_for(
-            {name: {"frontal_films": {}, "lateral_films": 0} for name in ("train", "validation")}
+            {
+                name: {"frontal_films": {}, "lateral_films": 0, "studies": 9}
+                for name in ("train", "validation")
+            }
         )
         == []
     )
@@ -101,9 +126,9 @@ def test_the_guide_has_these_numbers() -> None:
     for row in (
         f"| {each} normal and {each} abnormal frontal validation films |",
         f"| {LEAST} frontal validation films |",
+        f"| {enough.GATE_FOLDED}, {enough.GATE_FOLDED}, {reject} frontal films of train and validation |",
         f"| {enough.GATE_FITTED} frontal training films and {warn}, {mirror}, {reject} validation films |",
         f"| {batch} validation films |",
-        f"| {laterals} lateral training films; {LEAST} of validation; "
-        f"{enough.GATE_FITTED} and {warn} ({reject} to reject) |",
+        f"| {laterals} lateral training films; {LEAST} of validation; as many as that of frontal ones |",
     ):
         assert row in guide, row

@@ -32,9 +32,12 @@ def layouts(view: int, start: int, count: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def gate() -> FilmGate:
     """Fitted on drawn films of both views, thresholds from 210 others each."""
-    frontal = fitting.fit_gate(layouts(FRONTAL, 0, 110), layouts(FRONTAL, 1000, 210))
+    frontal = fitting.fit_gate(fitting.Layouts(layouts(FRONTAL, 0, 110), layouts(FRONTAL, 1000, 210)))
     return replace(
-        frontal, lateral=fitting.fit_lateral_gate(layouts(LATERAL, 0, 110), layouts(LATERAL, 1000, 210))
+        frontal,
+        lateral=fitting.fit_lateral_gate(
+            fitting.Layouts(layouts(LATERAL, 0, 110), layouts(LATERAL, 1000, 210))
+        ),
     )
 
 
@@ -122,8 +125,8 @@ def test_real_laterals_are_told_from_real_frontal_films(real_data: Path) -> None
 
     frontal, lateral = (some("train", view, 400) for view in (FRONTAL, LATERAL))
     new = {view: some("validation", view, 120) for view in (FRONTAL, LATERAL)}
-    gate = fitting.fit_gate(frontal[:250], frontal[250:])
-    gate = replace(gate, lateral=fitting.fit_lateral_gate(lateral[:250], lateral[250:]))
+    gate = fitting.fit_gate(fitting.Layouts(frontal[:250], frontal[250:]))
+    gate = replace(gate, lateral=fitting.fit_lateral_gate(fitting.Layouts(lateral[:250], lateral[250:])))
     share = {view: np.mean([gate.sees_lateral(row) for row in rows]) for view, rows in new.items()}
     assert share[LATERAL] >= 0.95
     assert share[FRONTAL] <= 0.04

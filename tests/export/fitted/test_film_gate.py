@@ -1,5 +1,6 @@
 """The film gate as it is fitted: its distance, its thresholds, and whose films they are of."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,13 @@ import pytest
 
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.generations import commit
+from mtclip_edge.bundle.records import FilmGateRecord
 from mtclip_edge.errors import SourceUnusable
 from mtclip_edge.export.fitted import film_gate as fitting
+from mtclip_edge.fields import Fields
 from mtclip_edge.films.film import DecodedFilm
 from mtclip_edge.films.gate import layout_of
+from mtclip_edge.inference.preprocessing import Preprocessing
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.studies import Film as StudyFilm
 from mtclip_edge.studies import Study
@@ -53,7 +57,7 @@ def test_what_fits_better_as_it_is_is_never_called_mirrored(random: np.random.Ge
     """All validation films far on one side: their threshold would be below zero."""
     side = np.where(np.arange(64) % 8 < 4, 1.0, -1.0)
     layouts = side + random.normal(0, 0.1, (300, 64))
-    gate = fitting.fit_gate(layouts[:150], layouts[150:])
+    gate = fitting.fit_gate(fitting.Layouts(layouts[:150], layouts[150:]))
     assert gate.thresholds.mirror_warn == 0 and gate.thresholds.layout_reject is None
 
 
@@ -74,11 +78,11 @@ def test_a_gate_goes_with_its_bundle(
     assert fewer.model.film_gate.file == "film-gate-4.npy" and not (path / "film-gate-2.npy").exists()
     assert all(problem is None for _, problem in fewer.verify())
     thresholds = fewer.model.film_gate.thresholds
-    assert [name for name, value in thresholds.items() if value is None] == ["layout_reject", "mirror_warn"]
+    assert [name for name, value in thresholds.items() if value is None] == ["layout_reject"]
     with Retriever.open(path) as retriever:
         assert retriever.query(odd / "inverted.png").input.verdict == "warn"
     with pytest.raises(SourceUnusable, match="so few films"):
-        fitting.refit(path, gate_films.train, gate_films.validation[:10])
+        fitting.refit(path, gate_films.train, gate_films.validation[:4])
     assert Bundle.open(path).identity == fewer.identity
     (path / "film-gate-4.npy").write_bytes(b"x" + (path / "film-gate-4.npy").read_bytes()[1:])
     damaged = mtclip("query", odd / "a.png", "--bundle", path)
@@ -89,19 +93,98 @@ def test_a_gate_goes_with_its_bundle(
 def test_an_export_fits_a_gate(
     tiny_run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a later fit of the bundle would; 14 validation films are too few, so a tenth may be warned of here."""
+    """As a later fit of the bundle would; of so few films, fewer are enough here."""
     from mtclip_edge.export import pack
     from mtclip_edge.sources.source import open_source
 
-    monkeypatch.setattr(fitting, "GATE_FITTED", 50)
-    monkeypatch.setattr(fitting, "LAYOUT_WARN", 0.1)
+    monkeypatch.setattr(fitting, "GATE_FOLDED", 50)
     lines: list[str] = []
     bundle = pack.export(tiny_run, tmp_path / "b", precision=["fp32"], say=lines.append)
     told = next(line for line in lines if line.startswith("film gate"))
-    assert told.endswith("14 validation films; too few for layout reject, mirror warn")
+    films = bundle.model.film_gate.films
+    assert films["validation"] == 14 and bundle.model.film_gate.folds == 5
+    assert told == (
+        f"film gate: fitted on {sum(films.values())} training and validation films, thresholds by 5 folds of "
+        "them; too few for layout reject"
+    )
     reading = open_source(str(source))
     again = fitting.refit(bundle.path, reading.split("train"), reading.split("validation")).model.film_gate
     assert again.to_dict() == {**bundle.model.film_gate.to_dict(), "file": "film-gate-2.npy"}
+
+
+def test_with_folds_every_film_is_scored_by_the_others(random: np.random.Generator) -> None:
+    """The distribution is of all films; a score is of a distribution that the film's fold had no part in."""
+    train, validation = (random.normal(size=(rows, 64)) for rows in (200, 40))
+    part = random.integers(0, 5, 240)
+    gate = fitting.fit_gate(fitting.Layouts(train, validation, part))
+    rows = np.concatenate([train, validation])
+    np.testing.assert_allclose(gate.layout.mean, rows.mean(axis=0), atol=1e-6)
+    odd, better = np.zeros(240), np.zeros(240)
+    for film, row in enumerate(rows):
+        others = fitting.fit_gaussian(rows[part != part[film]], fitting.LAYOUT_AXES)
+        other_way = row.reshape(8, 8)[:, ::-1].reshape(1, 64)
+        odd[film] = others.distance(row[None])[0]
+        better[film] = odd[film] - others.distance(other_way)[0]
+    assert gate.thresholds.layout_warn == pytest.approx(fitting.threshold(odd, fitting.LAYOUT_WARN))
+    assert gate.thresholds.layout_reject == pytest.approx(fitting.threshold(odd, fitting.LAYOUT_REJECT))
+    assert gate.thresholds.mirror_warn == pytest.approx(
+        max(0.0, fitting.threshold(better, fitting.MIRROR_WARN))
+    )
+    assert (gate.layout.distance(rows) > gate.thresholds.layout_warn).mean() < fitting.LAYOUT_WARN
+
+
+def test_of_few_films_the_promise_holds_on_new_ones(random: np.random.Generator) -> None:
+    """150 films, 19 of them validation: too few for a threshold from validation alone."""
+    warned = []
+    for _ in range(40):
+        rows = random.standard_t(5, size=(150, 64))
+        films = fitting.Layouts(rows[:131], rows[131:], random.integers(0, 5, 150))
+        assert films.enough and not fitting.Layouts(rows[:131], rows[131:]).enough
+        gate, new = fitting.fit_gate(films), random.standard_t(5, size=(1000, 64))
+        warned.append((gate.layout.distance(new) > gate.thresholds.layout_warn).mean())
+    assert 0 < np.mean(warned) <= fitting.LAYOUT_WARN
+
+
+def test_a_patient_lies_in_one_fold() -> None:
+    def studies(count: int, patients: int, first: int = 0) -> list[Study]:
+        return [
+            Study(f"s{n}", f"p{n % patients}", (StudyFilm(Path(f"{n}.png"), f"{n}.png"),))
+            for n in range(first, first + count)
+        ]
+
+    fold = fitting.fold_of_films(studies(60, 30), studies(30, 30, 60))
+    assert len(fold) == 90 and set(fold.values()) == set(range(5))
+    assert all(fold[Path(f"{n}.png")] == fold[Path(f"{n % 30}.png")] for n in range(90))
+    assert fitting.fold_of_films(studies(60, 4), []) is None
+    assert fitting.fold_of_films(studies(1999, 500), []) is not None
+    assert fitting.fold_of_films(studies(1000, 500), studies(1000, 500)) is None
+
+
+def test_a_film_that_cannot_be_read_moves_nobody_to_another_fold(
+    gated: Path, gate_films: SimpleNamespace, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no film")
+    train = [Study("bad", "bad", (StudyFilm(bad, "bad.png"),)), *gate_films.train]
+    model = Bundle.open(gated).manifest.model
+    record = fitting.gate_for(tmp_path / "gate.npy", model, train, gate_films.validation, lambda line: None)
+    assert record.films == {"train": 120, "validation": 205}
+    fold = fitting.fold_of_films(train, gate_films.validation)
+    how = Preprocessing.of(model.preprocessing)
+    paths = fitting.films_in([*gate_films.train, *gate_films.validation])
+    rows = fitting.layouts_of(how, paths)
+    films = fitting.Layouts(rows[:120], rows[120:], np.array([fold[path] for path in paths]))
+    assert record.thresholds == vars(fitting.fit_gate(films).thresholds)
+
+
+def test_the_bundle_says_by_what_its_thresholds_are(mtclip, gated: Path, tmp_path: Path) -> None:
+    entry = Bundle.open(gated).model.film_gate
+    assert entry.folds == 5 and FilmGateRecord.read(Fields(entry.to_dict())).folds == 5
+    said = "fitted on 120 training and 205 validation films, thresholds by 5 folds of both"
+    assert said in " ".join(mtclip("info", gated).out.split())
+    assert json.loads(mtclip("info", gated, "--format", "json").out)["film_gate"]["folds"] == 5
+    plain = replace(entry, folds=None)
+    assert "folds" not in plain.to_dict() and FilmGateRecord.read(Fields(plain.to_dict())).folds is None
 
 
 def test_distributions_are_of_training_films_and_thresholds_of_validation_films(
@@ -111,7 +194,7 @@ def test_distributions_are_of_training_films_and_thresholds_of_validation_films(
         centre + random.normal(size=(rows, 64)) for centre, rows in ((0.0, 400), (0.0, 250), (3.0, 250))
     )
     for validation in (near, far):
-        gate = fitting.fit_gate(train, validation)
+        gate = fitting.fit_gate(fitting.Layouts(train, validation))
         np.testing.assert_allclose(gate.layout.mean, train.mean(axis=0), atol=1e-6)
         assert gate.thresholds.layout_warn == fitting.threshold(
             gate.layout.distance(validation), fitting.LAYOUT_WARN
