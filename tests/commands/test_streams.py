@@ -57,6 +57,9 @@ def test_ctrl_c_is_130_and_one_line(tiny_backbone: Path, source: Path, tmp_path:
         err = process.stderr.read()
     assert process.returncode == 130
     assert err.splitlines()[-1] == "interrupted"
+    why = err.splitlines()[-2]
+    assert why.startswith("stopped in epoch ") and "of 5000: interrupted; best so far: epoch " in why
+    assert "--resume goes on after epoch " in why
     assert "Traceback" not in err
 
 

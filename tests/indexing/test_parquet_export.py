@@ -106,7 +106,7 @@ def test_the_index_commands(mtclip, bundle: Path, source: Path, tmp_path: Path) 
     # what is there already counts too
     assert f"the bundle will hold {before.studies + 2} reports of {patients + 1} patients" in found.err
     assert (
-        found.err.splitlines()[-1]
+        found.err.splitlines()[-2]
         == f"{bundle}: {before.reports + 2} distinct reports of {before.studies + 2} studies, generation 2"
     )
     found = mtclip("index", "stats", bundle, "--format", "json")
