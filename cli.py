@@ -18,6 +18,7 @@ INTERRUPTED = 130
 # --help`` shows.
 COMMANDS = {
     "query": ("query.query", "mtclip query film.png --bundle BUNDLE -k 3"),
+    "view": ("view.view", "mtclip view --bundle bundle"),
     "train": ("train.train", "mtclip train --data openi/manifest.csv --out run"),
     "export": ("export.export", "mtclip export run --out bundle"),
     "eval": ("evaluate.evaluate", "mtclip eval run bundle --data openi/manifest.csv"),

@@ -36,20 +36,21 @@ def _affirmed(report: str) -> set[str]:
     return {found.lower() for part in parts for found in _WORD.findall(part)} - _COMMON
 
 
+def shared_places(report: str, shared: frozenset[str]) -> list[tuple[int, int]]:
+    """Where shared words stand in a report that affirms them: first letter, and the place behind the last."""
+    return [
+        (part.start + found.start(), part.start + found.end())
+        for part in passages(report)
+        if part.stance == AFFIRMED
+        for found in _WORD.finditer(report[part.start : part.end])
+        if found[0].lower() in shared
+    ]
+
+
 def marked(report: str, shared: frozenset[str]) -> str:
     """A report as HTML, its shared words marked where it affirms them."""
-    return "".join(
-        _marked(report[part.start : part.end], shared)
-        if part.stance == AFFIRMED
-        else text(report[part.start : part.end])
-        for part in passages(report)
-    )
-
-
-def _marked(part: str, shared: frozenset[str]) -> str:
     said, last = [], 0
-    for found in _WORD.finditer(part):
-        if found[0].lower() in shared:
-            said += [text(part[last : found.start()]), f"<mark>{text(found[0])}</mark>"]
-            last = found.end()
-    return "".join([*said, text(part[last:])])
+    for start, end in shared_places(report, shared):
+        said += [text(report[last:start]), f"<mark>{text(report[start:end])}</mark>"]
+        last = end
+    return "".join([*said, text(report[last:])])

@@ -6,6 +6,7 @@ either byte.
 """
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,22 +24,36 @@ def is_deep(image: Any) -> bool:
     return image.mode in WIDE_MODES or _rawmode(image) is not None
 
 
+@dataclass(frozen=True)
+class DeepPicture:
+    """``values``: numbers of any depth [height, width]; whether the least is white, and whether there were
+    colours.
+    """
+
+    values: np.ndarray
+    white: bool
+    coloured: bool
+
+
+def deep_values(image: Any, data: bytes) -> DeepPicture:
+    """An opened picture of the bytes ``data``."""
+    white = image.format == "TIFF" and min_is_white(image)
+    if image.mode in WIDE_MODES:
+        return DeepPicture(as_numbers(np.asarray(ImageOps.exif_transpose(image)), image), white, False)
+    samples = _both_bytes(data, image)
+    return DeepPicture(_luma(samples), white, _has_colours(samples))
+
+
 def deep_grey(image: Any, data: bytes) -> tuple[np.ndarray, bool, tuple[str, ...]]:
     """An opened picture of the bytes ``data`` as uint8 [height, width], whether it has colours, and what
     a reader should know of it.
     """
-    white = image.format == "TIFF" and min_is_white(image)
-    coloured = False
-    if image.mode in WIDE_MODES:
-        values = as_numbers(np.asarray(ImageOps.exif_transpose(image)), image)
-    else:
-        samples = _both_bytes(data, image)
-        values, coloured = _luma(samples), _has_colours(samples)
-    broken = values.dtype.kind == "f" and not np.isfinite(values).all()
-    grey = scaled_to_8_bits(values)
+    deep = deep_values(image, data)
+    broken = deep.values.dtype.kind == "f" and not np.isfinite(deep.values).all()
+    grey = scaled_to_8_bits(deep.values)
     return (
-        (255 - grey if white else grey),
-        coloured,
+        (255 - grey if deep.white else grey),
+        deep.coloured,
         ("values that are no numbers became black",) if broken else (),
     )
 

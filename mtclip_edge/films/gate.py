@@ -22,6 +22,7 @@ from .gate_facts import REJECT, WARN, Fact, facts_of
 OK = "ok"
 GRID = 8
 INVERTED = "black and white seem to be exchanged: ask again {} --invert"
+FORCED = "answered all the same (--force)"
 _TURNS = {1: "a quarter turn to the right", 2: "half a turn", 3: "a quarter turn to the left"}
 
 
@@ -259,9 +260,7 @@ class Admission:
         if verdict.verdict != REJECT:
             return verdict, True
         return (
-            (replace(verdict, reasons=(*verdict.reasons, "answered all the same (--force)")), True)
-            if self.force
-            else (verdict, False)
+            (replace(verdict, reasons=(*verdict.reasons, FORCED)), True) if self.force else (verdict, False)
         )
 
 

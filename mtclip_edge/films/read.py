@@ -21,6 +21,8 @@ from .library_logs import quiet
 if TYPE_CHECKING:
     from PIL import Image
 
+    from .values import FilmValues
+
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _MOST_PAGES = 16  # of a TIFF that are looked at
 # Where a mark stands, the mark, and what has it: people drop these in too.
@@ -69,6 +71,48 @@ def read_film(source: FilmSource, name: str | None = None, render: str = "voi") 
 
         return read_dicom(data, name, render, bare=data[128:132] != b"DICM")
     return _read_picture(data, name)
+
+
+def read_values(source: FilmSource, name: str) -> "FilmValues":
+    """What a DICOM film, or a picture deeper than 8 bits, stores behind its 8-bit grey.
+
+    Errors: FilmUnreadable, also where a film holds no more than its grey (colours, pictures of 8 bits).
+    """
+    from .values import spread
+
+    data = _bytes(source, name)
+    if is_dicom(data[:HEAD]):
+        from .dicom.reader import read_dicom_values
+
+        return read_dicom_values(data, name)
+    try:
+        with quiet():
+            found = _deep_values(data, name)
+    except FilmUnreadable:
+        raise
+    except Exception as error:  # as of any picture
+        raise FilmUnreadable(f"{name}: damaged picture ({_reason(error)})") from None
+    if found is None:
+        raise FilmUnreadable(f"{name}: holds no more than its 8-bit grey")
+    values, inverse = found
+    return spread(values.astype(np.float64), inverse)
+
+
+def _deep_values(data: bytes, name: str) -> tuple[np.ndarray, bool] | None:
+    """The numbers [height, width] of a picture deeper than 8 bits, and whether the least of them is white;
+    None for any other picture.
+    """
+    from . import deep_pictures, tiff_samples
+
+    image, turned = _opened(data)
+    with image:
+        _check(image, name)
+        if image.format == "TIFF":
+            tiff_samples.prepare(image, name)
+        if not _may_be_deep(image) or not deep_pictures.is_deep(image):
+            return None
+        deep = deep_pictures.deep_values(image, data)
+        return deep.values, deep.white != turned
 
 
 def missing_decoders() -> list[str]:

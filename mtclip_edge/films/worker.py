@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from ..errors import FilmUnreadable, MtclipError, NoFilms
 from .archives import NamedFilms, ZipMember
 from .file_types import HEAD
 from .film import MAX_PIXELS, DecodedFilm, FilmSource, Header, Ids
+
+if TYPE_CHECKING:
+    from .values import FilmValues
 
 SECONDS = 60.0  # for one film, of the clock and of the processor
 MEMORY = 6 << 30  # bytes of address space: far more than the largest film needs
@@ -74,6 +77,14 @@ class DecodeWorkers:
     def head(self, source: Callable[[], bytes], name: str) -> bytes:
         """The first bytes of a zip's film, by which its kind is told. Errors: FilmUnreadable."""
         return self._ask(("head", _sendable(source), name), name)[1][:HEAD]
+
+    def values(self, source: FilmSource, name: str) -> "FilmValues":
+        """As ``read.read_values``. Errors: FilmUnreadable."""
+        answer, data = self._ask(("values", _sendable(source), name), name)
+        try:
+            return _film_values(answer, data)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise _nonsense(name) from None
 
     def close(self) -> None:
         """End every process that is idle, and each that is at work when its film is done."""
@@ -145,7 +156,7 @@ class _Worker:
             answer = json.loads(_read(self._child.stdout, _LONGEST))
             if not isinstance(answer, dict):
                 raise ValueError
-            return answer, _read(self._child.stdout, MAX_PIXELS)
+            return answer, _read(self._child.stdout, 2 * MAX_PIXELS)
         finally:
             killer.cancel()
 
@@ -186,6 +197,23 @@ def _film(answer: Mapping[str, Any], pixels: bytes) -> DecodedFilm:
     notes = tuple(str(note) for note in answer["notes"])
     header = _header(answer["header"]) if answer["header"] is not None else None
     return DecodedFilm(grey, str(answer["kind"]), notes, header, answer["coloured"] is True)
+
+
+def _film_values(answer: Mapping[str, Any], data: bytes) -> "FilmValues":
+    """Errors: KeyError, TypeError, ValueError, AttributeError."""
+    from .values import FilmValues
+
+    height, width = (int(side) for side in answer["shape"])
+    window = answer["window"]
+    return FilmValues(
+        np.frombuffer(data, "<u2").reshape(height, width),
+        float(answer["slope"]),
+        float(answer["intercept"]),
+        answer["inverse"] is True,
+        float(window["center"]),
+        float(window["width"]),
+        str(window["function"]),
+    )
 
 
 def _header(facts: Mapping[str, Any]) -> Header:
@@ -270,6 +298,11 @@ def _answer(request: tuple[Any, ...]) -> tuple[dict[str, Any], bytes]:
             return {"films": films, "passed": passed}, b""
         if request[0] == "head":
             return {}, request[1]()[:HEAD]
+        if request[0] == "values":
+            from .read import read_values
+
+            found = read_values(*request[1:])
+            return {**found.to_dict(), "shape": found.values.shape}, found.values.astype("<u2").tobytes()
         from .read import read_film
 
         film = read_film(*request[1:])

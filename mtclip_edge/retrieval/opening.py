@@ -31,6 +31,7 @@ from ..inference.precision import Precision
 
 if TYPE_CHECKING:
     from ..index.previews import Previews
+    from ..index.report_details import Details
     from ..index.words import ReportWords
 
 
@@ -291,6 +292,16 @@ class OpenBundle:
         """
         self._check_open()
         return self._opened.previews.of(report_id, only, without)
+
+    def report(self, name: str) -> "Details":
+        """A report with its studies and films, by its own id or that of a study. Errors: Refused, Closed."""
+        self._check_open()
+        return self._store.details(name)
+
+    def contents(self) -> dict[str, Any]:
+        """What the index holds, counted (``ReportStore.statistics``)."""
+        self._check_open()
+        return self._store.statistics()
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]; filters have no part in it."""

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..evidence.heat_map import Explained
     from ..index.own_priors import OwnPriors
     from .own_priors import OwnPriorsAnswerer
+    from .study_mean import StudyQuery
     from .typed_text import TextReader
 
 Seen = Iterator[EmbeddedFilm | MtclipError]
@@ -150,10 +151,41 @@ class Retriever(OpenBundle):
         Errors: FilmUnreadable, WrongOption, Closed; Refused for an id that nothing here has; TextTowerMissing
         and Refused for a ``text``.
         """
-        films = self._seen([(name or name_of(film) or "-", film)], k)
+        check_k(k)
+        check_filters(filters)
+        film = self.see(film, name=name)
+        return self.answer(film, k, text=text, filters=filters, own_priors=own_priors)
+
+    def see(self, film: GivenFilm, *, name: str | None = None) -> EmbeddedFilm:
+        """One film, given as for ``query``, embedded and judged: ``answer`` answers it as often as is wanted.
+
+        Errors: FilmUnreadable, Closed.
+        """
+        return or_raise(next(self._seen([(name or name_of(film) or "-", film)], 1)))
+
+    def answer(
+        self,
+        film: "EmbeddedFilm | StudyQuery",
+        k: int = 5,
+        *,
+        text: str | None = None,
+        filters: Filters | None = None,
+        own_priors: str | None = None,
+    ) -> QueryResult:
+        """The answer to a film that was seen, or to films of one study (``study_mean.grouped``); else as
+        ``query``.
+
+        Errors: WrongOption, Refused, Closed, StudyUnanswered; TextTowerMissing for a ``text``.
+        """
+        check_k(k)
+        self._check_open()
         answerer = self._asked(filters, own_priors)
         typed = None if text is None else (text, self._texts.embedded(text)[0])
-        return answerer.film(or_raise(next(films)), k, typed)
+        if isinstance(film, EmbeddedFilm):
+            return answerer.film(film, k, typed)
+        if typed is not None:
+            raise WrongOption("a study and a text together", "expected one film, or no text")
+        return or_raise(answerer.study(film, k))
 
     def query_many(
         self,

@@ -21,6 +21,8 @@ from .sample_depth import Samples
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from ..values import FilmValues
+
 _TAGS = [
     *(
         "SOPClassUID",
@@ -108,6 +110,49 @@ def _read(data: bytes, name: str, render: str, bare: bool) -> DecodedFilm:
     how, asides = _rendering(dataset, layout, samples, notes)
     grey, said = to_grey(samples.values, how, render)
     return DecodedFilm(grey, "dicom", (*notes, *(asides if render == "voi" else ()), *said), facts)
+
+
+def read_dicom_values(data: bytes, name: str) -> "FilmValues":
+    """What a grey film stores, behind a modality LUT or before its rescale, with its own window or, without
+    one that can serve, that of robust percentiles.
+
+    Errors: FilmUnreadable, also for colours.
+    """
+    try:
+        with quiet():
+            return _values(data, name)
+    except FilmUnreadable:
+        raise
+    except MemoryError:
+        raise FilmUnreadable(f"{name}: too large for this machine's memory") from None
+    except Exception:
+        raise FilmUnreadable(f"{name}: damaged DICOM (its header makes no sense)") from None
+
+
+def _values(data: bytes, name: str) -> "FilmValues":
+    from ..values import FilmValues, percentile_window, spread
+
+    dataset = _parsed(data, name, data[128:132] != b"DICM")
+    layout = _layout(dataset, name, [])
+    samples = stored_values(dataset, layout, name)
+    if samples.values.ndim == 3:
+        raise FilmUnreadable(f"{name}: colours, which have no window")
+    how, _ = _rendering(dataset, layout, samples, [])
+    if how.modality is not None:
+        found = spread(np.take(how.modality_values(), samples.values.astype(np.int32) - how.low), how.inverse)
+    else:
+        stored = (samples.values.astype(np.int32) - how.low).astype(np.uint16)
+        intercept = how.intercept + how.slope * how.low
+        window = percentile_window(stored, how.slope, intercept)
+        found = FilmValues(stored, how.slope, intercept, how.inverse, *window)
+    if how.window is None or not how.window.usable:
+        return found
+    low, high = how.window.edges
+    facts = found.to_dict()
+    if high < facts["least"] or low > facts["most"]:
+        return found
+    own = how.window
+    return replace(found, center=own.center, width=own.width, function=own.function)
 
 
 def _parsed(data: bytes, name: str, bare: bool) -> "Dataset":

@@ -1,0 +1,154 @@
+"""A server ready to run: bundle, guard, token and address put together, and uvicorn around them."""
+
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from ..errors import Refused
+from ..retrieval.retriever import Retriever
+from .desk import Desk
+from .guard import App, Guard
+from .marks import Marks
+from .routes import Limits, application
+
+LOOPBACK = "127.0.0.1"
+CLIENTS = 32  # connections at once
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens, under which names it is asked, and by which scheme."""
+
+    host: str
+    port: int
+    names: tuple[str, ...]
+    scheme: str = "http"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """As browsers send them: with the port, but for the scheme's own."""
+        own = {"http": 80, "https": 443}[self.scheme]
+        return tuple(name if self.port == own else f"{name}:{self.port}" for name in self.names)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A certificate and its key, PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+def guarded(desk: Desk, token: str, address: Address, limits: Limits) -> App:
+    """The whole server as ASGI."""
+    return Guard(application(desk, limits), token, address.hosts, address.scheme)
+
+
+def new_token() -> str:
+    """256 bits, of letters that an address may hold."""
+    return secrets.token_urlsafe(32).rstrip("=")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound, so that its port is known and connections wait. Errors: OSError."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(CLIENTS)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def serve(app: App, bound: socket.socket, tls: Tls | None, ready: Callable[[], None]) -> None:
+    """Serve until interrupted; ``ready`` is called once when questions are answered."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        ws="none",
+        lifespan="off",
+        limit_concurrency=CLIENTS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=5,
+        ssl_certfile=str(tls.certificate) if tls else None,
+        ssl_keyfile=str(tls.key) if tls else None,
+    )
+    server = _Server(config, ready)
+    server.run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where and to whom: ``token`` None for one of this start alone."""
+
+    host: str = LOOPBACK
+    port: int = 0
+    tls: Tls | None = None
+    token: str | None = None
+
+
+def run(
+    bundle: Path,
+    how: Mapping[str, Any],
+    served: Served,
+    limits: Limits,
+    marks: Path | None,
+    ready: Callable[[str], None],
+) -> None:
+    """Open a bundle and serve it until interrupted; ``ready`` gets the address with the token.
+
+    Errors: those of ``Retriever.open``; Refused where nobody can listen there, or marks cannot be kept.
+    """
+    kept = Marks(marks) if marks else None
+    desk = Desk(Retriever.open(bundle, **how), kept)
+    try:
+        try:
+            bound = listen(served.host, served.port)
+        except OSError as error:
+            what = f"cannot listen on {served.host} port {served.port} ({error.strerror})"
+            raise Refused(what, hint="give another --port, or none for a free one") from None
+        address = _address(served, bound.getsockname()[1])
+        token = served.token or new_token()
+        with bound:
+            serve(
+                guarded(desk, token, address, limits),
+                bound,
+                served.tls,
+                lambda: ready(f"{address.scheme}://{address.hosts[0]}/#token={token}"),
+            )
+    finally:
+        desk.close()
+
+
+def _address(served: Served, port: int) -> Address:
+    """A loopback server has all names of loopback; another the one that it was given."""
+    scheme = "https" if served.tls else "http"
+    if served.host in ("127.0.0.1", "localhost", "::1"):
+        first = "[::1]" if served.host == "::1" else served.host
+        return Address(
+            served.host, port, tuple(dict.fromkeys((first, "127.0.0.1", "localhost", "[::1]"))), scheme
+        )
+    name = f"[{served.host}]" if ":" in served.host else served.host
+    return Address(
+        served.host, port, tuple(dict.fromkeys((name, socket.getfqdn(), socket.gethostname()))), scheme
+    )
