@@ -82,7 +82,7 @@ def read_values(source: FilmSource, name: str) -> "FilmValues":
 
     data = _bytes(source, name)
     if is_dicom(data[:HEAD]):
-        from .dicom.reader import read_dicom_values
+        from .dicom.window_values import read_dicom_values
 
         return read_dicom_values(data, name)
     try:

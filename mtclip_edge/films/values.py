@@ -28,6 +28,13 @@ class FilmValues:
     width: float
     function: str = "LINEAR"
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest, as the window counts."""
+        ends = (float(end) * self.slope + self.intercept for end in (self.values.min(), self.values.max()))
+        low, high = sorted(ends)
+        return low, high
+
     def to_dict(self) -> dict[str, Any]:
         """All but the values."""
         return {
@@ -35,8 +42,7 @@ class FilmValues:
             "intercept": self.intercept,
             "inverse": self.inverse,
             "window": {"center": self.center, "width": self.width, "function": self.function},
-            "least": float(self.values.min() * self.slope + self.intercept),
-            "most": float(self.values.max() * self.slope + self.intercept),
+            "range": list(self.range),
         }
 
 

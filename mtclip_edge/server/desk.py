@@ -58,7 +58,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Wanted:
-    """How an answer is wanted: so many hits of what passes, to each film or study, the patient's own apart."""
+    """How an answer is wanted: hits of what passes, to each film or study, the patient's own apart."""
 
     k: int = 5
     filters: Filters | None = None
@@ -180,8 +180,14 @@ class Desk:
         """A report with its studies and films. Errors: Refused where there is none."""
         return {"notice": NOTICE, **self._retriever.report(name).to_dict()}
 
-    def preview(self, report_id: str) -> bytes | None:
-        return self._retriever.preview(report_id)
+    def preview(self, report_id: str, key: str | None, study: str | None) -> bytes | None:
+        """A film of a report, or of one study of it, as a WebP; with a ``key`` none of the patient's own
+        whose film that is. None where the bundle packed none. Errors: KeyGone.
+        """
+        own = self._of(key).answer.own_priors if key else None
+        without = own.study_ids if own and study is None else ()
+        only = None if study is None else (study,)
+        return self._retriever.preview(report_id, only=only, without=without)
 
     def page(self, key: str) -> str:
         """The last answer to a film as a page by itself, to be kept. Errors: KeyGone."""

@@ -60,7 +60,11 @@ def document(largest: int) -> dict[str, Any]:
                 "get": _get(
                     "A film of a report, as the bundle packed it.",
                     {"image/webp": {"schema": {"type": "string", "format": "binary"}}},
-                    [_id("report")],
+                    [
+                        _id("report"),
+                        _asked("key", "Of the film beside it: none of its patient's own is given.", _TEXT),
+                        _asked("study", "The study whose film is wanted.", _TEXT),
+                    ],
                 )
             },
             "/api/page/{key}": {

@@ -179,7 +179,8 @@ async def _report(request: Request, desk: Desk, _: Limits) -> Response:
 
 
 async def _preview(request: Request, desk: Desk, _: Limits) -> Response:
-    found = await _in_thread(desk.preview, request.path_params["id"])
+    asked = request.query_params
+    found = await _in_thread(desk.preview, request.path_params["id"], asked.get("key"), asked.get("study"))
     if found is None:
         raise HTTPException(404, "no prior film of this report: the bundle was made without --previews")
     return Response(found, media_type="image/webp")

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from ..display.answer_words import (
+    OWN_HEADING,
     abnormal_words,
     conclusion_words,
     film_words,
@@ -14,6 +15,7 @@ from ..display.answer_words import (
     findings_of,
     margin_words,
     named_words,
+    own_words,
     percentile_words,
     provenance_words,
     score_words,
@@ -27,6 +29,7 @@ from ..display.shared_words import shared_places, shared_words
 from ..errors import MtclipError
 from ..films.gate import INVERTED
 from ..index.hits import ReportHit
+from ..index.own_priors import OwnPriors
 from ..retrieval.results import QueryResult
 
 DIFFERENTIALS = 8
@@ -63,7 +66,16 @@ def words_of(result: QueryResult) -> dict[str, Any]:
             {"name": name, "count": count, "in_index": share}
             for name, count, share in vote_rows(result, DIFFERENTIALS)
         ],
+        "own": _own_words(result.own_priors) if result.own_priors else None,
         "hits": [_hit_words(hit, shared) for hit in result.reports],
+    }
+
+
+def _own_words(own: OwnPriors) -> dict[str, Any]:
+    return {
+        "heading": OWN_HEADING,
+        "said": own_words(own),
+        "hits": [_hit_words(hit, frozenset()) for hit in own.hits],
     }
 
 

@@ -21,8 +21,6 @@ from .sample_depth import Samples
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from ..values import FilmValues
-
 _TAGS = [
     *(
         "SOPClassUID",
@@ -97,9 +95,9 @@ def read_dicom(data: bytes, name: str, render: str = "voi", *, bare: bool = Fals
 
 
 def _read(data: bytes, name: str, render: str, bare: bool) -> DecodedFilm:
-    dataset = _parsed(data, name, bare)
+    dataset = parsed(data, name, bare)
     notes: list[str] = []
-    layout = _layout(dataset, name, notes)
+    layout = layout_of(dataset, name, notes)
     notes += [f"the first of {layout.frames} frames"] if layout.frames > 1 else []
     samples = stored_values(dataset, layout, name)
     notes += samples.notes
@@ -107,55 +105,13 @@ def _read(data: bytes, name: str, render: str, bare: bool) -> DecodedFilm:
     if samples.values.ndim == 3:
         grey, coloured = luma(samples.values)
         return DecodedFilm(grey, "dicom", tuple(notes), facts, coloured)
-    how, asides = _rendering(dataset, layout, samples, notes)
+    how, asides = rendering_of(dataset, layout, samples, notes)
     grey, said = to_grey(samples.values, how, render)
     return DecodedFilm(grey, "dicom", (*notes, *(asides if render == "voi" else ()), *said), facts)
 
 
-def read_dicom_values(data: bytes, name: str) -> "FilmValues":
-    """What a grey film stores, behind a modality LUT or before its rescale, with its own window or, without
-    one that can serve, that of robust percentiles.
-
-    Errors: FilmUnreadable, also for colours.
-    """
-    try:
-        with quiet():
-            return _values(data, name)
-    except FilmUnreadable:
-        raise
-    except MemoryError:
-        raise FilmUnreadable(f"{name}: too large for this machine's memory") from None
-    except Exception:
-        raise FilmUnreadable(f"{name}: damaged DICOM (its header makes no sense)") from None
-
-
-def _values(data: bytes, name: str) -> "FilmValues":
-    from ..values import FilmValues, percentile_window, spread
-
-    dataset = _parsed(data, name, data[128:132] != b"DICM")
-    layout = _layout(dataset, name, [])
-    samples = stored_values(dataset, layout, name)
-    if samples.values.ndim == 3:
-        raise FilmUnreadable(f"{name}: colours, which have no window")
-    how, _ = _rendering(dataset, layout, samples, [])
-    if how.modality is not None:
-        found = spread(np.take(how.modality_values(), samples.values.astype(np.int32) - how.low), how.inverse)
-    else:
-        stored = (samples.values.astype(np.int32) - how.low).astype(np.uint16)
-        intercept = how.intercept + how.slope * how.low
-        window = percentile_window(stored, how.slope, intercept)
-        found = FilmValues(stored, how.slope, intercept, how.inverse, *window)
-    if how.window is None or not how.window.usable:
-        return found
-    low, high = how.window.edges
-    facts = found.to_dict()
-    if high < facts["least"] or low > facts["most"]:
-        return found
-    own = how.window
-    return replace(found, center=own.center, width=own.width, function=own.function)
-
-
-def _parsed(data: bytes, name: str, bare: bool) -> "Dataset":
+def parsed(data: bytes, name: str, bare: bool) -> "Dataset":
+    """The header and pixels that are wanted. Errors: FilmUnreadable."""
     import io
 
     from pydicom import dcmread
@@ -170,7 +126,7 @@ def _parsed(data: bytes, name: str, bare: bool) -> "Dataset":
         raise FilmUnreadable(f"{name}: damaged DICOM (its header cannot be read)") from None
 
 
-def _layout(dataset: "Dataset", name: str, notes: list[str]) -> Layout:
+def layout_of(dataset: "Dataset", name: str, notes: list[str]) -> Layout:
     """The pixels' layout. Errors: FilmUnreadable where there are none, or none that we read."""
     _need_pixels(dataset, name)
     syntax, syntax_name = _syntax(dataset, name)
@@ -299,7 +255,7 @@ def _syntax(dataset: "Dataset", name: str) -> tuple[str, str]:
     raise FilmUnreadable(f"{name}: transfer syntax {UID(uid).name} ({uid}) is not read; no package adds it")
 
 
-def _rendering(
+def rendering_of(
     dataset: "Dataset", layout: Layout, samples: Samples, notes: list[str]
 ) -> tuple[Rendering, list[str]]:
     """The header's way from stored values to grey, and what of its window and LUTs cannot be followed;

@@ -34,6 +34,13 @@ export function show(box, answer, can) {
     make("h3", "Most similar reports of other patients", list);
     reports.forEach((hit, place) => card(list, hit, words.hits[place], can));
   }
+  if (words.own) {
+    const list = make("section", null, box, "hits own");
+    list.setAttribute("aria-label", words.own.heading);
+    make("h3", words.own.heading, list);
+    make("p", words.own.said, list);
+    answer.own_priors.hits.forEach((hit, place) => card(list, hit, words.own.hits[place], {open: () => can.open(null, hit, hit.study_ids[0])}));
+  }
   contrast(box, answer, can);
   const films = answer.hits.filter(hit => hit.kind === "film");
   if (films.length) {

@@ -76,7 +76,8 @@ function blank(one) {
 
 function answered() {
   const {answer} = now, least = filters?.least, shown = {...answer, hits: answer.hits, words: answer.words};
-  if (least != null) {
+  if (least != null && answer.hits.every(hit => hit.percentile == null)) say("This answer tells no percentiles: none was left out.");
+  else if (least != null) {
     const keep = answer.hits.map(hit => hit.percentile == null || hit.percentile >= least);
     shown.words = {...answer.words, hits: answer.words.hits.filter((_, place) => keep[place])};
     shown.hits = answer.hits.filter((_, place) => keep[place]);
@@ -139,9 +140,9 @@ async function again(more = {}) {
   const answer = await guarded(() => server.search(question));
   if (mine !== turn) return;
   if (answer instanceof server.Failed) { failed($("answer"), answer); return; }
+  say(`${answer.hits.length} found`);
   one.answer = answer; unmap(); close(); answered(); strip();
   if (more.invert) { one.film = await server.pixels(answer.key); one.shallow = true; if (mine === turn) film.show(one.film); }
-  say(`${answer.hits.length} found`);
 }
 
 async function typed(event) {
@@ -159,7 +160,7 @@ async function typed(event) {
   say(`${answer.hits.length} found`);
 }
 
-async function open(rank, hit = reports().find(one => one.rank === rank)) {
+async function open(rank, hit = reports().find(one => one.rank === rank), own = null) {
   if (!hit) return;
   opened = hit.rank;
   for (const article of $("answer").querySelectorAll("article.hit")) article.classList.toggle("open", Number(article.dataset.rank) === hit.rank && article.dataset.report === hit.report_id);
@@ -168,12 +169,12 @@ async function open(rank, hit = reports().find(one => one.rank === rank)) {
   pane.hidden = false; $("away").hidden = false; $("panes").classList.add("two");
   caption.replaceChildren();
   make("span", hit.label, caption, `chip ${hit.label}`);
-  make("b", ` Another patient's: study ${hit.study_ids[0] ?? ""}${hit.date ? `, ${hit.date}` : ""}. `, caption);
+  make("b", ` ${own ? "This patient's own" : "Another patient's"}: study ${hit.study_ids[0] ?? ""}${hit.date ? `, ${hit.date}` : ""}. `, caption);
   make("span", hit.impression || hit.text, caption);
   prior.clear();
   pane.setAttribute("aria-label", `Prior film of report ${hit.rank}`);
   if (!facts.previews) { make("em", " This bundle was made without prior films (export --previews).", caption); return; }
-  const found = await guarded(async () => picture(await server.preview(hit.report_id)));
+  const found = await guarded(async () => picture(await server.preview(hit.report_id, own ? {study: own} : {key: now.answer.key})));
   if (opened !== hit.rank) return;
   if (found instanceof server.Failed) make("em", ` ${found.message}`, caption); else prior.show(found);
 }

@@ -4,7 +4,7 @@ import {make} from "./answer.js";
 
 const NAMED = {finding: "Finding", source: "Source", label: "Label", view: "View"};
 const TYPED = {since: ["Since", "2020 or 2020-06"], until: ["Until", "2021-12-31"], match: ["Affirms the words", "effusion NOT left"],
-  match_any: ["Has the words", "pacemaker"], exclude_patient: ["Without patient", "id"]};
+  own_priors: ["Own reports of patient or study", "id"], match_any: ["Has the words", "pacemaker"], exclude_patient: ["Without patient", "id"]};
 
 export class Filters {
   constructor(form, active, about, changed) {
