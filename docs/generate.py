@@ -1,7 +1,9 @@
 """Make the generated parts of docs/: the command line's help (reference/), the README's picture (start/), a
-sheet of phantoms (concepts/).
+sheet of phantoms (concepts/),
 
-python docs/generate.py [cli] [picture] [phantoms]
+the page of ``mtclip view`` (start/, needs Chromium and playwright).
+
+python docs/generate.py [cli] [picture] [phantoms] [view]
 """
 
 import io
@@ -16,6 +18,7 @@ INDEX = tuple(f"index {name}" for name in ("build", "add", "remove", "merge", "r
 COMMANDS = (
     "",
     "query",
+    "view",
     "train",
     "export",
     "eval",
@@ -99,6 +102,44 @@ def phantoms() -> None:
     sheet.save(HERE / "concepts" / "phantoms.png", optimize=True)
 
 
+def view() -> None:
+    """The page with a phantom, its answer, and the first hit beside it, in a bundle of 400 other phantoms."""
+    import shutil
+    import tempfile
+
+    from playwright.sync_api import sync_playwright
+
+    from mtclip_edge import Index
+    from mtclip_edge.bundle.demo import FOLDER
+
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(shutil.copytree(FOLDER, Path(folder) / "bundle"))
+        Index.open(bundle).build("phantom:2@78")
+        Index.open(bundle).add("phantom:400@77", previews=True)
+        words = [sys.executable, "-m", "mtclip_edge", "view", "--bundle", str(bundle), "--no-open"]
+        server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        try:
+            assert server.stdout
+            address = server.stdout.readline().strip()
+            with sync_playwright() as driver:
+                chromium = shutil.which("chromium")
+                browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+                page = browser.new_page(viewport={"width": 1440, "height": 860})
+                page.goto(address)
+                page.locator("html[data-ready=yes]").wait_for()
+                page.locator("#file").set_input_files(str(HERE.parent / "examples" / "effusion.png"))
+                page.locator("article.hit").first.wait_for()
+                page.keyboard.press("1")
+                page.locator("#pane-prior.has").wait_for()
+                page.wait_for_timeout(500)
+                page.locator("#side").evaluate("side => side.scrollTo(0, 0)")
+                page.screenshot(path=HERE / "start" / "view.png")
+                browser.close()
+        finally:
+            server.terminate()
+            server.wait()
+
+
 def main() -> None:
     wanted = sys.argv[1:] or ["cli", "picture", "phantoms"]
     if "cli" in wanted:
@@ -107,6 +148,8 @@ def main() -> None:
         picture()
     if "phantoms" in wanted:
         phantoms()
+    if "view" in wanted:
+        view()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
 """``mtclip view`` as a process: its line, its end, and what it refuses."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +13,9 @@ from typing import Any
 import pytest
 
 pytest.importorskip("uvicorn")
+pytest.importorskip("httpx")
+
+import httpx
 
 from mtclip_edge.bundle.demo import FOLDER
 
@@ -55,15 +55,10 @@ def test_one_line_then_answers_then_the_end(
     with viewing("--marks", tmp_path / "marks.jsonl") as (server, line):
         address, _, token = line.strip().partition("/#token=")
         assert address.startswith("http://127.0.0.1:") and len(token) == 43 and "=" not in token
-        ask = urllib.request.Request(
-            f"{address}/api/query?k=2",
-            (EXAMPLES / "effusion.png").read_bytes(),
-            {"authorization": f"Bearer {token}"},
-        )
-        with urllib.request.urlopen(ask, timeout=30) as answer:
-            assert len(json.load(answer)["hits"]) == 2
-        with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(f"{address}/api/about", timeout=30)
+        head, film = {"authorization": f"Bearer {token}"}, (EXAMPLES / "effusion.png").read_bytes()
+        answer = httpx.post(f"{address}/api/query?k=2", content=film, headers=head, timeout=30)
+        assert len(answer.json()["hits"]) == 2
+        assert httpx.get(f"{address}/api/about", timeout=30).status_code == 401
         server.send_signal(signal.SIGINT)
         out, err = server.communicate(timeout=30)
         assert server.returncode in (0, 130)
@@ -103,7 +98,7 @@ def test_other_addresses_need_tls_and_a_token(mtclip: Any, tmp_path: Path) -> No
     token.write_text("a" * 40)
     token.chmod(0o600)
     for words in ([], ["--token-file", str(token)]):
-        found = mtclip("view", "--bundle", "demo", "--no-open", "--host", "0.0.0.0", *words)
+        found = mtclip("view", "--bundle", "demo", "--no-open", "--host", "192.0.2.1", *words)
         assert found.code == 2 and "HTTPS" in found.err
     assert mtclip("view", "--tls", "none.pem", "none.key").code == 2
 
@@ -178,8 +173,6 @@ def test_https_on_another_address(
     with viewing("--tls", certificate, key, "--token-file", token) as (_, line):
         assert line.startswith("https://127.0.0.1:")
         trusted = ssl.create_default_context(cafile=str(certificate))
-        ask = urllib.request.Request(
-            f"{line.strip()}api/about", headers={"authorization": f"Bearer {'a' * 43}"}
-        )
-        with urllib.request.urlopen(ask, timeout=30, context=trusted) as answer:
-            assert json.load(answer)["studies"] == 900
+        head = {"authorization": f"Bearer {'a' * 43}"}
+        answer = httpx.get(f"{line.strip()}api/about", headers=head, timeout=30, verify=trusted)
+        assert answer.json()["studies"] == 900

@@ -2,10 +2,10 @@
 
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mtclip_edge.bundle.demo import FOLDER
@@ -31,11 +31,8 @@ def test_memory_stays_flat(
 
         def ask(number: int) -> None:
             head = {"authorization": f"Bearer {token}"}
-            with urllib.request.urlopen(
-                urllib.request.Request(f"{address}/api/query", films[number % len(films)], head)
-            ) as answer:
-                assert answer.status == 200
-                answer.read()
+            answer = httpx.post(f"{address}/api/query", content=films[number % len(films)], headers=head)
+            assert answer.status_code == 200
 
         for number in range(20):
             ask(number)

@@ -5,8 +5,9 @@ promise.
 import pytest
 from starlette.testclient import TestClient
 
-schemathesis = pytest.importorskip("schemathesis")
+pytest.importorskip("schemathesis")
 
+import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from mtclip_edge.server.desk import Desk
