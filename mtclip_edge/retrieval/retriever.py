@@ -153,8 +153,8 @@ class Retriever(OpenBundle):
         """
         check_k(k)
         check_filters(filters)
-        film = self.see(film, name=name)
-        return self.answer(film, k, text=text, filters=filters, own_priors=own_priors)
+        seen = self.see(film, name=name)
+        return self.answer(seen, k, text=text, filters=filters, own_priors=own_priors)
 
     def see(self, film: GivenFilm, *, name: str | None = None) -> EmbeddedFilm:
         """One film, given as for ``query``, embedded and judged: ``answer`` answers it as often as is wanted.

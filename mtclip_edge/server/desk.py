@@ -81,6 +81,7 @@ class Desk:
 
     def __init__(self, retriever: Retriever, marks: Marks | None = None, kept: int = KEPT):
         self._marks = marks
+        self._render = retriever.bundle.model.preprocessing.render or "voi"
         self._retriever, self._workers, self._most = retriever, DecodeWorkers(), kept
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._one = threading.Lock()  # one inference at a time
@@ -272,7 +273,7 @@ class Desk:
     def _seen(self, source: FilmSource, name: str) -> tuple[EmbeddedFilm, FilmSource, np.ndarray]:
         """Errors: FilmUnreadable."""
         started = time.perf_counter()
-        decoded = self._workers.read(source, name, self._retriever.bundle.model.preprocessing.render)
+        decoded = self._workers.read(source, name, self._render)
         decoding = 1000 * (time.perf_counter() - started)
         with self._one:
             film = self._retriever.see(decoded, name=name)
