@@ -89,13 +89,16 @@ class Layouts:
             return len(self.part) >= max(GATE_FOLDED, fewest(LAYOUT_WARN))
         return len(self.train) >= GATE_FITTED and len(self.validation) >= fewest(LAYOUT_WARN)
 
-    def needed(self) -> str:
+    def few(self, kind: str = "") -> str:
+        """How many films there are and are needed, ``kind`` "lateral " of laterals."""
         if self.part is not None:
-            return f"at least {max(GATE_FOLDED, fewest(LAYOUT_WARN))} are needed"
-        return f"at least {GATE_FITTED} and {fewest(LAYOUT_WARN)} are needed"
+            least = max(GATE_FOLDED, fewest(LAYOUT_WARN))
+            return f"{len(self.part)} {kind}training and validation films, at least {least} are needed"
+        counts = f"{len(self.train)} {kind}training and {len(self.validation)} {kind}validation films"
+        return f"{counts}, at least {GATE_FITTED} and {fewest(LAYOUT_WARN)} are needed"
 
     def counts(self, kind: str = "") -> str:
-        """What is fitted on how many films, ``kind`` "lateral " of laterals."""
+        """What is fitted on how many films."""
         if self.part is not None:
             both = f"{len(self.part)} {kind}training and validation films"
             return f"fitted on {both}, thresholds by {FOLDS} folds of them"
@@ -180,7 +183,7 @@ def write_gate(
     them.
     """
     if not films.enough:
-        say(f"no film gate: {films.counts()}; {films.needed()}")
+        say(f"no film gate: {films.few()}")
         return None
     gate = fit_gate(films)
     missing = [name.replace("_", " ") for name, value in asdict(gate.thresholds).items() if value is None]
@@ -197,9 +200,7 @@ def write_gate(
 
 def _lateral_gate(films: Layouts, say: Say) -> LateralGate | None:
     if not films.enough:
-        say(
-            f"film gate: a lateral is known by its header alone: {films.counts('lateral ')}; {films.needed()}"
-        )
+        say(f"film gate: a lateral is known by its header alone: {films.few('lateral ')}")
         return None
     say(f"film gate, laterals: {films.counts('lateral ')}")
     return fit_lateral_gate(films)
@@ -250,14 +251,20 @@ def gate_for(
     def of_view(view: int | None) -> Layouts:
         paths = spread(films_in(train, view)), films_in(validation, view)
         (fitted, first), (held, second) = (read_layouts(how, some, progress) for some in paths)
-        if part is None:
-            return Layouts(fitted, held)
         read = [*(paths[0][place] for place in first), *(paths[1][place] for place in second)]
-        return Layouts(fitted, held, np.array([part[path] for path in read], np.int64))
+        folds = None if part is None else _balanced(np.array([part[path] for path in read], np.int64))
+        return Layouts(fitted, held, folds)
 
     if not model.takes_laterals:
         return write_gate(file, of_view(None), say)
     return write_gate(file, of_view(FRONTAL), say, of_view(LATERAL))
+
+
+def _balanced(part: np.ndarray) -> np.ndarray | None:
+    """The folds of films, int64 [films]; None where one patient's films leave less than half to the other
+    folds: too few to score them by.
+    """
+    return part if len(part) and 2 * np.bincount(part).max() <= len(part) else None
 
 
 def fold_of_films(train: Sequence[Study], validation: Sequence[Study]) -> dict[Path, int] | None:

@@ -177,6 +177,20 @@ def test_a_film_that_cannot_be_read_moves_nobody_to_another_fold(
     assert record.thresholds == vars(fitting.fit_gate(films).thresholds)
 
 
+def test_where_one_patient_has_most_films_validation_alone_gives_thresholds(
+    gated: Path, gate_films: SimpleNamespace, tmp_path: Path
+) -> None:
+    model, lines = Bundle.open(gated).manifest.model, []
+    films = [study.films[0] for study in gate_films.train[:110]]
+    train = [Study("all", "one", tuple(films)), *gate_films.train[110:]]
+    record = fitting.gate_for(tmp_path / "gate.npy", model, train, gate_films.validation[:40], lines.append)
+    assert record.folds is None and record.films == {"train": 120, "validation": 40}
+    assert lines[0].startswith("film gate: fitted on 120 training films, thresholds from 40 validation films")
+    few = fitting.gate_for(tmp_path / "none.npy", model, train, gate_films.validation[:32], lines.append)
+    assert few is None and not (tmp_path / "none.npy").exists()
+    assert lines[1] == ("no film gate: 120 training and 32 validation films, at least 100 and 33 are needed")
+
+
 def test_the_bundle_says_by_what_its_thresholds_are(mtclip, gated: Path, tmp_path: Path) -> None:
     entry = Bundle.open(gated).model.film_gate
     assert entry.folds == 5 and FilmGateRecord.read(Fields(entry.to_dict())).folds == 5
