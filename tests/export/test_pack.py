@@ -321,4 +321,6 @@ def test_a_width_it_does_not_have_is_refused(wide_run: Path, tmp_path: Path, dim
 
 
 def job_of(run: Run, backbone: Backbone, dim: int, path: Path) -> pack.Job:
-    return pack.Job(run, backbone, dim, pack.Names.of(1), Change(path, 1, []), True, "research", silent)
+    return pack.Job(
+        run, backbone, dim, pack.Names.of(1), Change(path, 1, []), True, "research", silent, silent
+    )
