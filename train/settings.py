@@ -15,7 +15,7 @@ from typing import Any, get_args, get_type_hints
 from ..errors import SourceUnusable, WrongOption
 
 # Defaults where the film tower is trained too: each epoch is hundreds of times dearer.
-TUNED: dict[str, Any] = {"epochs": 12, "lr": 3e-4, "batch_size": 64, "ema": 0.98}
+TUNED: dict[str, Any] = {"epochs": 6, "lr": 3e-4, "batch_size": 64, "ema": 0.98}
 
 TEXT_SIDES = ("transformer", "lexical", "both")
 BY_BACKBONE = "auto"  # a text side by the backbone: see text_side_for

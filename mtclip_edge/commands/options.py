@@ -64,7 +64,7 @@ Unfreeze = Annotated[
     str | None, Option(help="Train the film tower too: its last N blocks, or all.", show_default="0")
 ]
 Size = Annotated[int | None, Option(help="Pixels of the film tower's input.", show_default="the backbone's")]
-Epochs = Annotated[int | None, Option(show_default="40, or 12 with --unfreeze")]
+Epochs = Annotated[int | None, Option(show_default="40, or 6 with --unfreeze")]
 Seed = Annotated[int | None, Option(show_default="0")]
 LearningRate = Annotated[float | None, Option(help="Learning rate.", show_default=False)]
 BatchSize = Annotated[int | None, Option(show_default=False)]

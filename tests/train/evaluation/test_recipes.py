@@ -12,7 +12,7 @@ def test_written_on_the_line() -> None:
     plain, clip, tuned = read_recipes(["default", "clip=bce=0,supcon=0.0", "tuned=unfreeze=all"], {"dim": 64})
     assert (plain.given, plain.config.bce, plain.config.dim) == ({}, 1.0, 64)
     assert (clip.name, clip.config.bce, clip.config.supcon) == ("clip", 0.0, 0.0)
-    assert (tuned.config.unfreeze, tuned.config.epochs) == ("all", 12)  # as train resolves it
+    assert (tuned.config.unfreeze, tuned.config.epochs) == ("all", 6)  # as train resolves it
 
 
 def test_none_is_the_defaults() -> None:
