@@ -34,7 +34,7 @@ async function drop(files) {
     const first = asked.length;
     for (const one of many)
       asked.push(one.error ? {name: one.image ?? file.name, error: {message: one.error, lines: [one.error, one.detail, one.hint].filter(Boolean)}}
-        : {name: one.words.name, answer: one, text: "", took: performance.now() - started});
+        : {name: one.words.name, answer: one, text: "", took: performance.now() - started, began: started});
     strip();
     await choose(first);
     if (answer.left_out) say(`The first ${many.length} films of ${file.name} were asked, ${answer.left_out} were not.`);
@@ -54,6 +54,10 @@ async function choose(place) {
     if (mine !== turn) return;
     view.reset(); film.show(one.film);
     label();
+    if (one.began) requestAnimationFrame(() => requestAnimationFrame(() => {
+      document.documentElement.dataset.took = Math.round(performance.now() - one.began);
+      delete one.began;
+    }));
     say(one.took ? `${one.name}: answered in ${(one.took / 1000).toFixed(1)} s` : one.name);
     await deeper(one, mine);
   });
