@@ -2,10 +2,10 @@
 
     python benchmarks/speed/view.py BUNDLE FILM [FILM...] [--rounds 10]
 
-For each film: what the page itself measures, in Chromium, from the drop to the first frame that shows film and
-hits; the request alone, as another client sends it; and the same bytes asked of a ``Retriever`` in this
-process; in turns. Then how long the command takes until it is ready, and its memory. Needs Chromium, playwright
-and ``[view]``.
+For each film: what the page itself measures, in Chromium, from the drop to the first frame that shows film
+and hits; the request alone, as another client sends it; and the same bytes asked of a ``Retriever`` in this
+process; in turns. Then how long the command takes until it is ready, and its memory. Needs Chromium,
+playwright and ``[view]``.
 """
 
 import argparse
