@@ -57,8 +57,8 @@ def document(largest: int) -> dict[str, Any]:
                 "get": _get("A report with its studies and films.", _json("Report"), [_id("report or study")])
             },
             "/api/preview/{id}": {
-                "get": _get(
-                    "A film of a report, as the bundle packed it.",
+                "get": _or_nothing(
+                    "A film of a report, as the bundle packed it; 204 where it packed none.",
                     {"image/webp": {"schema": {"type": "string", "format": "binary"}}},
                     [
                         _id("report"),
@@ -170,7 +170,7 @@ def _film() -> dict[str, Any]:
         "schema": _TEXT,
         "description": "With values=stored: JSON of how stored values become those of the header's window.",
     }
-    get = _get(
+    get = _or_nothing(
         "A film's pixels by rows, grey of 8 bits; with values=stored what its file holds, 16 bits, "
         "little-endian.",
         {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
@@ -200,6 +200,17 @@ def _get(
     errors: tuple[str, ...] = ("404",),
 ) -> dict[str, Any]:
     return {"summary": summary, "parameters": parameters, "responses": _responses(content, errors)}
+
+
+def _or_nothing(
+    summary: str,
+    content: dict[str, Any],
+    parameters: list[dict[str, Any]],
+    errors: tuple[str, ...] = ("404",),
+) -> dict[str, Any]:
+    made = _get(summary, content, parameters, errors)
+    made["responses"]["204"] = {"description": "There is none."}
+    return made
 
 
 def _responses(content: dict[str, Any], errors: tuple[str, ...]) -> dict[str, Any]:

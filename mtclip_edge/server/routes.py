@@ -182,7 +182,7 @@ async def _preview(request: Request, desk: Desk, _: Limits) -> Response:
     asked = request.query_params
     found = await _in_thread(desk.preview, request.path_params["id"], asked.get("key"), asked.get("study"))
     if found is None:
-        raise HTTPException(404, "no prior film of this report: the bundle was made without --previews")
+        return Response(status_code=204)
     return Response(found, media_type="image/webp")
 
 

@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 
+import hostile
 import numpy as np
 import pytest
 from dicoms import cr, written
@@ -242,9 +244,9 @@ def test_prior_films_are_shown_but_not_the_own(client: TestClient) -> None:
     answer = client.get(f"/api/preview/{report}")
     assert answer.headers["content-type"] == "image/webp" and answer.content[8:12] == b"WEBP"
     key = asked(client, own_priors="own-effusion")["key"]
-    assert client.get(f"/api/preview/{report}", params={"key": key}).status_code == 404
+    assert client.get(f"/api/preview/{report}", params={"key": key}).status_code == 204
     assert client.get(f"/api/preview/{report}", params={"study": "own-effusion"}).status_code == 200
-    assert client.get("/api/preview/nothing").status_code == 404
+    assert client.get("/api/preview/nothing").status_code == 204
 
 
 def test_a_page_to_keep(client: TestClient) -> None:
@@ -310,3 +312,20 @@ def test_the_document_is_openapi_and_names_every_address(client: TestClient) -> 
     app = client.app._app  # type: ignore[attr-defined]
     ours = {route.path.replace(":path", "") for route in app.routes if route.path.startswith("/api/")}
     assert set(document["paths"]) == ours
+
+
+def test_a_film_that_kills_its_reader_harms_nobody_else(
+    served_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes of a zip's member are got in the process that reads films: it dies of it, the server lives."""
+    folder = str(Path(hostile.__file__).parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")]))
+    desk = Desk(Retriever.open(served_bundle))
+    try:
+        lists = [("study.zip!a.png", hostile.dies), ("study.zip!b.png", EFFUSION)]
+        monkeypatch.setattr(desk._workers, "films_in", lambda *_: lists)
+        found = asked(client_of(desk), zipped(**{"a.png": EFFUSION}))["answers"]
+        assert "died of it" in found[0]["error"]
+        assert found[1]["hits"]
+    finally:
+        desk.close()

@@ -9,7 +9,7 @@ export function make(tag, words, parent, name) {
 }
 
 export function show(box, answer, can) {
-  // ``can``: {open(rank), again(more), heat(rank) or null, mark(target, kind, note) or null}
+  // ``can``: {open(rank), again(more), film(hit, own study) or null, heat(rank) or null, mark(target, kind, note) or null}
   box.replaceChildren();
   const {words} = answer;
   const top = make("section", null, box, `verdict ${answer.abnormal?.call ?? ""} ${answer.input?.verdict ?? ""}`);
@@ -39,7 +39,7 @@ export function show(box, answer, can) {
     list.setAttribute("aria-label", words.own.heading);
     make("h3", words.own.heading, list);
     make("p", words.own.said, list);
-    answer.own_priors.hits.forEach((hit, place) => card(list, hit, words.own.hits[place], {open: () => can.open(null, hit, hit.study_ids[0])}));
+    answer.own_priors.hits.forEach((hit, place) => card(list, hit, words.own.hits[place], {open: () => can.open(null, hit, hit.study_ids[0]), film: can.film && (one => can.film(one, one.study_ids[0]))}));
   }
   contrast(box, answer, can);
   const films = answer.hits.filter(hit => hit.kind === "film");
@@ -75,6 +75,7 @@ function card(list, hit, words, can) {
   const article = make("article", null, list, "hit");
   article.dataset.rank = hit.rank; article.dataset.report = hit.report_id;
   const head = make("h4", null, article);
+  if (can.film) thumbnail(article, hit, can);
   make("span", `${hit.rank}`, head, "rank");
   make("span", hit.label, head, `chip ${hit.label}`);
   make("span", [words.similarity, words.percentile].filter(Boolean).join(", "), head, "told");
@@ -95,6 +96,17 @@ function card(list, hit, words, can) {
   article.addEventListener("click", event => {
     if (!event.target.closest("button, input, a, form") && getSelection().isCollapsed) can.open(hit.rank);
   });
+}
+
+async function thumbnail(article, hit, can) {
+  // The prior film, small, where the bundle has one; it comes when it comes.
+  const blob = await can.film(hit);
+  if (!blob) return;
+  const image = make("img", null, null, "small");
+  image.alt = `Prior film of report ${hit.rank}`;
+  image.addEventListener("load", () => URL.revokeObjectURL(image.src), {once: true});
+  image.src = URL.createObjectURL(blob);
+  article.prepend(image);
 }
 
 function said(box, {name, text, marks: places}) {

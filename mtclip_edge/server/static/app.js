@@ -86,7 +86,7 @@ function answered() {
     shown.words = {...answer.words, hits: answer.words.hits.filter((_, place) => keep[place])};
     shown.hits = answer.hits.filter((_, place) => keep[place]);
   }
-  show($("answer"), shown, {open, again, heat: facts.maps && answer.key ? map : null, mark: facts.marks && answer.key ? mark : null});
+  show($("answer"), shown, {open, again, film: facts.previews ? small : null, heat: facts.maps && answer.key ? map : null, mark: facts.marks && answer.key ? mark : null});
   if (answer.key) tools();
   $("both").disabled = !answer.key;
 }
@@ -107,6 +107,12 @@ function download(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob); link.download = name; link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+async function small(hit, own = null) {
+  // None is no error: a report may have no film.
+  try { return await server.preview(hit.report_id, own ? {study: own} : now?.answer.key ? {key: now.answer.key} : {}); }
+  catch (error) { if (!(error instanceof server.Failed)) throw error; return null; }
 }
 
 const save = () => guarded(async () => download(await server.page(now.answer.key), "answer.html"));
@@ -178,10 +184,13 @@ async function open(rank, hit = reports().find(one => one.rank === rank), own = 
   prior.clear();
   pane.setAttribute("aria-label", `Prior film of report ${hit.rank}`);
   if (!facts.previews) { make("em", " This bundle was made without prior films (export --previews).", caption); return; }
-  const found = await guarded(async () => picture(await server.preview(hit.report_id, own ? {study: own} : {key: now.answer.key})));
+  const found = await guarded(async () => pictured(await server.preview(hit.report_id, own ? {study: own} : now.answer.key ? {key: now.answer.key} : {})));
   if (opened !== hit.rank) return;
-  if (found instanceof server.Failed) make("em", ` ${found.message}`, caption); else prior.show(found);
+  if (!found) make("em", " No film of this report is packed.", caption);
+  else if (found instanceof server.Failed) make("em", ` ${found.message}`, caption); else prior.show(found);
 }
+
+const pictured = blob => blob && picture(blob);
 
 function close() {
   opened = null;

@@ -35,7 +35,10 @@ export const search = async asked =>
   (await reply("/api/search", {method: "POST", body: JSON.stringify(asked), headers: {"content-type": "application/json"}})).json();
 export const heat = async (key, asked) => (await reply(`/api/heat/${key}?${words(asked)}`)).json();
 export const report = async id => (await reply(`/api/report/${encodeURIComponent(id)}`)).json();
-export const preview = async (id, asked) => (await reply(`/api/preview/${encodeURIComponent(id)}?${words(asked)}`)).blob();
+export async function preview(id, asked) {
+  const answer = await reply(`/api/preview/${encodeURIComponent(id)}?${words(asked)}`);
+  return answer.status === 204 ? null : answer.blob();
+}
 export const page = async key => (await reply(`/api/page/${key}`)).blob();
 export const mark = async told =>
   (await reply("/api/marks", {method: "POST", body: JSON.stringify(told), headers: {"content-type": "application/json"}})).json();
