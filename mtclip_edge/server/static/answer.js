@@ -12,7 +12,7 @@ export function show(box, answer, can) {
   // ``can``: {open(rank), again(more), film(hit, own study) or null, heat(rank) or null, mark(target, kind, note) or null}
   box.replaceChildren();
   const {words} = answer;
-  const top = make("section", null, box, `verdict ${answer.abnormal?.call ?? ""} ${answer.input?.verdict ?? ""}`);
+  const top = make("section", null, box, `verdict ${answer.abnormal?.call ?? ""} ${answer.input?.verdict ?? ""} ${words.verdict ?? ""}`);
   top.setAttribute("aria-label", "Conclusion");
   make("h2", words.conclusion, top);
   if (words.film) make("p", words.film, top, "film");
