@@ -54,6 +54,7 @@ class Kept:
     asked: EmbeddedFilm | StudyQuery
     answer: QueryResult
     shown_at: datetime
+    film_id: str = ""  # what marks call it
 
 
 @dataclass(frozen=True)
@@ -226,11 +227,9 @@ class Desk:
         Errors: KeyGone, WrongOption, Refused.
         """
         kept, marks = self._of(key), self._kept_marks()
-        source = kept.source() if callable(kept.source) else kept.source
-        assert isinstance(source, bytes)
         reports = [hit.report_id for hit in kept.answer.reports]
         facts = kept.answer.bundle.identity
-        return marks.add(Marked(source, key, kept.shown_at, facts, reports, report_id), kind, note)
+        return marks.add(Marked(kept.film_id, key, kept.shown_at, facts, reports, report_id), kind, note)
 
     def marks(self, format: str) -> str:
         """All marks, json or csv. Errors: WrongOption, Refused."""
@@ -292,7 +291,8 @@ class Desk:
         key = secrets.token_urlsafe(12)
         with self._changing:
             self._kept[key] = Kept(
-                source, answer.image or "", grey, asked, answer, datetime.now().astimezone()
+                *(source, answer.image or "", grey, asked, answer, datetime.now().astimezone()),
+                film_id=self._marks.film_id(grey) if self._marks else "",
             )
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)

@@ -18,6 +18,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import Refused, WrongOption
 
 SCHEMA = "mtclip.marks/1"
@@ -28,11 +30,11 @@ COLUMNS = ("film", "answer", "shown_at", "time", "seconds", "report_id", "rank",
 
 @dataclass(frozen=True)
 class Marked:
-    """What is marked: the film's bytes as they came, or the name of a text's answer, when it was shown, the
-    reports of the answer in their order, and the one that is meant, None for the answer as a whole.
+    """What is marked: the film, as ``Marks.film_id`` calls it, its answer, when that was shown, its reports in
+    their order, and the one that is meant, None for the answer as a whole.
     """
 
-    film: bytes
+    film: str
     answer: str
     shown_at: datetime
     bundle: str
@@ -54,6 +56,13 @@ class Marks:
         else:
             self._salt = head
 
+    def film_id(self, grey: np.ndarray) -> str:
+        """What marks call a film: a salted hash of its pixels, uint8 [height, width]."""
+        digest = blake2b(digest_size=16, key=bytes.fromhex(self._salt))
+        digest.update(str(grey.shape).encode())
+        digest.update(np.ascontiguousarray(grey).tobytes())
+        return digest.hexdigest()
+
     def add(self, what: Marked, kind: str, note: str | None) -> dict[str, Any]:
         """The line that was written, and is on the disk. Errors: WrongOption, Refused."""
         if kind not in KINDS:
@@ -66,7 +75,7 @@ class Marks:
             raise WrongOption("report_id", "this answer has no such report")
         now = datetime.now().astimezone()
         line = {
-            "film": blake2b(what.film, digest_size=16, key=bytes.fromhex(self._salt)).hexdigest(),
+            "film": what.film,
             "answer": what.answer,
             "shown_at": what.shown_at.isoformat(timespec="seconds"),
             "time": now.isoformat(timespec="seconds"),
