@@ -30,8 +30,8 @@ COLUMNS = ("film", "answer", "shown_at", "time", "seconds", "report_id", "rank",
 
 @dataclass(frozen=True)
 class Marked:
-    """What is marked: the film, as ``Marks.film_id`` calls it, its answer, when that was shown, its reports in
-    their order, and the one that is meant, None for the answer as a whole.
+    """What is marked: the film, as ``Marks.film_id`` calls it, its answer, when that was shown, its reports
+    in their order, and the one that is meant, None for the answer as a whole.
     """
 
     film: str
