@@ -44,6 +44,7 @@ _BROUGHT_BY = {  # by extra, the names that are imported; "" is the plain instal
     "export": ("onnx", "onnxscript"),
     "cpu": ("onnxruntime", "hnswlib"),
     "parquet": ("pyarrow",),
+    "view": ("starlette", "uvicorn"),
 }
 
 

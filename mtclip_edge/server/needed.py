@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from ..errors import ExtraMissing
+from ..installation import install_command
 
 
 def check() -> None:
@@ -10,6 +11,6 @@ def check() -> None:
     if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
         raise ExtraMissing(
             f"mtclip view needs {' and '.join(missing)}",
-            "they are installed with the extra [view]",
-            "pip install 'mtclip-edge[view]'",
+            "they come with the extra [view]",
+            install_command("view"),
         )

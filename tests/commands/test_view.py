@@ -135,7 +135,7 @@ def test_without_the_extra_one_line_says_how(mtclip: Any, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(needed, "find_spec", lambda name: None)
     found = mtclip("view", "--bundle", "demo", "--no-open")
-    assert found.code == 1 and "mtclip-edge[view]" in found.err
+    assert found.code == 1 and "[view]" in found.err
 
 
 def test_a_bundle_that_is_not_there(mtclip: Any, tmp_path: Path) -> None:
