@@ -174,6 +174,9 @@ def _head(film: Callable[[], bytes], _name: str) -> bytes:
     return film()[:HEAD]
 
 
+NO_DICOM = "DICOM needs --bundle DIR, or --bundle demo for invented reports"
+
+
 def without_dicom(films: Iterable[Named], head: HeadOf = _head) -> list[Named]:
     """Films for a demo bundle that nobody named: a DICOM file comes from a patient, and invented reports
     are no answer to it.
@@ -182,7 +185,7 @@ def without_dicom(films: Iterable[Named], head: HeadOf = _head) -> list[Named]:
 
 
 def _refusal(name: str) -> FilmUnreadable:
-    return FilmUnreadable(f"{name}: DICOM needs --bundle DIR, or --bundle demo for invented reports")
+    return FilmUnreadable(f"{name}: {NO_DICOM}")
 
 
 def _holds_dicom(film: FilmSource | MtclipError, name: str, head: HeadOf) -> bool:

@@ -71,7 +71,9 @@ def view(
     served = Served(host, port, Tls(*tls) if tls else None, token)
     how = {"device": device, "precision": precision, "force": force}
     opened = partial(_ready, not no_open, token_file)
-    run(path, how, served, Limits(largest << 20), marks, opened)
+    from .film_arguments import NO_DICOM
+
+    run(path, how, served, Limits(largest << 20), marks, NO_DICOM if unasked else None, opened)
 
 
 def _ready(browser: bool, token_file: Path | None, address: str) -> None:

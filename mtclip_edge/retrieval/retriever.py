@@ -148,13 +148,12 @@ class Retriever(OpenBundle):
         of the film's patient, or of a study of theirs: their reports are a list of their own, and none of the
         hits. A film that is rejected gives an answer without hits (``ok``).
 
-        Errors: FilmUnreadable, WrongOption, Closed; Refused for an id that nothing here has; TextTowerMissing
-        and Refused for a ``text``.
+        Errors: FilmUnreadable, WrongOption, Closed, TextTowerMissing; Refused for an id or text unknown here.
         """
         check_k(k)
-        check_filters(filters)
-        seen = self.see(film, name=name)
-        return self.answer(seen, k, text=text, filters=filters, own_priors=own_priors)
+        self._check_open()
+        answerer, typed = self._asked(filters, own_priors), self._typed(text)
+        return answerer.film(self.see(film, name=name), k, typed)
 
     def see(self, film: GivenFilm, *, name: str | None = None) -> EmbeddedFilm:
         """One film, given as for ``query``, embedded and judged: ``answer`` answers it as often as is wanted.
@@ -172,20 +171,21 @@ class Retriever(OpenBundle):
         filters: Filters | None = None,
         own_priors: str | None = None,
     ) -> QueryResult:
-        """The answer to a film that was seen, or to films of one study (``study_mean.grouped``); else as
-        ``query``.
+        """As ``query``, of a film that was seen, or of films of one study (``study_mean.grouped``).
 
         Errors: WrongOption, Refused, Closed, StudyUnanswered; TextTowerMissing for a ``text``.
         """
         check_k(k)
         self._check_open()
-        answerer = self._asked(filters, own_priors)
-        typed = None if text is None else (text, self._texts.embedded(text)[0])
+        answerer, typed = self._asked(filters, own_priors), self._typed(text)
         if isinstance(film, EmbeddedFilm):
             return answerer.film(film, k, typed)
         if typed is not None:
             raise WrongOption("a study and a text together", "expected one film, or no text")
         return or_raise(answerer.study(film, k))
+
+    def _typed(self, text: str | None) -> tuple[str, np.ndarray] | None:
+        return None if text is None else (text, self._texts.embedded(text)[0])
 
     def query_many(
         self,

@@ -113,14 +113,16 @@ def run(
     served: Served,
     limits: Limits,
     marks: Path | None,
+    no_dicom: str | None,
     ready: Callable[[str], None],
 ) -> None:
-    """Open a bundle and serve it until interrupted; ``ready`` gets the address with the token.
+    """Open a bundle and serve it until interrupted; ``ready`` gets the address with the token,
+    ``no_dicom`` as of ``Desk``.
 
     Errors: those of ``Retriever.open``; Refused where nobody can listen there, or marks cannot be kept.
     """
     kept = Marks(marks) if marks else None
-    desk = Desk(Retriever.open(bundle, **how), kept)
+    desk = Desk(Retriever.open(bundle, **how), kept, no_dicom)
     try:
         try:
             bound = listen(served.host, served.port)

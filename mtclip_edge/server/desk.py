@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -44,11 +45,11 @@ class KeyGone(MtclipError):
 
 @dataclass(frozen=True)
 class Kept:
-    """A film in memory: what it is read from, its name, its pixels, what is asked by it, its last answer and
-    when that was given.
+    """A film in memory: what it is read from (None where its grey was turned, and is not that of the file),
+    its name, its pixels, what is asked by it, its last answer and when that was given.
     """
 
-    source: FilmSource
+    source: FilmSource | None
     name: str
     grey: np.ndarray
     asked: EmbeddedFilm | StudyQuery
@@ -78,10 +79,16 @@ class Turned:
 
 
 class Desk:
-    """``retriever`` is closed with it."""
+    """``retriever`` is closed with it; ``no_dicom``: why DICOM films are refused, None where they are not."""
 
-    def __init__(self, retriever: Retriever, marks: Marks | None = None, kept: int = KEPT):
-        self._marks = marks
+    def __init__(
+        self,
+        retriever: Retriever,
+        marks: Marks | None = None,
+        no_dicom: str | None = None,
+        kept: int = KEPT,
+    ):
+        self._marks, self._no_dicom = marks, no_dicom
         self._render = retriever.bundle.model.preprocessing.render or "voi"
         self._retriever, self._workers, self._most = retriever, DecodeWorkers(), kept
         self._kept: OrderedDict[str, Kept] = OrderedDict()
@@ -142,7 +149,7 @@ class Desk:
             grey = 255 - kept.grey
             kind = film.input.kind
             film = self._retriever.see(DecodedFilm(grey, kind, header=film.header), name=film.name)
-            kept = replace(kept, grey=grey)
+            kept = replace(kept, grey=grey, source=None)
         if turned.force and not film.answered:
             said = replace(film.input, reasons=(*film.input.reasons, FORCED))
             film = replace(film, answered=True, input=said)
@@ -155,6 +162,8 @@ class Desk:
     def values(self, key: str) -> "FilmValues | None":
         """What its file stores; None where that is no more than the pixels. Errors: KeyGone."""
         kept = self._of(key)
+        if kept.source is None:
+            return None
         try:
             return self._workers.values(kept.source, kept.name)
         except FilmUnreadable:  # the film itself was read before
@@ -165,11 +174,9 @@ class Desk:
 
         Errors: KeyGone, WrongOption, NothingToExplain, MapMissing, TextTowerMissing, Refused.
         """
-        kept, answer = self._of(key), None
-        if text is None:
-            answer = _only(kept.answer, rank)
+        kept = self._of(key)
+        shown = _only(kept.answer, rank) if text is None else kept.answer
         with self._one:
-            shown = answer if answer is not None else replace(kept.answer, text=None)
             found = self._retriever.explain_grey(kept.grey, shown, text=text)
         return {
             **found.to_dict(),
@@ -202,9 +209,7 @@ class Desk:
 
     def about(self) -> dict[str, Any]:
         """What is searched, and what can be asked of it."""
-        with self._one:
-            contents, bundle = self._retriever.contents(), self._retriever.bundle
-        notes = self._retriever.notes
+        bundle, notes = self._retriever.bundle, self._retriever.notes
         said = (notes.lacks, notes.search, notes.words)
         return {
             "notice": NOTICE,
@@ -218,8 +223,14 @@ class Desk:
             "kept": self._most,
             "marks": self._marks is not None,
             "notes": [line for line in said if line],
-            **contents,
+            **self._contents,
         }
+
+    @cached_property
+    def _contents(self) -> dict[str, Any]:
+        """Counted once: a retriever stays in the generation that it opened."""
+        with self._one:
+            return self._retriever.contents()
 
     def mark(self, key: str, report_id: str | None, kind: str, note: str | None) -> dict[str, Any]:
         """Keep a reader's mark on the last answer to a film, or on a report of it.
@@ -273,6 +284,8 @@ class Desk:
         """Errors: FilmUnreadable."""
         started = time.perf_counter()
         decoded = self._workers.read(source, name, self._render)
+        if self._no_dicom and decoded.kind == "dicom":
+            raise FilmUnreadable(f"{name}: {self._no_dicom}")
         decoding = 1000 * (time.perf_counter() - started)
         with self._one:
             film = self._retriever.see(decoded, name=name)

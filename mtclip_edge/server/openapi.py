@@ -57,7 +57,7 @@ def document(largest: int) -> dict[str, Any]:
                 "get": _get("A report with its studies and films.", _json("Report"), [_id("report or study")])
             },
             "/api/preview/{id}": {
-                "get": _or_nothing(
+                "get": _get(
                     "A film of a report, as the bundle packed it; 204 where it packed none.",
                     {"image/webp": {"schema": {"type": "string", "format": "binary"}}},
                     [
@@ -65,6 +65,7 @@ def document(largest: int) -> dict[str, Any]:
                         _asked("key", "Of the film beside it: none of its patient's own is given.", _TEXT),
                         _asked("study", "The study whose film is wanted.", _TEXT),
                     ],
+                    or_nothing=True,
                 )
             },
             "/api/page/{key}": {
@@ -170,12 +171,13 @@ def _film() -> dict[str, Any]:
         "schema": _TEXT,
         "description": "With values=stored: JSON of how stored values become those of the header's window.",
     }
-    get = _or_nothing(
+    get = _get(
         "A film's pixels by rows, grey of 8 bits; with values=stored what its file holds, 16 bits, "
         "little-endian.",
         {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         [_KEY, _asked("values", "What is wanted.", {"type": "string", "enum": ["grey", "stored"]})],
         ("404", "422"),
+        or_nothing=True,
     )
     get["responses"]["200"]["headers"] = head
     return get
@@ -198,19 +200,13 @@ def _get(
     content: dict[str, Any],
     parameters: list[dict[str, Any]],
     errors: tuple[str, ...] = ("404",),
+    or_nothing: bool = False,
 ) -> dict[str, Any]:
-    return {"summary": summary, "parameters": parameters, "responses": _responses(content, errors)}
-
-
-def _or_nothing(
-    summary: str,
-    content: dict[str, Any],
-    parameters: list[dict[str, Any]],
-    errors: tuple[str, ...] = ("404",),
-) -> dict[str, Any]:
-    made = _get(summary, content, parameters, errors)
-    made["responses"]["204"] = {"description": "There is none."}
-    return made
+    """``or_nothing``: there may be nothing to give, which is no error."""
+    responses = _responses(content, errors)
+    if or_nothing:
+        responses["204"] = {"description": "There is none."}
+    return {"summary": summary, "parameters": parameters, "responses": responses}
 
 
 def _responses(content: dict[str, Any], errors: tuple[str, ...]) -> dict[str, Any]:

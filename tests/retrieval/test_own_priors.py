@@ -305,6 +305,16 @@ def test_wrong_uses_are_said_before_anything_is_answered(
     assert (found.code, found.out) == (code, "") and found.err.startswith(said.format(kept=kept))
 
 
+def test_an_unknown_id_or_text_is_refused_before_a_film_is_read(retriever: Retriever) -> None:
+    def unread() -> bytes:
+        raise AssertionError("the film was read")
+
+    with pytest.raises(Refused, match="nobody"):
+        retriever.query(unread, own_priors="nobody")
+    with pytest.raises(WrongOption, match="filters of type str"):
+        retriever.query(unread, filters="label=normal")  # type: ignore[arg-type]
+
+
 def test_the_store_counts_what_others_have_word_for_word(kept: Path) -> None:
     opened = Bundle.open(kept)
     with ReportStore(opened.file(opened.index.store), opened.model.model_id) as store:

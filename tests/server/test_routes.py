@@ -162,6 +162,7 @@ def test_a_rejected_film_is_an_answer(client: TestClient) -> None:
     turned = client.post("/api/search", json={"key": found["key"], "invert": True}).json()
     right = asked(client)
     assert [hit["report_id"] for hit in turned["hits"]] == [hit["report_id"] for hit in right["hits"]]
+    assert client.get(f"/api/film/{found['key']}?values=stored").status_code == 204
     forced = asked(client, out.getvalue())
     answer = client.post("/api/search", json={"key": forced["key"], "force": True}).json()
     assert answer["hits"] and "answered all the same" in answer["words"]["film"]
@@ -327,5 +328,19 @@ def test_a_film_that_kills_its_reader_harms_nobody_else(
         found = asked(client_of(desk), zipped(**{"a.png": EFFUSION}))["answers"]
         assert "died of it" in found[0]["error"]
         assert found[1]["hits"]
+    finally:
+        desk.close()
+
+
+def test_without_a_named_bundle_dicom_is_refused_as_on_the_command_line(
+    served_bundle: Path, deep: np.ndarray
+) -> None:
+    """A DICOM file comes from a patient, and invented reports are no answer to it."""
+    desk = Desk(Retriever.open(served_bundle), no_dicom="DICOM needs --bundle DIR")
+    try:
+        client = client_of(desk)
+        refused = client.post("/api/query", params={"name": "a.dcm"}, content=written(cr(deep)))
+        assert refused.status_code == 422 and refused.json()["error"] == "a.dcm: DICOM needs --bundle DIR"
+        assert asked(client)["hits"]
     finally:
         desk.close()

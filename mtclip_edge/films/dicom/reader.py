@@ -5,6 +5,8 @@ find, and that may be a name.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +85,18 @@ def read_dicom(data: bytes, name: str, render: str = "voi", *, bare: bool = Fals
 
     Errors: FilmUnreadable, one line that names the file and quotes nothing of it.
     """
+    with nothing_quoted(name):
+        return _read(data, name, render, bare)
+
+
+@contextmanager
+def nothing_quoted(name: str) -> Iterator[None]:
+    """What goes wrong while a file is read becomes one line that names the file alone: pydicom's own errors
+    and warnings quote what they find. Errors: FilmUnreadable.
+    """
     try:
         with quiet():
-            return _read(data, name, render, bare)
+            yield
     except FilmUnreadable:
         raise
     except MemoryError:

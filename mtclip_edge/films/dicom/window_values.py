@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from ...errors import FilmUnreadable
-from ..library_logs import quiet
 from ..values import FilmValues, percentile_window, spread
 from .pixel_data import stored_values
-from .reader import layout_of, parsed, rendering_of
+from .reader import layout_of, nothing_quoted, parsed, rendering_of
 
 
 def read_dicom_values(data: bytes, name: str) -> FilmValues:
@@ -17,15 +16,8 @@ def read_dicom_values(data: bytes, name: str) -> FilmValues:
 
     Errors: FilmUnreadable, also for colours.
     """
-    try:
-        with quiet():
-            return _values(data, name)
-    except FilmUnreadable:
-        raise
-    except MemoryError:
-        raise FilmUnreadable(f"{name}: too large for this machine's memory") from None
-    except Exception:  # of pydicom on damaged data; never shown
-        raise FilmUnreadable(f"{name}: damaged DICOM (its header makes no sense)") from None
+    with nothing_quoted(name):
+        return _values(data, name)
 
 
 def _values(data: bytes, name: str) -> FilmValues:
