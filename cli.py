@@ -19,6 +19,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "query": ("query.query", "mtclip query film.png --bundle BUNDLE -k 3"),
     "view": ("view.view", "mtclip view --bundle bundle"),
+    "node": ("node.app", None),
     "train": ("train.train", "mtclip train --data openi/manifest.csv --out run"),
     "export": ("export.export", "mtclip export run --out bundle"),
     "eval": ("evaluate.evaluate", "mtclip eval run bundle --data openi/manifest.csv"),

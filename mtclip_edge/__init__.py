@@ -28,6 +28,8 @@ comes out:
     evaluation   figures with intervals
     display      what a person or a program sees
     diagnostics  doctor, bench, info
+    server       the page in the browser
+    dicom_node   films in from a PACS, results back
     train, export, commands: studies to a bundle, and the command line
 """
 

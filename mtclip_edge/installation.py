@@ -45,6 +45,7 @@ _BROUGHT_BY = {  # by extra, the names that are imported; "" is the plain instal
     "cpu": ("onnxruntime", "hnswlib"),
     "parquet": ("pyarrow",),
     "view": ("starlette", "uvicorn"),
+    "node": ("pynetdicom", "highdicom", "starlette", "uvicorn", "python_multipart"),
 }
 
 

@@ -91,6 +91,7 @@ def test_every_extra_of_the_project_is_known_by_what_it_imports() -> None:
         "python-gdcm": "gdcm",
         "pyjpegls": "jpeg_ls",
         "pylibjpeg-openjpeg": "openjpeg",
+        "python-multipart": "python_multipart",
     }
     for extra, modules in installation._BROUGHT_BY.items():
         wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]

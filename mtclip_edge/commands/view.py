@@ -1,7 +1,5 @@
 """``mtclip view``: the page in the browser, from this machine alone."""
 
-import os
-import re
 import threading
 import webbrowser
 from functools import partial
@@ -62,12 +60,12 @@ def view(
     from ..server.needed import check
 
     check()
-    from ..server.app import Served, Tls, run
+    from ..server.app import Served, Tls, run, token_from
     from ..server.routes import Limits
 
     if unasked:
         say(LOUD)
-    token = _token(token_file) if token_file else None
+    token = token_from(token_file, "--token-file") if token_file else None
     served = Served(host, port, Tls(*tls) if tls else None, token)
     how = {"device": device, "precision": precision, "force": force}
     opened = partial(_ready, not no_open, token_file)
@@ -95,16 +93,3 @@ def _check(host: str, tls: tuple[Path, Path] | None, token_file: Path | None) ->
     for file in tls or ():
         if not file.is_file():
             raise WrongOption(f"--tls {file}", "no such file")
-
-
-def _token(file: Path) -> str:
-    """Errors: WrongOption where it cannot be read, others can read it, or it is no token."""
-    try:
-        token, mode = file.read_text(encoding="ascii").strip(), file.stat().st_mode
-    except (OSError, ValueError):
-        raise WrongOption(f"--token-file {file}", "cannot be read as plain letters") from None
-    if os.name == "posix" and mode & 0o077:
-        raise WrongOption(f"--token-file {file}", "others can read it", f"chmod 600 {file}")
-    if not re.fullmatch(r"[A-Za-z0-9_-]{32,}", token):
-        raise WrongOption(f"--token-file {file}", "expected 32 or more letters, digits, - and _")
-    return token

@@ -58,6 +58,13 @@ def looks_like_film(path: Path) -> bool:
         return True
 
 
+def dicom_syntaxes() -> tuple[str, ...]:
+    """UIDs of the transfer syntaxes that are read, for those who tell a sender which to use."""
+    from .dicom.pixel_data import READ
+
+    return READ
+
+
 def read_film(source: FilmSource, name: str | None = None, render: str = "voi") -> DecodedFilm:
     """Decode one film from a path or from its bytes; ``render`` (``preprocessing.RENDERS``) is how stored
     values become grey.

@@ -1,5 +1,7 @@
 """A server ready to run: bundle, guard, token and address put together, and uvicorn around them."""
 
+import os
+import re
 import secrets
 import socket
 from collections.abc import Callable, Mapping
@@ -9,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from ..errors import Refused
+from ..errors import Refused, WrongOption
 from ..retrieval.retriever import Retriever
 from .desk import Desk
 from .guard import App, Guard
@@ -129,7 +131,7 @@ def run(
         except OSError as error:
             what = f"cannot listen on {served.host} port {served.port} ({error.strerror})"
             raise Refused(what, hint="give another --port, or none for a free one") from None
-        address = _address(served, bound.getsockname()[1])
+        address = address_of(served.host, bound.getsockname()[1], "https" if served.tls else "http")
         token = served.token or new_token()
         with bound:
             serve(
@@ -142,15 +144,26 @@ def run(
         desk.close()
 
 
-def _address(served: Served, port: int) -> Address:
+def address_of(host: str, port: int, scheme: str) -> Address:
     """A loopback server has all names of loopback; another the one that it was given."""
-    scheme = "https" if served.tls else "http"
-    if served.host in ("127.0.0.1", "localhost", "::1"):
-        first = "[::1]" if served.host == "::1" else served.host
-        return Address(
-            served.host, port, tuple(dict.fromkeys((first, "127.0.0.1", "localhost", "[::1]"))), scheme
-        )
-    name = f"[{served.host}]" if ":" in served.host else served.host
-    return Address(
-        served.host, port, tuple(dict.fromkeys((name, socket.getfqdn(), socket.gethostname()))), scheme
-    )
+    if host in ("127.0.0.1", "localhost", "::1"):
+        first = "[::1]" if host == "::1" else host
+        return Address(host, port, tuple(dict.fromkeys((first, "127.0.0.1", "localhost", "[::1]"))), scheme)
+    name = f"[{host}]" if ":" in host else host
+    return Address(host, port, tuple(dict.fromkeys((name, socket.getfqdn(), socket.gethostname()))), scheme)
+
+
+def token_from(file: Path, what: str) -> str:
+    """A token that the site keeps; ``what`` names the option or key that gave the file.
+
+    Errors: WrongOption where it cannot be read, others can read it, or it is no token.
+    """
+    try:
+        token, mode = file.read_text(encoding="ascii").strip(), file.stat().st_mode
+    except (OSError, ValueError):
+        raise WrongOption(f"{what} {file}", "cannot be read as plain letters") from None
+    if os.name == "posix" and mode & 0o077:
+        raise WrongOption(f"{what} {file}", "others can read it", f"chmod 600 {file}")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{32,}", token):
+        raise WrongOption(f"{what} {file}", "expected 32 or more letters, digits, - and _")
+    return token

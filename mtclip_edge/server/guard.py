@@ -33,12 +33,16 @@ HEADERS = (
 
 
 class Guard:
-    """``hosts``: names with their port, exactly as a browser sends them; ``scheme`` of their origin."""
+    """``hosts``: names with their port, exactly as a browser sends them; ``scheme`` of their origin;
+    ``closed``: the beginning of what needs the token.
+    """
 
-    def __init__(self, app: App, token: str, hosts: Iterable[str], scheme: str = "http"):
+    def __init__(
+        self, app: App, token: str, hosts: Iterable[str], scheme: str = "http", closed: str = CLOSED
+    ):
         self._app, self._token = app, b"Bearer " + token.encode()
         self._hosts = frozenset(host.encode() for host in hosts)
-        self._scheme = scheme.encode()
+        self._scheme, self._closed = scheme.encode(), closed
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -80,7 +84,7 @@ class Guard:
         for site in given.get(b"sec-fetch-site", []):
             if site not in (b"same-origin", b"none"):
                 return 403, "asked by a page of another site"
-        if not scope["path"].startswith(CLOSED):
+        if not scope["path"].startswith(self._closed):
             return None
         tokens = given.get(b"authorization", [])
         if len(tokens) != 1 or not hmac.compare_digest(tokens[0], self._token):

@@ -1,0 +1,121 @@
+"""Films of one study → their answer: the retriever of a node, opened again when its bundle was replaced."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle.bundle import MANIFEST
+from ..errors import FilmUnreadable, MtclipError, NotABundle, StudyUnanswered
+from ..index.filters import Filters
+from ..retrieval.intake import EmbeddedFilm
+from ..retrieval.results import QueryResult
+from ..retrieval.retriever import Retriever
+from ..retrieval.study_mean import StudyQuery
+from .objects.origin import FilmHead
+from .settings import NodeSettings
+from .telling import tell
+
+
+@dataclass(frozen=True)
+class Answered:
+    """``result`` is None where no film of the study could be answered, ``why`` then says so; ``unreadable``:
+    films that could not be read, with the reason, by UID.
+    """
+
+    result: QueryResult | None
+    grey: np.ndarray | None
+    heads: tuple[FilmHead, ...]  # of the films that were read
+    why: str = ""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    previews: dict[str, bytes] = field(default_factory=dict)
+
+
+class Answering:
+    """Films go through the isolated decode worker; a patient's own reports are none of the hits."""
+
+    def __init__(self, settings: NodeSettings):
+        self._settings = settings
+        self._retriever: Retriever | None = None
+        self._stamp: tuple[int, ...] | None = None
+
+    def open(self) -> None:
+        """Errors: those of ``Retriever.open``."""
+        settings = self._settings
+        self._stamp = self._stamp_now()
+        self._retriever = Retriever.open(
+            settings.bundle,
+            device=settings.device,
+            precision=settings.precision,
+            force=settings.force,
+            keep_films=True,
+            isolated=True,
+        )
+
+    def close(self) -> None:
+        if self._retriever is not None:
+            self._retriever.close()
+            self._retriever = None
+
+    @property
+    def bundle(self) -> str:
+        assert self._retriever is not None
+        return self._retriever.bundle.identity
+
+    def refresh(self) -> None:
+        """Take up a bundle that was replaced on disk; where it cannot be opened the old one stays at work."""
+        stamp = self._stamp_now()
+        if stamp is None or stamp == self._stamp:
+            return
+        before, self._retriever = self._retriever, None
+        try:
+            self.open()
+        except MtclipError as error:
+            self._retriever, self._stamp = before, stamp
+            tell("bundle not taken up", why=type(error).__name__)
+            return
+        if before is not None:
+            before.close()
+        tell("bundle taken up", bundle=self.bundle[7:23])
+
+    def _stamp_now(self) -> tuple[int, ...] | None:
+        with suppress(OSError):
+            status = (self._settings.bundle / MANIFEST).stat()
+            return status.st_ino, status.st_size, status.st_mtime_ns
+        return None
+
+    def answer(self, films: Sequence[tuple[FilmHead, Path]]) -> Answered:
+        """Errors: MtclipError where the bundle cannot answer at all, OSError."""
+        if self._retriever is None:
+            raise NotABundle("no bundle is open")
+        seen: list[tuple[FilmHead, EmbeddedFilm]] = []
+        unreadable: dict[str, str] = {}
+        for head, path in films:
+            try:
+                seen.append((head, self._retriever.see(path, name=head.uid)))
+            except FilmUnreadable as error:  # its words name the film and may quote its file
+                unreadable[head.uid] = error.what.removeprefix(f"{head.uid}: ")[:120]
+        if not seen:
+            return Answered(None, None, (), "no film can be read", unreadable)
+        heads = tuple(head for head, _ in seen)
+        asked = seen[0][1] if len(seen) == 1 else StudyQuery(tuple(film for _, film in seen))
+        try:
+            result = self._retriever.answer(asked, self._settings.hits, filters=self._filters(heads))
+        except StudyUnanswered as error:
+            return Answered(None, None, heads, error.what.partition(": ")[2] or "no frontal film", unreadable)
+        grey = next((film.grey for head, film in seen if head.uid == result.image), seen[0][1].grey)
+        return Answered(result, grey, heads, "", unreadable, self._previews(result))
+
+    def _filters(self, heads: Sequence[FilmHead]) -> Filters | None:
+        """Without the patient's own reports; a patient that the bundle does not know is the usual case."""
+        own = tuple(dict.fromkeys(head.patient_id for head in heads if head.patient_id))
+        return Filters(exclude_patient=own) if own and self._settings.send.exclude_own_patient else None
+
+    def _previews(self, result: QueryResult) -> dict[str, bytes]:
+        assert self._retriever is not None
+        if not self._settings.send.previews:
+            return {}
+        films = {hit.report_id: self._retriever.preview(hit.report_id) for hit in result.reports}
+        return {name: film for name, film in films.items() if film is not None}

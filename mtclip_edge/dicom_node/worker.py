@@ -1,0 +1,311 @@
+"""The one worker of a node: looks at what came in, answers quiet studies, sends, asks for commitment.
+
+Each step is journalled when it is done, so that a kill at any moment repeats at most one step, which makes
+the same bytes again.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from sqlite3 import OperationalError
+from typing import Any
+
+from ..errors import FilmUnreadable
+from .answering import Answered, Answering
+from .journal import Journal, Made, Said, Task
+from .objects.making import made_objects
+from .objects.origin import MANUFACTURER, FilmHead, Origin, read_head
+from .peer import Peer, PeerRefused, PeerUnreached, syntax_of
+from .settings import NodeSettings, Retry
+from .spool import Spool
+from .telling import notify, short, tell
+from .uids import made_uid
+
+TRIES = 3  # of a study whose answer fails for a reason that waiting does not mend
+HOUSEKEEPING = 60.0  # seconds between two sweeps
+_IDLE = 0.5
+
+
+class Worker:
+    """``peer`` None: results are fetched, and sent to nobody."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        journal: Journal,
+        spool: Spool,
+        answering: Answering,
+        peer: Peer | None,
+    ):
+        self._settings, self._journal, self._spool = settings, journal, spool
+        self._answering, self._peer = answering, peer
+        self._retry = settings.pacs.retry if settings.pacs else Retry()
+        self._woken, self._stop = threading.Event(), threading.Event()
+        self._peer_tries, self._peer_due, self._swept = 0, 0.0, 0.0
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End when the step at hand is done."""
+        self._stop.set()
+        self._woken.set()
+
+    def run(self) -> None:
+        """Work until stopped. A full disk is waited out; nothing that a film does ends it."""
+        self.sweep(first=True)
+        while not self._stop.is_set():
+            notify("WATCHDOG=1")
+            try:
+                done = self._one_step()
+            except (OSError, OperationalError) as error:
+                tell("waiting", why=type(error).__name__)
+                self._stop.wait(min(30.0, self._retry.first))
+                continue
+            if not done:
+                self._woken.wait(_IDLE)
+                self._woken.clear()
+
+    def _one_step(self) -> bool:
+        """Do what is due; whether there was anything. What is answered goes out before more is answered."""
+        now = time.time()
+        if now - self._swept > HOUSEKEEPING:
+            self.sweep()
+        steps: tuple[Callable[[float], bool], ...] = (
+            self._sort_new,
+            self._send_next,
+            self._commit_next,
+            self._answer_next,
+        )
+        return sum(step(now) for step in steps if not self._stop.is_set()) > 0
+
+    # What came in
+
+    def _sort_new(self, now: float) -> bool:
+        """Look at the headers of new films: of which study, and whether the site wants them."""
+        new = self._journal.unsorted()
+        for film in new:
+            if self._stop.is_set():
+                break
+            path = self._spool.film(film.uid)
+            try:
+                head = read_head(path)
+            except FilmUnreadable as error:
+                self._journal.end([film.uid], "unreadable", now, error.what)
+                tell("unreadable", film=short(film.uid), why=error.what)
+                continue
+            if why := self._unwanted(head, film.uid):
+                self._journal.end([film.uid], "passed over", now, why)
+                self._spool.drop([path])
+                tell("passed over", film=short(film.uid), why=why)
+                continue
+            self._journal.sort(film.uid, head.study)
+        return bool(new)
+
+    def _unwanted(self, head: FilmHead, uid: str) -> str | None:
+        accept = self._settings.accept
+        if head.uid != uid:
+            return "its UID is another than its sender said"
+        if head.manufacturer == MANUFACTURER:
+            return "made by a node like this one"
+        if accept.modality is not None and head.modality not in accept.modality:
+            return "modality"
+        if accept.body_part is not None and head.body_part not in accept.body_part:
+            return "body part"
+        return None
+
+    # Answers
+
+    def _answer_next(self, now: float) -> bool:
+        task = self._journal.next_task("begun", now)
+        if task is None:
+            films = self._journal.quiet_study(now, self._settings.quiet)
+            if films is None:
+                return False
+            self._journal.begin(made_uid(*films, "answer"), films, now)
+            return True
+        self._answering.refresh()
+        started = time.monotonic()
+        try:
+            self._answer(task, now)
+        except (OSError, OperationalError):
+            self._journal.put_off(task.id, now + self._retry.after(task.tries + 1), "no room")
+            raise
+        except Exception as error:  # whatever a film does to a library: its words may quote it
+            self._answer_failed(task, now, type(error).__name__)
+            return True
+        ms = round(1000 * (time.monotonic() - started))
+        tell("answered", answer=short(task.id), films=len(task.films), ms=ms)
+        return True
+
+    def _answer_failed(self, task: Task, now: float, why: str) -> None:
+        if task.tries + 1 >= TRIES:
+            self._journal.fail(task.id, now, why)
+            tell("failed", answer=short(task.id), why=why)
+        else:
+            self._journal.put_off(task.id, now + self._retry.after(task.tries + 1), why)
+
+    def _answer(self, task: Task, now: float) -> None:
+        films = [(read_head(path), path) for uid in task.films if (path := self._spool.film(uid)).exists()]
+        if not films:
+            self._journal.fail(task.id, now, "its films are gone")
+            return
+        answered = self._answering.answer(films)
+        for uid, why in answered.unreadable.items():
+            self._journal.end([uid], "unreadable", now, why)
+            tell("unreadable", film=short(uid), why=why)
+        if answered.result is None:
+            self._drop(task, "rejected" if answered.heads else "unreadable", now, answered.why)
+            return
+        if (
+            answered.result.rejected
+            and not answered.result.hits
+            and self._settings.send.rejected == "nothing"
+        ):
+            reasons = answered.result.input.reasons if answered.result.input else ()
+            self._drop(task, "rejected", now, reasons[0] if reasons else "rejected")
+            return
+        made = self._keep(answered, task)
+        self._journal.answered(task.id, self._answering.bundle, made, _said(answered), now)
+        if self._peer is None:
+            self._finish(task.id, now)
+
+    def _keep(self, answered: Answered, task: Task) -> list[Made]:
+        assert answered.result is not None
+        assert answered.grey is not None
+        origin = Origin(answered.heads, task.received, self._answering.bundle)
+        how, made = self._settings.send, []
+        for one, data in made_objects(how, origin, answered.result, answered.grey, answered.previews):
+            self._spool.keep_result(one.uid, [data])
+            made.append(one)
+        return made
+
+    def _drop(self, task: Task, state: str, now: float, why: str) -> None:
+        self._journal.drop(task.id, state, now, why)
+        if state == "rejected":
+            self._spool.drop(self._spool.film(uid) for uid in task.films)
+        tell(state, answer=short(task.id), why=why)
+
+    # The peer
+
+    def _send_next(self, now: float) -> bool:
+        return self._with_peer("answered", now, self._send)
+
+    def _commit_next(self, now: float) -> bool:
+        if self._settings.pacs is None or not self._settings.pacs.commit:
+            return False
+        return self._with_peer("sent", now, self._commit)
+
+    def _with_peer(self, state: str, now: float, do: Callable[[Task, Peer, float], None]) -> bool:
+        """A task with the peer. One that cannot be reached is left alone for a while, whatever waits; one
+        that refuses an object does so for that alone.
+        """
+        if self._peer is None or now < self._peer_due:
+            return False
+        task = self._journal.next_task(state, now)
+        if task is None:
+            return False
+        try:
+            do(task, self._peer, now)
+        except PeerUnreached as error:
+            self._peer_tries += 1
+            self._peer_due = time.time() + self._retry.after(self._peer_tries)
+            self._give_up_or(task, now, None, str(error))
+            tell("peer not reached", why=str(error), tries=self._peer_tries)
+        except PeerRefused as error:
+            self._peer_tries = 0
+            self._give_up_or(task, now, now + self._retry.after(task.tries + 1), str(error))
+            tell("peer refuses", answer=short(task.id), why=str(error))
+        else:
+            self._peer_tries, self._peer_due = 0, 0.0
+        return True
+
+    def _give_up_or(self, task: Task, now: float, due: float | None, why: str) -> None:
+        if now - task.since > self._retry.until:
+            self._journal.fail(task.id, now, f"given up: {why}")
+            tell("failed", answer=short(task.id), why=why)
+        elif due is not None:
+            self._journal.put_off(task.id, due, why)
+
+    def _send(self, task: Task, peer: Peer, now: float) -> None:
+        waiting = [made for made in self._journal.objects_of(task.id) if made.state == "made"]
+        files = [(made, self._spool.result(made.uid)) for made in waiting]
+        if any(not path.exists() for _, path in files):
+            self._journal.fail(task.id, now, "its results are gone")
+            return
+        if files:
+            peer.store(files, [syntax_of(path) for _, path in files], self._journal.object_sent)
+        assert self._settings.pacs
+        if self._settings.pacs.commit:
+            self._journal.sent(task.id, now, last=False)
+        else:
+            self._finish(task.id, now)
+        tell("sent", answer=short(task.id), objects=len(files))
+
+    def _finish(self, id: str, now: float) -> None:
+        """Nothing more is asked of anybody: what lies on disk goes."""
+        self._journal.sent(id, now, last=True)
+        self._clear(id)
+
+    def _commit(self, task: Task, peer: Peer, now: float) -> None:
+        again = now + min(self._retry.longest, 30 * self._retry.first * 2.0 ** min(task.tries, 20))
+        objects = [made for made in self._journal.objects_of(task.id) if made.state == "sent"]
+        if now - task.since > self._retry.until:
+            raise PeerRefused("has not committed")
+        peer.commit(objects, lambda tx: self._journal.asked(task.id, tx, again), self.reported)
+
+    def reported(self, event: Any) -> tuple[int, None]:
+        """The peer's word on the association that it was asked on."""
+        said = event.event_information
+        kept, lost = (
+            [str(item.ReferencedSOPInstanceUID) for item in said.get(name, [])]
+            for name in ("ReferencedSOPSequence", "FailedSOPSequence")
+        )
+        self.committed(str(said.TransactionUID), kept, lost)
+        return 0x0000, None
+
+    def committed(self, tx: str, kept: list[str], lost: list[str]) -> None:
+        """The peer's word on a transaction, from whatever association."""
+        for id in self._journal.committed(tx, kept, lost, time.time()):
+            self._clear(id)
+            tell("committed", answer=short(id), objects=len(kept))
+        if lost:
+            tell("not committed", objects=len(lost))
+        self.wake()
+
+    # Housekeeping
+
+    def _clear(self, id: str) -> None:
+        """Remove the films of an answer that is done with, and its results unless they are still fetched."""
+        self._spool.drop(self._spool.film(uid) for uid in self._journal.films_of(id))
+        if self._settings.web is None:
+            self._spool.drop(self._spool.result(made.uid) for made in self._journal.objects_of(id))
+
+    def sweep(self, first: bool = False) -> None:
+        """Remove what is older than it is kept; at the start also files that an earlier end left behind."""
+        now = self._swept = time.time()
+        old = self._journal.old_films(now - self._settings.keep)
+        if old:
+            self._spool.drop(self._spool.film(uid) for uid in old)
+            self._spool.drop(self._spool.result(uid) for uid in self._journal.forget(old))
+            tell("forgotten", films=len(old))
+        web = self._settings.web
+        made = self._spool.uids(self._spool.outgoing)
+        gone = self._journal.finished(made, now - web.keep if web else now)
+        self._spool.drop(self._spool.result(uid) for uid in gone)
+        if first:
+            self._sweep_films()
+
+    def _sweep_films(self) -> None:
+        """Films that nobody was told are here, and those that are done with."""
+        uids = self._spool.uids(self._spool.incoming)
+        held = self._journal.held(uids)
+        self._spool.drop(self._spool.film(uid) for uid in uids if uid not in held)
+
+
+def _said(answered: Answered) -> Said:
+    result = answered.result
+    assert result is not None
+    similarity = result.evidence.similarity if result.evidence else None
+    called = result.abnormal.call if result.abnormal and result.hits else None
+    return Said(called, similarity.percentile if similarity else None)

@@ -1,0 +1,308 @@
+"""A node at work, as a process: films in over loopback, results out to a PACS of the test's own."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("pynetdicom")
+pytest.importorskip("highdicom")
+
+from pacs import chest_film, scene, send, uid_of, wait_for
+from pydicom import dcmread
+
+from mtclip_edge.dicom_node.uids import is_ours
+
+NAME, ID = "Quirke^Zebedee", "SECRET-77"
+
+
+@pytest.fixture(autouse=True)
+def _loopback(open_loopback: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    open_loopback(monkeypatch)
+
+
+@pytest.fixture
+def around(tmp_path: Path) -> Iterator[SimpleNamespace]:
+    with scene(tmp_path) as made:
+        yield made
+
+
+def named(number: int, **fields: object) -> bytes:
+    return chest_film(number, PatientName=NAME, PatientID=ID, **fields)
+
+
+def settled(around: SimpleNamespace, **states: int) -> None:
+    """Wait until the films are in these states and nothing else."""
+    wait_for(lambda: around.node.films == {name.replace("_", " "): n for name, n in states.items()}, 60)
+
+
+def test_a_film_is_answered_committed_and_deleted(around: SimpleNamespace) -> None:
+    around.node.start()
+    film = named(1)
+    assert send([film], around.port) == [0]
+    settled(around, committed=1)
+    wait_for(lambda: around.node.files == [])
+    found = {dataset.Modality: dataset for dataset in around.pacs.datasets()}
+    assert set(found) == {"SR", "OT"}
+    assert {str(dataset.PatientName) for dataset in found.values()} == {NAME}
+    assert send([film], around.port) == [0]  # the same film again is known, and no second result is made
+    time.sleep(1)
+    assert around.node.films == {"committed": 1}
+    assert around.node.end() == 0
+    assert [len(copies) for copies in around.pacs.objects.values()] == [1, 1]
+
+
+def test_nobody_is_named_anywhere(around: SimpleNamespace) -> None:
+    """A film that is answered, one that cannot be read, one that is passed over, one refused at the door."""
+    around.node.start()
+    films = [named(1), _cut(named(2))]
+    assert send(films, around.port) == [0, 0]
+    assert send([named(3)], around.port, caller="NOBODY") is None
+    settled(around, committed=1, unreadable=1)
+    around.node.status()
+    journal = b"".join(path.read_bytes() for path in (around.folder / "spool").glob("journal*"))
+    log = around.node.log.read_bytes()
+    assert b"unreadable" in log and b"committed" in log
+    for word in (b"Quirke", b"Zebedee", b"SECRET-77"):
+        assert word not in journal
+        assert word not in log
+    assert uid_of(films[0]).encode() not in log
+    assert around.node.end() == 0
+
+
+def _cut(film: bytes) -> bytes:
+    """A film whose pixels are no stream of what its header says."""
+    import io
+
+    dataset = dcmread(io.BytesIO(film))
+    dataset.PixelData = dataset.PixelData[:100]
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def test_a_study_has_one_set_of_results_and_a_late_film_another(tmp_path: Path) -> None:
+    with scene(tmp_path, top='quiet = "1s"') as around:
+        around.node.start()
+        study = {"StudyInstanceUID": "1.2.3.4"}
+        assert send([named(1, **study), named(2, **study)], around.port) == [0, 0]
+        settled(around, committed=2)
+        assert len(around.pacs.objects) == 2
+        assert send([named(3, **study)], around.port) == [0]
+        settled(around, committed=3)
+        assert len(around.pacs.objects) == 4
+        assert {dataset.StudyInstanceUID for dataset in around.pacs.datasets()} == {"1.2.3.4"}
+
+
+def test_who_is_not_listed_is_refused(tmp_path: Path) -> None:
+    with scene(tmp_path, accept='hosts = ["127.0.0.1"]\nmodality = ["CR"]\nbody_part = ["CHEST"]') as around:
+        around.node.start()
+        assert send([named(1)], around.port, caller="NOBODY") is None
+        assert send([named(1)], around.port, called="OTHER") is None
+        assert send([named(1)], around.port, caller="PACS") == [0x0124]  # may bring its word, not films
+        leg, ct = named(2, BodyPartExamined="LEG"), named(3, Modality="RF")
+        assert send([leg, ct, named(4)], around.port) == [0, 0, 0]
+        settled(around, committed=1, passed_over=2)
+        assert around.node.status()["reasons"] == {"body part": 1, "modality": 1}
+        wait_for(lambda: around.node.files == [])
+
+
+def test_a_host_that_is_not_listed_is_hung_up_on(tmp_path: Path) -> None:
+    with scene(tmp_path, accept='hosts = ["10.1.2.3"]') as around:
+        around.node.start()
+        assert send([named(1)], around.port) is None
+        assert around.node.films == {}
+
+
+def test_our_own_page_is_refused_when_it_comes_back(tmp_path: Path) -> None:
+    with scene(tmp_path, accept='classes = ["CR", "SC"]') as around:
+        around.node.start()
+        send([named(1)], around.port)
+        settled(around, committed=1)
+        page = next(copies[0] for copies in around.pacs.objects.values() if b"WSD" in copies[0])
+        assert is_ours(uid_of(page))
+        assert send([page], around.port) == [0x0124]
+        assert around.node.films == {"committed": 1}
+
+
+def test_a_film_that_is_too_large_is_refused_and_a_flood_is_cut_off(tmp_path: Path) -> None:
+    with scene(tmp_path, accept='largest = "100 kB"') as around:
+        around.node.start()
+        assert send([chest_film(1, side=300)], around.port) == [0xA700]  # 180 kB
+        flood = send([chest_film(2, side=900)], around.port)  # 1.6 MB
+        assert flood in ([-1], [0xA700])
+        assert send([chest_film(3)], around.port) == [0]
+        settled(around, committed=1)
+
+
+def test_a_pacs_that_is_down_gets_its_results_when_it_is_up(around: SimpleNamespace) -> None:
+    around.pacs.stop()
+    around.node.start()
+    assert send([named(1), named(2)], around.port) == [0, 0]
+    settled(around, answered=2)
+    time.sleep(1.5)
+    assert around.node.status()["waiting"] == 2
+    around.pacs.start()
+    settled(around, committed=2)
+    assert len(around.pacs.objects) == 4
+
+
+def test_what_the_pacs_refuses_or_loses_is_sent_again(around: SimpleNamespace) -> None:
+    around.pacs.status, around.pacs.commit = 0xA700, "lost"
+    around.node.start()
+    send([named(1)], around.port)
+    settled(around, answered=1)
+    around.pacs.status = 0
+    settled(around, committed=1)
+    assert around.pacs.asked == 2
+    for copies in around.pacs.objects.values():
+        assert len(copies) == 2
+        assert copies[0] == copies[1]
+
+
+def test_without_a_word_the_pacs_is_asked_again(around: SimpleNamespace) -> None:
+    around.pacs.commit = "never"
+    around.node.start()
+    send([named(1)], around.port)
+    wait_for(lambda: around.pacs.asked >= 1)
+    assert around.node.status()["uncommitted"] == 1
+    assert (
+        len([name for name in around.node.files if name.endswith(".dcm")]) == 3
+    )  # the film and its results stay
+    around.pacs.commit = "yes"
+    settled(around, committed=1)
+
+
+def test_after_so_long_it_gives_up_and_a_person_lets_it_try_again(tmp_path: Path, mtclip) -> None:
+    with scene(tmp_path) as around:
+        text = around.node.settings.read_text().replace("1 day", "1s")
+        around.node.settings.write_text(text)
+        around.pacs.status = 0xA900
+        around.node.start()
+        send([named(1)], around.port)
+        settled(around, failed=1)
+        assert "status 0xA900" in next(iter(around.node.status()["reasons"]))
+        around.pacs.status = 0
+        assert mtclip("node", "retry", around.node.settings).out == "1 films will be tried again\n"
+        settled(around, committed=1)
+
+
+def test_without_commitment_a_film_goes_with_the_peers_success(tmp_path: Path) -> None:
+    with scene(tmp_path) as around:
+        around.node.settings.write_text(
+            around.node.settings.read_text().replace("commit = true", "commit = false")
+        )
+        around.node.start()
+        send([named(1)], around.port)
+        settled(around, sent=1)
+        wait_for(lambda: around.node.files == [])
+        assert around.pacs.asked == 0
+
+
+def test_a_rejected_film_is_told_to_nobody_unless_wanted(tmp_path: Path) -> None:
+    with scene(tmp_path, top="force = false") as around:
+        around.node.start()
+        send([named(1)], around.port)
+        settled(around, rejected=1)
+        wait_for(lambda: around.node.files == [])
+        assert around.pacs.objects == {}
+
+
+def test_a_rejected_film_gives_a_page_where_the_site_wants_one(tmp_path: Path) -> None:
+    with scene(tmp_path, top="force = false", send='objects = ["text"]\nrejected = "objects"') as around:
+        around.node.start()
+        send([named(1)], around.port)
+        settled(around, committed=1)
+        (copies,) = around.pacs.objects.values()
+        assert b"the film was rejected" in copies[0]
+
+
+def test_a_bundle_that_is_replaced_is_taken_up_between_two_films(tmp_path: Path, mtclip) -> None:
+    import shutil
+
+    from mtclip_edge.bundle.demo import FOLDER
+
+    bundle = shutil.copytree(FOLDER, tmp_path / "bundle")
+    with scene(tmp_path, top=f'bundle = "{bundle}"') as around:
+        around.node.start()
+        send([named(1)], around.port)
+        settled(around, committed=1)
+        more = tmp_path / "more.csv"
+        more.write_text("study_id,patient_id,report,label\nx,p,A zebrafish in the left lung.,abnormal\n")
+        assert mtclip("index", "add", bundle, more).code == 0
+        send([named(2)], around.port)
+        settled(around, committed=2)
+        log = around.node.log.read_text()
+        assert "bundle taken up" in log
+        # One that is broken leaves the old one at work.
+        (bundle / "manifest.json").write_text("{")
+        send([named(3)], around.port)
+        settled(around, committed=3)
+        assert "bundle not taken up" in around.node.log.read_text()
+
+
+def test_the_films_own_patient_is_none_of_the_hits(tmp_path: Path) -> None:
+    from mtclip_edge import Retriever
+    from mtclip_edge.bundle.demo import FOLDER
+
+    film = tmp_path / "film.dcm"
+    film.write_bytes(named(1))
+    with Retriever.open("demo", force=True) as retriever:
+        first = retriever.query(film, 1).reports[0]
+    with sqlite3.connect(next(FOLDER.glob("reports-*.sqlite"))) as store:
+        (patient,) = store.execute(
+            "SELECT patient_id FROM study WHERE study_id = ?", first.study_ids[:1]
+        ).fetchone()
+    with scene(tmp_path, send='objects = ["text"]') as around:
+        around.node.start()
+        send([chest_film(1, PatientID="unknown"), chest_film(1, PatientID=patient)], around.port)
+        settled(around, committed=2)
+        found = {one.PatientID: copies[0] for one, copies in around.pacs.told()}
+        assert first.studies == 1
+        assert first.report_id.encode() in found["unknown"]
+        assert first.report_id.encode() not in found[patient]
+
+
+@pytest.mark.parametrize("moment", ["received", "answered", "sent"])
+def test_a_kill_loses_nothing_and_makes_nothing_twice(tmp_path: Path, moment: str, soak: bool) -> None:
+    """In each state that films wait in: the quiet time, an absent PACS, and one without a word hold them there."""
+    for _ in range(70 if soak else 1):
+        folder = tmp_path / str(time.monotonic_ns())
+        folder.mkdir()
+        quiet = '"2s"' if moment == "received" else '"0.2s"'
+        with scene(folder, top=f"quiet = {quiet}") as around:
+            if moment == "answered":
+                around.pacs.stop()
+            if moment == "sent":
+                around.pacs.commit = "never"
+            around.node.start()
+            assert send([named(n) for n in range(3)], around.port) == [0, 0, 0]
+            if moment != "received":
+                wait_for(lambda around=around: around.node.films == {moment: 3}, 60)
+            around.node.kill()
+            assert around.node.films == {moment: 3}
+            around.pacs.commit = "yes"
+            if moment == "answered":
+                around.pacs.start()
+            around.node.start()
+            settled(around, committed=3)
+            wait_for(lambda around=around: around.node.files == [])
+            assert len(around.pacs.objects) == 6
+            for copies in around.pacs.objects.values():
+                assert all(copy == copies[0] for copy in copies)
+
+
+def test_it_ends_when_it_is_told_to(around: SimpleNamespace) -> None:
+    around.node.start()
+    send([named(n) for n in range(4)], around.port)
+    assert around.node.end() == 0
+    left = around.node.films
+    assert sum(left.values()) == 4
+    assert "failed" not in left
+    around.node.start()
+    settled(around, committed=4)
+    assert len(around.pacs.objects) == 8
+    assert around.node.end() == 0
