@@ -28,10 +28,23 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModelInstance,
     Verification,
 )
+from pynetdicom.transport import AssociationSocket
 
 from mtclip_edge.bundle.demo import FOLDER
 
 NODE, PACS, SENDER = "MTCLIP", "PACS", "CR1"
+_SHUT = AssociationSocket._shutdown_socket
+
+
+def _shut(self: AssociationSocket) -> None:
+    """Closed too where a handshake failed: the library leaves such a socket to the collector, with a warning."""
+    there = self.socket
+    _SHUT(self)
+    if there is not None:
+        there.close()
+
+
+AssociationSocket._shutdown_socket = _shut
 
 
 def free_port() -> int:
