@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from logging.handlers import RotatingFileHandler
+from typing import Any
 
 from ..errors import Refused
 from .settings import Log
@@ -23,10 +24,9 @@ def begin(log: Log, show_ids: bool) -> None:
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if log.file is not None:
         try:
-            handler = RotatingFileHandler(
+            handler = _PrivateLog(
                 log.file, maxBytes=log.largest, backupCount=log.kept, encoding="utf-8", errors="replace"
             )
-            log.file.chmod(0o600)
         except OSError as error:
             raise Refused(f"{log.file}: cannot be written ({error.strerror})") from None
     formatter = logging.Formatter("%(asctime)sZ %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -40,6 +40,19 @@ def begin(log: Log, show_ids: bool) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     warnings.simplefilter("ignore")
     _shown.whole = show_ids
+
+
+class _PrivateLog(RotatingFileHandler):
+    """Each file of it is its owner's alone."""
+
+    def _open(self) -> Any:
+        return open(
+            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private
+        )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class _Shown:

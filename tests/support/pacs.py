@@ -149,14 +149,20 @@ class RunningNode:
 
     def start(self, **environment: str) -> "RunningNode":
         before = self._text().count(" ready ")
-        command = [sys.executable, "-m", "mtclip_edge", "node", "run", str(self.settings), *self._words]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
+                self.command(),
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+                start_new_session=True,
             )
         wait_for(lambda: self._text().count(" ready ") > before or self.process.poll() is not None, 90)
         assert self.process.poll() is None, self._text()
         return self
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "mtclip_edge", "node", "run", str(self.settings), *self._words]
 
     def kill(self) -> None:
         """As a power cut would, for this process."""
