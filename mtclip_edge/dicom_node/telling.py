@@ -46,9 +46,7 @@ class _PrivateLog(RotatingFileHandler):
     """Each file of it is its owner's alone."""
 
     def _open(self) -> Any:
-        return open(
-            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private
-        )
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private)
 
 
 def _private(path: str, flags: int) -> int:

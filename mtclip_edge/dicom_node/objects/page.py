@@ -77,7 +77,8 @@ def capture(origin: Origin, picture: Image.Image) -> Dataset:
     made.BitsAllocated = made.BitsStored = 8
     made.HighBit, made.PixelRepresentation, made.LossyImageCompression = 7, 0, "00"
     made.PixelData = picture.tobytes()
-    made.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    # gdcm: 30 times as fast as pydicom's own
+    made.compress(RLELossless, encoding_plugin="gdcm", generate_instance_uid=False)
     return made
 
 
