@@ -1,6 +1,7 @@
 """A node at work: spool, journal, door, worker, peer and DICOMweb put together, until it is told to end."""
 
 import signal
+import sys
 import threading
 from contextlib import ExitStack
 
@@ -26,6 +27,7 @@ def run(settings: NodeSettings, show_ids: bool = False) -> bool:
     Errors: Refused, WrongOption, those of ``Retriever.open``.
     """
     begin(settings.log, show_ids)
+    sys.setswitchinterval(0.001)  # the door answers while the worker makes objects
     ending = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda _number, _frame: ending.set())

@@ -108,6 +108,11 @@ def film_words(read: Input) -> str | None:
     return heading + (f": {'; '.join(read.reasons)}" if read.reasons else "")
 
 
+def without_options(words: str) -> str:
+    """The same where there is no command line to give an option on."""
+    return re.sub(r"(: ask again with(out)? --invert| \(--\w+\))", "", words)
+
+
 def score_words(score: float | None) -> str:
     """A likeness; nothing was compared where words alone found a report."""
     return "–" if score is None else f"{score:.3f}"

@@ -3,7 +3,6 @@
 The words are those of the terminal and of the saved page, so that no door says it otherwise.
 """
 
-import re
 from typing import Any
 
 from ..display.answer_words import (
@@ -24,6 +23,7 @@ from ..display.answer_words import (
     study_words,
     verdict_words,
     vote_rows,
+    without_options,
 )
 from ..display.shared_words import shared_places, shared_words
 from ..errors import MtclipError
@@ -56,7 +56,7 @@ def words_of(result: QueryResult) -> dict[str, Any]:
         "abnormal": result.abnormal and abnormal_words(result.abnormal),
         "verdict": evidence.judgement.verdict if evidence and result.kind != "text" else None,
         "trust": verdict_words(evidence) if evidence and result.abnormal else None,
-        "film": _without_options(film_words(result.input)) if result.input else None,
+        "film": without_options(film_words(result.input) or "") or None if result.input else None,
         "exchanged": bool(result.input and INVERTED.format("with") in result.input.reasons),
         "study": films_of_study_words(result),
         "similarity": similarity_words(evidence) if evidence and result.kind != "text" else None,
@@ -77,11 +77,6 @@ def _own_words(own: OwnPriors) -> dict[str, Any]:
         "said": own_words(own),
         "hits": [_hit_words(hit, frozenset()) for hit in own.hits],
     }
-
-
-def _without_options(words: str | None) -> str | None:
-    """A page has buttons where the command line has options."""
-    return words and re.sub(r"(: ask again with(out)? --invert| \(--\w+\))", "", words)
 
 
 def _hit_words(hit: ReportHit, shared: frozenset[str]) -> dict[str, Any]:

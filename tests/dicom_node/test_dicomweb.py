@@ -127,7 +127,7 @@ def test_each_result_is_fetched_whole_as_json_and_as_a_picture(web: SimpleNamesp
     parts.finish()
     assert data == web.spool.result(uid).read_bytes()
     (facts,) = web.client.get(f"{at}/metadata").json()
-    assert facts["00280010"]["Value"] == [1754]
+    assert facts["00280011"]["Value"] == [1240]
     assert "7FE00010" not in facts
     picture = web.client.get(f"{at}/rendered")
     from PIL import Image

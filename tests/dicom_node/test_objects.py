@@ -118,7 +118,8 @@ def test_words_of_other_patients_stand_there_only_where_the_site_says_so(
 
 def test_the_page_leaves_its_corner_to_the_viewer(retriever: Retriever, film: Path) -> None:
     pixels = read(made(retriever, film)["page"]).pixel_array
-    assert pixels.shape == (HEIGHT, WIDTH, 3)
+    assert pixels.shape[1:] == (WIDTH, 3)
+    assert 800 < pixels.shape[0] <= HEIGHT
     assert not pixels[: CORNER[1], WIDTH - CORNER[0] :].any()
     assert pixels[: CORNER[1], : WIDTH - CORNER[0]].any()
 

@@ -13,6 +13,7 @@ from ...display.answer_words import (
     score_words,
     similarity_words,
     verdict_words,
+    without_options,
 )
 from ...index.hits import ReportHit
 from ...retrieval.results import QueryResult
@@ -36,7 +37,7 @@ def said_lines(result: QueryResult) -> Iterator[str]:
         yield verdict_words(result.evidence)
         yield similarity_words(result.evidence)
     if result.input is not None and (words := film_words(result.input)):
-        yield words
+        yield without_options(words)
     if words := films_of_study_words(result):
         yield words
 

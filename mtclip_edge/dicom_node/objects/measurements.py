@@ -21,7 +21,7 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from ...display.answer_words import findings_of
+from ...display.answer_words import findings_of, without_options
 from ...index.hits import ReportHit
 from ...notice import NOTICE, __version__
 from ...retrieval.results import QueryResult
@@ -106,7 +106,7 @@ class _Maker:
         if read is not None and read.verdict is not None:
             name, value = _own("FILM", "Film accepted"), _own(f"FILM-{read.verdict.upper()}", read.verdict)
             evaluated.append(QualitativeEvaluation(name, value))
-            said += list(read.reasons)
+            said += [without_options(reason) for reason in read.reasons]
         return self._group("decision", _own("DECISION", "Normal or abnormal"), measured, evaluated, said)
 
     def hit(self, hit: ReportHit, quoted: str | None) -> MeasurementsAndQualitativeEvaluations:

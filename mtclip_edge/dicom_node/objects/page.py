@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
@@ -15,20 +15,19 @@ from .origin import Origin, items, plain
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 SERIES_NUMBER = 9002
 WIDTH, HEIGHT = 1240, 1754  # A4 at 150 dots an inch
-CORNER = 420, 120  # pixels at the top right that viewers write name and id into
-_EDGE, _FILM, _SMALL = 40, 520, 150
+CORNER = 460, 160  # pixels at the top right that viewers write name and id into
+_EDGE, _FILM, _SMALL, _FOOT = 40, 520, 150, 190
 _WHITE, _GREY, _WARN, _BLUE = (255, 255, 255), (165, 165, 165), (255, 200, 0), (150, 200, 255)
 
 
 def page_picture(
     result: QueryResult, grey: np.ndarray, quoted: Mapping[str, str], previews: Mapping[str, bytes]
 ) -> Image.Image:
-    """RGB [HEIGHT, WIDTH]; ``previews``: WebP films of reports by report id."""
+    """RGB, WIDTH wide and at most HEIGHT high; ``previews``: WebP films of reports by report id."""
     sheet = _Sheet()
     for place, line in enumerate(BANNER):
         sheet.write(line, _EDGE, 28 + 40 * place, 30, _WARN, WIDTH - CORNER[0] - 2 * _EDGE)
-    film = Image.fromarray(grey)
-    film.thumbnail((_FILM, _FILM), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    film = ImageOps.contain(Image.fromarray(grey), (_FILM, _FILM), Image.Resampling.LANCZOS)
     sheet.picture.paste(film.convert("RGB"), (_EDGE, CORNER[1] + 10))
     top = CORNER[1] + 10
     for line in said_lines(result):
@@ -40,7 +39,7 @@ def page_picture(
             _height(hit.report_id in previews, hit.report_id in quoted),
             previews.get(hit.report_id),
         )
-        if top + height > HEIGHT - 110:
+        if top + height > HEIGHT - _FOOT:
             break
         left = _EDGE
         if small is not None:
@@ -51,12 +50,12 @@ def page_picture(
             sheet.write(plain(words, 260), left + 20, below + 4, 20, _WHITE, most=3)
         top, shown = top + height, shown + 1
     if left_out := len(result.reports) - shown:
-        sheet.write(f"and {left_out} more, in the measurements", _EDGE, HEIGHT - 105, 20, _GREY)
+        top = sheet.write(f"and {left_out} more, in the measurements", _EDGE, top, 20, _GREY)
     facts = result.bundle
     foot = f"mtclip-edge · bundle {facts.identity[:23]} · {facts.reports} reports of {facts.studies} studies"
-    sheet.write(foot, _EDGE, HEIGHT - 70, 20, _GREY)
-    sheet.write(" ".join(BANNER), _EDGE, HEIGHT - 42, 20, _WARN)
-    return sheet.picture
+    top = sheet.write(foot, _EDGE, top + 20, 20, _GREY)
+    sheet.write(" ".join(BANNER), _EDGE, top + 4, 20, _WARN)
+    return sheet.picture.crop((0, 0, WIDTH, min(HEIGHT, top + 100)))  # its last lines are the viewer's
 
 
 def _height(small: bool, quoted: bool) -> int:
