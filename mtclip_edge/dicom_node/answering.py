@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..bundle.bundle import MANIFEST
-from ..errors import FilmUnreadable, MtclipError, NotABundle, StudyUnanswered
+from ..errors import FilmUnreadable, MtclipError, NotABundle, Refused, StudyUnanswered
 from ..index.filters import Filters
 from ..retrieval.intake import EmbeddedFilm
 from ..retrieval.results import QueryResult
@@ -106,16 +106,27 @@ class Answering:
         except StudyUnanswered as error:
             return Answered(None, None, heads, error.what.partition(": ")[2] or "no frontal film", unreadable)
         grey = next((film.grey for head, film in seen if head.uid == result.image), seen[0][1].grey)
-        return Answered(result, grey, heads, "", unreadable, self._previews(result))
+        return Answered(result, grey, heads, "", unreadable, self._previews(result, seen))
 
     def _filters(self, heads: Sequence[FilmHead]) -> Filters | None:
         """Without the patient's own reports; a patient that the bundle does not know is the usual case."""
         own = tuple(dict.fromkeys(head.patient_id for head in heads if head.patient_id))
         return Filters(exclude_patient=own) if own and self._settings.send.exclude_own_patient else None
 
-    def _previews(self, result: QueryResult) -> dict[str, bytes]:
+    def _previews(
+        self, result: QueryResult, seen: Sequence[tuple[FilmHead, EmbeddedFilm]]
+    ) -> dict[str, bytes]:
+        """Films of the reports, none of the patient's own, which may share a report's words."""
         assert self._retriever is not None
         if not self._settings.send.previews:
             return {}
-        films = {hit.report_id: self._retriever.preview(hit.report_id) for hit in result.reports}
+        own: set[str] = set()
+        for head, film in seen:
+            if head.patient_id and self._settings.send.exclude_own_patient:
+                with suppress(Refused):  # a patient that the bundle does not know
+                    own.update(self._retriever.own_priors(film.vector, head.patient_id).study_ids)
+        films = {
+            hit.report_id: self._retriever.preview(hit.report_id, without=tuple(own))
+            for hit in result.reports
+        }
         return {name: film for name, film in films.items() if film is not None}

@@ -12,7 +12,8 @@ pytest.importorskip("highdicom")
 pytest.importorskip("python_multipart")
 pytest.importorskip("httpx")
 
-from pacs import chest_film, uid_of
+import httpx
+from pacs import RunningNode, chest_film, free_port, uid_of, wait_for, write_settings
 from pydicom import dcmread
 from starlette.testclient import TestClient
 
@@ -216,3 +217,28 @@ def test_without_the_token_nothing_is_told(web: SimpleNamespace, path: str) -> N
 
 def test_a_limit_that_is_no_number(web: SimpleNamespace) -> None:
     assert web.client.get("/studies", params={"limit": "x"}).status_code == 400
+
+
+def test_a_node_serves_it_beside_its_dicom_door(tmp_path: Path, open_loopback, monkeypatch) -> None:
+    """As a process, without a PACS: what is posted is answered and fetched; a token that others can read is refused."""
+    open_loopback(monkeypatch)
+    token, port = tmp_path / "token", free_port()
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    lines = f'bind = "127.0.0.1:{port}"\ntoken_file = "token"'
+    node = RunningNode(write_settings(tmp_path, None, dicomweb=lines))
+    try:
+        node.start()
+        data, headers = body(chest_film(9))
+        address, headers = f"http://127.0.0.1:{port}", {**headers, "authorization": f"Bearer {TOKEN}"}
+        assert httpx.get(f"{address}/studies").status_code == 401
+        assert httpx.post(f"{address}/studies", content=data, headers=headers, timeout=30).status_code == 200
+        wait_for(lambda: node.films == {"sent": 1}, 60)
+        assert len(httpx.get(f"{address}/instances", headers=headers).json()) == 2
+        assert node.end() == 0
+        assert TOKEN not in node.log.read_text()
+        token.chmod(0o644)
+        with pytest.raises(AssertionError, match="others can read it"):
+            node.start()
+    finally:
+        node.kill()

@@ -1,6 +1,7 @@
 """A node at work, as a process: films in over loopback, results out to a PACS of the test's own."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,12 +139,12 @@ def test_a_film_that_is_too_large_is_refused_and_a_flood_is_cut_off(tmp_path: Pa
         settled(around, committed=1)
 
 
-def test_a_pacs_that_is_down_gets_its_results_when_it_is_up(around: SimpleNamespace) -> None:
+def test_a_pacs_that_is_down_gets_its_results_when_it_is_up(around: SimpleNamespace, soak: bool) -> None:
     around.pacs.stop()
     around.node.start()
     assert send([named(1), named(2)], around.port) == [0, 0]
     settled(around, answered=2)
-    time.sleep(1.5)
+    time.sleep(60 if soak else 1.5)
     assert around.node.status()["waiting"] == 2
     around.pacs.start()
     settled(around, committed=2)
@@ -293,6 +294,62 @@ def test_a_kill_loses_nothing_and_makes_nothing_twice(tmp_path: Path, moment: st
             assert len(around.pacs.objects) == 6
             for copies in around.pacs.objects.values():
                 assert all(copy == copies[0] for copy in copies)
+
+
+def test_four_senders_at_once(around: SimpleNamespace, soak: bool) -> None:
+    """With ``soak`` a thousand films, and the memory after them."""
+    each = 250 if soak else 8
+    around.node.start()
+    found: list[list[int] | None] = []
+    made = [[named(100 * sender + n) for n in range(each)] for sender in range(4)]
+    threads = [
+        threading.Thread(target=lambda films=films: found.append(send(films, around.port))) for films in made
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[0] * each] * 4
+    wait_for(lambda: around.node.films == {"committed": 4 * each}, 120 + 8 * each)
+    assert len(around.pacs.objects) == 8 * each
+    assert all(len(copies) == 1 for copies in around.pacs.objects.values())
+    wait_for(lambda: around.node.files == [])
+    assert around.node.memory() < 700, "MB"
+
+
+def test_prior_films_stand_on_the_page_only_where_wanted(tmp_path: Path, film: Path) -> None:
+    bundle = _with_previews(tmp_path, film)
+    pages = []
+    for previews in ("false", "true"):
+        folder = tmp_path / previews
+        folder.mkdir()
+        with scene(
+            folder, top=f'bundle = "{bundle}"', send=f'objects = ["page"]\npreviews = {previews}'
+        ) as around:
+            around.node.start()
+            send([chest_film(1, SOPInstanceUID="1.2.3", StudyInstanceUID="1.2.4")], around.port)
+            settled(around, committed=1)
+            (dataset,) = around.pacs.datasets()
+            pages.append(dataset.pixel_array)
+    assert pages[0].shape != pages[1].shape or (pages[0] != pages[1]).any()
+
+
+def _with_previews(folder: Path, film: Path) -> Path:
+    """The demo bundle with one report alone, whose film is packed."""
+    import shutil
+
+    from mtclip_edge import Index
+    from mtclip_edge.bundle.demo import FOLDER
+
+    bundle = Path(shutil.copytree(FOLDER, folder / "bundle"))
+    shutil.copy(film, folder / "prior.png")
+    (folder / "more.csv").write_text(
+        "study_id,patient_id,image_path,report,label\nx,p,prior.png,There is a left pleural effusion.,abnormal\n"
+    )
+    index = Index.open(bundle)
+    index.build(str(folder / "more.csv"))
+    index.add(str(folder / "more.csv"), previews=True)
+    return bundle
 
 
 def test_it_ends_when_it_is_told_to(around: SimpleNamespace) -> None:

@@ -171,6 +171,15 @@ class RunningNode:
             self.process.wait(30)
             self.process = None
 
+    def memory(self) -> float:
+        """Megabytes that the node itself holds; nothing on systems that do not tell."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.exists():
+            return 0.0
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmRSS"].split()[0]) / 1000
+
     def end(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
