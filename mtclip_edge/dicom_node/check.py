@@ -12,6 +12,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr
 
 from ..bundle.bundle import Bundle
 from ..errors import MtclipError
+from ..films.read import dicom_syntaxes
 from .objects import page, pdf, text
 from .peer import Peer, PeerRefused, PeerUnreached
 from .settings import NodeSettings, Pacs, TlsFiles
@@ -107,7 +108,7 @@ def _spool(settings: NodeSettings) -> Found:
 
 def _door(settings: NodeSettings) -> Found:
     if is_running(settings.spool):
-        return True, f"{settings.bind}, a node listens"
+        return _own_echo(settings)
     family = socket.AF_INET6 if ":" in settings.bind.host else socket.AF_INET
     with socket.socket(family) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -115,6 +116,18 @@ def _door(settings: NodeSettings) -> Found:
     open_door = settings.tls is None and not settings.bind.local
     said = f"{settings.bind} is free, {settings.aet} for {', '.join(settings.callers)}"
     return (None, f"{said}; WITHOUT TLS beyond this machine") if open_door else (True, said)
+
+
+def _own_echo(settings: NodeSettings) -> Found:
+    """Whether the node that works here answers one of its callers."""
+    context = client_context(settings.tls) if settings.tls else None
+    if context is not None:
+        context.check_hostname = False  # it is asked by its address, which its certificate need not name
+    bound = settings.bind
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound.host, bound.host)  # noqa: S104 - to ask there
+    Peer(settings.callers[0], Pacs(settings.aet, host, bound.port), context).echo()
+    takes = f"takes {len(dicom_syntaxes())} transfer syntaxes"
+    return True, f"{settings.aet} at {bound} answers {settings.callers[0]}, {takes}"
 
 
 def _certificate(files: TlsFiles) -> Found:

@@ -278,6 +278,10 @@ class Journal:
     def put_off(self, id: str, due: float, why: str) -> None:
         self._run("UPDATE answer SET tries = tries + 1, due = ?, why = ? WHERE id = ?", due, why, id)
 
+    def wait(self, id: str, tries: int, why: str) -> None:
+        """Due at once, as often tried as before: something else was to blame."""
+        self._run("UPDATE answer SET tries = ?, due = since, why = ? WHERE id = ?", tries, why, id)
+
     def fail(self, id: str, now: float, why: str) -> None:
         with self._together():
             self._run("UPDATE answer SET state = 'failed', done = ?, why = ? WHERE id = ?", now, why, id)

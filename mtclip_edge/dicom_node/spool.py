@@ -51,7 +51,7 @@ class Spool:
             for path in folder.iterdir():
                 if path.name.startswith("."):
                     path.unlink(missing_ok=True)
-        self._size = sum(path.stat().st_size for path in self._files())
+        self.measure()
 
     def release(self) -> None:
         self._claim.release()
@@ -114,13 +114,23 @@ class Spool:
         """Of the finished files in ``incoming`` or ``outgoing``."""
         return sorted(path.stem for path in folder.iterdir() if not path.name.startswith("."))
 
+    def measure(self) -> None:
+        """Count again what lies on disk: another process may have removed something."""
+        sizes = (_size(path) for folder in (self.incoming, self.outgoing) for path in folder.iterdir())
+        with self._lock:
+            self._size = sum(sizes)
+
     @property
     def size(self) -> int:
         """Bytes of films and results."""
         return self._size
 
-    def _files(self) -> list[Path]:
-        return [*self.incoming.iterdir(), *self.outgoing.iterdir()]
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # just renamed or removed
+        return 0
 
 
 def _fsync_folder(folder: Path) -> None:

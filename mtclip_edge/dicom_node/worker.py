@@ -124,12 +124,17 @@ class Worker:
                 return False
             self._journal.begin(made_uid(*films, "answer"), films, now)
             return True
+        if task.tries >= TRIES:  # each time the process ended in the midst of it
+            self._journal.fail(task.id, now, "the node ended while it was answered")
+            return True
         self._answering.refresh()
         started = time.monotonic()
+        # Counted before it is tried: a film that brings this process down may do so only so often.
+        self._journal.put_off(task.id, now + self._retry.after(task.tries + 1), "begun")
         try:
             self._answer(task, now)
         except (OSError, OperationalError):
-            self._journal.put_off(task.id, now + self._retry.after(task.tries + 1), "no room")
+            self._journal.wait(task.id, task.tries, "no room")  # the film is not to blame
             raise
         except Exception as error:  # whatever a film does to a library: its words may quote it
             self._answer_failed(task, now, type(error).__name__)
@@ -141,9 +146,7 @@ class Worker:
     def _answer_failed(self, task: Task, now: float, why: str) -> None:
         if task.tries + 1 >= TRIES:
             self._journal.fail(task.id, now, why)
-            tell("failed", answer=short(task.id), why=why)
-        else:
-            self._journal.put_off(task.id, now + self._retry.after(task.tries + 1), why)
+        tell("failed" if task.tries + 1 >= TRIES else "tried", answer=short(task.id), why=why)
 
     def _answer(self, task: Task, now: float) -> None:
         films = [(read_head(path), path) for uid in task.films if (path := self._spool.film(uid)).exists()]
@@ -216,6 +219,11 @@ class Worker:
             self._peer_tries = 0
             self._give_up_or(task, now, now + self._retry.after(task.tries + 1), str(error))
             tell("peer refuses", answer=short(task.id), why=str(error))
+        except (OSError, OperationalError):
+            raise
+        except Exception as error:  # of a message that makes no sense to the library
+            self._give_up_or(task, now, now + self._retry.after(task.tries + 1), type(error).__name__)
+            tell("not sent", answer=short(task.id), why=type(error).__name__)
         else:
             self._peer_tries, self._peer_due = 0, 0.0
         return True
@@ -284,6 +292,7 @@ class Worker:
     def sweep(self, first: bool = False) -> None:
         """Remove what is older than it is kept; at the start also files that an earlier end left behind."""
         now = self._swept = time.time()
+        self._spool.measure()
         old = self._journal.old_films(now - self._settings.keep)
         if old:
             self._spool.drop(self._spool.film(uid) for uid in old)

@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -363,3 +364,28 @@ def test_it_ends_when_it_is_told_to(around: SimpleNamespace) -> None:
     settled(around, committed=4)
     assert len(around.pacs.objects) == 8
     assert around.node.end() == 0
+
+
+def test_a_film_that_brings_the_node_down_does_so_only_so_often(around: SimpleNamespace, monkeypatch) -> None:
+    """A crash in the midst of an answer, each time: the film fails, and those behind it are answered."""
+    deadly = named(1)
+    crash = (
+        "import os, mtclip_edge.dicom_node.worker as w; real = w.read_head\n"
+        f"def read_head(path):\n    head = real(path)\n    import traceback\n"
+        f"    if '{uid_of(deadly)}' in str(path) and any(f.name == '_answer' for f in traceback.extract_stack()):\n"
+        "        os._exit(139)\n    return head\n"
+        "w.read_head = read_head\n"
+        "from mtclip_edge.__main__ import main; main()\n"
+    )
+    around.node.code = crash
+    around.node.start()
+    send([deadly, named(2)], around.port)
+    done = {"failed": 1, "committed": 1}
+    for _ in range(8):
+        wait_for(lambda: around.node.process.poll() is not None or around.node.films == done)
+        if around.node.process.poll() is None:
+            break
+        with suppress(AssertionError):  # it may be down again before it is seen to be up
+            around.node.start()
+    assert around.node.films == {"failed": 1, "committed": 1}
+    assert "the node ended while it was answered" in around.node.status()["reasons"]

@@ -113,6 +113,7 @@ def test_only_the_right_certificate_is_let_in(
         checked = mtclip("node", "check", settings)
         assert checked.code == 0, checked.out + checked.err
         assert "good for" in checked.out
+        assert "answers CR1" in " ".join(checked.out.split())
     finally:
         node.kill()
         pacs.stop()

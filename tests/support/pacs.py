@@ -146,6 +146,7 @@ class RunningNode:
         self.settings, self.log = settings, settings.with_suffix(".log")
         self._words = words
         self.process: subprocess.Popen[bytes] | None = None
+        self.code = ""  # run in place of the module, for a test that changes something in it
 
     def start(self, **environment: str) -> "RunningNode":
         before = self._text().count(" ready ")
@@ -162,7 +163,8 @@ class RunningNode:
         return self
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "mtclip_edge", "node", "run", str(self.settings), *self._words]
+        how = ["-c", self.code] if self.code else ["-m", "mtclip_edge"]
+        return [sys.executable, *how, "node", "run", str(self.settings), *self._words]
 
     def kill(self) -> None:
         """As a power cut would, for this process."""
