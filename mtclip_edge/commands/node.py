@@ -1,6 +1,8 @@
 """``mtclip node``: a film arrives from the PACS, the result goes back."""
 
+import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,10 +57,12 @@ def run(settings: Settings, show_ids: ShowIds = False) -> None:
     read = _read(settings)
     from ..dicom_node.node import run as run_node
 
-    if not run_node(read, show_ids):
-        import os
-
-        os._exit(0)  # the film in hand took too long: it is begun anew by the next start
+    run_node(read, show_ids)
+    # The library's threads wait for their peers; what is to be kept is on disk. The film in hand may have
+    # taken too long: it is begun anew by the next start.
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
 
 
 @app.command(epilog="Example: mtclip node status node.toml --older-than 15min")

@@ -1,6 +1,6 @@
 """Films of one study → their answer: the retriever of a node, opened again when its bundle was replaced."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,20 +16,35 @@ from ..retrieval.retriever import Retriever
 from ..retrieval.study_mean import StudyQuery
 from .objects.origin import FilmHead
 from .settings import NodeSettings
-from .telling import tell
+from .telling import notify, tell
+
+# What is journalled of a film that cannot be read: a closed set, since an error may quote the file.
+_REASONS = (
+    ("took more than", "reading it took too long"),
+    ("died of it", "the process that read it died of it"),
+    ("is not read", "its transfer syntax is not read"),
+    ("needs", "a decoder for it is not installed"),
+    ("end early", "its pixel data end early"),
+    ("million", "too many pixels"),
+    ("expected grey or RGB", "neither grey nor RGB"),
+    ("no pixel", "it holds no pixels"),
+    ("damaged", "damaged"),
+)
+
+
+def reason_of(error: FilmUnreadable) -> str:
+    """Why a film cannot be read, in words of ours alone."""
+    return next((said for word, said in _REASONS if word in error.what), "it cannot be decoded")
 
 
 @dataclass(frozen=True)
 class Answered:
-    """``result`` is None where no film of the study could be answered, ``why`` then says so; ``unreadable``:
-    films that could not be read, with the reason, by UID.
-    """
+    """``result`` is None where no film of the study could be answered, ``why`` then says so."""
 
     result: QueryResult | None
     grey: np.ndarray | None
     heads: tuple[FilmHead, ...]  # of the films that were read
     why: str = ""
-    unreadable: dict[str, str] = field(default_factory=dict)
     previews: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -86,27 +101,32 @@ class Answering:
             return status.st_ino, status.st_size, status.st_mtime_ns
         return None
 
-    def answer(self, films: Sequence[tuple[FilmHead, Path]]) -> Answered:
-        """Errors: MtclipError where the bundle cannot answer at all, OSError."""
+    def answer(
+        self, films: Sequence[tuple[FilmHead, Path]], unreadable: Callable[[str, str], object]
+    ) -> Answered:
+        """``unreadable`` is told the UID of a film that cannot be read, and why.
+
+        Errors: MtclipError where the bundle cannot answer at all, OSError.
+        """
         if self._retriever is None:
             raise NotABundle("no bundle is open")
         seen: list[tuple[FilmHead, EmbeddedFilm]] = []
-        unreadable: dict[str, str] = {}
         for head, path in films:
+            notify("WATCHDOG=1")
             try:
                 seen.append((head, self._retriever.see(path, name=head.uid)))
-            except FilmUnreadable as error:  # its words name the film and may quote its file
-                unreadable[head.uid] = error.what.removeprefix(f"{head.uid}: ")[:120]
+            except FilmUnreadable as error:
+                unreadable(head.uid, reason_of(error))
         if not seen:
-            return Answered(None, None, (), "no film can be read", unreadable)
+            return Answered(None, None, (), "no film can be read")
         heads = tuple(head for head, _ in seen)
         asked = seen[0][1] if len(seen) == 1 else StudyQuery(tuple(film for _, film in seen))
         try:
             result = self._retriever.answer(asked, self._settings.hits, filters=self._filters(heads))
         except StudyUnanswered as error:
-            return Answered(None, None, heads, error.what.partition(": ")[2] or "no frontal film", unreadable)
+            return Answered(None, None, heads, error.what.partition(": ")[2] or "no frontal film")
         grey = next((film.grey for head, film in seen if head.uid == result.image), seen[0][1].grey)
-        return Answered(result, grey, heads, "", unreadable, self._previews(result, seen))
+        return Answered(result, grey, heads, "", self._previews(result, seen))
 
     def _filters(self, heads: Sequence[FilmHead]) -> Filters | None:
         """Without the patient's own reports; a patient that the bundle does not know is the usual case."""

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from sqlite3 import OperationalError
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -30,7 +31,15 @@ SUCCESS, NOT_AUTHORIZED, NO_RESOURCES = 0x0000, 0x0124, 0xA700
 CLASS_NOT_SUPPORTED, DOES_NOT_MATCH, CANNOT_UNDERSTAND = 0x0122, 0xA900, 0xC000
 ASSOCIATIONS = 10
 IDLE, NEGOTIATION = 60.0, 15.0  # seconds that a silent peer keeps an association
+DEFLATED = "1.2.840.10008.1.2.1.99"
+CONNECTIONS, OF_ONE_HOST = 64, 16
+_UNKNOWN = 64 << 10  # bytes of a message of whom nobody knows yet
 _SLACK = 1 << 20  # bytes of a message beyond the film itself
+
+
+def taken_syntaxes() -> list[str]:
+    """What is read, but for deflated files: reading such a header inflates all of it, in this process."""
+    return [uid for uid in dicom_syntaxes() if uid != DEFLATED]
 
 
 class Intake:
@@ -42,6 +51,7 @@ class Intake:
     def __init__(self, settings: NodeSettings, journal: Journal, spool: Spool, woken: Callable[[], object]):
         self._accept, self._journal, self._spool, self._woken = settings.accept, journal, spool, woken
         self.refused: Counter[str] = Counter()
+        self._syntaxes = frozenset(taken_syntaxes())
         self._under_way: set[str] = set()
         self._lock = threading.Lock()
 
@@ -49,7 +59,7 @@ class Intake:
         self, uid: str, sop_class: str, syntax: str, caller: str, parts: Iterable[bytes], size: int
     ) -> int:
         """The DICOM status of a film: of success it is on disk; a film that is known is not kept twice."""
-        status, why = self._judged(uid, sop_class, size)
+        status, why = self._judged(uid, sop_class, syntax, size)
         if status is None:
             with self._lock:  # the same film from two senders at once: the second waits for the first's word
                 twice = uid in self._under_way
@@ -63,24 +73,27 @@ class Intake:
                     self._under_way.discard(uid)
         return status if why is None else self.refuse(status, why)
 
-    def _judged(self, uid: str, sop_class: str, size: int) -> tuple[int | None, str | None]:
+    def _judged(self, uid: str, sop_class: str, syntax: str, size: int) -> tuple[int | None, str | None]:
         if not is_uid(uid):
             return CANNOT_UNDERSTAND, "no SOP Instance UID"
         if is_ours(uid):
             return NOT_AUTHORIZED, "our own result"
         if sop_class not in self._accept.classes:
             return CLASS_NOT_SUPPORTED, "SOP class"
+        if syntax not in self._syntaxes:
+            return CLASS_NOT_SUPPORTED, "transfer syntax"
         if size > self._accept.largest:
             return NO_RESOURCES, "too large"
         return None, None
 
     def _kept(self, film: Received, parts: Iterable[bytes]) -> tuple[int, str | None]:
         try:
-            if self._journal.knows(film.uid):
+            known = self._journal.state(film.uid)
+            if known not in (None, "unreadable"):
                 return SUCCESS, None
             path = self._spool.keep_film(film.uid, parts, film.bytes)
             try:
-                self._journal.receive(film)
+                (self._journal.receive if known is None else self._journal.renew)(film)
             except OperationalError:
                 self._spool.drop([path])
                 raise
@@ -117,13 +130,14 @@ class Door:
         ae.maximum_pdu_size = 0  # any: a film in few pieces costs less than in many
         ae.network_timeout, ae.acse_timeout, ae.dimse_timeout = IDLE, NEGOTIATION, IDLE
         for uid in settings.accept.classes:
-            ae.add_supported_context(uid, list(dicom_syntaxes()))
+            ae.add_supported_context(uid, taken_syntaxes())
         ae.add_supported_context(Verification)
         ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
         handlers = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._reported),
             (evt.EVT_PDU_RECV, self._measure),
+            (evt.EVT_CONN_OPEN, self._opened),
         ]
         context = server_context(settings.tls) if settings.tls else None
         try:
@@ -174,10 +188,17 @@ class Door:
         """Cut off a peer whose message is far larger than any film may be, before it fills the memory."""
         size = self._bytes.get(event.assoc, 0) + len(event.pdu)
         self._bytes[event.assoc] = size
-        if size > 2 * self._settings.accept.largest + _SLACK:
+        largest = self._settings.accept.largest
+        if size > 2 * largest + _SLACK or sum(self._bytes.values()) > 4 * largest + 8 * _SLACK:
             self._intake.refuse(NO_RESOURCES, "cut off: too large")
             if event.assoc.dul.socket:
                 event.assoc.dul.socket.close()
+
+    def _opened(self, event: Event) -> None:
+        """Read this connection within limits of size and time, whoever it is."""
+        there = event.assoc.dul.socket
+        if there is not None:
+            there.recv = _Reading(event.assoc, there, self._settings.accept.largest, self._intake)  # type: ignore[assignment]
 
     def _reported(self, event: Event) -> tuple[int, None]:
         """What the peer says of a transaction. Without our UIDs and transaction it changes nothing."""
@@ -188,6 +209,35 @@ class Door:
         )
         self._on_committed(str(said.TransactionUID), kept, lost)
         return SUCCESS, None
+
+
+class _Reading:
+    """In place of a connection's ``recv``: so many bytes, or less where it is closed, too much, or too slow.
+
+    A peer that has not said who it is may say little and has little time; the library itself reads whatever
+    length is claimed, for as long as a byte comes in each minute.
+    """
+
+    def __init__(self, association: Any, there: Any, largest: int, intake: Intake):
+        self._association, self._there, self._largest, self._intake = association, there, largest, intake
+
+    def __call__(self, count: int) -> bytearray:
+        """Errors: OSError."""
+        known = self._association.is_established
+        if count > (2 * self._largest + _SLACK if known else _UNKNOWN):
+            self._intake.refuse(NO_RESOURCES, "cut off: too large")
+            raise ConnectionError
+        until, data = time.monotonic() + (IDLE if known else NEGOTIATION), bytearray()
+        while len(data) < count:
+            left = until - time.monotonic()
+            if left <= 0 or self._there.socket is None:
+                raise ConnectionError
+            self._there.socket.settimeout(left)
+            part = self._there.socket.recv(min(count - len(data), 256 << 10))
+            if not part:
+                break
+            data += part
+        return data
 
 
 class _Server(ThreadedAssociationServer):
@@ -208,11 +258,16 @@ class _Server(ThreadedAssociationServer):
         return client, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - socketserver's
-        """Whether somebody on the list connects; others are hung up on."""
-        if self.hosts is None or client_address[0].removeprefix("::ffff:") in self.hosts:
-            return True
-        self.refused["host"] += 1
-        return False
+        """Whether somebody on the list connects, and has not done so too often; others are hung up on."""
+        host = client_address[0].removeprefix("::ffff:")
+        if self.hosts is not None and host not in self.hosts:
+            self.refused["host"] += 1
+            return False
+        there = [one.requestor.address for one in self.active_associations]
+        if len(there) >= CONNECTIONS or there.count(host) >= OF_ONE_HOST:
+            self.refused["connections"] += 1
+            return False
+        return True
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's
         """Print nothing: the words of an error may quote what a peer sent."""
@@ -220,6 +275,9 @@ class _Server(ThreadedAssociationServer):
 
     def end(self) -> None:
         socketserver.BaseServer.shutdown(self)
-        for association in self.active_associations:
-            association.abort()
         self.server_close()
+        for association in self.active_associations:  # not their abort(): it waits for the peer
+            there = association.dul.socket
+            if there is not None and there.socket is not None:
+                with suppress(OSError):
+                    there.socket.shutdown(socket.SHUT_RDWR)

@@ -9,7 +9,7 @@ answered (its objects lie in the outbox) → sent → committed, or failed, or d
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ CREATE TABLE film(uid TEXT PRIMARY KEY, class TEXT NOT NULL, syntax TEXT NOT NUL
   done REAL) WITHOUT ROWID;
 CREATE TABLE answer(id TEXT PRIMARY KEY, state TEXT NOT NULL, received REAL NOT NULL, due REAL NOT NULL,
   tries INTEGER NOT NULL DEFAULT 0, since REAL NOT NULL, bundle TEXT, why TEXT, done REAL,
-  called TEXT, percentile REAL) WITHOUT ROWID;
+  called TEXT, percentile REAL, lost INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE object(uid TEXT PRIMARY KEY, answer TEXT NOT NULL, kind TEXT NOT NULL, class TEXT NOT NULL,
   state TEXT NOT NULL, tx TEXT) WITHOUT ROWID;
 CREATE INDEX film_state ON film(state, received);
@@ -117,9 +117,6 @@ class Journal:
 
     # Films
 
-    def knows(self, uid: str) -> bool:
-        return bool(self._rows("SELECT 1 FROM film WHERE uid = ?", uid))
-
     def receive(self, film: Received) -> None:
         """A film that was known stays as it is."""
         self._run(
@@ -127,6 +124,17 @@ class Journal:
             "VALUES(?, ?, ?, ?, ?, 'received', ?)",
             *(film.uid, film.sop_class, film.syntax, film.caller, film.bytes, film.received),
         )
+
+    def state(self, uid: str) -> str | None:
+        """Of a film; None of one that is not known."""
+        rows = self._rows("SELECT state FROM film WHERE uid = ?", uid)
+        return rows[0][0] if rows else None
+
+    def renew(self, film: Received) -> None:
+        """A film that could not be read came again: begin anew with it."""
+        with self._together():
+            self._run("DELETE FROM film WHERE uid = ?", film.uid)
+            self.receive(film)
 
     def unsorted(self, most: int = 200) -> list[Received]:
         """Films whose headers nobody has looked at yet, the oldest first."""
@@ -234,9 +242,9 @@ class Journal:
         """All objects are with the peer; ``last``: nothing more is asked of it."""
         with self._together():
             self._run(
-                "UPDATE answer SET state = 'sent', tries = 0, due = ?, since = ?, done = ?, why = NULL "
-                "WHERE id = ?",
-                *(now, now, now if last else None, id),
+                "UPDATE answer SET state = 'sent', tries = lost, due = ?, done = ?, why = NULL, "
+                "since = CASE lost WHEN 0 THEN ? ELSE since END WHERE id = ?",
+                *(now, now if last else None, now, id),
             )
             self._films_to("sent", id, now if last else None)
 
@@ -246,9 +254,17 @@ class Journal:
             self._run("UPDATE object SET tx = ? WHERE answer = ? AND state = 'sent'", tx, id)
             self._run("UPDATE answer SET due = ?, tries = tries + 1 WHERE id = ?", again, id)
 
-    def committed(self, tx: str, kept: Iterable[str], lost: Iterable[str], now: float) -> list[str]:
+    def committed(
+        self,
+        tx: str,
+        kept: Iterable[str],
+        lost: Iterable[str],
+        now: float,
+        after: Callable[[int], float] = lambda tries: 0.0,  # noqa: ARG005
+    ) -> list[str]:
         """The peer's word on a transaction; returns the answers that are committed whole by it. What it has
-        not is sent again. A word on what was not asked, or not in this transaction, changes nothing.
+        not is sent again, after ``after(times)`` seconds. A word on what was not asked, or not in this
+        transaction, changes nothing.
         """
         with self._together():
             touched = {
@@ -261,10 +277,11 @@ class Journal:
             for uid in lost:
                 for (id,) in self._rows("SELECT answer FROM object WHERE uid = ? AND tx = ?", uid, tx):
                     self._run("UPDATE object SET state = 'made', tx = NULL WHERE uid = ?", uid)
+                    times = self._rows("SELECT lost FROM answer WHERE id = ?", id)[0][0] + 1
                     self._run(
-                        "UPDATE answer SET state = 'answered', due = ?, why = 'not committed' "
-                        "WHERE id = ? AND state = 'sent'",
-                        *(now, id),
+                        "UPDATE answer SET state = 'answered', lost = ?, tries = ?, due = ?, "
+                        "why = 'not committed' WHERE id = ? AND state = 'sent'",
+                        *(times, times, now + after(times), id),
                     )
             return [id for id in sorted(touched) if self._whole(id, now)]
 
@@ -277,6 +294,10 @@ class Journal:
 
     def put_off(self, id: str, due: float, why: str) -> None:
         self._run("UPDATE answer SET tries = tries + 1, due = ?, why = ? WHERE id = ?", due, why, id)
+
+    def unfinished(self, state: str) -> list[str]:
+        """Answers in a state that are not done with."""
+        return [id for (id,) in self._rows("SELECT id FROM answer WHERE state = ? AND done IS NULL", state)]
 
     def wait(self, id: str, tries: int, why: str) -> None:
         """Due at once, as often tried as before: something else was to blame."""
@@ -299,11 +320,13 @@ class Journal:
         """Let failed and unreadable films be tried again, one or all; returns how many."""
         with self._together():
             films = self._failed(uid)
-            for film, answer in films:
-                if answer and self.objects_of(answer):  # made: what failed is to send them
+            for film, answer, state in films:
+                if (
+                    state == "failed" and answer and self.objects_of(answer)
+                ):  # made: what failed is to send them
                     self._run(
-                        "UPDATE answer SET state = 'answered', tries = 0, due = ?, since = ?, why = NULL, "
-                        "done = NULL WHERE id = ?",
+                        "UPDATE answer SET state = 'answered', tries = 0, lost = 0, due = ?, since = ?, "
+                        "why = NULL, done = NULL WHERE id = ?",
                         *(now, now, answer),
                     )
                     self._films_to("answered", answer, None)
@@ -317,11 +340,12 @@ class Journal:
             return len(films)
 
     def failed_films(self, uid: str | None) -> list[str]:
-        return [film for film, _ in self._failed(uid)]
+        return [film for film, _, _ in self._failed(uid)]
 
     def _failed(self, uid: str | None) -> list[Any]:
         return self._rows(
-            "SELECT uid, answer FROM film WHERE state IN ('failed', 'unreadable') AND (? IS NULL OR uid = ?)",
+            "SELECT uid, answer, state FROM film WHERE state IN ('failed', 'unreadable') "
+            "AND (? IS NULL OR uid = ?)",
             *(uid, uid),
         )
 

@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import time
 from contextlib import ExitStack
 
 from ..errors import Refused
@@ -43,30 +44,35 @@ def run(settings: NodeSettings, show_ids: bool = False) -> bool:
         answering.open()
         context = client_context(settings.tls) if settings.tls else None
         peer = Peer(settings.aet, settings.pacs, context) if settings.pacs else None
+        doors = stack.enter_context(ExitStack())
         worker = Worker(settings, journal, spool, answering, peer)
         thread = threading.Thread(target=worker.run, name="worker", daemon=True)
+        worker.begin()  # before a door opens: what nobody was told is here, and what is done with, goes
         intake = Intake(settings, journal, spool, worker.wake)
         door = Door(settings, intake, worker.committed)
         door.open()
-        stack.callback(door.shut)
+        doors.callback(door.shut)
         if settings.web:
             from .dicomweb.serving import Serving
 
             web = Serving(settings, settings.web, intake, journal, spool)
-            stack.callback(web.shut)
+            doors.callback(web.shut)
             web.open()
         thread.start()
         tell("ready", aet=settings.aet, bind=settings.bind, bundle=answering.bundle[7:23])
         notify("READY=1")
         _wait(ending, thread)
         notify("STOPPING=1")
-        stack.close()  # the doors first: nothing new comes in
+        until = time.monotonic() + AT_MOST
         worker.stop()
-        thread.join(AT_MOST)
+        doors.close()  # nothing new comes in
+        thread.join(max(0.0, until - time.monotonic()))
         whole = not thread.is_alive()
         if whole:
             answering.close()
             journal.close()
+        else:
+            worker.leave()
         tell("ended", whole=whole, refused=sum(intake.refused.values()))
         return whole
 

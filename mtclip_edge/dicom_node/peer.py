@@ -63,19 +63,24 @@ class Peer:
         """Send objects, telling ``sent`` the UID of each that it has. Errors: PeerRefused, OSError."""
         wanted = [(made.sop_class, syntax) for (made, _), syntax in zip(files, syntaxes, strict=True)]
         association = self._associated(list(dict.fromkeys(wanted)))
+        refused: str | None = None  # the first of them, when all were tried
         try:
             for made, path in files:
                 try:
                     status = association.send_c_store(path)
                 except ValueError:  # its context was not accepted
-                    raise PeerRefused(f"does not take {made.kind} objects") from None
+                    refused = refused or f"does not take {made.kind} objects"
+                    continue
                 if not status or "Status" not in status:
                     raise PeerUnreached("no answer to C-STORE")
-                if status.Status not in _KEPT:
-                    raise PeerRefused(_status_words(status))
-                sent(made.uid)
+                if status.Status in _KEPT:
+                    sent(made.uid)
+                else:
+                    refused = refused or _status_words(status)
         finally:
             association.release()
+        if refused is not None:
+            raise PeerRefused(refused)
 
     def commit(
         self, objects: Sequence[Made], asked: Callable[[str], object], said: Callable[[Event], Any]
@@ -123,6 +128,8 @@ class Peer:
             tls_args=(self._context, pacs.host) if self._context else None,
             evt_handlers=list(handlers),
         )
+        if not association.is_established and association.rejected_contexts:
+            raise PeerRefused("accepts none of what is asked of it")
         if not association.is_established:
             raise PeerUnreached("refuses the association" if association.is_rejected else "does not answer")
         return association

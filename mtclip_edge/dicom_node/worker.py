@@ -21,6 +21,7 @@ from .spool import Spool
 from .telling import notify, short, tell
 from .uids import made_uid
 
+CRASHES = 5  # of the whole process over one study
 TRIES = 3  # of a study whose answer fails for a reason that waiting does not mend
 HOUSEKEEPING = 60.0  # seconds between two sweeps
 _IDLE = 0.5
@@ -41,7 +42,9 @@ class Worker:
         self._answering, self._peer = answering, peer
         self._retry = settings.pacs.retry if settings.pacs else Retry()
         self._woken, self._stop = threading.Event(), threading.Event()
-        self._peer_tries, self._peer_due, self._swept = 0, 0.0, 0.0
+        self._paused: dict[str, tuple[int, float]] = {}  # by what is asked of the peer: tries, until when
+        self._swept = 0.0
+        self._at: Task | None = None  # the answer at hand
 
     def wake(self) -> None:
         self._woken.set()
@@ -51,14 +54,35 @@ class Worker:
         self._stop.set()
         self._woken.set()
 
+    def begin(self) -> None:
+        """Before films come in: finish what the settings now ask no more for, and clear up."""
+        try:
+            for state in self._asked_no_more():
+                for id in self._journal.unfinished(state):
+                    self._finish(id, time.time())
+            self.sweep()
+            self._sweep_films()
+        except (OSError, OperationalError) as error:  # a full disk is waited out
+            tell("not swept", why=type(error).__name__)
+
+    def _asked_no_more(self) -> tuple[str, ...]:
+        """States that wait for a peer's word, where none is asked."""
+        if self._settings.pacs is None:
+            return ("answered", "sent")
+        return () if self._settings.pacs.commit else ("sent",)
+
+    def leave(self) -> None:
+        """The step at hand is left as it is, and is not held against its films."""
+        if (task := self._at) is not None:
+            self._journal.wait(task.id, task.tries, "left at the end")
+
     def run(self) -> None:
         """Work until stopped. A full disk is waited out; nothing that a film does ends it."""
-        self.sweep(first=True)
         while not self._stop.is_set():
             notify("WATCHDOG=1")
             try:
                 done = self._one_step()
-            except (OSError, OperationalError) as error:
+            except (OSError, OperationalError, MemoryError) as error:
                 tell("waiting", why=type(error).__name__)
                 self._stop.wait(min(30.0, self._retry.first))
                 continue
@@ -124,13 +148,14 @@ class Worker:
                 return False
             self._journal.begin(made_uid(*films, "answer"), films, now)
             return True
-        if task.tries >= TRIES:  # each time the process ended in the midst of it
+        if task.tries >= CRASHES:  # each time the process ended in the midst of it
             self._journal.fail(task.id, now, "the node ended while it was answered")
             return True
         self._answering.refresh()
         started = time.monotonic()
         # Counted before it is tried: a film that brings this process down may do so only so often.
         self._journal.put_off(task.id, now + self._retry.after(task.tries + 1), "begun")
+        self._at = task
         try:
             self._answer(task, now)
         except (OSError, OperationalError):
@@ -139,6 +164,8 @@ class Worker:
         except Exception as error:  # whatever a film does to a library: its words may quote it
             self._answer_failed(task, now, type(error).__name__)
             return True
+        finally:
+            self._at = None
         ms = round(1000 * (time.monotonic() - started))
         tell("answered", answer=short(task.id), films=len(task.films), ms=ms)
         return True
@@ -153,10 +180,7 @@ class Worker:
         if not films:
             self._journal.fail(task.id, now, "its films are gone")
             return
-        answered = self._answering.answer(films)
-        for uid, why in answered.unreadable.items():
-            self._journal.end([uid], "unreadable", now, why)
-            tell("unreadable", film=short(uid), why=why)
+        answered = self._answering.answer(films, self._unreadable)
         if answered.result is None:
             self._drop(task, "rejected" if answered.heads else "unreadable", now, answered.why)
             return
@@ -173,6 +197,11 @@ class Worker:
         if self._peer is None:
             self._finish(task.id, now)
 
+    def _unreadable(self, uid: str, why: str) -> None:
+        """Told as soon as it is known: the films of a study may take a minute each."""
+        self._journal.end([uid], "unreadable", time.time(), why)
+        tell("unreadable", film=short(uid), why=why)
+
     def _keep(self, answered: Answered, task: Task) -> list[Made]:
         assert answered.result is not None
         assert answered.grey is not None
@@ -186,7 +215,7 @@ class Worker:
     def _drop(self, task: Task, state: str, now: float, why: str) -> None:
         self._journal.drop(task.id, state, now, why)
         if state == "rejected":
-            self._spool.drop(self._spool.film(uid) for uid in task.films)
+            self._spool.drop(self._spool.film(uid) for uid in self._journal.films_of(task.id))
         tell(state, answer=short(task.id), why=why)
 
     # The peer
@@ -203,36 +232,39 @@ class Worker:
         """A task with the peer. One that cannot be reached is left alone for a while, whatever waits; one
         that refuses an object does so for that alone.
         """
-        if self._peer is None or now < self._peer_due:
+        tries, until = self._paused.get(state, (0, 0.0))
+        if self._peer is None or now < until:
             return False
         task = self._journal.next_task(state, now)
         if task is None:
             return False
+        again = now + self._retry.after(task.tries + 1)
         try:
             do(task, self._peer, now)
         except PeerUnreached as error:
-            self._peer_tries += 1
-            self._peer_due = time.time() + self._retry.after(self._peer_tries)
-            self._give_up_or(task, now, None, str(error))
-            tell("peer not reached", why=str(error), tries=self._peer_tries)
+            self._paused[state] = tries + 1, time.time() + self._retry.after(tries + 1)
+            self._give_up_or(
+                task, now, again, str(error)
+            )  # another is tried next: it may be this one's fault
+            tell("peer not reached", why=str(error), tries=tries + 1)
         except PeerRefused as error:
-            self._peer_tries = 0
-            self._give_up_or(task, now, now + self._retry.after(task.tries + 1), str(error))
+            self._paused.pop(state, None)
+            self._give_up_or(task, now, again, str(error))
             tell("peer refuses", answer=short(task.id), why=str(error))
         except (OSError, OperationalError):
             raise
         except Exception as error:  # of a message that makes no sense to the library
-            self._give_up_or(task, now, now + self._retry.after(task.tries + 1), type(error).__name__)
+            self._give_up_or(task, now, again, type(error).__name__)
             tell("not sent", answer=short(task.id), why=type(error).__name__)
         else:
-            self._peer_tries, self._peer_due = 0, 0.0
+            self._paused.pop(state, None)
         return True
 
-    def _give_up_or(self, task: Task, now: float, due: float | None, why: str) -> None:
+    def _give_up_or(self, task: Task, now: float, due: float, why: str) -> None:
         if now - task.since > self._retry.until:
             self._journal.fail(task.id, now, f"given up: {why}")
             tell("failed", answer=short(task.id), why=why)
-        elif due is not None:
+        else:
             self._journal.put_off(task.id, due, why)
 
     def _send(self, task: Task, peer: Peer, now: float) -> None:
@@ -274,7 +306,7 @@ class Worker:
 
     def committed(self, tx: str, kept: list[str], lost: list[str]) -> None:
         """The peer's word on a transaction, from whatever association."""
-        for id in self._journal.committed(tx, kept, lost, time.time()):
+        for id in self._journal.committed(tx, kept, lost, time.time(), self._retry.after):
             self._clear(id)
             tell("committed", answer=short(id), objects=len(kept))
         if lost:
@@ -289,8 +321,8 @@ class Worker:
         if self._settings.web is None:
             self._spool.drop(self._spool.result(made.uid) for made in self._journal.objects_of(id))
 
-    def sweep(self, first: bool = False) -> None:
-        """Remove what is older than it is kept; at the start also files that an earlier end left behind."""
+    def sweep(self) -> None:
+        """Remove what is older than it is kept."""
         now = self._swept = time.time()
         self._spool.measure()
         old = self._journal.old_films(now - self._settings.keep)
@@ -302,8 +334,6 @@ class Worker:
         made = self._spool.uids(self._spool.outgoing)
         gone = self._journal.finished(made, now - web.keep if web else now)
         self._spool.drop(self._spool.result(uid) for uid in gone)
-        if first:
-            self._sweep_films()
 
     def _sweep_films(self) -> None:
         """Films that nobody was told are here, and those that are done with."""

@@ -195,6 +195,20 @@ def test_a_body_that_makes_no_sense(web: SimpleNamespace, content: bytes, kind: 
     assert sum(web.journal.counts().values()) == 0
 
 
+def test_a_deflated_film_is_refused_before_it_is_inflated(web: SimpleNamespace) -> None:
+    import zlib
+
+    from dicoms import DEFLATED, written
+
+    film = dcmread(io.BytesIO(chest_film(8)))
+    deflated = written(film, DEFLATED)
+    assert post(web, deflated).status_code == 409
+    # One that hides its syntax behind the length that its meta header claims.
+    start = 144 + int.from_bytes(deflated[140:144], "little")
+    hidden = deflated[:140] + (10).to_bytes(4, "little") + deflated[144:start] + zlib.compress(bytes(10**6))
+    assert post(web, hidden).status_code == 409
+
+
 def test_parts_are_the_same_however_they_arrive() -> None:
     random = np.random.default_rng(0)
     films = [random.bytes(length) for length in (0, 1, 70, 5000)]

@@ -23,6 +23,7 @@ from mtclip_edge.dicom_node.spool import Spool
 from mtclip_edge.dicom_node.uids import is_ours, made_uid
 from mtclip_edge.errors import Refused
 
+EXPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
 CR = "1.2.840.10008.5.1.4.1.1.1"
 
 
@@ -48,8 +49,10 @@ def intake(spool: Spool, journal: Journal, tmp_path: Path) -> Intake:
     return Intake(settings, journal, spool, lambda: None)
 
 
-def take(intake: Intake, uid: str = "1.2.3", sop_class: str = CR, data: bytes = b"film") -> int:
-    return intake.take(uid, sop_class, "1.2.1", "CR1", (data,), len(data))
+def take(
+    intake: Intake, uid: str = "1.2.3", sop_class: str = CR, data: bytes = b"film", syntax: str = EXPLICIT
+) -> int:
+    return intake.take(uid, sop_class, syntax, "CR1", (data,), len(data))
 
 
 def test_a_film_is_on_disk_and_journalled_when_it_is_acknowledged(
@@ -71,6 +74,14 @@ def test_the_same_film_again_is_acknowledged_and_kept_once(
     assert spool.uids(spool.incoming) == []
 
 
+def test_a_film_that_could_not_be_read_is_taken_again(intake: Intake, spool: Spool, journal: Journal) -> None:
+    take(intake, data=b"damaged")
+    journal.end(["1.2.3"], "unreadable", 1.0, "damaged")
+    assert take(intake, data=b"good") == SUCCESS
+    assert spool.film("1.2.3").read_bytes() == b"good"
+    assert journal.state("1.2.3") == "received"
+
+
 @pytest.mark.parametrize(
     ("given", "status"),
     [
@@ -81,6 +92,8 @@ def test_the_same_film_again_is_acknowledged_and_kept_once(
         ({"uid": made_uid("film", "bundle", "page")}, NOT_AUTHORIZED),
         ({"sop_class": "1.2.840.10008.5.1.4.1.1.2"}, CLASS_NOT_SUPPORTED),
         ({"data": bytes(5001)}, NO_RESOURCES),
+        ({"syntax": DEFLATED}, CLASS_NOT_SUPPORTED),  # its header would be inflated with all the rest
+        ({"syntax": "1.2.3"}, CLASS_NOT_SUPPORTED),
     ],
 )
 def test_what_is_refused_leaves_nothing(

@@ -69,7 +69,7 @@ def test_a_film_is_known_whatever_became_of_it(journal: Journal) -> None:
     journal.receive(film("1", 1.0))
     journal.end(["1"], "passed over", 2.0, "modality")
     journal.receive(film("1", 3.0))
-    assert journal.knows("1")
+    assert journal.state("1") == "passed over"
     assert states(journal) == {"passed over": 1}
     assert journal.reasons() == {"modality": 1}
 
@@ -123,6 +123,41 @@ def test_a_failure_can_be_tried_again_from_where_it_failed(journal: Journal) -> 
     assert journal.again(None, 500.0) == 1
     assert journal.next_task("answered", 500.0).id == "a"
     assert journal.again(None, 500.0) == 0
+
+
+def test_an_unreadable_film_tried_again_leaves_its_study_alone(journal: Journal) -> None:
+    answered(journal, "1", "2")
+    journal.end(["2"], "unreadable", 400.0, "damaged")
+    for made in MADE:
+        journal.object_sent(made.uid)
+    journal.sent("a", 500.0, last=True)
+    assert journal.again(None, 600.0) == 1
+    assert states(journal) == {"sent": 1, "received": 1}
+    assert journal.next_task("answered", 700.0) is None
+
+
+def test_what_is_never_committed_is_asked_ever_later_and_is_given_up(journal: Journal) -> None:
+    answered(journal, "1")
+    since = None
+    for times in range(1, 5):
+        now = 1000.0 * times
+        for made in journal.objects_of("a"):
+            journal.object_sent(made.uid)
+        journal.sent("a", now, last=False)
+        journal.asked("a", f"tx{times}", now)
+        journal.committed(f"tx{times}", [], ["9.1", "9.2"], now, lambda tries: 10.0 * tries)
+        assert journal.next_task("answered", now + 10 * times - 1) is None
+        task = journal.next_task("answered", now + 10 * times)
+        assert task.tries == times
+        since = since or task.since
+        assert task.since == since  # what it is given up by
+
+
+def test_a_damaged_film_that_comes_again_begins_anew(journal: Journal) -> None:
+    journal.receive(film("1", 1.0))
+    journal.end(["1"], "unreadable", 2.0, "damaged")
+    journal.renew(film("1", 3.0))
+    assert [one.received for one in journal.unsorted()] == [3.0]
 
 
 def test_what_is_forgotten_is_gone_with_its_results(journal: Journal) -> None:

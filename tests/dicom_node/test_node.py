@@ -1,5 +1,6 @@
 """A node at work, as a process: films in over loopback, results out to a PACS of the test's own."""
 
+import socket
 import sqlite3
 import threading
 import time
@@ -163,6 +164,75 @@ def test_what_the_pacs_refuses_or_loses_is_sent_again(around: SimpleNamespace) -
     for copies in around.pacs.objects.values():
         assert len(copies) == 2
         assert copies[0] == copies[1]
+
+
+def test_one_object_that_the_pacs_does_not_take_holds_up_no_other(around: SimpleNamespace) -> None:
+    """A PACS of pictures alone: pages arrive, measurement reports wait."""
+    around.pacs.classes = ("1.2.840.10008.5.1.4.1.1.7",)
+    around.pacs.stop()
+    around.pacs.start()
+    around.node.start()
+    send([named(1), named(2)], around.port)
+    wait_for(lambda: len(around.pacs.objects) == 2, 60)
+    assert {dataset.Modality for dataset in around.pacs.datasets()} == {"OT"}
+    assert "does not take measurements objects" in around.node.log.read_text()
+
+
+def test_a_study_at_which_the_pacs_hangs_up_holds_up_no_other(around: SimpleNamespace) -> None:
+    around.pacs.hang_up = {"1.2.3.4"}
+    around.node.start()
+    send([named(1, StudyInstanceUID="1.2.3.4")], around.port)
+    settled(around, answered=1)
+    send([named(2), named(3)], around.port)
+    wait_for(lambda: around.node.films == {"answered": 1, "committed": 2}, 60)
+    around.pacs.hang_up = set()
+    settled(around, committed=3)
+
+
+def test_a_pacs_without_commitment_still_gets_everything(around: SimpleNamespace) -> None:
+    around.pacs.commit = "none"
+    around.pacs.stop()
+    around.pacs.start()
+    around.node.start()
+    for number in range(3):
+        send([named(number)], around.port)
+    settled(around, sent=3)
+    # Its engineer says so in the settings: what waited for a word is done with.
+    around.node.kill()
+    around.node.settings.write_text(
+        around.node.settings.read_text().replace("commit = true", "commit = false")
+    )
+    around.node.start()
+    wait_for(lambda: around.node.files == [] and around.node.status()["uncommitted"] == 0)
+
+
+def test_no_word_of_a_header_is_a_reason(around: SimpleNamespace) -> None:
+    around.node.start()
+    send([named(1, PhotometricInterpretation="QUIRKE ZEBEDEE")], around.port)
+    settled(around, unreadable=1)
+    assert around.node.status()["reasons"] == {"neither grey nor RGB": 1}
+    assert "QUIRKE" not in around.node.log.read_text()
+
+
+def test_who_says_little_or_too_much_is_cut_off(around: SimpleNamespace) -> None:
+    """Half a message does not hold up the end, a claimed gigabyte is not read, and many connections are few."""
+    around.node.start()
+    before = around.node.memory()
+    half, huge = (socket.create_connection(("127.0.0.1", around.port)) for _ in range(2))
+    half.sendall(b"\x01\x00\x00\x00")
+    huge.sendall(b"\x01\x00\xff\xff\xff\xff")
+    huge.settimeout(20)
+    with suppress(OSError):
+        for _ in range(300):
+            huge.sendall(bytes(1 << 20))
+    assert around.node.memory() < before + 100
+    assert send([named(1)], around.port) == [0]
+    crowd = [socket.create_connection(("127.0.0.1", around.port)) for _ in range(40)]
+    started = time.monotonic()
+    assert around.node.end() == 0
+    assert time.monotonic() - started < 22
+    for there in (half, huge, *crowd):
+        there.close()
 
 
 def test_without_a_word_the_pacs_is_asked_again(around: SimpleNamespace) -> None:

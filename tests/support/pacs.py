@@ -54,8 +54,9 @@ def free_port() -> int:
 
 
 class FakePacs:
-    """``objects`` holds what was stored, every copy; ``commit``: yes, never, or lost (the first time it says that it
-    has nothing). ``status``: of C-STORE, while it is not 0.
+    """``objects`` holds what was stored, every copy; ``commit``: yes, never, lost (the first time it says that it
+    has nothing), or none (it offers no commitment). ``status``: of C-STORE, while it is not 0; ``classes``: all that
+    it takes; ``hang_up``: studies at which it aborts.
     """
 
     def __init__(
@@ -63,16 +64,20 @@ class FakePacs:
     ):
         self.port, self.objects, self.commit, self.status = free_port(), {}, "yes", 0
         self.asked = 0
+        self.classes: tuple[str, ...] | None = None
+        self.hang_up: set[str] = set()
         self._node, self._tls, self._client = node_port, tls, client
         self._server: Any = None
 
     def start(self) -> "FakePacs":
         ae = AE(ae_title=PACS)
-        ae.supported_contexts = AllStoragePresentationContexts
-        for context in ae.supported_contexts:
-            context.transfer_syntax = ["1.2.840.10008.1.2", EXPLICIT, "1.2.840.10008.1.2.5"]
+        for context in AllStoragePresentationContexts:
+            if self.classes is None or str(context.abstract_syntax) in self.classes:
+                syntaxes = ["1.2.840.10008.1.2", EXPLICIT, "1.2.840.10008.1.2.5"]
+                ae.add_supported_context(context.abstract_syntax, syntaxes)
         ae.add_supported_context(Verification)
-        ae.add_supported_context(StorageCommitmentPushModel)
+        if self.commit != "none":
+            ae.add_supported_context(StorageCommitmentPushModel)
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._action)]
         self._server = ae.start_server(
             ("127.0.0.1", self.port), block=False, evt_handlers=handlers, ssl_context=self._tls
@@ -94,6 +99,9 @@ class FakePacs:
     def _store(self, event: Any) -> int:
         if self.status:
             return self.status
+        if self.hang_up and str(event.dataset.StudyInstanceUID) in self.hang_up:
+            event.assoc.abort()
+            return 0
         uid = str(event.request.AffectedSOPInstanceUID)
         self.objects.setdefault(uid, []).append(event.encoded_dataset())
         return 0

@@ -1,7 +1,9 @@
 """The routes. Everything here needs the token; nothing is told of films, only of results."""
 
+import asyncio
 import io
 import secrets
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -16,19 +18,21 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ...films.library_logs import quiet
-from ..door import CANNOT_UNDERSTAND, SUCCESS, Intake
+from ..door import CANNOT_UNDERSTAND, SUCCESS, Intake, taken_syntaxes
 from ..spool import is_uid
 from .parts import BadBody, Parts, boundary_of
 from .results import Result, Results
 
 DICOM_JSON = "application/dicom+json"
 CALLER = "DICOMweb"  # as whom the journal knows who posts
+WHOLE, PIECE = 600.0, 30.0  # seconds that a body, and the next piece of it, may take
+AT_ONCE = 4  # bodies
 _PAGE = 1000  # results of one search at most
 
 
 def application(intake: Intake, results: Results, largest: int) -> Starlette:
     """``largest``: bytes of a film."""
-    store = partial(_store, intake=intake, largest=largest)
+    store = partial(_store, intake=intake, largest=largest, room=asyncio.Semaphore(AT_ONCE))
     routes = [Route("/studies", store, methods=["POST"]), Route("/studies/{study}", store, methods=["POST"])]
     for path in (
         *("/studies", "/series", "/instances", "/studies/{study}/series", "/studies/{study}/instances"),
@@ -53,13 +57,18 @@ def _retrievals(path: str, results: Results) -> list[Route]:
 # STOW-RS
 
 
-async def _store(request: Request, intake: Intake, largest: int) -> Response:
-    """Each part a film: kept and journalled before the answer, as at the DICOM door."""
+async def _store(request: Request, intake: Intake, largest: int, room: asyncio.Semaphore) -> Response:
+    """Each part a film: kept and journalled before the answer, as at the DICOM door. So many at once."""
+    async with room:
+        return await _stored(request, intake, largest)
+
+
+async def _stored(request: Request, intake: Intake, largest: int) -> Response:
     stored: list[Dataset] = []
     failed: list[Dataset] = []
     try:
         parts = Parts(boundary_of(request.headers.get("content-type", "")), largest)
-        async for data in request.stream():
+        async for data in _in_time(request.stream()):
             for part in parts.feed(data):
                 item, status = await run_in_threadpool(_taken, part, request.path_params.get("study"), intake)
                 (stored if status == SUCCESS else failed).append(item)
@@ -77,14 +86,27 @@ async def _store(request: Request, intake: Intake, largest: int) -> Response:
     return JSONResponse(answer.to_json_dict(), status, media_type=DICOM_JSON)
 
 
+async def _in_time(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A body that keeps coming. Errors: BadBody."""
+    until = time.monotonic() + WHOLE
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(body), min(PIECE, max(0.0, until - time.monotonic())))
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise BadBody("too slow", 408) from None
+
+
 def _taken(data: bytes, study: str | None, intake: Intake) -> tuple[Dataset, int]:
     """A film's item of the answer, and its status."""
     try:
         with quiet():
             wanted = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
+            syntax = _syntax(data)
             head = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=wanted)
             uid, sop_class = str(head.SOPInstanceUID), str(head.SOPClassUID)
-            syntax, of = str(head.file_meta.TransferSyntaxUID), str(head.StudyInstanceUID)
+            of = str(head.StudyInstanceUID)
     except Exception:  # no DICOM, or one without these; pydicom's words may quote it
         return _failure("", "", CANNOT_UNDERSTAND), CANNOT_UNDERSTAND
     if study is not None and study != of:
@@ -92,6 +114,20 @@ def _taken(data: bytes, study: str | None, intake: Intake) -> tuple[Dataset, int
     status = intake.take(uid, sop_class, syntax, CALLER, (data,), len(data))
     item = _item(uid, sop_class) if status == SUCCESS else _failure(uid, sop_class, status)
     return item, status
+
+
+def _syntax(data: bytes) -> str:
+    """The transfer syntax, from the meta header alone: a deflated file is not to be inflated here.
+
+    Errors: ValueError and pydicom's own.
+    """
+    start = 144 + int.from_bytes(data[140:144], "little")  # behind it, by its group length
+    if data[128:140] != b"DICM\2\0\0\0UL\4\0" or start >= len(data) or data[start : start + 2] == b"\2\0":
+        raise ValueError
+    syntax = str(dcmread(io.BytesIO(data[:start])).file_meta.TransferSyntaxUID)
+    if syntax not in taken_syntaxes():
+        raise ValueError
+    return syntax
 
 
 def _item(uid: str, sop_class: str) -> Dataset:

@@ -2,8 +2,10 @@
 
 import ssl
 import threading
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ...errors import Refused, WrongOption
 from ...server.app import address_of, listen, token_from
@@ -15,7 +17,19 @@ from ..spool import Spool
 from .app import application
 from .results import Results
 
-CLIENTS = 16
+FIRST = 15.0  # seconds in which a connection asks something
+
+
+class _Impatient(H11Protocol):
+    """Hangs up on who connects and asks nothing, so that nobody holds connections for ever."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(FIRST, self._unasked)
+
+    def _unasked(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
 
 
 class Serving:
@@ -41,9 +55,9 @@ class Serving:
             server_header=False,
             ws="none",
             lifespan="off",
-            limit_concurrency=CLIENTS,
+            http=_Impatient,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=3,
             ssl_certfile=str(tls.certificate) if tls else None,
             ssl_keyfile=str(tls.key) if tls else None,
             ssl_ca_certs=str(tls.peers) if tls else None,
@@ -62,4 +76,4 @@ class Serving:
     def shut(self) -> None:
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
-            self._thread.join(10)
+            self._thread.join(5)

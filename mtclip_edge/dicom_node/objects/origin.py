@@ -157,11 +157,17 @@ def bundle_number(bundle: str) -> str:
 
 
 def read_head(path: Path) -> FilmHead:
-    """The header of a film in the spool. Errors: FilmUnreadable, in words that quote nothing of it."""
+    """The header of a film in the spool. Errors: FilmUnreadable, in words that quote nothing of it; OSError,
+    MemoryError.
+    """
     try:
         with quiet():
             read = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=False)
             return _head(read)
+    except FileNotFoundError:
+        raise FilmUnreadable("its file is gone") from None
+    except (OSError, MemoryError):  # not the film's fault
+        raise
     except Exception as error:  # pydicom's words quote values
         raise FilmUnreadable(f"its header cannot be read ({type(error).__name__})") from None
 

@@ -70,6 +70,7 @@ _COLOUR_OF_STREAM = (
     "YBR_PARTIAL_422",
     "YBR_PARTIAL_420",
 )  # where the stream itself says what its colours are
+_NAMED_COLOURS = re.compile(r"MONOCHROME[12]|PALETTE COLOR|RGB|ARGB|HSV|CMYK|YBR_[A-Z0-9_]{3,15}")
 _OVERLAY_TAGS = [group << 16 | element for group in range(0x6000, 0x6020, 2) for element in (0x0100, 0x0102)]
 _WANTED: list[Any] = [*_TAGS, *_OVERLAY_TAGS]
 # What an enhanced object of one frame says in its functional groups: sequence, and the fields in it that hold
@@ -199,9 +200,15 @@ def _colours(dataset: "Dataset", syntax: str, name: str, notes: list[str]) -> tu
     dataset.PhotometricInterpretation = kind  # in capitals, as decoders want it
     colour = (*_COLOUR, *(_COLOUR_OF_STREAM if syntax not in (*NATIVE, RLE) else ()))
     if (samples, kind) not in {(1, k) for k in _GREY} | {(3, k) for k in colour}:
-        raise FilmUnreadable(
-            f"{name}: {samples} samples of {kind or 'no Photometric Interpretation'}; expected grey or RGB"
+        known = _NAMED_COLOURS.fullmatch(kind)  # any other word may be a name
+        told = (
+            kind
+            if known
+            else "a colour that DICOM does not know"
+            if kind
+            else "no Photometric Interpretation"
         )
+        raise FilmUnreadable(f"{name}: {samples} samples of {told}; expected grey or RGB")
     return samples, kind
 
 
