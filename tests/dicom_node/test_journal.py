@@ -94,6 +94,7 @@ def test_a_word_on_another_transaction_changes_nothing(journal: Journal) -> None
     journal.asked("a", "tx", 500.0)
     assert journal.committed("other", ["9.1", "9.2"], [], 600.0) == []
     assert journal.committed("tx", ["7.7"], ["8.8"], 600.0) == []
+    assert {made.state for made in journal.objects_of("a")} == {"sent"}
     assert states(journal) == {"sent": 1}
 
 
