@@ -26,6 +26,7 @@ COMMANDS = {
     "pull": ("pull.pull", "mtclip pull biomedclip --out biomedclip"),
     "show": ("show.show", "mtclip show bundle CXR1234"),
     "refit": ("refit.refit", "mtclip refit bundle manifest:ours.csv"),
+    "embed": ("embed.embed", "mtclip embed openi/manifest.csv --bundle bundle --out embedded"),
     "info": ("bundle.info", "mtclip info bundle"),
     "verify": ("bundle.verify", "mtclip verify bundle"),
     "bench": ("bundle.bench", "mtclip bench bundle"),

@@ -31,6 +31,7 @@ COMMANDS = (
     "pull",
     "show",
     "refit",
+    "embed",
     "info",
     "verify",
     "bench",

@@ -126,16 +126,21 @@ def export(bundle: options.Bundle, to: options.ParquetOut) -> None:
         say(line)
 
 
-def _read(bundle: Path, source: str, split: str, map: list[str] | None) -> "Reading":
+def _read(bundle: Path, source: str, split: str, map: list[str] | None) -> "Reading | Path":
     """A source for a bundle that may be changed: what is wrong with it is said before the bundle is opened.
+    A folder that ``mtclip embed`` made stays a path.
 
     Errors: Refused for the demo bundle; WrongOption, SourceUnusable.
     """
     from ..bundle.demo import check_changeable
     from ..display.progress_bars import ProgressBars
+    from ..folders import user_path
     from ..indexing.bundle_index import reading_of
+    from ..indexing.shards import is_embedded
 
     check_changeable(bundle)
+    if is_embedded(user_path(source)):
+        return user_path(source)
     with ProgressBars() as bars, step(bars, "reading the source"):
         return reading_of(source, split, map or ())
 

@@ -20,6 +20,7 @@ from .embedder import Embedder, forget_embedded, resuming
 from .evidence_again import measured_again
 from .full_text import READING, write_terms
 from .previews import fresh_previews
+from .shards import KnownVectors
 from .store_writer import write_store
 from .vectors import recall_queries, write_vectors
 
@@ -62,18 +63,19 @@ def rebuild(
     path: Path,
     studies: Sequence[Study],
     *,
+    known: KnownVectors | None = None,
     device: str = "auto",
     progress: Progress = silent,
     say: Say = silent,
 ) -> Bundle:
     """Replace a bundle's reports and films by those of ``studies``, as a new generation; previews where it
-    had some.
+    had some. ``known``: vectors of theirs that are there.
 
     Errors: NotABundle, ArtefactDamaged, TextTowerMissing, SourceUnusable (no report), Refused (another
     writer).
     """
     with changing(path, progress) as (bundle, change):
-        with resuming(bundle, device, progress) as embedder:
+        with resuming(bundle, device, progress, known) as embedder:
             embedder.check_words(
                 list(dict.fromkeys(study.tower_text for study in studies if study.report_id)), say
             )

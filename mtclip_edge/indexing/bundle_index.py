@@ -20,6 +20,7 @@ from ..sources.source import Reading, open_source, with_map
 from ..studies import SPLITS, Study
 from . import update
 from .build import rebuild
+from .shards import EmbeddedFolder, KnownVectors, is_embedded
 from .statistics import statistics
 
 Reports = str | Path | Reading | Iterable[Study]
@@ -61,17 +62,20 @@ class Index:
     ) -> Bundle:
         """Replace all reports and films by those of a source, embedded by the bundle's own towers.
 
-        ``reports`` is a source as on the command line (``KIND:PATH``, or a path), what ``open_source`` gave,
-        or studies. ``split`` takes train, validation, test or all of it; ``map`` names columns and values
-        (``THEIRS=OURS``). ``say`` gets what a person should know, a line at a time; ``progress`` the name of
-        a step, how much of it is done, and of how much. Gives the bundle as it is then.
+        ``reports`` is a source as on the command line (``KIND:PATH``, or a path), a folder that ``mtclip
+        embed`` made (nothing is embedded again), what ``open_source`` gave, or studies. ``split`` takes
+        train, validation, test or all of it; ``map`` names columns and values (``THEIRS=OURS``). ``say`` gets
+        what a person should know, a line at a time; ``progress`` the name of a step, how much of it is done,
+        and of how much. Gives the bundle as it is then.
 
         Errors: TextTowerMissing, SourceUnusable, WrongOption, Refused (the demo bundle, another writer, words
         that the text tower does not know), ArtefactDamaged, DeviceUnavailable, CacheUnusable.
         """
         check_changeable(self.path)
+        reports, known = self._embedded(reports)
         studies = studies_of(reports, split, map, allow_bad_rows, say)
-        return self._now(rebuild(self.path, studies, device=device, progress=progress, say=say))
+        how: dict[str, Any] = {"known": known, "device": device, "progress": progress, "say": say}
+        return self._now(rebuild(self.path, studies, **how))
 
     def add(
         self,
@@ -92,10 +96,22 @@ class Index:
         Errors: as of ``build``; Refused where a study is there with another report too.
         """
         check_changeable(self.path)
+        reports, known = self._embedded(reports)
         studies = studies_of(reports, split, map, allow_bad_rows, say, self._whose)
-        return self._now(
-            update.add(self.path, studies, previews=previews, device=device, progress=progress, say=say)
-        )
+        how: dict[str, Any] = {"known": known, "device": device, "progress": progress, "say": say}
+        return self._now(update.add(self.path, studies, previews=previews, **how))
+
+    def _embedded(self, reports: Reports) -> "tuple[Reports, KnownVectors | None]":
+        """Studies of a folder that ``mtclip embed`` made, with their vectors; anything else as it is.
+
+        Errors: ArtefactIncompatible for vectors of another model, ArtefactDamaged, Refused where some are
+        missing.
+        """
+        if not isinstance(reports, str | Path) or not is_embedded(user_path(reports)):
+            return reports, None
+        folder = EmbeddedFolder.open(user_path(reports))
+        folder.check_model(self.bundle.model.model_id)
+        return folder.read
 
     def _whose(self) -> list[tuple[str, str, str]]:
         bundle = Bundle.open(self.path)

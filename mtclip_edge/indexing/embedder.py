@@ -6,7 +6,7 @@ import glob
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..inference.encoders import FilmEncoder, TextEncoder, open_exact_encoders
 from ..inference.vector_cache import VectorCache, file_keys, unread_twins
 from ..progress import Progress, Say, silent
 from ..studies import LATERAL, Film, view_code
+from .shards import KnownVectors
 
 TEXT_BATCH = 64
 _HINT = "what is embedded is kept beside the bundle until it is added: make room there"
@@ -26,13 +27,16 @@ KEPT_TEXTS, KEPT_FILMS = 512, 128  # lost at most when the process is killed
 
 @dataclass(frozen=True)
 class Embedder:
-    """``cache`` None computes everything anew."""
+    """``cache`` None computes everything anew; ``known`` are vectors that are there already, so that neither
+    text nor film is looked at.
+    """
 
     films: FilmEncoder
     texts: TextEncoder
     dim: int
     cache: VectorCache | None = None
     progress: Progress = silent
+    known: KnownVectors | None = None
 
     def check_words(self, texts: Sequence[str], say: Say) -> None:
         """Say how much of some texts the text tower reads.
@@ -46,6 +50,12 @@ class Embedder:
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors float32 [texts, dim]."""
+        if self.known is not None:
+            have = self.known.texts
+            new = [text for text in dict.fromkeys(texts) if text not in have]
+            made = dict(zip(new, replace(self, known=None).embed_texts(new), strict=True))
+            rows = [have[text] if text in have else made[text] for text in texts]
+            return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         if self.cache is None:
@@ -62,6 +72,8 @@ class Embedder:
 
     def embed_films(self, films: Sequence[Film]) -> FilmVectors:
         """Unit vectors of the films that can be read; logits are not kept, so with a cache there are none."""
+        if self.known is not None:
+            return self._known_films(films, self.known)
         paths, views = [film.path for film in films], [view_code(film.view) for film in films]
         if self.cache is None:
             return embed_films(self.films, paths, self.dim, self.progress, views)
@@ -84,13 +96,25 @@ class Embedder:
             np.array([place for place, _ in read], np.int64), table, np.zeros(0, np.float32), tuple(problems)
         )
 
+    def _known_films(self, films: Sequence[Film], known: KnownVectors) -> FilmVectors:
+        """Those that have a vector; the others are named with why they have none."""
+        read = [place for place, film in enumerate(films) if film.path in known.films]
+        table = np.zeros((len(read), self.dim), np.float32)
+        for row, place in enumerate(read):
+            table[row] = known.films[films[place].path]
+        gone = [film for film in films if film.path not in known.films]
+        problems = tuple(known.problems.get(film.path, f"{film.path}: not embedded") for film in gone)
+        return FilmVectors(np.array(read, np.int64), table, np.zeros(0, np.float32), problems)
+
     def _kind(self, view: int) -> str:
         """A film's vector depends on its view where the tower is told it."""
         return "lateral film" if view == LATERAL and self.films.takes_views else "film"
 
 
 @contextmanager
-def resuming(bundle: Bundle, device: str, progress: Progress) -> Iterator[Embedder]:
+def resuming(
+    bundle: Bundle, device: str, progress: Progress, known: KnownVectors | None = None
+) -> Iterator[Embedder]:
     """The bundle's own towers; what they compute is kept beside the bundle until ``forget_embedded``.
 
     Errors: TextTowerMissing, ArtefactDamaged, DeviceUnavailable, CacheUnusable.
@@ -98,7 +122,7 @@ def resuming(bundle: Bundle, device: str, progress: Progress) -> Iterator[Embedd
     films, texts = open_exact_encoders(bundle, choose(device))
     dim = bundle.model.dim
     with closing(VectorCache(_kept(bundle.path, bundle.model.model_id), dim, _HINT)) as cache:
-        yield Embedder(films, texts, dim, cache, progress)
+        yield Embedder(films, texts, dim, cache, progress, known)
 
 
 def forget_embedded(path: Path) -> None:

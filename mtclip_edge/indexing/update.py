@@ -24,6 +24,7 @@ from .build import films_of, publish, record
 from .embedder import Embedder, forget_embedded, resuming
 from .full_text import READING, texts_of, write_terms
 from .previews import merged_previews, preview_line, previews_without, with_previews
+from .shards import KnownVectors
 from .store_writer import extend_store, stored_studies, write_without
 from .vectors import IndexFiles, recall_queries, write_vectors
 
@@ -35,13 +36,14 @@ def add(
     studies: Sequence[Study],
     *,
     previews: bool = False,
+    known: KnownVectors | None = None,
     device: str = "auto",
     progress: Progress = silent,
     say: Say = silent,
 ) -> Bundle:
     """Add studies; those that are there already with the same report stay as they are, so that it can be run
     again. ``previews`` packs a small film of each of their reports that has none, of those that are there
-    already too.
+    already too. ``known``: vectors of theirs that are there.
 
     Errors: NotABundle, ArtefactDamaged, TextTowerMissing, Refused (a study is there with another report;
     another writer).
@@ -57,7 +59,7 @@ def add(
             say("nothing to add")
             forget_embedded(path)
             return bundle if shown == before else publish(bundle, change, bundle.index, previews=shown)
-        with resuming(bundle, device, progress) as embedder:
+        with resuming(bundle, device, progress, known) as embedder:
             done = _extended(
                 bundle, change, old, new, lambda reports, films: _embed(embedder, reports, films, say), shown
             )
