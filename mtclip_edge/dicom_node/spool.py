@@ -3,18 +3,16 @@
 ``in/UID.dcm`` is a film, ``out/UID.dcm`` a result; a dot before a name: not finished. One node a spool.
 """
 
-import os
 import re
 import shutil
 import threading
 from collections.abc import Iterable
-from itertools import count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from ..errors import Refused
-from ..files import private_dir
+from ..files import private_dir, replace_with
 
 UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 RESERVE = 64 << 20  # bytes of the disk that are left to the journal, the log and the outbox
@@ -35,7 +33,7 @@ class Spool:
     def __init__(self, folder: Path, limit: int):
         self.folder, self._limit = folder, limit
         self.incoming, self.outgoing = (private_dir(folder / name) for name in ("in", "out"))
-        self._numbers, self._lock, self._size = count(), threading.Lock(), 0
+        self._lock, self._size = threading.Lock(), 0
         self._claim = FileLock(folder / "node.lock", mode=0o600)
 
     def claim(self) -> None:
@@ -79,24 +77,14 @@ class Spool:
             raise SpoolFull("the disk is full")
 
     def _write(self, path: Path, parts: Iterable[bytes]) -> Path:
-        temporary = path.with_name(f".{path.name}.{next(self._numbers)}")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
-                for part in parts:
-                    view = memoryview(part)
-                    while view:
-                        view = view[file.write(view) :]
-                os.fsync(file.fileno())
-                size = file.tell()
-            before = path.stat().st_size if path.exists() else 0
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _fsync_folder(path.parent)
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                file.writelines(parts)
+
+        before = _size(path)
+        replace_with(path, write)
         with self._lock:
-            self._size += size - before
+            self._size += _size(path) - before
         return path
 
     def drop(self, paths: Iterable[Path]) -> None:
@@ -131,11 +119,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:  # just renamed or removed
         return 0
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -117,7 +117,7 @@ def test_a_full_disk_says_that_it_is_out_of_resources(
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mtclip_edge.dicom_node.spool.os.fsync", full)
+    monkeypatch.setattr("mtclip_edge.files.os.fsync", full)
     assert take(intake) == NO_RESOURCES
     assert list(spool.incoming.iterdir()) == []
 
