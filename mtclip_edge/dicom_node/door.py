@@ -108,15 +108,15 @@ class Intake:
 
 
 class Door:
-    """The DICOM server of a node. ``on_committed``: transaction, UIDs that the peer keeps, UIDs that not."""
+    """The DICOM server of a node. ``reported`` handles a peer's word on commitment."""
 
     def __init__(
         self,
         settings: NodeSettings,
         intake: Intake,
-        on_committed: Callable[[str, list[str], list[str]], object],
+        reported: Callable[[Event], tuple[int, None]],
     ):
-        self._settings, self._intake, self._on_committed = settings, intake, on_committed
+        self._settings, self._intake, self._reported = settings, intake, reported
         self._server: _Server | None = None
         self._bytes: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # of the message at hand
 
@@ -199,16 +199,6 @@ class Door:
         there = event.assoc.dul.socket
         if there is not None:
             there.recv = _Reading(event.assoc, there, self._settings.accept.largest, self._intake)  # type: ignore[assignment]
-
-    def _reported(self, event: Event) -> tuple[int, None]:
-        """What the peer says of a transaction. Without our UIDs and transaction it changes nothing."""
-        said = event.event_information
-        kept, lost = (
-            [str(item.ReferencedSOPInstanceUID) for item in said.get(name, [])]
-            for name in ("ReferencedSOPSequence", "FailedSOPSequence")
-        )
-        self._on_committed(str(said.TransactionUID), kept, lost)
-        return SUCCESS, None
 
 
 class _Reading:

@@ -49,7 +49,7 @@ def run(settings: NodeSettings, show_ids: bool = False) -> bool:
         thread = threading.Thread(target=worker.run, name="worker", daemon=True)
         worker.begin()  # before a door opens: what nobody was told is here, and what is done with, goes
         intake = Intake(settings, journal, spool, worker.wake)
-        door = Door(settings, intake, worker.committed)
+        door = Door(settings, intake, worker.reported)
         door.open()
         doors.callback(door.shut)
         if settings.web:

@@ -295,17 +295,16 @@ class Worker:
         peer.commit(objects, lambda tx: self._journal.asked(task.id, tx, again), self.reported)
 
     def reported(self, event: Any) -> tuple[int, None]:
-        """The peer's word on the association that it was asked on."""
+        """The peer's word (N-EVENT-REPORT), on the association that it was asked on or on one of its own."""
         said = event.event_information
         kept, lost = (
             [str(item.ReferencedSOPInstanceUID) for item in said.get(name, [])]
             for name in ("ReferencedSOPSequence", "FailedSOPSequence")
         )
-        self.committed(str(said.TransactionUID), kept, lost)
+        self._committed(str(said.TransactionUID), kept, lost)
         return 0x0000, None
 
-    def committed(self, tx: str, kept: list[str], lost: list[str]) -> None:
-        """The peer's word on a transaction, from whatever association."""
+    def _committed(self, tx: str, kept: list[str], lost: list[str]) -> None:
         for id in self._journal.committed(tx, kept, lost, time.time(), self._retry.after):
             self._clear(id)
             tell("committed", answer=short(id), objects=len(kept))
