@@ -13,8 +13,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ..bundle.bundle import Bundle
+from ..bundle.manifest import ModelPart
 from ..errors import MtclipError, Refused
+from ..evidence.calibration import Abnormal
+from ..evidence.kept_films import KeptFilms
 from ..notice import NOTICE
+from ..studies import FRONTAL, LATERAL
 from .journal import Journal
 from .settings import NodeSettings
 from .spool import Spool
@@ -23,6 +27,7 @@ SCHEMA = "mtclip.node/1"
 WEEK = 7 * 86400.0
 FEW = 20  # answers: of fewer no share is told
 _QUARTILES = (25, 50, 75)
+_SEEN = {FRONTAL: "frontal", LATERAL: "lateral"}
 
 
 @dataclass(frozen=True)
@@ -99,15 +104,29 @@ def _share(part: int, whole: int) -> float | None:
 def _validation(settings: NodeSettings) -> dict[str, Any] | None:
     """What the bundle's maker saw; percentiles are those of its own films, so their quartiles are known."""
     try:
-        model = Bundle.open(settings.bundle).model
+        bundle = Bundle.open(settings.bundle)
+        kept = KeptFilms.of(bundle)
     except MtclipError:
         return None
+    model = bundle.model
     gate, evidence = model.film_gate, model.evidence
     rejected = gate.shares.get("layout_reject") if gate and gate.shares else None
     return {
         "rejected": rejected,
+        "called_abnormal": _called(kept, model),
         "similarity_percentiles": list(_QUARTILES) if evidence and evidence.best_scores else None,
     }
+
+
+def _called(kept: KeptFilms | None, model: ModelPart) -> float | None:
+    """The share of the validation films that the operating point in force calls abnormal, where the bundle
+    keeps them.
+    """
+    if kept is None or not len(kept.rows):
+        return None
+    said = [Abnormal.of(float(row["logit"]), model, _SEEN[int(row["view"])]) for row in kept.rows]
+    calls = [one.call for one in said if one is not None and one.call is not None]
+    return _share(calls.count("abnormal"), len(calls))
 
 
 def is_running(spool: Path) -> bool:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pynetdicom")
@@ -14,11 +15,15 @@ pytest.importorskip("highdicom")
 
 from pacs import write_settings
 
+from mtclip_edge.bundle.bundle import Bundle
+from mtclip_edge.bundle.demo import FOLDER
 from mtclip_edge.dicom_node import telling
 from mtclip_edge.dicom_node.journal import Journal, Made, Received, Said
 from mtclip_edge.dicom_node.settings import Log, read_settings
-from mtclip_edge.dicom_node.status import FEW, WEEK, status_of
+from mtclip_edge.dicom_node.status import FEW, WEEK, _called, status_of
 from mtclip_edge.errors import Refused
+from mtclip_edge.evidence.kept_films import KeptFilms
+from mtclip_edge.studies import Film, Study
 
 UID = "1.2.840.99.1"
 
@@ -116,6 +121,16 @@ def test_what_has_changed_is_told(tmp_path: Path, mtclip) -> None:
     shown = mtclip("node", "status", settings)
     assert shown.code == 0
     assert "last seven days 100.0 %, before 33.3 %" in " ".join(shown.out.split())
+
+
+def test_validation_films_that_the_bundle_keeps_are_told_of() -> None:
+    """Ten of thirty are above the demo bundle's operating point."""
+    model = Bundle.open(FOLDER).model
+    studies = [Study(str(n), str(n), (Film(Path(f"{n}.png"), f"{n}.png", "PA"),)) for n in range(30)]
+    logits = np.where(np.arange(30) < 10, 5.0, -20.0)
+    kept = KeptFilms.made([one.films[0] for one in studies], studies, np.zeros((30, 4)), logits)
+    assert _called(kept, model) == 0.3333
+    assert _called(None, model) is None
 
 
 def test_a_monitor_hears_of_a_film_that_waits(tmp_path: Path, mtclip) -> None:
