@@ -102,6 +102,14 @@ class Journal:
     def __init__(self, path: Path):
         self._lock = threading.RLock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        try:
+            self._prepare(path)
+        except BaseException:
+            self._db.close()
+            raise
+        path.chmod(0o600)
+
+    def _prepare(self, path: Path) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -109,7 +117,6 @@ class Journal:
             raise ArtefactIncompatible(f"{path}: a journal of version {version}, this reads up to {VERSION}")
         if version == 0:
             self._db.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
-        path.chmod(0o600)
 
     def close(self) -> None:
         with self._lock:

@@ -1,6 +1,7 @@
 """What the journal remembers, over every order of events."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -211,7 +212,7 @@ def test_it_is_there_after_a_restart_and_is_private(tmp_path: Path) -> None:
 
 def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    with sqlite3.connect(path) as made:
+    with closing(sqlite3.connect(path)) as made:
         made.execute("PRAGMA user_version = 99")
     with pytest.raises(ArtefactIncompatible):
         Journal(path)

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -324,7 +324,7 @@ def test_the_films_own_patient_is_none_of_the_hits(tmp_path: Path) -> None:
     film.write_bytes(named(1))
     with Retriever.open("demo", force=True) as retriever:
         first = retriever.query(film, 1).reports[0]
-    with sqlite3.connect(next(FOLDER.glob("reports-*.sqlite"))) as store:
+    with closing(sqlite3.connect(next(FOLDER.glob("reports-*.sqlite")))) as store:
         (patient,) = store.execute(
             "SELECT patient_id FROM study WHERE study_id = ?", first.study_ids[:1]
         ).fetchone()
