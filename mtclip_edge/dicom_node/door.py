@@ -21,7 +21,8 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from ..errors import Refused
 from ..films.read import dicom_syntaxes
-from .journal import Journal, Received
+from .journal import Journal
+from .records import Received
 from .settings import NodeSettings
 from .spool import Spool, is_uid
 from .tls import server_context

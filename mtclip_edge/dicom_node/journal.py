@@ -11,86 +11,17 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArtefactIncompatible
+from .journal_schema import SCHEMA, VERSION
+from .records import Found, Made, Received, Said, Task
 
 FILM_STATES = (
     *("received", "answered", "sent", "committed"),
     *("passed over", "rejected", "unreadable", "failed"),
 )
-VERSION = 1
-_SCHEMA = f"""
-CREATE TABLE film(uid TEXT PRIMARY KEY, class TEXT NOT NULL, syntax TEXT NOT NULL, caller TEXT NOT NULL,
-  bytes INTEGER NOT NULL, state TEXT NOT NULL, received REAL NOT NULL, study TEXT, answer TEXT, why TEXT,
-  done REAL) WITHOUT ROWID;
-CREATE TABLE answer(id TEXT PRIMARY KEY, state TEXT NOT NULL, received REAL NOT NULL, due REAL NOT NULL,
-  tries INTEGER NOT NULL DEFAULT 0, since REAL NOT NULL, bundle TEXT, why TEXT, done REAL,
-  called TEXT, percentile REAL, lost INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE object(uid TEXT PRIMARY KEY, answer TEXT NOT NULL, kind TEXT NOT NULL, class TEXT NOT NULL,
-  state TEXT NOT NULL, tx TEXT) WITHOUT ROWID;
-CREATE INDEX film_state ON film(state, received);
-CREATE INDEX film_study ON film(study) WHERE study IS NOT NULL;
-CREATE INDEX film_answer ON film(answer) WHERE answer IS NOT NULL;
-CREATE INDEX answer_state ON answer(state, due);
-CREATE INDEX object_answer ON object(answer);
-CREATE INDEX object_tx ON object(tx) WHERE tx IS NOT NULL;
-PRAGMA user_version={VERSION};
-"""
-
-
-@dataclass(frozen=True)
-class Received:
-    """A film as it came in; ``received`` is seconds of the clock."""
-
-    uid: str
-    sop_class: str
-    syntax: str
-    caller: str
-    bytes: int
-    received: float
-
-
-@dataclass(frozen=True)
-class Task:
-    """An answer to work on: its films by UID, and how often it was tried since when."""
-
-    id: str
-    state: str
-    received: float
-    tries: int
-    since: float
-    films: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Made:
-    """A result object in the outbox."""
-
-    uid: str
-    kind: str
-    sop_class: str
-    state: str = "made"
-
-
-@dataclass(frozen=True)
-class Found:
-    """A result object as it is looked for."""
-
-    uid: str
-    kind: str
-    sop_class: str
-    study: str
-
-
-@dataclass(frozen=True)
-class Said:
-    """What is remembered of an answer for the monitor."""
-
-    called: str | None = None
-    percentile: float | None = None
 
 
 class Journal:
@@ -116,7 +47,7 @@ class Journal:
         if version > VERSION:
             raise ArtefactIncompatible(f"{path}: a journal of version {version}, this reads up to {VERSION}")
         if version == 0:
-            self._db.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
+            self._db.executescript("BEGIN IMMEDIATE;" + SCHEMA + "COMMIT;")
 
     def close(self) -> None:
         with self._lock:

@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
-from .journal import Made
+from .records import Made
 from .settings import Pacs
 
 TIMEOUT, CONNECTING = 30.0, 10.0

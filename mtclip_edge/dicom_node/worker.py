@@ -12,10 +12,11 @@ from typing import Any
 
 from ..errors import FilmUnreadable
 from .answering import Answered, Answering
-from .journal import Journal, Made, Said, Task
+from .journal import Journal
 from .objects.making import made_objects
 from .objects.origin import MANUFACTURER, FilmHead, Origin, read_head
 from .peer import Peer, PeerRefused, PeerUnreached, syntax_of
+from .records import Made, Said, Task
 from .settings import NodeSettings, Retry
 from .spool import Spool
 from .telling import notify, short, tell

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mtclip_edge.dicom_node.journal import FILM_STATES, Journal, Made, Received, Said
+from mtclip_edge.dicom_node.journal import FILM_STATES, Journal
+from mtclip_edge.dicom_node.records import Made, Received, Said
 from mtclip_edge.errors import ArtefactIncompatible
 
 MADE = [Made("9.1", "page", "1.1"), Made("9.2", "measurements", "1.2")]

@@ -18,7 +18,8 @@ from pacs import write_settings
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.demo import FOLDER
 from mtclip_edge.dicom_node import telling
-from mtclip_edge.dicom_node.journal import Journal, Made, Received, Said
+from mtclip_edge.dicom_node.journal import Journal
+from mtclip_edge.dicom_node.records import Made, Received, Said
 from mtclip_edge.dicom_node.settings import Log, read_settings
 from mtclip_edge.dicom_node.status import FEW, WEEK, _called, status_of
 from mtclip_edge.errors import Refused

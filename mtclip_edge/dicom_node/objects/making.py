@@ -9,7 +9,7 @@ from pydicom.filewriter import dcmwrite
 
 from ...films.library_logs import quiet
 from ...retrieval.results import QueryResult
-from ..journal import Made
+from ..records import Made
 from ..settings import SendWhat
 from .origin import Origin, plain
 
