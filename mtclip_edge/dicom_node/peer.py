@@ -16,6 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from .objects.origin import reference
 from .records import Made
 from .settings import Pacs
 
@@ -96,7 +97,7 @@ class Peer:
         asked(transaction)
         request = Dataset()
         request.TransactionUID = transaction
-        request.ReferencedSOPSequence = [_referenced(made) for made in objects]
+        request.ReferencedSOPSequence = [reference(made.sop_class, made.uid) for made in objects]
         try:
             status, _ = association.send_n_action(
                 request, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
@@ -138,12 +139,6 @@ class Peer:
 def syntax_of(path: Path) -> str:
     """The transfer syntax that a file of ours is in."""
     return str(dcmread(path, specific_tags=[], stop_before_pixels=True).file_meta.TransferSyntaxUID)
-
-
-def _referenced(made: Made) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = made.sop_class, made.uid
-    return item
 
 
 def _status_words(status: Any) -> str:

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from ...films.library_logs import quiet
 from ..door import CANNOT_UNDERSTAND, SUCCESS, Intake, taken_syntaxes
+from ..objects.origin import reference
 from ..spool import is_uid
 from .parts import BadBody, Parts, boundary_of
 from .results import Result, Results
@@ -112,7 +113,7 @@ def _taken(data: bytes, study: str | None, intake: Intake) -> tuple[Dataset, int
     if study is not None and study != of:
         return _failure(uid, sop_class, 0xA900), 0xA900
     status = intake.take(uid, sop_class, syntax, CALLER, (data,), len(data))
-    item = _item(uid, sop_class) if status == SUCCESS else _failure(uid, sop_class, status)
+    item = reference(sop_class, uid) if status == SUCCESS else _failure(uid, sop_class, status)
     return item, status
 
 
@@ -130,14 +131,8 @@ def _syntax(data: bytes) -> str:
     return syntax
 
 
-def _item(uid: str, sop_class: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
-    return item
-
-
 def _failure(uid: str, sop_class: str, status: int) -> Dataset:
-    item = _item(uid if is_uid(uid) else "", sop_class if is_uid(sop_class) else "")
+    item = reference(sop_class if is_uid(sop_class) else "", uid if is_uid(uid) else "")
     item.FailureReason = status
     return item
 
