@@ -28,7 +28,9 @@ from mtclip_edge.errors import Refused
 from mtclip_edge.evaluation.bootstrap import interval
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evaluation.folds import Fold
-from mtclip_edge.index.index import Index, SearchChoice
+from mtclip_edge.index.index import Hits, Index, SearchChoice
+from mtclip_edge.index.library import Scope, TypedText
+from mtclip_edge.index.typed_rows import TypedRows, typed_rows
 from mtclip_edge.index.words import TABLES, ReportWords, insert_words
 from mtclip_edge.progress import silent
 from mtclip_edge.retrieval.naming import Naming, TypedSearch, naming_of
@@ -75,10 +77,29 @@ class HeldReports:
         db.executescript(TABLES)
         insert_words(db, enumerate(cases.texts))
         self._words = ReportWords(db, "held reports", len(self._ids), True)
+        self._typed: dict[TypedText, TypedRows | None] = {}
         self.index = Index(vectors, len(vectors), None, 0, SearchChoice("exact", "held reports"))
 
-    def get(self) -> ReportWords:
-        return self._words
+    @property
+    def choice(self) -> SearchChoice:
+        return self.index.choice
+
+    def nearest(self, query: np.ndarray, k: int, scope: Scope) -> Hits:
+        return self.index.search_reports(query, k, self.report_ids, self._rows(scope))
+
+    def typed(self, text: TypedText) -> TypedRows | None:
+        if text not in self._typed:
+            self._typed[text] = typed_rows(text, lambda: self._words, len(self._ids), self._rows)
+        return self._typed[text]
+
+    def _rows(self, scope: Scope) -> np.ndarray | None:
+        if scope.rows is not None:
+            return np.array(scope.rows, np.int64)
+        if scope.group is None:
+            return None
+        typed = self.typed(scope.group.text)
+        assert typed is not None
+        return typed.rows(scope.group.level, None)
 
     def report_ids(self, rows: Sequence[int]) -> dict[int, str]:
         return {row: self._ids[row] for row in rows}
@@ -151,18 +172,19 @@ def _orders(held: HeldReports, text: str, vector: np.ndarray | None) -> list[np.
     """All held reports in each of ORDERS."""
     count = held.index.reports
     cosine = np.zeros(count) if vector is None else held.index.vectors @ vector
-    naming = naming_of(text, held, count)  # type: ignore[arg-type]
+    naming = naming_of(text, held)  # type: ignore[arg-type]
     assert naming is not None
-    by_marks = np.lexsort((-cosine, -_marks(naming, count)))
-    hits, _ = TypedSearch(held.index, held, None).reports(vector, count, naming)  # type: ignore[arg-type]
+    by_marks = np.lexsort((-cosine, -_marks(naming, held)))
+    hits, _ = TypedSearch(held, Scope()).reports(vector, count, naming)  # type: ignore[arg-type]
     rest = np.setdiff1d(np.arange(count), hits.rows)
     return [np.argsort(-cosine, kind="stable"), by_marks, np.array([*hits.rows, *rest], np.int64)]
 
 
-def _marks(naming: Naming, count: int) -> np.ndarray:
-    marks = np.zeros(count)
-    for level, rows in naming.tiers(np.arange(count)):
-        marks[rows] = level
+def _marks(naming: Naming, held: HeldReports) -> np.ndarray:
+    marks = np.zeros(held.index.reports)
+    for scope in naming.reports.groups(Scope()):
+        assert scope.group is not None
+        marks[held._rows(scope)] = scope.group.level
     return marks
 
 

@@ -308,6 +308,11 @@ class Manifest:
             gate = replace(gate, thresholds=told, films=films, folds=None)
         return replace(model, calibration=refit.calibration or model.calibration, film_gate=gate)
 
+    @property
+    def searched(self) -> str:
+        """What stands for the set of reports: the hash of their vectors' file."""
+        return self.files[self.site.index.vectors].sha256
+
     def evidence_of(self, seen: str) -> EvidenceRecord | None:
         """What queries of a view (frontal, lateral, both) are measured by: since reports changed, else as at
         export.

@@ -54,9 +54,12 @@ class ValidationReference:
     rule_why: str
 
     @classmethod
-    def of(cls, manifest: Manifest, seen: str = "frontal") -> "ValidationReference":
+    def of(
+        cls, manifest: Manifest, seen: str = "frontal", searched: str | None = None
+    ) -> "ValidationReference":
         """Those of a bundle for queries of a view: ``frontal``, ``lateral`` or ``both`` together. Each has
-        its own: what frontal films got is no measure for a lateral.
+        its own: what frontal films got is no measure for a lateral. ``searched`` stands for the reports that
+        are searched, None for the bundle's own.
 
         What was measured against reports that are not (all) there any more is not told: a wrong number is
         worse.
@@ -65,7 +68,7 @@ class ValidationReference:
         if record is None:
             why = _OLD if seen == "frontal" else _NOT_OF[seen]
             return cls(TEMPERATURE, None, why, None, why)
-        changed, best = record.searched != searched(manifest), record.best_scores
+        changed, best = record.searched != (searched or manifest.searched), record.best_scores
         similarities = Similarities(record.films, best) if best and not changed else None
         why = _CHANGED if best and changed else record.best_scores_why
         return cls(
@@ -77,8 +80,3 @@ class ValidationReference:
         nothing is known of them.
         """
         return self.similarities.percentile(cosine) if self.similarities and cosine is not None else None
-
-
-def searched(manifest: Manifest) -> str:
-    """What stands for the set of reports: the hash of their vectors' file."""
-    return manifest.files[manifest.site.index.vectors].sha256

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import Any
 
-from .filters import ALL, Where
+from .filters import Filters
 from .index import Hits
-from .report_store import ReportStore
+from .library import Library
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ class FilmHit:
 Hit = ReportHit | FilmHit
 
 
-def report_hits(store: ReportStore, hits: Hits, where: Where = ALL) -> tuple[ReportHit, ...]:
-    """Found report rows with what the store says of them; of their studies those that pass ``where``."""
-    stored = store.reports(hits.rows, where)
+def report_hits(library: Library, hits: Hits, filters: Filters) -> tuple[ReportHit, ...]:
+    """Found report rows with what the library says of them; of their studies those that pass the filters."""
+    stored = library.reports(hits.rows, filters)
     named: dict[int, dict[str, str]] = {}
-    for row, name in store.findings(hits.rows, where):
+    for row, name in library.findings(hits.rows, filters):
         named.setdefault(row, {}).setdefault(name.lower(), name)
     return tuple(
         ReportHit(
@@ -112,9 +112,9 @@ def report_hits(store: ReportStore, hits: Hits, where: Where = ALL) -> tuple[Rep
     )
 
 
-def film_hits(store: ReportStore, hits: Hits) -> tuple[FilmHit, ...]:
-    """Found film rows with what the store says of them."""
+def film_hits(library: Library, hits: Hits) -> tuple[FilmHit, ...]:
+    """Found film rows with what the library says of them."""
     return tuple(
         FilmHit(rank, score, film.study_id, film.name, film.label)
-        for rank, (score, film) in enumerate(zip(hits.scores, store.films(hits.rows), strict=True), 1)
+        for rank, (score, film) in enumerate(zip(hits.scores, library.films(hits.rows), strict=True), 1)
     )

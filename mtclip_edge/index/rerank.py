@@ -15,8 +15,8 @@ places by vector, by names and by words count, 1 / (RANKS + place) each (recipro
 al. 2009).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ import numpy as np
 from ..bundle.records import FuseRecord, RerankRecord
 from ..errors import WrongOption
 from .filters import Filters
-from .index import DECIMALS, Hits, Index
+from .index import DECIMALS, Hits
+from .library import Library, Scope
 
 Array = np.ndarray
 CANDIDATES = 200
@@ -173,39 +174,25 @@ def head_terms(labels: Array, probability: Array | float, prior: float, weight: 
     return weight * np.log(ratio)
 
 
-def film_terms(
-    index: Index,
-    query: Array,
-    first: Hits,
-    films_of: Callable[[Sequence[int]], list[tuple[int, int]]],
-    weight: float,
-) -> Array:
+def film_terms(library: Library, query: Array, first: Hits, weight: float) -> Array:
     """What their own films add to candidates' cosines for a unit vector [dim], float [candidates]; nothing to
-    one without a film. ``films_of`` gives report row and film row of every film of some reports.
+    one without a film.
     """
     cosine = np.array(first.scores)
     if not weight or not len(cosine):
         return np.zeros(len(cosine))
-    pairs = np.array(films_of(first.rows), np.int64).reshape(-1, 2)
-    films = index.vectors[index.reports + pairs[:, 1]].astype(np.float64)
-    likest = most_similar(first.rows, pairs[:, 0], (films * query.astype(np.float64)).sum(axis=1))
+    owner, vectors = library.film_vectors(first.rows)
+    films = vectors.astype(np.float64)
+    likest = most_similar(first.rows, owner, (films * query.astype(np.float64)).sum(axis=1))
     return np.round(fused(cosine, likest, weight), DECIMALS) - cosine
 
 
-def candidates(
-    index: Index,
-    query: Array,
-    k: int,
-    ids: Callable[[Sequence[int]], dict[int, str]],
-    weights: Weights,
-    only: Array | None,
-) -> Hits:
+def candidates(library: Library, query: Array, k: int, weights: Weights, scope: Scope) -> Hits:
     """The hits by cosine that are put in order anew, or more where more are wanted.
 
     With films they are always found exactly: their mean and spread are those of all of them.
     """
-    searched = replace(index, graph=None) if weights.films.weight else index
-    return searched.search_reports(query, max(k, CANDIDATES), ids, only)
+    return library.nearest(query, max(k, CANDIDATES), scope, exact=bool(weights.films.weight))
 
 
 def reordered(
@@ -248,6 +235,11 @@ def places(rows: Sequence[int], values: Array) -> dict[int, int]:
     known = [(row, float(value)) for row, value in zip(rows, values, strict=True) if not np.isnan(value)]
     falling = np.sort([-value for _, value in known])
     return {row: int(np.searchsorted(falling, -value)) + 1 for row, value in known}
+
+
+def first_places(rows: Sequence[int], values: Array, most: int) -> dict[int, int]:
+    """Those of the first ``most`` places."""
+    return {row: place for row, place in places(rows, values).items() if place <= most}
 
 
 def owed(row: int, lists: Sequence[Mapping[int, int]], marks: int) -> Owed:

@@ -24,6 +24,7 @@ from ..evidence.verdict import VOTERS
 from ..index.filters import Filters
 from ..index.hits import FilmHit, ReportHit, film_hits, report_hits
 from ..index.index import Hits, SearchChoice, direction
+from ..index.library import Scope
 from ..index.rerank import (
     BY_COSINE,
     CANDIDATES,
@@ -62,9 +63,8 @@ class NeighbourSearch:
     """Asks one open index for all that an answer needs. What the whole index has is asked once and kept."""
 
     def __init__(self, opened: Opened, evidence: bool):
-        self._index, self._store, self._weights = opened.index, opened.store, opened.weights
-        self._filters, self._passing = opened.options.filters, opened.passing
-        self._evidence, self._words = evidence, opened.words
+        self._library, self._weights = opened.library, opened.weights
+        self._filters, self._scope, self._evidence = opened.options.filters, opened.scope, evidence
         self._shares: dict[str, float] = {}
 
     def reports(self, vector: np.ndarray, k: int) -> Hits:
@@ -72,17 +72,17 @@ class NeighbourSearch:
 
         Where nothing is filtered, the voters are the first of them, so that many are searched at once.
         """
-        k = max(k, VOTERS) if self._evidence and self._passing is None else k
-        return self._index.search_reports(vector, k, self._store.report_ids, self._only)
+        k = max(k, VOTERS) if self._evidence and not self._filters else k
+        return self._library.nearest(vector, k, self._scope)
 
     def of_film(self, vector: np.ndarray, k: int, abnormal: Abnormal | None, weights: Weights) -> Found:
         """At least the k best reports for a film of those that pass the filters, re-ranked by ``weights``."""
         if not weights.any:
             nearest = self.reports(vector, k)
             return Found(nearest, nearest)
-        nearest = candidates(self._index, vector, k, self._store.report_ids, weights, self._only)
+        nearest = candidates(self._library, vector, k, weights, self._scope)
         first = nearest.first(CANDIDATES)
-        labels = self._store.labels(first.rows)
+        labels = self._library.labels(first.rows)
         prior = 0.5 if weights.head.prior is None else weights.head.prior
         head = head_terms(
             np.array([LABEL_CODES[labels[row]] for row in first.rows], np.int64),
@@ -90,14 +90,14 @@ class NeighbourSearch:
             prior,
             weights.head.weight,
         )
-        films = film_terms(self._index, vector, first, self._store.films_of, weights.films.weight)
-        return Found(nearest, *reordered(nearest, self._store.report_ids(first.rows), head, films))
+        films = film_terms(self._library, vector, first, weights.films.weight)
+        return Found(nearest, *reordered(nearest, self._library.report_ids(first.rows), head, films))
 
     def shown(self, hits: Hits, placed: Sequence[Placed | Owed | None] = ()) -> tuple[ReportHit, ...]:
         """Hits as a person sees them, with what put each in its place; of their studies those that pass the
         filters.
         """
-        shown = report_hits(self._store, hits, self._filters.where())
+        shown = report_hits(self._library, hits, self._filters)
         if not placed:
             return shown
         return tuple(
@@ -105,19 +105,13 @@ class NeighbourSearch:
             for hit, part in zip(shown, placed, strict=False)
         )
 
-    @property
-    def _only(self) -> np.ndarray | None:
-        return self._passing.reports if self._passing else None
-
     def films(self, vector: np.ndarray, k: int) -> tuple[FilmHit, ...]:
         """The k nearest films of those that pass the filters."""
-        return self.shown_films(
-            self._index.search_films(vector, k, self._passing.films if self._passing else None)
-        )
+        return self.shown_films(self._library.nearest_films(vector, k, self._scope))
 
     def shown_films(self, hits: Hits) -> tuple[FilmHit, ...]:
         """Films as a person sees them."""
-        return film_hits(self._store, hits)
+        return film_hits(self._library, hits)
 
     def naming(self, text: str) -> "Naming | None":
         """What a typed text names, and which reports affirm or deny it; None where it names nothing, or where
@@ -125,7 +119,7 @@ class NeighbourSearch:
         """
         from .naming import naming_of  # for texts only
 
-        return naming_of(text, self._words, self._index.reports)
+        return naming_of(text, self._library)
 
     def by_naming(
         self, vector: np.ndarray | None, k: int, naming: "Naming"
@@ -135,7 +129,7 @@ class NeighbourSearch:
         """
         from .naming import TypedSearch
 
-        search = TypedSearch(self._index, self._store, self._passing)
+        search = TypedSearch(self._library, self._scope)
         hits, owed = search.reports(vector, k, naming)
         shown = naming.marked(hits, self.shown(hits, owed))
         films = () if vector is None else self.shown_films(search.films(vector, k, naming))
@@ -169,58 +163,36 @@ class NeighbourSearch:
 
     def _voters(self, vector: np.ndarray, nearest: Hits) -> Voters:
         """The ten nearest reports by cosine, whatever was asked for: of all but an excluded patient's."""
-        if self._passing is not None:
-            nearest = self._index.search_reports(vector, VOTERS, self._store.report_ids, self._not_excluded)
+        if self._filters:
+            others = Scope(Filters(exclude_patient=self._filters.exclude_patient))
+            nearest = self._library.nearest(vector, VOTERS, others)
         first = nearest.first(VOTERS)
-        labels = self._store.labels(first.rows)
+        labels = self._library.labels(first.rows)
         return Voters(
             first.scores, tuple(LABEL_CODES[labels[row]] for row in first.rows), self._abnormal_share
         )
 
     @cached_property
-    def _not_excluded(self) -> np.ndarray | None:
-        excluded = self._filters.exclude_patient
-        if not excluded:
-            return None
-        only = Filters(exclude_patient=excluded)
-        return (
-            self._passing.reports
-            if self._passing and self._filters == only
-            else self._store.allowed(only, self._words.matching).reports
-        )
-
-    @cached_property
-    def _labelled(self) -> dict[str, np.ndarray]:
-        """The rows of each label, of those that pass the filters."""
-        return {label: self._among_passing(self._store.labelled(label)) for label in LABELS}
-
-    @cached_property
     def _label_shares(self) -> dict[str, float]:
-        """Of the reports searched; without a filter no row is read for it."""
-        if self._passing is None:
-            counts = {label: self._store.count_labelled(label) for label in LABELS}
-        else:
-            counts = {label: len(rows) for label, rows in self._labelled.items()}
+        """Of the reports searched."""
+        counts = {label: self._library.count(self._scope.of_label(label)) for label in LABELS}
         return {label: round(count / self._pool, 4) for label, count in counts.items()}
 
     @cached_property
     def _abnormal_share(self) -> float:
         """Of the labelled reports of the whole index."""
-        return self._store.abnormal_share()
+        return self._library.abnormal_share()
 
-    @property
+    @cached_property
     def _pool(self) -> int:
         """How many reports are searched."""
-        return len(self._passing.reports) if self._passing else self._index.reports
-
-    def _among_passing(self, rows: np.ndarray) -> np.ndarray:
-        return np.intersect1d(rows, self._passing.reports, assume_unique=True) if self._passing else rows
+        return self._library.count(self._scope)
 
     def _findings(self, rows: Sequence[int]) -> tuple[NamedFinding, ...]:
         """What the hits name, without regard to capitals; two studies of a report name a finding once."""
         place_of = {row: place for place, row in enumerate(rows)}
         named: dict[str, tuple[str, set[int]]] = {}
-        for row, name in self._store.findings(rows, self._filters.where()):
+        for row, name in self._library.findings(rows, self._filters):
             named.setdefault(name.lower(), (name, set()))[1].add(place_of[row])
         return tuple(
             NamedFinding(name, frozenset(places), self._share_naming(name)) for name, places in named.values()
@@ -230,8 +202,7 @@ class NeighbourSearch:
         """The share of the reports searched that name a finding."""
         key = finding.lower()
         if key not in self._shares:
-            naming = self._among_passing(self._store.naming(finding, self._filters.where()))
-            self._shares[key] = round(len(naming) / self._pool, 6)
+            self._shares[key] = round(self._library.count_naming(finding, self._scope) / self._pool, 6)
         return self._shares[key]
 
     def _nearest(self, vector: np.ndarray, label: str, hits: Sequence[ReportHit]) -> ReportHit | None:
@@ -241,9 +212,7 @@ class NeighbourSearch:
         first = next((hit for hit in hits if hit.label == label), None)
         if first is not None:
             return first.at(1)
-        nearest = self.shown(
-            self._index.search_reports(vector, 1, self._store.report_ids, self._labelled[label])
-        )
+        nearest = self.shown(self._library.nearest(vector, 1, self._scope.of_label(label)))
         return nearest[0] if nearest else None
 
 
@@ -260,7 +229,8 @@ class Answerer:
         if not self._evidence:
             return None
         if seen not in self._references:
-            self._references[seen] = ValidationReference.of(self._opened.bundle.manifest, seen)
+            manifest, searched = self._opened.measured
+            self._references[seen] = ValidationReference.of(manifest, seen, searched)
         return self._references[seen]
 
     def film(self, film: EmbeddedFilm, k: int, typed: tuple[str, np.ndarray] | None = None) -> QueryResult:
@@ -343,7 +313,7 @@ class Answerer:
         """``judged`` is what was answered as a whole (of a study the gravest verdict), None for a
         rejection of ``film``.
         """
-        clock, choice = Clock(timings), self._opened.index.choice
+        clock, choice = Clock(timings), self._opened.library.choice
         seen = (judged.view if judged else None) or "frontal"
         weights = self._opened.weights_of(seen) if text is None else BY_COSINE
         abnormal = Abnormal.of(logit, self._opened.bundle.model, seen) if judged else None
@@ -379,15 +349,16 @@ class Answerer:
         )
 
     def _facts(self, precision: Precision, choice: SearchChoice) -> BundleFacts:
-        bundle = self._opened.bundle
-        counts = bundle.index
+        bundle, library = self._opened.bundle, self._opened.library
+        studies, reports, _ = library.counts
         return BundleFacts(
             identity=bundle.identity,
             demo=bundle.demo,
             backbone=bundle.model.backbone.name,
             precision=precision,
-            studies=counts.studies,
-            reports=counts.reports,
+            studies=studies,
+            reports=reports,
             search=choice,
             weights=self._opened.weights,
+            library=library.facts,
         )

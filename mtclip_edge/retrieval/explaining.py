@@ -24,7 +24,7 @@ def explained(
     """
     view = answer.input.view if answer and answer.input else None
     places = Places.open(opened.bundle, view_code(view or ""))
-    target = _first_report(opened, answer) if text is None else Target(text, opened.index.common)
+    target = _first_report(opened, answer) if text is None else Target(text, opened.library.common)
     pixels = opened.films.prepare(grey)
     values = place_map(places, opened.films.features(pixels), target)
     record = opened.bundle.model.explain
@@ -41,5 +41,5 @@ def _first_report(opened: "Opened", answer: "QueryResult | None") -> Target:
             f"{answer.value}: the best hit is a normal report: there is no place to point at",
             hint="a map of a text: --text TEXT",
         )
-    vector = opened.index.vectors[opened.store.row_of([best.report_id])[best.report_id]]
-    return Target(vector, opened.index.common, best.report_id, best.rank)
+    vector = opened.library.vector(opened.library.rows_of([best.report_id])[best.report_id])
+    return Target(vector, opened.library.common, best.report_id, best.rank)

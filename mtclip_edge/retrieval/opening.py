@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..bundle.bundle import Bundle
+from ..bundle.manifest import Manifest
 from ..bundle.records import GaussianRecord
 from ..errors import Closed
-from ..evidence.validation_reference import searched
 from ..films import read
 from ..films.gate import Admission, FilmGate
-from ..index.filters import FilteredRows, Filters
-from ..index.index import Index, SearchChoice
+from ..index.bundle_library import BundleLibrary
+from ..index.filters import Filters
+from ..index.index import SearchChoice
+from ..index.library import Library, Scope
 from ..index.opening import choose_index_search, compares_all, open_index
 from ..index.report_store import ReportStore
 from ..index.rerank import NOT_ASKED, HeadWeight, Weights, choose_fusion, choose_head
@@ -32,7 +34,6 @@ from ..inference.precision import Precision
 if TYPE_CHECKING:
     from ..index.previews import Previews
     from ..index.report_details import Details
-    from ..index.words import ReportWords
 
 
 _NOT_CHECKED = "checked on frontal films only: too few validation films or studies of this view"
@@ -53,50 +54,11 @@ class OpenOptions:
     invert: bool
 
 
-class LateWords:
-    """The words of a bundle's reports, opened when they are first asked for."""
-
-    def __init__(self, bundle: Bundle, store: ReportStore):
-        self._bundle, self._store = bundle, store
-        self._open: ReportWords | None = None
-        self._lock = Lock()
-
-    def get(self) -> "ReportWords":
-        """Errors: as of ``ReportWords.open``."""
-        from ..index.words import ReportWords  # not for every film
-
-        with self._lock:
-            if self._open is None:
-                terms = self._bundle.index.terms
-                # A writer may have published the next generation and swept this file: the store, which is
-                # open since the start, is still to be read.
-                swept = terms is not None and not (self._bundle.path / terms).exists()
-                file = self._bundle.file(terms) if terms and not swept else None
-                self._open = ReportWords.open(file, self._store)
-                self._open.stored |= swept
-            return self._open
-
-    def matching(self, words: str, any_stance: bool) -> np.ndarray:
-        """Rows of the reports that affirm some words, or have them at all."""
-        return self.get().matching(words, any_stance)
-
-    @property
-    def note(self) -> str | None:
-        """What is not known of denial here, once the words were asked for."""
-        return self._open.note if self._open else None
-
-    def close(self) -> None:
-        with self._lock:
-            if self._open is not None:
-                self._open.close()
-                self._open = None
-
-
 class LatePreviews:
     """The films that a bundle packed of its reports, opened when one is first asked for."""
 
-    def __init__(self, bundle: Bundle, store: ReportStore, filters: Filters):
-        self._bundle, self._store, self._filters = bundle, store, filters
+    def __init__(self, bundle: Bundle, library: Library, filters: Filters):
+        self._bundle, self._library, self._filters = bundle, library, filters
         self._lock = Lock()
 
     def of(self, report_id: str, only: Collection[str] | None, without: Collection[str]) -> bytes | None:
@@ -109,7 +71,7 @@ class LatePreviews:
             found = self._open.of(report_id) if self._open else None
         if found is None or (only is not None and found[1] not in only) or found[1] in without:
             return None
-        return found[0] if self._store.passes(found[1], self._filters.where()) else None
+        return found[0] if self._library.passes(found[1], self._filters) else None
 
     @cached_property
     def _open(self) -> "Previews | None":
@@ -129,37 +91,42 @@ class LatePreviews:
 
 @dataclass(frozen=True)
 class Opened:
-    """A bundle's parts, ready for queries; ``passing`` are the rows that the filters leave, None without
-    any.
-    """
+    """A bundle's parts, ready for queries, and the library that is asked."""
 
     bundle: Bundle
     options: OpenOptions
     films: FilmEncoder
     precision: Precision
-    store: ReportStore
-    index: Index
+    library: Library
     weights: Weights
-    passing: FilteredRows | None
     admission: Admission
     load_ms: float
-    words: LateWords
     previews: LatePreviews
+
+    @property
+    def scope(self) -> Scope:
+        """What the filters leave."""
+        return Scope(self.options.filters)
+
+    @cached_property
+    def measured(self) -> tuple[Manifest, str]:
+        """What validation films got among the reports of the library (``Library.measured``)."""
+        return self.library.measured(self.bundle.manifest)
 
     @cached_property
     def filter_facts(self) -> dict[str, Any]:
         """The filters as an answer tells them, with how many of the excluded patients have no study here."""
         excluded = self.options.filters.exclude_patient
-        unknown = self.store.unknown_patients(excluded) if excluded else 0
+        unknown = self.library.unknown_patients(excluded) if excluded else 0
         return self.options.filters.to_dict() | ({"unknown_patients": unknown} if unknown else {})
 
     def filtered(self, filters: Filters) -> "Opened":
         """The same parts, asked through other filters. Errors: WrongOption, Refused (no full-text search)."""
         options, model = replace(self.options, filters=filters), self.bundle.model
-        passing = self.store.allowed(filters, self.words.matching) if filters else None
+        self.library.check(filters)
         head = choose_head(options.rerank, model.rerank, model.abnormal_head, filters)
         weights = replace(self.weights, head=head)
-        return replace(self, options=options, passing=passing, weights=weights)
+        return replace(self, options=options, weights=weights)
 
     def weights_of(self, seen: str) -> Weights:
         """The weights in force for queries of a view (frontal, lateral, both): the head's by films of it."""
@@ -188,7 +155,7 @@ class Notes:
     @property
     def search(self) -> str | None:
         """Where search is exact because the graph cannot be used."""
-        choice = self._opened.index.choice
+        choice = self._opened.library.choice
         if choice.fallback:
             return f"searching exactly: {choice.why}"
         if choice.used == "exact" and choice.why != "asked for" and find_spec("hnswlib") is None:
@@ -201,9 +168,9 @@ class Notes:
         about.
         """
         opened = self._opened
-        if opened.passing is None or len(opened.passing.reports):
+        if not opened.options.filters or opened.library.count(opened.scope):
             return None
-        return opened.store.why_nothing_passes(opened.options.filters, opened.words.matching)
+        return opened.library.why_nothing_passes(opened.options.filters)
 
     @property
     def lacks(self) -> str | None:
@@ -212,19 +179,19 @@ class Notes:
         if bundle.demo:
             return None
         by_cosine = _no_weight(bundle) if self._opened.options.rerank else None
-        said = "; ".join(filter(None, (_not_kept(bundle), by_cosine)))
+        said = "; ".join(filter(None, (_not_kept(*self._opened.measured), by_cosine)))
         return f"a bundle of an earlier version: {said}" if said else None
 
     @property
     def words(self) -> str | None:
         """What is not known of the denials in the reports, where words were asked for."""
-        return self._opened.words.note
+        return self._opened.library.words_note
 
     @property
     def patient(self) -> str | None:
         """Where excluded patients have no study here: a new one has no priors, a misspelt one keeps them."""
         excluded = self._opened.options.filters.exclude_patient
-        unknown = self._opened.store.unknown_patients(excluded) if excluded else 0
+        unknown = self._opened.library.unknown_patients(excluded) if excluded else 0
         if not unknown:
             return None
         count = len(set(excluded))
@@ -234,16 +201,16 @@ class Notes:
         )
 
 
-def _not_kept(bundle: Bundle) -> str | None:
+def _not_kept(manifest: Manifest, searched: str) -> str | None:
     """Where a bundle was exported before there were percentiles, or keeps no validation films to measure them
     again: what a change of its reports does, or did.
     """
-    record = bundle.manifest.evidence_of("frontal")
+    record = manifest.evidence_of("frontal")
     if record is None:
         return "no percentiles and verdicts (export again)"
-    if not record.best_scores or bundle.manifest.site.validation is not None:
+    if not record.best_scores or manifest.site.validation is not None:
         return None
-    lost = record.searched != searched(bundle.manifest)
+    lost = record.searched != searched
     ends = "its reports changed, which ended" if lost else "a change of its reports ends"
     return f"no kept validation films: {ends} percentiles (mtclip refit, or export again)"
 
@@ -263,8 +230,7 @@ class OpenBundle:
     def __init__(self, opened: Opened):
         self.bundle, self.device, self.weights = opened.bundle, opened.films.device, opened.weights
         self.filters, self._opened, self._precision = opened.options.filters, opened, opened.precision
-        self._films, self._store = opened.films, opened.store
-        self._index, self._words = opened.index, opened.words
+        self._films, self._library = opened.films, opened.library
         self._closed = False
 
     @property
@@ -275,7 +241,7 @@ class OpenBundle:
     @property
     def search_choice(self) -> SearchChoice:
         """What searches the reports, and why."""
-        return self._index.choice
+        return self._library.choice
 
     @property
     def notes(self) -> Notes:
@@ -296,17 +262,17 @@ class OpenBundle:
     def report(self, name: str) -> "Details":
         """A report with its studies and films, by its own id or that of a study. Errors: Refused, Closed."""
         self._check_open()
-        return self._store.details(name)
+        return self._library.details(name)
 
     def contents(self) -> dict[str, Any]:
-        """What the index holds, counted (``ReportStore.statistics``)."""
+        """What the index holds, counted (``Library.statistics``)."""
         self._check_open()
-        return self._store.statistics()
+        return self._library.statistics()
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[int, ...]:
         """Rows of the k reports nearest to a unit vector float32 [dim]; filters have no part in it."""
         self._check_open()
-        return self._index.search_reports(vector, k, self._store.report_ids).rows
+        return self._library.nearest(vector, k, Scope()).rows
 
     def _check_open(self) -> None:
         if self._closed:
@@ -318,8 +284,7 @@ class OpenBundle:
     def close(self) -> None:
         """Nothing is answered any more; closing twice is nothing."""
         self._closed = True
-        self._words.close()
-        self._store.close()
+        self._library.close()
         self._opened.previews.close()
 
 
@@ -373,15 +338,14 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
         reports = ReportStore(store.result(), bundle.model.model_id)
         if terms:
             terms.result()
-        words = LateWords(bundle, reports)
-        passing = reports.allowed(options.filters, words.matching) if options.filters else None
+        library = BundleLibrary(bundle, reports, opened_index)
+        if options.filters:
+            library.check(options.filters)
         laterals = bundle.model.takes_laterals
         admission = Admission(gate.result(), options.force, options.invert, laterals)
     load_ms = 1000 * (time.perf_counter() - started)
-    late = words, LatePreviews(bundle, reports, options.filters)
-    return Opened(
-        bundle, options, films, used, reports, opened_index, weights, passing, admission, load_ms, *late
-    )
+    previews = LatePreviews(bundle, library, options.filters)
+    return Opened(bundle, options, films, used, library, weights, admission, load_ms, previews)
 
 
 def open_film_gate(bundle: Bundle) -> FilmGate | None:

@@ -12,6 +12,7 @@ from ..errors import MtclipError, WrongOption
 from ..index.filters import Filters
 from ..index.hits import ReportHit
 from ..index.index import direction
+from ..index.library import Scope
 from ..index.own_priors import OwnPriors
 from .answers import Answerer
 from .intake import EmbeddedFilm
@@ -31,7 +32,7 @@ class OwnPriorsAnswerer:
     def __init__(self, opened: Opened, evidence: bool, name: str, filters: Filters):
         if not isinstance(name, str):
             raise WrongOption(f"own_priors of type {type(name).__name__}", "expected an id")
-        self._own, self._index, self._store = opened.store.reports_of(name), opened.index, opened.store
+        self._own, self._library = opened.library.reports_of(name), opened.library
         barred = dict.fromkeys((*filters.exclude_patient, self._own.patient))
         self._others = Answerer(opened.filtered(replace(filters, exclude_patient=tuple(barred))), evidence)
         # What was asked for is told, not who the patient is: a study's id may have been given.
@@ -55,8 +56,8 @@ class OwnPriorsAnswerer:
 
     def own(self, vector: np.ndarray) -> OwnPriors:
         """The patient's own reports, with their cosines to a unit vector, float32 [dim]."""
-        rows = np.unique(np.array([report.row for report in self._own.reports], np.int64))
-        found = self._index.search_reports(vector, len(rows), self._store.report_ids, rows)
+        rows = tuple(sorted({report.row for report in self._own.reports}))
+        found = self._library.nearest(vector, len(rows), Scope(rows=rows))
         score_of = dict(zip(found.rows, found.scores, strict=True))
         hits = tuple(
             ReportHit(

@@ -60,7 +60,7 @@ class Input:
 
 @dataclass(frozen=True)
 class BundleFacts:
-    """Which bundle answered, and how it searched."""
+    """Which bundle answered, how it searched, and ``library``: what other reports than its own."""
 
     identity: str
     demo: bool
@@ -70,6 +70,7 @@ class BundleFacts:
     reports: int
     search: SearchChoice
     weights: Weights
+    library: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,7 @@ def _bundle(facts: BundleFacts) -> dict[str, Any]:
         "reports": facts.reports,
         "search": {"used": facts.search.used, "why": facts.search.why},
         "fuse": facts.weights.films.to_dict(),
+        **({} if facts.library is None else {"library": dict(facts.library)}),
     }
 
 

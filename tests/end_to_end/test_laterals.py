@@ -181,7 +181,7 @@ def test_two_pictures_of_one_folder_are_one_study(
         greys = [np.asarray(Image.open(films / f"test3-{view}.png")) for view in ("frontal", "lateral")]
         vectors, logits = retriever._films.encode_films(greys, views=[0, 1])
         mean = vectors.mean(axis=0) / np.linalg.norm(vectors.mean(axis=0))
-        expected = retriever._index.vectors[: retriever._index.reports] @ mean
+        expected = retriever._library.index.vectors[: retriever._library.index.reports] @ mean
         temperature = retriever.bundle.model.by_view["both"].calibration.temperature
     assert one["hits"][0]["score"] == pytest.approx(float(expected.max()), abs=1e-4)
     assert one["abnormal"]["calibrated"]

@@ -12,7 +12,6 @@ from manifests import rewrite
 from mtclip_edge import Evidence, Retriever
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.evidence.evidence import FindingVote
-from mtclip_edge.evidence.validation_reference import searched
 from mtclip_edge.index.filters import Filters
 from mtclip_edge.index.index import Index
 from mtclip_edge.index.report_store import ReportStore
@@ -35,9 +34,11 @@ def nearest(
     vector = retriever._films.encode(retriever._films.prepare(read_film(film).grey)[None])[0][0].astype(
         np.float64
     )
-    rows = retriever._store.row_of([report.report_id for report in reports])
+    rows = retriever._library.store.row_of([report.report_id for report in reports])
     score = {
-        r.report_id: round(float(retriever._index.vectors[rows[r.report_id]].astype(np.float64) @ vector), 4)
+        r.report_id: round(
+            float(retriever._library.index.vectors[rows[r.report_id]].astype(np.float64) @ vector), 4
+        )
         for r in reports
     }
     return sorted(
@@ -221,7 +222,7 @@ def test_what_export_writes_of_few_films_says_why_there_is_no_verdict(tiny_bundl
     assert (
         record.films == 14
         and 0 < record.temperature < 1
-        and record.searched == searched(Bundle.open(tiny_bundle).manifest)
+        and record.searched == Bundle.open(tiny_bundle).manifest.searched
     )
     assert (record.best_scores, record.best_scores_why) == (None, "fewer than 20 validation films")
     with Retriever.open(tiny_bundle) as retriever:

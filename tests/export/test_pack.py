@@ -308,7 +308,7 @@ def test_embeddings_are_cut_and_the_head_still_reads_them_whole(
     whole, logit, _ = (found[0].numpy() for found in towers.FilmGraph(backbone, run.space, 128)(pixels))
     with Retriever.open(cut.path) as retriever:
         vectors, logits = retriever._films.encode_films([read_film(film).grey])
-        assert retriever._index.vectors.shape[1] == 64
+        assert retriever._library.index.vectors.shape[1] == 64
     np.testing.assert_allclose(vectors[0], whole[:64] / np.linalg.norm(whole[:64]), atol=1e-5)
     np.testing.assert_allclose(logits[0], logit, atol=1e-3)
 

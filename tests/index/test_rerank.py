@@ -72,7 +72,7 @@ def test_a_query_is_fused_as_the_evaluation_says() -> None:
 
     with Retriever.open(FOLDER) as plain, Retriever.open(FOLDER, fuse="0.5") as retriever:
         before, after = plain.query(EXAMPLE, k=50), retriever.query(EXAMPLE, k=50)
-        index, store = retriever._index, retriever._store
+        index, store = retriever._library.index, retriever._library.store
         vector = retriever._films.encode_films([read_film(EXAMPLE).grey])[0]
         owner = np.array([report for report, _ in store.films_of(range(index.reports))])
         expected = fused_scores(
@@ -226,7 +226,7 @@ def test_the_reports_that_a_verdict_asks_are_the_nearest_by_cosine(ranked: Path,
         weights = retriever._answers._opened.weights_of("frontal")
         found = search.of_film(vector, 5, answer.abnormal, weights)
         around = search.around(vector, found, answer.reports, verdict=True)
-        nearest = retriever._index.search_reports(vector, 10, retriever._store.report_ids)
+        nearest = retriever._library.index.search_reports(vector, 10, retriever._library.store.report_ids)
     assert found.hits.rows[:10] != nearest.rows
     assert around.voters.scores == nearest.scores
     assert around.best == nearest.scores[0]

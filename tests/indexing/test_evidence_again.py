@@ -13,7 +13,7 @@ from mtclip_edge.errors import ArtefactDamaged, Refused
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evidence.kept_films import KeptFilms, pseudonym
 from mtclip_edge.evidence.measuring import _nearest, measured
-from mtclip_edge.evidence.validation_reference import ValidationReference, searched
+from mtclip_edge.evidence.validation_reference import ValidationReference
 from mtclip_edge.evidence.verdict import VOTERS
 from mtclip_edge.export.fitted.verdicts import measure
 from mtclip_edge.index.report_store import ReportStore
@@ -69,7 +69,7 @@ def test_after_each_change_percentiles_are_there_again(bundle: Path, tmp_path: P
         change()
         opened = Bundle.open(bundle)
         record = opened.manifest.evidence_of("frontal")
-        assert record and record.searched == searched(opened.manifest)
+        assert record and record.searched == opened.manifest.searched
         assert ValidationReference.of(opened.manifest).similarities
         assert record.films == len(studies)
     plain = Bundle.open(other).manifest  # keeps none: as before

@@ -12,13 +12,15 @@ import pytest
 
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.bundle.generations import commit
-from mtclip_edge.index.filters import FilteredRows, Filters
+from mtclip_edge.index.bundle_library import BundleLibrary
+from mtclip_edge.index.filters import Filters
 from mtclip_edge.index.finding_words import any_word, denies, findings_named
 from mtclip_edge.index.index import Index, SearchChoice
+from mtclip_edge.index.library import Scope
 from mtclip_edge.index.rerank import RANKS, places
 from mtclip_edge.indexing.build import rebuild
 from mtclip_edge.indexing.update import rebuild_index, remove
-from mtclip_edge.retrieval.naming import TypedSearch
+from mtclip_edge.retrieval.naming import Naming, TypedSearch, naming_of
 from mtclip_edge.retrieval.retriever import Retriever
 from mtclip_edge.studies import Film, Study
 
@@ -109,7 +111,7 @@ def test_each_hit_tells_what_it_owes_its_place_to(named: Path) -> None:
     # The names of a finding stand in reports that affirm it alone, the typed words elsewhere too.
     assert {hit.rank_by["names"] for hit in answer.reports[3:]} == {None}
     assert any(hit.rank_by["words"] for hit in answer.reports[3:7])
-    assert np.isnan(naming.names).sum() == 6
+    assert np.isnan(naming.reports.names).sum() == 6
 
 
 def test_few_exact_names_come_first_and_neighbours_after_them(named: Path) -> None:
@@ -128,13 +130,20 @@ def test_words_move_a_report_past_a_nearer_one(named: Path, random: np.random.Ge
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     index, vector = Index(vectors, 9, None, 0, SearchChoice("exact", "x")), vectors[0]
     with Retriever.open(named) as retriever:
-        naming, store = retriever._answers.search.naming("effusion"), retriever._store
-        nothing = np.full(9, np.nan)
-        search = TypedSearch(index, store, FilteredRows(np.arange(9), np.arange(0)))
-        by_vector, _ = search.reports(vector, 9, replace(naming, names=nothing, words=nothing))
+        held = retriever._library
+        library = BundleLibrary(held.bundle, held.store, index)
+        naming, nothing = naming_of("effusion", library), np.full(9, np.nan)
+        search = TypedSearch(library, Scope())
+
+        def with_words(values: np.ndarray) -> Naming:
+            typed = replace(naming.reports, names=values, words=values)
+            library._typed = naming.text, typed
+            return replace(naming, reports=typed)
+
+        by_vector, _ = search.reports(vector, 9, with_words(nothing))
         last = by_vector.rows[2]
         names = np.where(np.arange(9) == last, 2.0, np.nan)
-        typed = replace(naming, names=names, words=names)
+        typed = with_words(names)
         hits, owed = search.reports(vector, 9, typed)
         few, _ = search.reports(vector, 1, typed)
         alone, _ = search.reports(None, 9, typed)

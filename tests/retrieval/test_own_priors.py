@@ -22,6 +22,7 @@ from mtclip_edge.display.answer_page import Answer, answer_page
 from mtclip_edge.display.answer_words import own_short_words, own_words
 from mtclip_edge.errors import Closed, Refused, WrongOption
 from mtclip_edge.films.read import read_film
+from mtclip_edge.index.bundle_library import BundleLibrary
 from mtclip_edge.index.report_store import ReportStore
 from mtclip_edge.indexing.update import add
 from mtclip_edge.retrieval.own_priors import OwnPriorsAnswerer
@@ -110,12 +111,13 @@ def test_their_cosines_are_those_of_the_search(retriever: Retriever, film: Path)
 
 def test_each_report_has_its_own_cosine(retriever: Retriever, random: np.random.Generator) -> None:
     """By vectors that differ: those of a small tower with random weights hardly do."""
-    index = retriever._opened.index
-    vectors = random.normal(size=index.vectors.shape)
+    library = retriever._library
+    vectors = random.normal(size=library.index.vectors.shape)
     vectors = np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
-    opened = replace(retriever._opened, index=replace(index, vectors=vectors))
+    other = BundleLibrary(library.bundle, library.store, replace(library.index, vectors=vectors))
+    opened = replace(retriever._opened, library=other)
     found = OwnPriorsAnswerer(opened, True, "q1", Filters()).own(vectors[0])
-    row_of = retriever._store.row_of([hit.report_id for hit in found.hits])
+    row_of = retriever._library.store.row_of([hit.report_id for hit in found.hits])
     expected = [float(vectors[row_of[hit.report_id]] @ vectors[0]) for hit in found.hits]
     assert [hit.score for hit in found.hits] == pytest.approx(expected, abs=6e-5) and len(set(expected)) == 4
     assert [hit.study_ids[0] for hit in found.hits] == [study for study, *_ in OWN]
