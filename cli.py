@@ -33,6 +33,7 @@ COMMANDS = {
     "doctor": ("doctor.doctor", "mtclip doctor"),
     "data": ("data.app", None),
     "index": ("index.app", None),
+    "library": ("library.app", None),
 }
 
 

@@ -14,7 +14,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-INDEX = tuple(f"index {name}" for name in ("build", "add", "remove", "merge", "rebuild", "stats", "export"))
+INDEX = tuple(
+    f"index {name}" for name in ("build", "add", "remove", "merge", "rebuild", "stats", "export", "push")
+)
+LIBRARY = tuple(f"library {name}" for name in ("create", "stats", "verify", "grant", "switch", "drop-model"))
 COMMANDS = (
     "",
     "query",
@@ -41,6 +44,8 @@ COMMANDS = (
     "data export",
     "index",
     *INDEX,
+    "library",
+    *LIBRARY,
 )
 
 

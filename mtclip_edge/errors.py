@@ -11,6 +11,7 @@ MtclipError                    1  something asked for could not be done
 ├── RunUnusable                1  a run folder is missing, unfinished or of another configuration
 ├── CacheUnusable              1  the feature cache cannot be written
 ├── ExtraMissing               1  an optional dependency is not installed
+├── LibraryUnreachable         1  a database of reports does not answer
 ├── Closed                     1  a retriever was asked after it was closed
 ├── TextTowerMissing           1  the bundle cannot embed text
 ├── NothingToExplain           1  a map was asked for, and no report was found
@@ -83,6 +84,10 @@ class CacheUnusable(MtclipError):
 
 
 class ExtraMissing(MtclipError):
+    pass
+
+
+class LibraryUnreachable(MtclipError):
     pass
 
 

@@ -37,6 +37,14 @@ def user_path(word: str | Path) -> Path:
         return path
 
 
+URLS = ("postgresql://", "postgres://", "service=")
+
+
+def is_url(word: str) -> bool:
+    """Whether something names a database rather than a folder."""
+    return word.startswith(URLS)
+
+
 def spellings(name: str) -> Iterator[str]:
     """A file's name as a table or list has it, then as this system may: ``/`` for ``\\``, letters with
     their accents in one or apart.

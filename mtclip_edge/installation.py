@@ -44,6 +44,8 @@ _BROUGHT_BY = {  # by extra, the names that are imported; "" is the plain instal
     "export": ("onnx", "onnxscript"),
     "cpu": ("onnxruntime", "hnswlib"),
     "parquet": ("pyarrow",),
+    "library": ("psycopg", "psycopg_pool", "pgvector"),
+    "ray": ("ray", "pyarrow"),
     "view": ("starlette", "uvicorn"),
     "node": ("pynetdicom", "highdicom", "starlette", "uvicorn", "python_multipart"),
 }

@@ -26,6 +26,9 @@ from gated import draw_gate_films, gate_studies, with_gate, write_odd_films
 from laterals import train_both, write_views
 from made_once import once
 
+if os.environ.get("MTCLIP_TEST_LIBRARY"):
+    from any_library import postgres_server, searched_in_postgres  # noqa: F401
+
 REAL_DATA = Path(os.environ.get("MTCLIP_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 _CONNECT = socket.socket.connect
 SOAK = os.environ.get("MTCLIP_SOAK") == "1"
@@ -52,6 +55,10 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("MTCLIP_TEST_LIBRARY"):
+        for item in items:
+            if item.get_closest_marker("own_files"):
+                item.add_marker(pytest.mark.skip(reason="looks into a bundle's own files"))
     for item in items:
         asked = {
             *getattr(item, "fixturenames", ()),

@@ -92,10 +92,11 @@ def test_every_extra_of_the_project_is_known_by_what_it_imports() -> None:
         "pyjpegls": "jpeg_ls",
         "pylibjpeg-openjpeg": "openjpeg",
         "python-multipart": "python_multipart",
+        "psycopg-pool": "psycopg_pool",
     }
     for extra, modules in installation._BROUGHT_BY.items():
         wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
-        packages = [re.split(r"[><=;]", line)[0].lower().replace("_", "-") for line in wanted]
+        packages = [re.split(r"[\[><=;]", line)[0].lower().replace("_", "-") for line in wanted]
         known = {names.get(package, package) for package in packages} - {
             "typer"
         }  # without which nothing is said at all

@@ -16,6 +16,9 @@ Shard = Annotated[
 Workers = Annotated[
     int | None, Option(min=1, max=256, help="Processes.", show_default="one for each processor")
 ]
+Engine = Annotated[
+    str, Option(metavar="local|ray", help="Processes here, or Ray: here too, or where RAY_ADDRESS says.")
+]
 
 
 def embed(
@@ -24,6 +27,7 @@ def embed(
     out: Out,
     shard: Shard = None,
     workers: Workers = None,
+    engine: Engine = "local",
     split: options.Split = "all",
     map: options.Map = None,
     allow_bad_rows: options.AllowBadRows = False,
@@ -35,15 +39,18 @@ def embed(
     from ..bundle.demo import resolve
     from ..display.progress_bars import ProgressBars
     from ..indexing.bundle_index import reading_of, studies_of
-    from ..indexing.embed import Part
+    from ..indexing.embed import Part, check_engine
     from ..indexing.embed import embed as embed_studies
 
     part = Part.read(shard) if shard else None
+    check_engine(engine)
     path = resolve(bundle)[0]
     with ProgressBars() as bars:
         with step(bars, "reading the source"):
             read = reading_of(source, split, map or ())
         studies = studies_of(read, split, (), allow_bad_rows, bars.say)
-        made = embed_studies(path, studies, out, part=part, workers=workers, progress=bars, say=bars.say)
+        made = embed_studies(
+            path, studies, out, part=part, workers=workers, engine=engine, progress=bars, say=bars.say
+        )
         bars.say(f"{out}: {made} shards made")
         bars.say(options.next_line(("index", "add", "BUNDLE", out)))

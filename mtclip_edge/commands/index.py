@@ -40,18 +40,27 @@ def build(
 
 @app.command(epilog="Example: mtclip index add bundle manifest:march.csv")
 def add(
-    bundle: options.TextBundle,
+    bundle: options.BundleOrLibrary,
     source: options.MoreReports,
     split: options.Split = "all",
     map: options.Map = None,
     allow_bad_rows: options.AllowBadRows = False,
     previews: options.AddPreviews = False,
     device: options.Device = "auto",
+    maker: options.Maker = None,
+    site: options.Site = "main",
 ) -> None:
     """Add a source's reports and films.
 
     What is there already stays; a killed one goes on where it was when run again.
     """
+    if isinstance(bundle, str):
+        from .library_changes import add_to_library
+
+        if previews:
+            raise WrongOption("--previews and a library", "a library keeps no films")
+        add_to_library(bundle, source, site, maker, split, map, allow_bad_rows, device)
+        return
     read = _read(bundle, source, split, map)
     how: dict[str, Any] = {"split": split, "allow_bad_rows": allow_bad_rows, "device": device}
     how["previews"] = previews
@@ -60,16 +69,19 @@ def add(
 
 @app.command(epilog="Example: mtclip index remove bundle --patient 4711")
 def remove(
-    bundle: options.Bundle,
+    bundle: options.BundleOrLibrary,
     study: options.Studies = None,
     patient: options.Patients = None,
     source: options.Sources = None,
     missing_ok: options.MissingOk = False,
     dry_run: options.DryRun = False,
     device: options.Device = "auto",
+    maker: options.Maker = None,
+    site: options.Site = "main",
+    scrub: options.Scrub = False,
 ) -> None:
     """Take studies out for good: their texts, words and vectors are in no file of the bundle when this
-    returns.
+    returns. Of a library no query finds them from then on.
     """
     if not (study or patient or source):
         raise WrongOption(
@@ -81,6 +93,13 @@ def remove(
         "sources": source or (),
         "missing_ok": missing_ok,
     }
+    if isinstance(bundle, str):
+        from .library_changes import remove_from_library
+
+        remove_from_library(bundle, which, site, maker, dry_run, scrub)
+        return
+    if scrub:
+        raise WrongOption("--scrub and a bundle", "a bundle's files are written anew each time")
     if dry_run:
         from ..indexing.bundle_index import Index
 
@@ -108,8 +127,15 @@ def rebuild(bundle: options.Bundle) -> None:
 
 
 @app.command(epilog="Example: mtclip index stats bundle")
-def stats(bundle: options.BundleOrDemo, format: options.Format = "table") -> None:
-    """Count what a bundle holds, by label, view, source and finding, and say how it is searched."""
+def stats(bundle: options.BundleOrLibrary, format: options.Format = "table") -> None:
+    """Count what a bundle or a library holds, by label, view, source and finding, and say how it is
+    searched.
+    """
+    if isinstance(bundle, str):
+        from .library import stats as library_stats
+
+        library_stats(bundle, format)
+        return
     from ..indexing.bundle_index import Index
     from ..indexing.statistics import summary_lines
 
@@ -117,13 +143,34 @@ def stats(bundle: options.BundleOrDemo, format: options.Format = "table") -> Non
 
 
 @app.command(epilog="Example: mtclip index export bundle --to folder")
-def export(bundle: options.Bundle, to: options.ParquetOut) -> None:
+def export(bundle: options.BundleOrLibrary, to: options.ParquetOut, site: options.Site = "main") -> None:
     """Write reports, studies, films and their embeddings as Parquet."""
+    if isinstance(bundle, str):
+        from .library_changes import export_library
+
+        export_library(bundle, to, site)
+        return
     from ..bundle.demo import resolve
     from ..indexing.parquet_export import export_parquet
 
     for line in export_parquet(resolve(bundle)[0], to):
         say(line)
+
+
+@app.command(epilog="Example: mtclip index push bundle postgresql://db.example/reports")
+def push(
+    source: options.Pushed,
+    library: options.LibraryUrl,
+    site: options.Site = "main",
+    maker: options.Maker = None,
+) -> None:
+    """Copy the reports and vectors of a bundle, or of a folder that mtclip embed made, to a library.
+
+    What is there already stays; a killed one goes on where it was when run again.
+    """
+    from .library_changes import push_to_library
+
+    push_to_library(source, library, site, maker)
 
 
 def _read(bundle: Path, source: str, split: str, map: list[str] | None) -> "Reading | Path":

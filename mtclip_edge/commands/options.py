@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ..errors import not_among
+from ..folders import is_url
 
 
 # What several commands have.
@@ -21,6 +22,28 @@ def _table_or_json(format: str) -> str:
 
 Format = Annotated[str, Option(help="table or json.", callback=_table_or_json)]
 Bundle = Annotated[Path, Argument(help="The bundle.")]
+
+
+def _bundle_or_library(words: str) -> Path | str:
+    return words if is_url(words) else Path(words)
+
+
+BundleOrLibrary = Annotated[
+    Any,
+    Argument(
+        parser=_bundle_or_library, metavar="BUNDLE|URL", help="The bundle, or the database of a library."
+    ),
+]
+_URL = "The database: postgresql://host/database, or service=NAME; a password only in ~/.pgpass or a service."
+LibraryUrl = Annotated[str, Argument(metavar="URL", help=_URL)]
+Site = Annotated[str, Option(metavar="NAME", help="Of a library: the site whose reports these are.")]
+_MAKER = "Of a library: the bundle whose towers embed, and whose films measure percentiles."
+Maker = Annotated[Path | None, Option("--bundle", help=_MAKER, show_default=False)]
+Scrub = Annotated[
+    bool, Option("--scrub", help="Of a library: write its tables anew, so that no page of them holds it.")
+]
+_PUSHED = "A bundle, or a folder that mtclip embed made."
+Pushed = Annotated[Path, Argument(metavar="BUNDLE|DIR", help=_PUSHED)]
 BundleOrDemo = Annotated[Path, Argument(help="A bundle, or demo.")]
 Device = Annotated[str, Option(envvar="MTCLIP_DEVICE", help="auto, cpu or cuda.")]
 Split = Annotated[str, Option(help="train, validation, test or all.")]

@@ -2,6 +2,7 @@
 answers are written.
 """
 
+import os
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ def query(
     force: query_options.Force = False,
     invert: query_options.Invert = False,
     bundle: query_options.Searched = None,
+    library: query_options.OfLibrary = None,
     k: query_options.HowMany = 5,
     exact: query_options.Exact = False,
     fuse: query_options.Fuse = "off",
@@ -75,9 +77,20 @@ def query(
     filters = Filters(view, label, finding, source, since, until, barred, match, match_any)
     how: dict[str, Any] = {"device": device, "precision": precision, "exact": exact or None, "fuse": fuse}
     how |= {"rerank": rerank, "filters": filters, "render": render, "show_ids": show_ids, "force": force}
-    how |= {"invert": invert}
+    how |= {"invert": invert, "library": given_library(library)}
     if code := _answer(question, bundle, how):
         raise typer.Exit(code)
+
+
+def given_library(url: str | None) -> str | None:
+    """The library that is asked for. Errors: WrongOption for what is no URL, Refused for a password that
+    stands in the command (in MTCLIP_LIBRARY it may).
+    """
+    if url is None or url == os.environ.get("MTCLIP_LIBRARY"):
+        return url
+    from .library import checked
+
+    return checked(url)
 
 
 @dataclass(frozen=True)
@@ -273,7 +286,7 @@ def _writer(question: Question, retriever: "Retriever", many: bool, demo_unasked
     of_filters = (retriever.notes.filter, retriever.notes.patient)
     of_words = (of_text, retriever.notes.words)
     of_age = None if question.text is not None else retriever.notes.lacks
-    of_search = (of_age, retriever.notes.search, retriever.notes.fuse)
+    of_search = (of_age, retriever.notes.library, retriever.notes.search, retriever.notes.fuse)
     notes = (LOUD if demo_unasked else None, *of_search, *of_filters, *of_words)
     return SayFirst(filter(None, notes), out, say)
 

@@ -35,6 +35,11 @@ Searched = Annotated[
     Path | None,
     _search("--bundle", envvar="MTCLIP_BUNDLE", help="The bundle to search.", show_default="demo"),
 ]
+_LIBRARY = "Search the reports of a database instead: postgresql://host/database, or service=NAME."
+OfLibrary = Annotated[
+    str | None,
+    _search("--library", envvar="MTCLIP_LIBRARY", metavar="URL", help=_LIBRARY, show_default=False),
+]
 HowMany = Annotated[int, _search("-k", help="How many reports.")]
 Exact = Annotated[bool, _search("--exact", help="Compare with every report instead of the HNSW index.")]
 Fuse = Annotated[str, _search(help="How much the reports' own films count: off, auto, or a weight up to 1.")]

@@ -1,26 +1,37 @@
 """``mtclip show``: one report of a bundle with its studies and films."""
 
+from contextlib import closing
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from . import options
+from . import options, query_options
 
 SCHEMA = "mtclip.show/1"
 Id = Annotated[str, Argument(metavar="ID", help="A report_id, or a study_id.")]
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
 
 
-def show(bundle: options.BundleOrDemo, id: Id, json: Json = False) -> None:
+def show(
+    bundle: options.BundleOrDemo, id: Id, library: query_options.OfLibrary = None, json: Json = False
+) -> None:
     """Print one report with its studies and films."""
     from ..bundle.bundle import Bundle
     from ..bundle.demo import resolve
     from ..index.report_store import ReportStore
     from ..notice import NOTICE
+    from .query import given_library
 
     opened = Bundle.open(resolve(bundle)[0])
-    with ReportStore(opened.file(opened.index.store), opened.model.model_id) as store:
-        found = store.details(id).to_dict()
+    model = opened.model
+    if url := given_library(library):
+        from ..index.postgres.opening import open_library
+
+        with closing(open_library(url, model.model_id, model.dim)) as other:
+            found = other.details(id).to_dict()
+    else:
+        with ReportStore(opened.file(opened.index.store), model.model_id) as store:
+            found = store.details(id).to_dict()
     document = {"schema": SCHEMA, "notice": NOTICE, "bundle": opened.identity, "demo": opened.demo, **found}
     options.show(document, _lines, "json" if json else "table")
 

@@ -11,6 +11,7 @@ from typer import Option
 from ..errors import WrongOption
 from ..progress import say
 from . import query_options
+from .query import given_library
 
 Port = Annotated[int, Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 for a free one.")]
 NoOpen = Annotated[bool, Option("--no-open", help="Print the address and open no browser.")]
@@ -41,6 +42,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def view(
     bundle: query_options.Searched = None,
+    library: query_options.OfLibrary = None,
     port: Port = 0,
     no_open: NoOpen = False,
     device: query_options.Device = "auto",
@@ -67,7 +69,7 @@ def view(
         say(LOUD)
     token = token_from(token_file, "--token-file") if token_file else None
     served = Served(host, port, Tls(*tls) if tls else None, token)
-    how = {"device": device, "precision": precision, "force": force}
+    how = {"device": device, "precision": precision, "force": force, "library": given_library(library)}
     opened = partial(_ready, not no_open, token_file)
     from .film_arguments import NO_DICOM
 

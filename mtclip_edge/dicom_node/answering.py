@@ -65,6 +65,7 @@ class Answering:
             device=settings.device,
             precision=settings.precision,
             force=settings.force,
+            library=settings.library,
             keep_films=True,
             isolated=True,
         )

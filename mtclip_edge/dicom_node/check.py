@@ -5,6 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
@@ -45,6 +46,8 @@ class Checked:
 def checks(settings: NodeSettings) -> Iterator[Checked]:
     """Nothing is changed, but that the spool is made."""
     yield _tried("bundle", lambda: _bundle(settings))
+    if settings.library is not None:
+        yield _tried("library", lambda: _library(settings))
     yield _tried("spool", lambda: _spool(settings))
     yield _tried("door", lambda: _door(settings))
     if settings.tls is not None:
@@ -92,6 +95,17 @@ def _bundle(settings: NodeSettings) -> Found:
             return False, f"{name} is damaged"
     said = f"{bundle.identity[7:23]}, {bundle.index.reports} reports"
     return (None, f"{said}; it is the DEMO bundle") if bundle.demo else (True, said)
+
+
+def _library(settings: NodeSettings) -> Found:
+    from ..index.postgres.opening import open_library
+
+    assert settings.library is not None
+    model = Bundle.open(settings.bundle).model
+    with closing(open_library(settings.library, model.model_id, model.dim)) as library:
+        _, reports, _ = library.counts
+        said = "; ".join((f"{reports} reports", *library.warnings))
+        return (None if library.warnings or not reports else True), said
 
 
 def _spool(settings: NodeSettings) -> Found:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import WrongOption, not_among
 from ..fields import Fields, Mistyped
+from ..folders import is_url
 
 # By the words of DICOM's modalities: what a projection film may come as.
 CLASSES = {
@@ -143,6 +144,7 @@ class NodeSettings:
     send: SendWhat = field(default_factory=SendWhat)
     web: Web | None = None
     log: Log = Log()
+    library: str | None = None
 
 
 def read_settings(file: Path) -> NodeSettings:
@@ -171,6 +173,7 @@ class _Reader:
             bind=self._place(top.text("bind"), "bind"),
             callers=tuple(self._title(one, "callers") for one in top.texts("callers")),
             bundle=self._path(top.text("bundle")),
+            library=self._library(top.text("library", "")),
             spool=self._path(top.text("spool")),
             quiet=self._seconds(top.text("quiet", "10s"), "quiet"),
             hits=top.integer("hits", 1, 50, 5),
@@ -321,14 +324,19 @@ class _Reader:
             raise self._wrong(f"{name} = {str(path)!r}", "no such file")
         return path
 
+    def _library(self, url: str) -> str | None:
+        if url and not is_url(url):
+            raise self._wrong("library", "expected postgresql://host/database, or service=name")
+        return url or None
+
     def _wrong(self, what: str, detail: str) -> WrongOption:
         return WrongOption(f"{self._file}: {what}", detail)
 
 
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "": (
-        *("aet", "bind", "callers", "bundle", "spool", "quiet", "hits", "spool_limit", "keep", "force"),
-        *("precision", "device", "plain", "tls", "pacs", "accept", "send", "dicomweb", "log"),
+        *("aet", "bind", "callers", "bundle", "library", "spool", "quiet", "hits", "spool_limit", "keep"),
+        *("force", "precision", "device", "plain", "tls", "pacs", "accept", "send", "dicomweb", "log"),
     ),
     "tls": ("certificate", "key", "peers"),
     "pacs": ("aet", "host", "port", "commit", "retry"),

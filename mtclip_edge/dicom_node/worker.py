@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sqlite3 import OperationalError
 from typing import Any
 
-from ..errors import FilmUnreadable
+from ..errors import FilmUnreadable, LibraryUnreachable
 from .answering import Answered, Answering
 from .journal import Journal
 from .objects.making import made_objects
@@ -83,7 +83,7 @@ class Worker:
             notify("WATCHDOG=1")
             try:
                 done = self._one_step()
-            except (OSError, OperationalError, MemoryError) as error:
+            except (OSError, OperationalError, MemoryError, LibraryUnreachable) as error:
                 tell("waiting", why=type(error).__name__)
                 self._stop.wait(min(30.0, self._retry.first))
                 continue
@@ -159,8 +159,9 @@ class Worker:
         self._at = task
         try:
             self._answer(task, now)
-        except (OSError, OperationalError):
-            self._journal.wait(task.id, task.tries, "no room")  # the film is not to blame
+        except (OSError, OperationalError, LibraryUnreachable) as error:  # the film is not to blame
+            away = isinstance(error, LibraryUnreachable)
+            self._journal.wait(task.id, task.tries, "no library" if away else "no room")
             raise
         except Exception as error:  # whatever a film does to a library: its words may quote it
             self._answer_failed(task, now, type(error).__name__)

@@ -4,13 +4,16 @@ the bundle is exported, and again when its reports change.
 Test films have no part in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from ..bundle.manifest import ModelPart
 from ..bundle.records import EvidenceRecord
+from ..index.filters import Filters
+from ..index.library import Library, Scope
 from ..index.report_store import ReportStore
 from ..studies import LABEL_CODES, majority
 from .calibration import Calibration
@@ -81,41 +84,42 @@ def evidence_record(
     )
 
 
-def measured(
-    kept: KeptFilms, model: ModelPart, store: ReportStore, reports: Array, searched: str
-) -> dict[str, EvidenceRecord]:
-    """What the films that a bundle keeps get among its reports now, unit vectors float32 [reports, dim]: by
-    frontal, lateral and both, as far as the model has them. Where a site has refitted it, its films tell of
-    frontal ones, and verdicts too if enough of them are labelled.
+Nearest = Callable[[KeptFilms], NearestReports]
+
+
+def measured(kept: KeptFilms, model: ModelPart, nearest: Nearest, searched: str) -> dict[str, EvidenceRecord]:
+    """What the films that a bundle keeps get among the reports that are searched: by frontal, lateral and
+    both, as far as the model has them. Where a site has refitted it, its films tell of frontal ones, and
+    verdicts too if enough of them are labelled. ``nearest``: ``nearest_in_bundle``, ``nearest_in_library``.
     """
     if not len(kept.rows):
         return {}
-    site, before = kept.of_site(True), _by_view(kept.of_site(False), model, store, reports, searched)
+    site, before = kept.of_site(True), _by_view(kept.of_site(False), model, nearest, searched)
     if not len(site.rows):
         return before
-    now = _by_view(site, replace(model, by_view={}), store, reports, searched)["frontal"]
+    now = _by_view(site, replace(model, by_view={}), nearest, searched)["frontal"]
     told = before["frontal"] if before["frontal"].trust else model.evidence
     if now.trust is None and told is not None:
         now = replace(now, trust=told.trust, trust_why=told.trust_why)
     return {**before, "frontal": now}
 
 
-def _by_view(
-    kept: KeptFilms, model: ModelPart, store: ReportStore, reports: Array, searched: str
-) -> dict[str, EvidenceRecord]:
+def _by_view(kept: KeptFilms, model: ModelPart, nearest: Nearest, searched: str) -> dict[str, EvidenceRecord]:
     parts = {name: (kept.of_view(name), model.calibration_of(name)) for name in model.by_view}
     parts["frontal"] = kept.of_view("frontal") if model.takes_laterals else kept, model.calibration
     evidence = {}
     for name, (films, calibration) in parts.items():
-        near = _nearest(films, store, reports)
+        near = nearest(films)
         logits = films.rows["logit"] if model.abnormal_head else None
         labels = films.rows["label"].astype(np.int64)
         evidence[name] = evidence_record(near, labels, logits, Calibration.of(calibration), searched)
     return evidence
 
 
-def _nearest(films: KeptFilms, store: ReportStore, reports: Array) -> NearestReports:
-    """In blocks, so that a million reports take no more memory than some thousands."""
+def nearest_in_bundle(films: KeptFilms, store: ReportStore, reports: Array) -> NearestReports:
+    """Among unit vectors float32 [reports, dim] of a bundle's reports; in blocks, so that a million reports
+    take no more memory than some thousands.
+    """
     own = dict(_own_reports(films, store))
     count = len(films.rows)
     scores, rows = np.full((count, 0), -np.inf), np.zeros((count, 0), np.int64)
@@ -137,17 +141,56 @@ def _nearest(films: KeptFilms, store: ReportStore, reports: Array) -> NearestRep
     return NearestReports(scores, np.where(np.isfinite(scores), codes, -1), store.abnormal_share())
 
 
+class Patients(Protocol):
+    """Whose reports there are."""
+
+    def patients(self) -> Iterator[str]: ...
+
+    def counts_without(self, patient: str) -> list[tuple[int, int, int, int]]: ...
+
+
+class MeasuredLibrary(Library, Patients, Protocol):
+    """A library that tells its patients to who measures."""
+
+
+def nearest_in_library(films: KeptFilms, library: MeasuredLibrary) -> NearestReports:
+    """By the library's own search, film by film."""
+    patient_of = dict(_patients(films, library))
+    scores = np.full((len(films.rows), VOTERS), -np.inf)
+    labels = np.full((len(films.rows), VOTERS), -1, np.int64)
+    for film, vector in enumerate(films.rows["vector"]):
+        patient = patient_of.get(film)
+        others = Scope() if patient is None else Scope(Filters(exclude_patient=(patient,)))
+        hits = library.nearest(vector, VOTERS, others)
+        told: dict[int, str | None] = dict(library.labels(hits.rows))
+        if patient is not None:
+            told |= {row: label for row, label in _without(library, patient).items() if row in told}
+        scores[film, : len(hits.rows)] = hits.scores
+        labels[film, : len(hits.rows)] = [LABEL_CODES[told[row] or "unknown"] for row in hits.rows]
+    return NearestReports(scores, labels, library.abnormal_share())
+
+
+def _patients(films: KeptFilms, held: Patients) -> Iterator[tuple[int, str]]:
+    """The films whose patients have reports here, with the patient."""
+    rows: dict[bytes, list[int]] = {}
+    for row, patient in enumerate(films.rows["patient"]):
+        rows.setdefault(patient.tobytes(), []).append(row)
+    for patient in held.patients():
+        for film in rows.get(pseudonym(films.salt, patient), ()):
+            yield film, patient
+
+
 def _own_reports(films: KeptFilms, store: ReportStore) -> Iterator[tuple[int, dict[int, str | None]]]:
     """Of each film whose patient has reports here: their rows, with the label that the studies of others give
     each, None where nobody else has it.
     """
-    rows: dict[bytes, list[int]] = {}
-    for row, patient in enumerate(films.rows["patient"]):
-        rows.setdefault(patient.tobytes(), []).append(row)
-    for patient in store.patients():
-        for film in rows.get(pseudonym(films.salt, patient), ()):
-            others = store.counts_without(patient)
-            yield film, {row: majority(n, a) if n + a + u else None for row, n, a, u in others}
+    for film, patient in _patients(films, store):
+        yield film, _without(store, patient)
+
+
+def _without(held: Patients, patient: str) -> dict[int, str | None]:
+    others = held.counts_without(patient)
+    return {row: majority(n, a) if n + a + u else None for row, n, a, u in others}
 
 
 def fit_rule(labels: Array, probability: Array, vote: Array, rare: Array, share: float) -> TrustRule:

@@ -1,10 +1,10 @@
 """A bundle's own reports as a library: its store, its index and the words of its reports."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .typed_rows import TypedRows
     from .words import ReportWords
 
+T = TypeVar("T")
 _MOST_FILTERS = 8  # whose rows are kept
 
 
@@ -74,7 +75,12 @@ class BundleLibrary:
         self.dim = int(index.vectors.shape[1])
         self._passing: dict[Filters, FilteredRows] = {}
         self._labelled: dict[str, np.ndarray] = {}
+        self._counts: dict[Scope, int] = {}
+        self._naming: dict[tuple[str, Scope], int] = {}
         self._typed: tuple[TypedText, TypedRows | None] | None = None
+
+    def reading(self, ask: Callable[[], T]) -> T:
+        return ask()
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -89,7 +95,12 @@ class BundleLibrary:
         self._rows_passing(filters)
 
     def count(self, scope: Scope) -> int:
-        if not scope.filters and scope == Scope(label=scope.label):
+        if scope not in self._counts:
+            self._counts[scope] = self._counted(scope)
+        return self._counts[scope]
+
+    def _counted(self, scope: Scope) -> int:
+        if scope == Scope(label=scope.label):
             return self.index.reports if scope.label is None else self.count_labelled(scope.label)
         rows = self._reports(scope)
         return self.index.reports if rows is None else len(rows)
@@ -120,6 +131,12 @@ class BundleLibrary:
         return self.store.findings(rows, filters.where())
 
     def count_naming(self, finding: str, scope: Scope) -> int:
+        key = finding.lower(), scope
+        if key not in self._naming:
+            self._naming[key] = self._counted_naming(finding, scope)
+        return self._naming[key]
+
+    def _counted_naming(self, finding: str, scope: Scope) -> int:
         naming, passing = self.store.naming(finding, scope.filters.where()), self._reports(scope)
         return len(naming if passing is None else np.intersect1d(naming, passing, assume_unique=True))
 
@@ -173,6 +190,10 @@ class BundleLibrary:
         return self.words.note
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def facts(self) -> Mapping[str, Any] | None:
         return None
 
@@ -216,6 +237,7 @@ class BundleLibrary:
         known = self._passing.get(filters)
         if known is None:
             if len(self._passing) >= _MOST_FILTERS:
-                self._passing.clear()
+                for kept in (self._passing, self._counts, self._naming):
+                    kept.clear()
             known = self._passing[filters] = self.store.allowed(filters, self.words.matching)
         return known

@@ -2,13 +2,14 @@
 at all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from types import MappingProxyType
 
-from .filters import Filters, Matching, Rows, allowed
+from .filters import Filters
 
 # How many studies have a field at all, and what the field is called.
-_HAVE = {
+HAVE = {
     "view": (
         "SELECT count(DISTINCT study_id) FROM film WHERE view NOT IN ('', 'unknown')",
         "a film of a known view",
@@ -24,29 +25,33 @@ _HAVE = {
 }
 
 
-def why_nothing_passes(rows: Rows, filters: Filters, matching: Matching) -> str:
+def why_nothing_passes(
+    number: Callable[[str], int],
+    passing: Callable[[Filters], int],
+    filters: Filters,
+    have: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """One line on filters that leave no report: those that do so alone, else that it is all of them
-    together.
+    together. ``number`` answers a question of ``HAVE`` (or of ``have``, where a store has other tables),
+    ``passing`` says how many reports some filters leave.
     """
     given = [field.name for field in fields(filters) if getattr(filters, field.name) not in (None, ())]
-    alone = [
-        name
-        for name in given
-        if not len(allowed(rows, Filters(**{name: getattr(filters, name)}), matching).reports)
-    ]
+    alone = [name for name in given if not passing(Filters(**{name: getattr(filters, name)}))]
     if alone:
-        return "no report passes " + "; ".join(_reasons(rows, filters, alone))
+        return "no report passes " + "; ".join(_reasons(number, filters, alone, have))
     return (
         f"no report passes {' and '.join(_option(filters, name) for name in given)} together, though "
         "some pass each"
     )
 
 
-def _reasons(rows: Rows, filters: Filters, names: list[str]) -> Iterator[str]:
-    (studies,) = rows("SELECT count(*) FROM study", ())[0]
+def _reasons(
+    number: Callable[[str], int], filters: Filters, names: list[str], have: Mapping[str, str]
+) -> Iterator[str]:
+    studies = number("SELECT count(*) FROM study")
     for name in names:
-        query, what = _HAVE[name]
-        (count,) = rows(query, ())[0]
+        query, what = HAVE[name]
+        count = number(have.get(name, query))
         yield f"{_option(filters, name)}: {count} of {studies} studies have {what}"
 
 

@@ -62,7 +62,7 @@ class Filters:
             raise not_among("label", self.label, LABELS)
         for name in ("since", "until"):
             if (word := getattr(self, name)) is not None:
-                _days(name, word)
+                days(name, word)
 
     def __bool__(self) -> bool:
         return self != Filters()
@@ -85,9 +85,9 @@ class Filters:
         if self.source is not None:
             parts.append(("source = ?", (self.source,)))
         if self.since is not None:
-            parts.append(("date >= ?", (_days("since", self.since)[0],)))
+            parts.append(("date >= ?", (days("since", self.since)[0],)))
         if self.until is not None:
-            parts.append(("date != '' AND date <= ?", (_days("until", self.until)[1],)))
+            parts.append(("date != '' AND date <= ?", (days("until", self.until)[1],)))
         if self.finding is not None:
             parts.append(
                 (
@@ -99,13 +99,13 @@ class Filters:
                 )
             )
         if self.view is not None:
-            parts.append((f"study_id IN (SELECT study_id FROM film WHERE {_VIEW})", self._views()))
+            parts.append((f"study_id IN (SELECT study_id FROM film WHERE {_VIEW})", self.views()))
         return Where(
             " AND ".join(sql for sql, _ in parts) or "1",
             tuple(value for _, values in parts for value in values),
         )
 
-    def _views(self) -> tuple[str, ...]:
+    def views(self) -> tuple[str, ...]:
         """``frontal`` includes PA and AP."""
         assert self.view is not None
         view = self.view.lower()
@@ -148,7 +148,7 @@ def allowed(rows: Rows, filters: Filters, matching: Matching) -> FilteredRows:
     if filters.view is not None:
         film_sql, film_values = (
             f"{film_sql} AND {_VIEW.replace('view', 'film.view')}",
-            (*film_values, *filters._views()),
+            (*film_values, *filters.views()),
         )
     if filters.label is not None:
         film_sql, film_values = f"{film_sql} AND study.label = ?", (*film_values, filters.label)
@@ -175,19 +175,25 @@ def _check_known(rows: Rows, filters: Filters) -> None:
         wanted = getattr(filters, name)
         if wanted is None:
             continue
-        values = {value.lower(): value for (value,) in rows(query, ())}
-        if wanted.lower() not in values or (name == "source" and wanted not in values.values()):
-            from difflib import get_close_matches  # 2 ms, and only a mistake needs it
-
-            close = get_close_matches(wanted.lower(), values, 3, 0.5)
-            shown = [values[word] for word in close] or sorted(values.values())[:5]
-            raise WrongOption(
-                f"--{name} {wanted!r}: no study of this bundle has it",
-                f"among them are {', '.join(shown)}"[:200],
-            )
+        if (error := unknown_value(name, wanted, [value for (value,) in rows(query, ())])) is not None:
+            raise error
 
 
-def _days(name: str, word: str) -> tuple[str, str]:
+def unknown_value(name: str, wanted: str, here: Iterable[str]) -> WrongOption | None:
+    """What is wrong with a finding or a source that none of those here is; findings in capitals or not."""
+    values = {value.lower(): value for value in here}
+    if wanted.lower() in values and (name != "source" or wanted in values.values()):
+        return None
+    from difflib import get_close_matches  # 2 ms, and only a mistake needs it
+
+    close = get_close_matches(wanted.lower(), values, 3, 0.5)
+    shown = [values[word] for word in close] or sorted(values.values())[:5]
+    return WrongOption(
+        f"--{name} {wanted!r}: no study of this bundle has it", f"among them are {', '.join(shown)}"[:200]
+    )
+
+
+def days(name: str, word: str) -> tuple[str, str]:
     """The first and the last day that a year, a month or a day means."""
     try:
         parts = [int(part) for part in word.split("-")]

@@ -94,7 +94,7 @@ class Index:
 
         ``names`` gives the report ids of rows, which break ties.
         """
-        query, k = _checked(query), min(k, self.reports if only is None else len(only))
+        query, k = checked_direction(query), min(k, self.reports if only is None else len(only))
         if k < 1:
             return Hits((), (), self.choice)
         candidates, choice = self._candidates(query, k, only)
@@ -172,7 +172,7 @@ class Index:
 
         Rows are rows among the films.
         """
-        query, films = _checked(query), self.vectors[self.reports :]
+        query, films = checked_direction(query), self.vectors[self.reports :]
         k, choice = (
             min(k, len(films) if only is None else len(only)),
             SearchChoice("exact", "films are always all compared"),
@@ -194,7 +194,8 @@ def direction(vector: np.ndarray) -> np.ndarray:
     return np.asarray(vector / _length(vector), np.float32)
 
 
-def _checked(query: np.ndarray) -> np.ndarray:
+def checked_direction(query: np.ndarray) -> np.ndarray:
+    """A query as float32 [dim]. Errors: ZeroQuery where it is no direction."""
     _length(query)
     return np.asarray(query, np.float32)
 
@@ -239,11 +240,21 @@ def _ranked(
     names: Callable[[Sequence[int]], dict[int, str]],
     choice: SearchChoice,
 ) -> Hits:
-    """Score in double precision, row by row, so that a row's score does not depend on which others were
+    rows = np.sort(candidates)
+    name_of = names([int(row) for row in rows])
+    best, scores = ranked(rows, [name_of[int(row)] for row in rows], vectors[rows], query)
+    return Hits(best[:k], scores[:k], choice)
+
+
+def ranked(
+    rows: np.ndarray, ids: Sequence[str], vectors: np.ndarray, query: np.ndarray
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Candidates and their scores, best first, equal ones by their ids: rows int64 [n], vectors float32
+    [n, dim], query float32 [dim].
+
+    Scored in double precision, row by row, so that a row's score does not depend on which others were
     candidates.
     """
-    rows = np.sort(candidates)
-    scores = np.round((vectors[rows].astype(np.float64) * query.astype(np.float64)).sum(axis=1), DECIMALS)
-    name_of = names([int(row) for row in rows])
-    order = sorted(range(len(rows)), key=lambda i: (-scores[i], name_of[int(rows[i])]))[:k]
-    return Hits(tuple(int(rows[i]) for i in order), tuple(float(scores[i]) + 0.0 for i in order), choice)
+    scores = np.round((vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1), DECIMALS)
+    order = sorted(range(len(rows)), key=lambda i: (-scores[i], ids[i]))
+    return tuple(int(rows[i]) for i in order), tuple(float(scores[i]) + 0.0 for i in order)

@@ -7,9 +7,9 @@ A filter crosses as a condition (``Scope``), never as rows: each library turns i
 numbers that a library gives to its reports and films, and mean nothing to another, or to the same one later.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .report_store import StoredFilm, StoredReport
 
 
+T = TypeVar("T")
 NO_FILTERS = Filters()
 
 
@@ -99,6 +100,9 @@ class Library(Protocol):
     """
 
     dim: int
+
+    def reading(self, ask: Callable[[], T]) -> T:
+        """What ``ask`` gives, which asks several things of one state of the library."""
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -189,6 +193,10 @@ class Library(Protocol):
     @property
     def words_note(self) -> str | None:
         """What is not known of denial here, once words were asked for."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of how this library is read, a line each."""
 
     @property
     def facts(self) -> Mapping[str, Any] | None:

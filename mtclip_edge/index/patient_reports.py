@@ -81,8 +81,18 @@ def _patient(rows: Rows, name: str, bundle: Path) -> str:
     if len(found) == 1:
         return str(found[0][0])
     if found:
-        raise Refused(f"{bundle}: {name!r} is the id of one patient, and of a study of another")
-    if rows("SELECT 1 FROM report WHERE report_id = ?", (name,)):
+        raise two_meanings(name, bundle)
+    raise unknown_patient(name, bundle, bool(rows("SELECT 1 FROM report WHERE report_id = ?", (name,))))
+
+
+def two_meanings(name: str, bundle: Path | str) -> Refused:
+    """An id that is one patient's own and another's study."""
+    return Refused(f"{bundle}: {name!r} is the id of one patient, and of a study of another")
+
+
+def unknown_patient(name: str, bundle: Path | str, is_report: bool, what: str = "bundle") -> Refused:
+    """An id that is no patient's and no study's."""
+    if is_report:
         hint = f"mtclip show {bundle} {name} names its studies"
-        raise Refused(f"{bundle}: {name!r} is a report, which many patients may have", hint=hint)
-    raise Refused(f"{bundle}: no patient or study {name!r} in this bundle")
+        return Refused(f"{bundle}: {name!r} is a report, which many patients may have", hint=hint)
+    return Refused(f"{bundle}: no patient or study {name!r} in this {what}")

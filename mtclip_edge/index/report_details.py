@@ -11,7 +11,7 @@ from ..errors import Refused
 from .store_schema import IS_DENIED
 
 Rows = Callable[[str, Sequence[Any]], list[Any]]
-_COMPARED = 20_000  # ids that a misspelt one is compared with; those that begin as it does come first
+COMPARED = 20_000  # ids that a misspelt one is compared with; those that begin as it does come first
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,11 @@ def _unknown(rows: Rows, name: str, bundle: Path) -> Refused:
         "SELECT id FROM (SELECT study_id AS id FROM study UNION ALL SELECT report_id FROM report) ORDER BY "
         "substr(id, 1, 3) != substr(?, 1, 3), id LIMIT ?"
     )
-    here = [one for (one,) in rows(query, (name, _COMPARED))]
+    return unknown_id(name, bundle, [one for (one,) in rows(query, (name, COMPARED))])
+
+
+def unknown_id(name: str, bundle: Path | str, here: Sequence[str], what: str = "bundle") -> Refused:
+    """One line, with those of some ids that are near."""
     near = get_close_matches(name, here, 3, 0.6)
     meant = f"; did you mean {', '.join(near)}?" if near else ""
-    return Refused(f"{bundle}: no report or study {name!r} in this bundle{meant}")
+    return Refused(f"{bundle}: no report or study {name!r} in this {what}{meant}")

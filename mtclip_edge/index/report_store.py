@@ -215,7 +215,11 @@ class ReportStore:
         """One line on filters that leave no report."""
         from .filter_reasons import why_nothing_passes
 
-        return why_nothing_passes(self._rows, filters, matching)
+        return why_nothing_passes(
+            lambda query: int(self._rows(query)[0][0]),
+            lambda some: len(self.allowed(some, matching).reports),
+            filters,
+        )
 
     def of_studies(self, study_ids: Iterable[str]) -> dict[str, tuple[str | None, str]]:
         """Of some studies those that are here: the report id and the patient of each."""
@@ -237,6 +241,10 @@ class ReportStore:
         """Of some reports those that are here, with their rows."""
         query = "SELECT report_id, row FROM report WHERE report_id IN (SELECT value FROM json_each(?))"
         return dict(self._rows(query, (json.dumps(list(report_ids)),)))
+
+    def all_report_ids(self) -> Iterator[str]:
+        """In the order of their bytes."""
+        yield from (name for (name,) in self._db.execute("SELECT report_id FROM report ORDER BY report_id"))
 
     def film_rows(self) -> dict[tuple[str, str], int]:
         """The row of each film by its study and name."""

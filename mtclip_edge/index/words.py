@@ -30,7 +30,7 @@ CREATE TABLE other_language (row INTEGER PRIMARY KEY);
 CREATE TABLE spelt (word TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _INSERT = f"INSERT INTO terms(rowid, {', '.join(COLUMNS)}) VALUES (?,?,?,?,?)"
-_WORD = re.compile(r"[^\W_]{3,}")
+WORD = re.compile(r"[^\W_]{3,}")
 _BEGINNING = re.compile(r'("[^"]*"\*?)|([^\W_]{3,})\*')
 _NOT = re.compile(r"\s*NOT\s+(?=\S)")
 
@@ -39,7 +39,7 @@ def insert_words(db: sqlite3.Connection, texts: Iterable[tuple[int, str]]) -> No
     """Read reports, row and text, into the tables of ``TABLES``."""
     spelt: set[str] = set()
     for row, text in texts:
-        new = set(_WORD.findall(text.lower())) - spelt
+        new = set(WORD.findall(text.lower())) - spelt
         spelt |= new
         db.executemany("INSERT OR IGNORE INTO spelt VALUES (?)", ((word,) for word in new))
         stances = by_stance(text)
@@ -133,6 +133,11 @@ class ReportWords:
         """How well each report affirms (or denies) what an FTS5 expression says, float [reports]: BM25, large
         is well; NaN where it does not.
         """
+        if "NEAR(" in expression and " OR " in expression:
+            # Below an OR, FTS5 gives words that are near the count of a row before; the sum of parts does
+            # not.
+            parts = np.stack([self.relevance(part, denied) for part in expression.split(" OR ")])
+            return np.where(np.isnan(parts).all(axis=0), np.nan, np.nansum(parts, axis=0))
         found = np.full(self._reports, np.nan)
         query = "SELECT rowid, -bm25(terms) FROM terms WHERE terms MATCH ?"
         words = f"{{{DENIED if denied else AFFIRMED}}} : ({expression})"

@@ -3,6 +3,7 @@ that the bundle keeps of validation.
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ..bundle.generations import Change, file_record
 from ..bundle.manifest import ValidationRecord
 from ..bundle.records import EvidenceRecord, IndexRecord
 from ..evidence.kept_films import KeptFilms
-from ..evidence.measuring import measured
+from ..evidence.measuring import measured, nearest_in_bundle
 from ..index.report_store import ReportStore
 
 Again = tuple[ValidationRecord | None, Mapping[str, EvidenceRecord]]
@@ -31,4 +32,5 @@ def measured_again(bundle: Bundle, change: Change, index: IndexRecord, kept: Kep
     file = change.path / index.vectors
     reports = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False)[: index.reports])
     with ReportStore(change.path / index.store, bundle.model.model_id) as store:
-        return record, measured(films, bundle.model, store, reports, file_record(file).sha256)
+        nearest = partial(nearest_in_bundle, store=store, reports=reports)
+        return record, measured(films, bundle.model, nearest, file_record(file).sha256)

@@ -3,8 +3,10 @@ written in pieces.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ..sources.tables import parquet_library
 from .vectors import IndexFiles
 
 ROWS = 10_000
+Rows = tuple[Sequence[Any], np.ndarray | None]  # some rows, and a vector for each
 _TABLES = {
     "reports": (
         (
@@ -58,6 +61,25 @@ def export_parquet(path: Path, to: Path) -> list[str]:
     parquet_library()
     bundle = Bundle.open(path)
     parts = IndexFiles.of(bundle)
+    embedded = {"reports": parts.report_vectors, "films": parts.film_vectors, "studies": None}
+    return write_tables(
+        to,
+        {
+            name: (columns, partial(_parts, parts.store, query, embedded[name]))
+            for name, (query, columns) in _TABLES.items()
+        },
+    )
+
+
+def write_tables(
+    to: Path, tables: Mapping[str, tuple[Sequence[str], Callable[[], Iterator[Rows]]]]
+) -> list[str]:
+    """Write a new folder of tables, each by its columns and what gives its rows, all of it or none; returns a
+    line for each file.
+
+    Errors: ExtraMissing (pyarrow), Refused (it is there).
+    """
+    parquet_library()
     if to.exists():
         raise Refused(f"{to}: is there already", hint="name a new folder with --to")
     private_dir(to.parent)
@@ -65,10 +87,9 @@ def export_parquet(path: Path, to: Path) -> list[str]:
     shutil.rmtree(temporary, ignore_errors=True)  # what a killed export left
     try:
         private_dir(temporary)
-        embedded = {"reports": parts.report_vectors, "films": parts.film_vectors, "studies": None}
         lines = [
-            f"{to / f'{name}.parquet'}: {_table(temporary, name, parts.store, embedded[name])} rows"
-            for name in _TABLES
+            f"{to / f'{name}.parquet'}: {_table(temporary, name, columns, rows())} rows"
+            for name, (columns, rows) in tables.items()
         ]
         temporary.rename(to)
     except BaseException:
@@ -77,30 +98,32 @@ def export_parquet(path: Path, to: Path) -> list[str]:
     return lines
 
 
-def _table(folder: Path, name: str, store: Path, vectors: np.ndarray | None) -> int:
-    """Write one table; its ``embedding`` column holds unit vectors, float32 lists of one length."""
+def _table(folder: Path, name: str, columns: Sequence[str], parts: Iterator[Rows]) -> int:
+    """Write one table; its ``embedding`` column, where there are vectors, holds unit vectors, float32 lists
+    of one length.
+    """
     pa, parquet = parquet_library()
-
-    query, columns = _TABLES[name]
     numbers = {"row", "normal", "abnormal", "unknown"}
     fields = [pa.field(column, pa.int64() if column in numbers else pa.string()) for column in columns]
-    if vectors is not None:
-        fields.append(pa.field("embedding", pa.list_(pa.float32(), vectors.shape[1])))
-    schema, rows = pa.schema(fields), 0
+    rows = 0
 
     def write(file: Path) -> None:
         nonlocal rows
+        first, vectors = next(parts)
+        if vectors is not None:
+            fields.append(pa.field("embedding", pa.list_(pa.float32(), vectors.shape[1])))
+        schema = pa.schema(fields)
         with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-            for start, part in _parts(store, query):
+            for part, of_part in chain([(first, vectors)], parts):
+                if not part:
+                    continue
                 data = [
                     pa.array(values, field.type)
                     for values, field in zip(zip(*part, strict=True), fields, strict=False)
                 ]
-                if vectors is not None:
-                    flat = np.ascontiguousarray(vectors[start : start + len(part)]).reshape(-1)
-                    data.append(
-                        pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), vectors.shape[1])
-                    )
+                if of_part is not None:
+                    flat = pa.array(np.ascontiguousarray(of_part, np.float32).reshape(-1), pa.float32())
+                    data.append(pa.FixedSizeListArray.from_arrays(flat, of_part.shape[1]))
                 writer.write_table(pa.Table.from_arrays(data, schema=schema))
                 rows += len(part)
 
@@ -108,9 +131,10 @@ def _table(folder: Path, name: str, store: Path, vectors: np.ndarray | None) -> 
     return rows
 
 
-def _parts(store: Path, query: str) -> Iterator[tuple[int, Sequence[Any]]]:
+def _parts(store: Path, query: str, vectors: np.ndarray | None) -> Iterator[Rows]:
+    """In pieces; the first is there, if empty, so that the columns are known."""
     with closing(open_store(store)) as db:
         cursor, start = db.execute(query), 0
-        while part := cursor.fetchmany(ROWS):
-            yield start, part
-            start += len(part)
+        while (part := cursor.fetchmany(ROWS)) or not start:
+            yield part, None if vectors is None else vectors[start : start + len(part)]
+            start += len(part) or 1

@@ -149,12 +149,33 @@ class EmbeddedFolder:
                 f"expected {model_id[:23]}, found {self.model_id[:23]}",
             )
 
+    @property
+    def dim(self) -> int:
+        """Numbers of a vector. Errors: ArtefactDamaged, ExtraMissing."""
+        _, parquet = parquet_library()
+        file = self.path / self.names[0]
+        try:
+            return int(parquet.read_schema(file).metadata[b"width"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(file, error) from None
+
     @cached_property
     def read(self) -> "tuple[tuple[Study, ...], KnownVectors]":
         """All studies with their vectors. Errors: ArtefactDamaged, ExtraMissing."""
         studies: list[Study] = []
         known = KnownVectors({}, {}, {})
+        for some, vectors in self.shards():
+            studies += some
+            known.texts.update(vectors.texts)
+            known.films.update(vectors.films)
+            known.problems.update(vectors.problems)
+        return tuple(studies), known
+
+    def shards(self) -> "Iterator[tuple[list[Study], KnownVectors]]":
+        """The same, shard by shard."""
         for name in self.names:
+            studies: list[Study] = []
+            known = KnownVectors({}, {}, {})
             for study, report, films in _rows(self.path / name):
                 studies.append(study)
                 if report is not None:
@@ -164,7 +185,7 @@ class EmbeddedFolder:
                         known.problems[film.path] = problem
                     else:
                         known.films[film.path] = vector
-        return tuple(studies), known
+            yield studies, known
 
 
 @dataclass(frozen=True)
@@ -199,9 +220,11 @@ def _rows(file: Path) -> Iterator[Row]:
             members = [(of_films[row] if there[row] else None, problems[row]) for row in span]
             yield _from_json(text), vectors[place] if told[place] else None, members
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # pyarrow's are ValueErrors
-        raise ArtefactDamaged(
-            f"{file}: damaged ({type(error).__name__})", hint="delete it and embed again"
-        ) from None
+        raise _damaged(file, error) from None
+
+
+def _damaged(file: Path, error: Exception) -> ArtefactDamaged:
+    return ArtefactDamaged(f"{file}: damaged ({type(error).__name__})", hint="delete it and embed again")
 
 
 def _dense(array: Any, width: int) -> np.ndarray:

@@ -4,7 +4,6 @@ evidence is computed from that.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,12 +59,11 @@ class Found:
 
 
 class NeighbourSearch:
-    """Asks one open index for all that an answer needs. What the whole index has is asked once and kept."""
+    """Asks one library for all that an answer needs."""
 
     def __init__(self, opened: Opened, evidence: bool):
         self._library, self._weights = opened.library, opened.weights
         self._filters, self._scope, self._evidence = opened.options.filters, opened.scope, evidence
-        self._shares: dict[str, float] = {}
 
     def reports(self, vector: np.ndarray, k: int) -> Hits:
         """At least the k nearest reports of those that pass the filters, by cosine.
@@ -169,21 +167,18 @@ class NeighbourSearch:
         first = nearest.first(VOTERS)
         labels = self._library.labels(first.rows)
         return Voters(
-            first.scores, tuple(LABEL_CODES[labels[row]] for row in first.rows), self._abnormal_share
+            first.scores,
+            tuple(LABEL_CODES[labels[row]] for row in first.rows),
+            self._library.abnormal_share(),
         )
 
-    @cached_property
+    @property
     def _label_shares(self) -> dict[str, float]:
         """Of the reports searched."""
         counts = {label: self._library.count(self._scope.of_label(label)) for label in LABELS}
         return {label: round(count / self._pool, 4) for label, count in counts.items()}
 
-    @cached_property
-    def _abnormal_share(self) -> float:
-        """Of the labelled reports of the whole index."""
-        return self._library.abnormal_share()
-
-    @cached_property
+    @property
     def _pool(self) -> int:
         """How many reports are searched."""
         return self._library.count(self._scope)
@@ -200,10 +195,7 @@ class NeighbourSearch:
 
     def _share_naming(self, finding: str) -> float:
         """The share of the reports searched that name a finding."""
-        key = finding.lower()
-        if key not in self._shares:
-            self._shares[key] = round(self._library.count_naming(finding, self._scope) / self._pool, 6)
-        return self._shares[key]
+        return round(self._library.count_naming(finding, self._scope) / self._pool, 6)
 
     def _nearest(self, vector: np.ndarray, label: str, hits: Sequence[ReportHit]) -> ReportHit | None:
         """The nearest report with a label: among ``hits``, which come by cosine, if it is there; else by a
@@ -220,18 +212,18 @@ class Answerer:
     """Makes answers of what a retriever embedded."""
 
     def __init__(self, opened: Opened, evidence: bool):
-        self._opened, self._device = opened, opened.films.device
+        self._opened, self._device, self._reading = opened, opened.films.device, opened.library.reading
         self.search = NeighbourSearch(opened, evidence)
-        self._evidence, self._references = evidence, dict[str, ValidationReference]()
+        self._evidence, self._references = evidence, dict[tuple[str, str], ValidationReference]()
 
     def _reference(self, seen: str) -> ValidationReference | None:
         """What queries of a view are measured by; None where no evidence is gathered."""
         if not self._evidence:
             return None
-        if seen not in self._references:
-            manifest, searched = self._opened.measured
-            self._references[seen] = ValidationReference.of(manifest, seen, searched)
-        return self._references[seen]
+        manifest, searched = self._opened.measured
+        if (seen, searched) not in self._references:
+            self._references[seen, searched] = ValidationReference.of(manifest, seen, searched)
+        return self._references[seen, searched]
 
     def film(self, film: EmbeddedFilm, k: int, typed: tuple[str, np.ndarray] | None = None) -> QueryResult:
         """The answer to one film, or to it and a text together: to the direction between their unit vectors,
@@ -241,11 +233,13 @@ class Answerer:
         text, vector = None, film.vector
         if typed is not None:
             text, vector = typed[0], direction(film.vector + typed[1])
-        return self._answer("film", film, vector, film.logit, judged, k, film.timings, text=text)
+        return self._reading(
+            lambda: self._answer("film", film, vector, film.logit, judged, k, film.timings, text=text)
+        )
 
     def near(self, vector: np.ndarray, k: int) -> tuple[ReportHit, ...]:
         """The k reports nearest to a unit vector of this bundle's space, float32 [dim]."""
-        return self.search.shown(self.search.reports(vector, k).first(k))
+        return self._reading(lambda: self.search.shown(self.search.reports(vector, k).first(k)))
 
     def study(self, study: "StudyQuery", k: int) -> QueryResult | MtclipError:
         """The answer to a study's mean; an error where none of its films is of a view that counts, a
@@ -254,12 +248,16 @@ class Answerer:
         first, shown = (study.counted or study.films)[0], study.to_films()
         if study.counted:
             vector, logit = study.mean
-            return self._answer("study", first, vector, logit, study.input, k, study.timings, shown)
+            return self._reading(
+                lambda: self._answer("study", first, vector, logit, study.input, k, study.timings, shown)
+            )
         if all(film.answered for film in study.films):
             count = len(study.films)
             what = f"{first.name}: no frontal film in its study of {count}"
             return StudyUnanswered(what, shown[0].reason, films=count)
-        return self._answer("study", first, first.vector, 0.0, None, k, study.timings, shown)
+        return self._reading(
+            lambda: self._answer("study", first, first.vector, 0.0, None, k, study.timings, shown)
+        )
 
     def text(
         self, text: str, vector: np.ndarray | None, precision: Precision, k: int, clock: Clock
@@ -268,6 +266,11 @@ class Answerer:
 
         Without a ``vector`` it names some, and words alone order reports: nothing is told of likeness.
         """
+        return self._reading(lambda: self._text(text, vector, precision, k, clock))
+
+    def _text(
+        self, text: str, vector: np.ndarray | None, precision: Precision, k: int, clock: Clock
+    ) -> QueryResult:
         naming = self.search.naming(text)
         if vector is not None and naming is None:
             hits = self.search.reports(vector, k)

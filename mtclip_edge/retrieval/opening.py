@@ -3,7 +3,7 @@ graph where that can be used.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -52,6 +52,7 @@ class OpenOptions:
     queries: int | None
     force: bool
     invert: bool
+    library: str | None
 
 
 class LatePreviews:
@@ -108,7 +109,7 @@ class Opened:
         """What the filters leave."""
         return Scope(self.options.filters)
 
-    @cached_property
+    @property
     def measured(self) -> tuple[Manifest, str]:
         """What validation films got among the reports of the library (``Library.measured``)."""
         return self.library.measured(self.bundle.manifest)
@@ -155,10 +156,10 @@ class Notes:
     @property
     def search(self) -> str | None:
         """Where search is exact because the graph cannot be used."""
-        choice = self._opened.library.choice
+        choice, own = self._opened.library.choice, self._opened.options.library is None
         if choice.fallback:
             return f"searching exactly: {choice.why}"
-        if choice.used == "exact" and choice.why != "asked for" and find_spec("hnswlib") is None:
+        if own and choice.used == "exact" and choice.why != "asked for" and find_spec("hnswlib") is None:
             return "searching exactly: hnswlib is not installed"
         return None
 
@@ -186,6 +187,11 @@ class Notes:
     def words(self) -> str | None:
         """What is not known of the denials in the reports, where words were asked for."""
         return self._opened.library.words_note
+
+    @property
+    def library(self) -> str | None:
+        """What is to be known of how another library than the bundle's own is read."""
+        return "; ".join(self._opened.library.warnings) or None
 
     @property
     def patient(self) -> str | None:
@@ -306,11 +312,10 @@ def open_now(path: Path, options: OpenOptions) -> Opened:
 def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
     """Every file that a query needs, hashed and then opened; much of it at the same time.
 
-    Errors: ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, Refused, ExtraMissing.
+    Errors: ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption, Refused, ExtraMissing;
+    LibraryUnreachable.
     """
     started = time.perf_counter()
-    record = bundle.index
-    by_words = options.filters.match is not None or options.filters.match_any is not None
     model = bundle.model
     weights = Weights(
         choose_head(options.rerank, model.rerank, model.abnormal_head, options.filters),
@@ -322,23 +327,13 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
         graph = pool.submit(
             bundle.graph, "image", likely_precision(bundle, options.precision, options.device)
         )
-        store = pool.submit(bundle.file, record.store)
-        vectors = pool.submit(bundle.file, record.vectors)
-        wanted = choose_index_search(bundle, options.exact, options.queries)
-        graph_read = record.hnsw and not options.exact and (wanted.used == "hnsw" or compares_all(bundle))
-        hnsw = pool.submit(bundle.file, record.hnsw.file) if graph_read and record.hnsw else None
-        terms = pool.submit(bundle.file, record.terms) if by_words and record.terms else None
+        searched = _library(pool, bundle, options)
         gate = pool.submit(open_film_gate, bundle)
         chosen = choose(options.device)  # imports onnxruntime
         graph.result()
         pool.submit(read.ready)  # onnxruntime lets go of the interpreter while it prepares the graph
-        searching = pool.submit(lambda: open_index(bundle, vectors.result(), hnsw, wanted))
         films, used = open_film_encoder(bundle, chosen, options.precision)
-        opened_index = searching.result()
-        reports = ReportStore(store.result(), bundle.model.model_id)
-        if terms:
-            terms.result()
-        library = BundleLibrary(bundle, reports, opened_index)
+        library = searched()
         if options.filters:
             library.check(options.filters)
         laterals = bundle.model.takes_laterals
@@ -346,6 +341,33 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
     load_ms = 1000 * (time.perf_counter() - started)
     previews = LatePreviews(bundle, library, options.filters)
     return Opened(bundle, options, films, used, library, weights, admission, load_ms, previews)
+
+
+def _library(pool: ThreadPoolExecutor, bundle: Bundle, options: OpenOptions) -> Callable[[], Library]:
+    """Begin to open what is searched; what ends it, and gives it, is to be called in the main thread."""
+    if options.library is not None:
+        from ..index.postgres.opening import open_library  # for a database only
+
+        found = pool.submit(
+            open_library, options.library, bundle.model.model_id, bundle.model.dim, options.exact
+        )
+        return found.result
+    record = bundle.index
+    store, vectors = pool.submit(bundle.file, record.store), pool.submit(bundle.file, record.vectors)
+    wanted = choose_index_search(bundle, options.exact, options.queries)
+    graph_read = record.hnsw and not options.exact and (wanted.used == "hnsw" or compares_all(bundle))
+    hnsw = pool.submit(bundle.file, record.hnsw.file) if graph_read and record.hnsw else None
+    by_words = options.filters.match is not None or options.filters.match_any is not None
+    terms = pool.submit(bundle.file, record.terms) if by_words and record.terms else None
+    index = pool.submit(lambda: open_index(bundle, vectors.result(), hnsw, wanted))
+
+    def opened() -> Library:
+        found = index.result()
+        if terms:
+            terms.result()
+        return BundleLibrary(bundle, ReportStore(store.result(), bundle.model.model_id), found)
+
+    return opened
 
 
 def open_film_gate(bundle: Bundle) -> FilmGate | None:

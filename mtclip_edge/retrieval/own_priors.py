@@ -41,7 +41,9 @@ class OwnPriorsAnswerer:
     def film(self, film: EmbeddedFilm, k: int, typed: tuple[str, np.ndarray] | None = None) -> QueryResult:
         """The answer to one film, or to it and a text together."""
         vector = film.vector if typed is None else direction(film.vector + typed[1])
-        return self._told(self._others.film(film, k, typed), vector if film.answered else None)
+        return self._library.reading(
+            lambda: self._told(self._others.film(film, k, typed), vector if film.answered else None)
+        )
 
     def study(self, study: "StudyQuery", k: int) -> QueryResult | MtclipError:
         """The answer to a study's mean, or why it has none."""

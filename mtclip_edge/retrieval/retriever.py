@@ -82,6 +82,7 @@ class Retriever(OpenBundle):
         rerank: bool = True,
         filters: Filters | None = None,
         queries: int | None = None,
+        library: str | None = None,
         render: str | None = None,
         show_ids: bool = False,
         evidence: bool = True,
@@ -94,7 +95,8 @@ class Retriever(OpenBundle):
 
         ``exact``: compare with every report (True), use the graph (False), or what is better (None).
         ``filters`` hold for every query; ``queries`` tells how many there will be, where that is known: a
-        large graph is not loaded for one. ``fuse``: off, auto (the weight chosen when the bundle was
+        large graph is not loaded for one. ``library``: the URL of a database that is searched instead of the
+        bundle's own reports. ``fuse``: off, auto (the weight chosen when the bundle was
         exported) or a weight; how much the films of reports count. ``rerank``: whether the abnormal head may
         change the order of reports, where the bundle stores by how much. ``render``: how DICOM films become
         grey (voi, percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose film it
@@ -104,13 +106,13 @@ class Retriever(OpenBundle):
         file may bring down without harm (``films.worker``).
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption,
-        ExtraMissing.
+        ExtraMissing, LibraryUnreachable.
         """
         if render is not None and render not in RENDERS:
             raise not_among("render", render, RENDERS)
         check_filters(filters)
         options = OpenOptions(
-            device, precision, exact, fuse, rerank, filters or Filters(), queries, force, invert
+            device, precision, exact, fuse, rerank, filters or Filters(), queries, force, invert, library
         )
         path = resolve(Path(bundle))[0] if bundle == WORD else user_path(bundle)
         shown: dict[str, Any] = {

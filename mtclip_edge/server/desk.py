@@ -210,7 +210,7 @@ class Desk:
     def about(self) -> dict[str, Any]:
         """What is searched, and what can be asked of it."""
         bundle, notes = self._retriever.bundle, self._retriever.notes
-        said = (notes.lacks, notes.search, notes.words)
+        said = (notes.lacks, notes.library, notes.search, notes.words)
         return {
             "notice": NOTICE,
             "version": __version__,

@@ -135,6 +135,7 @@ def test_version_and_help(mtclip) -> None:
         assert "Example: mtclip" in found.out
 
 
+@pytest.mark.own_files
 def test_a_damaged_bundle_is_exit_3(mtclip, bundle: Path, films: list[Path]) -> None:
     path = bundle / "vectors-1.npy"
     path.write_bytes(path.read_bytes()[:-4])

@@ -86,6 +86,7 @@ def test_the_bundle_may_come_from_the_environment(
     assert mtclip("query", films[0]).code == 0
 
 
+@pytest.mark.own_files
 def test_an_unusable_index_is_said_on_stderr(mtclip, bundle: Path, films: list[Path]) -> None:
     (bundle / "index-1.hnsw").unlink()
     found = mtclip("query", films[0], "--bundle", bundle)

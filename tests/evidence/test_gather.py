@@ -34,11 +34,9 @@ def nearest(
     vector = retriever._films.encode(retriever._films.prepare(read_film(film).grey)[None])[0][0].astype(
         np.float64
     )
-    rows = retriever._library.store.row_of([report.report_id for report in reports])
+    rows = retriever._library.rows_of([report.report_id for report in reports])
     score = {
-        r.report_id: round(
-            float(retriever._library.index.vectors[rows[r.report_id]].astype(np.float64) @ vector), 4
-        )
+        r.report_id: round(float(retriever._library.vector(rows[r.report_id]).astype(np.float64) @ vector), 4)
         for r in reports
     }
     return sorted(
@@ -148,6 +146,7 @@ def test_the_verdict_does_not_depend_on_k_or_a_filter(judged: Path, film: Path) 
     assert everyone[-1].similarity.why == "no report was found"
 
 
+@pytest.mark.own_files
 def test_what_is_shown_and_what_votes_is_found_by_one_search(judged: Path, film: Path, monkeypatch) -> None:
     """At a million reports a search is a tenth of a second, and to read every row of a label is another."""
     asked: list[int] = []

@@ -241,6 +241,7 @@ def test_the_manifest_reads_dates(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.own_files
 def test_the_words_are_hashed_before_they_are_read(filtered: Path, film: Path, tmp_path: Path) -> None:
     import shutil
 

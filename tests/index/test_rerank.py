@@ -67,6 +67,7 @@ def test_choices() -> None:
 EXAMPLE = Path(__file__).parents[2] / "examples" / "effusion.png"
 
 
+@pytest.mark.own_files
 def test_a_query_is_fused_as_the_evaluation_says() -> None:
     from mtclip_edge.export.fitted.fusion_weight import fused_scores
 
@@ -219,6 +220,7 @@ def test_a_query_is_re_ranked_and_what_was_fitted_on_cosines_is_not(ranked: Path
     assert [hit.rank_by for hit in plain.reports] == [None] * 5
 
 
+@pytest.mark.own_files
 def test_the_reports_that_a_verdict_asks_are_the_nearest_by_cosine(ranked: Path, film: Path) -> None:
     with Retriever.open(ranked) as retriever:
         answer, search = retriever.query(film, k=5), retriever._answers.search

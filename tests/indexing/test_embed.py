@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import embed_kills
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ pytest.importorskip("pyarrow")
 from mtclip_edge import Index, Retriever
 from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import ArtefactDamaged, ArtefactIncompatible, Refused, WrongOption
+from mtclip_edge.indexing import shard_maker
 from mtclip_edge.indexing.embed import Part, embed
 from mtclip_edge.indexing.shards import PLAN, EmbeddedFolder, planned
 from mtclip_edge.indexing.store_writer import stored_studies
@@ -23,6 +25,13 @@ from mtclip_edge.indexing.vectors import IndexFiles
 from mtclip_edge.sources.source import open_source
 
 EACH = 20
+
+
+def needs_signals(test):
+    system = pytest.mark.skipif(
+        not Path("/proc/self/environ").exists(), reason="processes are looked for in /proc"
+    )
+    return pytest.mark.slow(system(test))
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +154,9 @@ def test_killed_anywhere_it_goes_on(embedded: Path, tiny_bundle: Path, source: P
     command = [sys.executable, str(script), str(tiny_bundle), str(source), str(out)]
     for moment in range(4):
         running = subprocess.Popen(command, start_new_session=True)
-        time.sleep(2 + moment)
+        until = time.monotonic() + 60
+        while len(list(out.glob("part-*"))) <= moment and running.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
         workers = children(running.pid)
         if workers and moment % 2:
             os.kill(workers[-1], signal.SIGKILL)
@@ -157,6 +168,73 @@ def test_killed_anywhere_it_goes_on(embedded: Path, tiny_bundle: Path, source: P
     assert {path.name for path in out.iterdir()} == {path.name for path in embedded.iterdir()}
     first, second = (EmbeddedFolder.open(folder).read[0] for folder in (out, embedded))
     assert first == second
+
+
+def assert_same(out: Path, embedded: Path) -> None:
+    """The same files and nothing else, with the same studies and vectors."""
+    assert {path.name for path in out.iterdir()} == {path.name for path in embedded.iterdir()}
+    (studies, known), (wanted, vectors) = (EmbeddedFolder.open(folder).read for folder in (out, embedded))
+    assert studies == wanted and known.problems == vectors.problems
+    for found, expected in ((known.texts, vectors.texts), (known.films, vectors.films)):
+        assert found.keys() == expected.keys()
+        for key, vector in expected.items():
+            np.testing.assert_array_equal(found[key], vector)
+
+
+@needs_signals
+@pytest.mark.parametrize("whom", ["worker", "driver"])
+@pytest.mark.parametrize("phase", embed_kills.PHASES)
+def test_killed_in_every_step_of_a_shard(
+    phase: str, whom: str, embedded: Path, tiny_bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    """A worker's end is made good at once, the driver's by the next run; nobody outlives the driver."""
+    out, kills = tmp_path / "out", tmp_path / "kills"
+    environment = embed_kills.environment(kills, phase=phase, whom=whom)
+    command = embed_kills.command(tmp_path, tiny_bundle, source, out, EACH, "local")
+    first = subprocess.run(command, env=environment, timeout=120)
+    assert (kills / "ended").exists()
+    assert first.returncode == (0 if whom == "worker" else -signal.SIGKILL)
+    assert embed_kills.all_end(kills)
+    if whom == "driver":
+        assert subprocess.run(command, env=environment, timeout=120).returncode == 0
+    assert_same(out, embedded)
+
+
+@needs_signals
+def test_a_shard_that_always_ends_its_process_is_named(
+    embedded: Path, tiny_bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    film = a_film(embedded)
+    environment = embed_kills.environment(tmp_path / "kills", film=film.name)
+    command = embed_kills.command(tmp_path, tiny_bundle, source, tmp_path / "out", EACH, "local")
+    ended = subprocess.run(command, env=environment, timeout=120, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "1 of 7 shards bring down the process" in ended.stderr and "the others are there" in ended.stderr
+    assert len(list((tmp_path / "out").glob("part-*"))) == 6
+
+
+def a_film(embedded: Path) -> Path:
+    return next(iter(EmbeddedFolder.open(embedded).read[1].films))
+
+
+def test_an_engine_that_is_none_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(WrongOption, match="expected one of local, ray"):
+        embed(tiny_bundle, [], tmp_path / "out", engine="rays")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_makers_of_a_machine_have_two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system keeps no process to a processor")
+    chosen: list[set[int]] = []
+    monkeypatch.setattr(shard_maker, "_held", [])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1001, 1002})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, which: chosen.append(which))
+    for _ in range(3):
+        shard_maker.take_processor()
+    assert chosen[:2] == [{1001}, {1002}] and chosen[2] <= {1001, 1002}  # all are taken: any
+    for name in shard_maker._held:
+        name.close()
 
 
 def children(pid: int) -> list[int]:

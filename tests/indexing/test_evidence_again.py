@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from mtclip_edge.bundle.bundle import Bundle
 from mtclip_edge.errors import ArtefactDamaged, Refused
 from mtclip_edge.evaluation.cases import Cases
 from mtclip_edge.evidence.kept_films import KeptFilms, pseudonym
-from mtclip_edge.evidence.measuring import _nearest, measured
+from mtclip_edge.evidence.measuring import measured, nearest_in_bundle
 from mtclip_edge.evidence.validation_reference import ValidationReference
 from mtclip_edge.evidence.verdict import VOTERS
 from mtclip_edge.export.fitted.verdicts import measure
@@ -43,10 +44,11 @@ def test_from_what_is_kept_the_same_is_measured_as_at_export(bundle: Path) -> No
             cases, kept.rows["vector"], None, np.asarray(parts.report_vectors[rows]), None, "x" * 64
         )
         model = replace(opened.model, abnormal_head=False)
-        again = measured(kept, model, store, np.asarray(parts.report_vectors), "x" * 64)["frontal"]
+        nearest = partial(nearest_in_bundle, store=store, reports=np.asarray(parts.report_vectors))
+        again = measured(kept, model, nearest, "x" * 64)["frontal"]
         assert again.best_scores == pytest.approx(at_export.best_scores, abs=2e-4)
         assert (again.films, again.temperature) == (80, pytest.approx(at_export.temperature, abs=1e-4))
-        near = _nearest(kept, store, np.asarray(parts.report_vectors))
+        near = nearest(kept)
     foreign, labels = np.zeros_like(cases.foreign), np.zeros_like(cases.report_labels)
     foreign[:, rows], labels[:, rows] = cases.foreign, cases.report_labels
     score = kept.rows["vector"] @ parts.report_vectors.T

@@ -80,8 +80,8 @@ def test_embeddings_are_what_is_searched(retriever: Retriever, source: Path) -> 
         assert vectors.dtype == np.float32 and vectors.shape == (9, retriever.bundle.model.dim)
         assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
     for study, film, text in zip(studies, films, texts, strict=True):
-        row = retriever._library.store.row_of([study.report_id])[study.report_id]
-        assert text == pytest.approx(retriever._library.index.vectors[row], abs=1e-5)  # as the index holds it
+        row = retriever._library.rows_of([study.report_id])[study.report_id]
+        assert text == pytest.approx(retriever._library.vector(row), abs=1e-5)  # as the index holds it
         assert retriever.search(text, 1)[0].score == pytest.approx(1, abs=2e-4)
         asked = retriever.query(study.films[0].path, 4).reports
         found = retriever.search(3 * film, 4)

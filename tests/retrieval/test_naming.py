@@ -94,6 +94,7 @@ def test_a_typed_finding_is_affirmed_first_and_denied_last(named: Path, text: st
     assert groups([hit.study_id for hit in answer.films], 3, 4, 2) == [AFFIRMING, SILENT, DENYING]
 
 
+@pytest.mark.own_files
 def test_each_hit_tells_what_it_owes_its_place_to(named: Path) -> None:
     with Retriever.open(named) as retriever:
         answer = retriever.query_text("left pleural effusion", k=9)
@@ -124,6 +125,7 @@ def test_few_exact_names_come_first_and_neighbours_after_them(named: Path) -> No
     assert [hit.rank_by["marks"] for hit in answer.reports] == [1, 0, 0, 0]
 
 
+@pytest.mark.own_files
 def test_words_move_a_report_past_a_nearer_one(named: Path, random: np.random.Generator) -> None:
     """Within a group the places count together, so that the nearest by vector need not be the first."""
     vectors = random.normal(size=(9, 8)).astype(np.float32)
@@ -234,6 +236,7 @@ def without_marks(path: Path) -> None:
     commit(path, replace(opened.manifest, generation=number, site=site), kept)
 
 
+@pytest.mark.own_files
 def test_a_bundle_without_marks_is_read_when_it_is_searched(named: Path, film: Path, tmp_path: Path) -> None:
     path = Path(shutil.copytree(named, tmp_path / "bundle"))
 

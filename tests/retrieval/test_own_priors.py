@@ -109,6 +109,7 @@ def test_their_cosines_are_those_of_the_search(retriever: Retriever, film: Path)
     assert own_of(typed) == OWN and typed.own_priors != answer.own_priors
 
 
+@pytest.mark.own_files
 def test_each_report_has_its_own_cosine(retriever: Retriever, random: np.random.Generator) -> None:
     """By vectors that differ: those of a small tower with random weights hardly do."""
     library = retriever._library
@@ -164,8 +165,8 @@ def test_an_id_is_the_patients_or_of_a_study_of_theirs_or_an_error(
     assert by_patient == by_study
     report = by_patient.hits[0].report_id
     for name, said in (
-        ("q9", "no patient or study 'q9' in this bundle"),
-        ("", "no patient or study '' in this bundle"),
+        ("q9", "no patient or study 'q9' in this (bundle|library)"),
+        ("", "no patient or study '' in this (bundle|library)"),
         (report, f"'{report}' is a report, which many patients may have"),
     ):
         with pytest.raises(Refused, match=said):
@@ -299,6 +300,7 @@ def test_a_patient_without_a_report_has_none(retriever: Retriever, film: Path) -
         (["{film}", "--by", "study"], 1, "{kept}: no patient or study 'q9' in this bundle\n"),
     ],
 )
+@pytest.mark.own_files
 def test_wrong_uses_are_said_before_anything_is_answered(
     mtclip, kept: Path, film: Path, words: list[str], code: int, said: str
 ) -> None:

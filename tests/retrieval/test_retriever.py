@@ -216,6 +216,7 @@ def test_a_cuda_session_that_became_a_cpu_session_is_an_error_or_said(
         assert retriever.device.why == "the CUDA provider is installed but could not make a session"
 
 
+@pytest.mark.own_files
 def test_without_hnswlib_search_is_exact_and_says_so(
     tiny_bundle: Path, retriever: Retriever, film: Path, monkeypatch
 ) -> None:

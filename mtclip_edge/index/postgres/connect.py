@@ -1,0 +1,253 @@
+"""Connections to a database: how a URL is read, who may connect how, and what an error says.
+
+A password never stands in a command: libpq reads ``~/.pgpass``, a service file or PGPASSWORD. Off this
+machine the server proves who it is (``sslmode=verify-full``) unless the URL says otherwise.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...errors import (
+    ArtefactIncompatible,
+    ExtraMissing,
+    LibraryUnreachable,
+    MtclipError,
+    Refused,
+    WrongOption,
+)
+from ...folders import is_url
+from ...installation import install_command
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg_pool import ConnectionPool
+
+T = TypeVar("T")
+OLDEST_SERVER, OLDEST_PGVECTOR = 15, (0, 8, 6)
+TIMEOUT_S = 30  # of one statement of a query, unless the URL's ``options`` say otherwise
+_CONNECT_S = 10
+MOST_CONNECTIONS = 4
+
+
+def driver() -> Any:
+    """psycopg, of the extra ``library``. Errors: ExtraMissing."""
+    try:
+        import pgvector.psycopg  # noqa: F401
+        import psycopg
+        import psycopg_pool  # noqa: F401
+    except ImportError as error:
+        if "libpq" in str(error):
+            hint = "pip install 'psycopg[binary]', or this system's libpq"
+            raise ExtraMissing("a library needs libpq, which is not here", hint=hint) from None
+        raise ExtraMissing("a library needs psycopg and pgvector", hint=install_command("library")) from None
+    return psycopg
+
+
+def settings_of(url: str) -> dict[str, Any]:
+    """What libpq is told. Errors: WrongOption for what is no URL, ExtraMissing."""
+    psycopg = driver()
+    if not is_url(url):
+        expected = "expected postgresql://host/database, or service=name of a service file"
+        raise WrongOption(f"library {without_password(url)!r}", expected)
+    try:
+        settings: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        expected = "expected postgresql://host/database, or service=name of a service file"
+        raise WrongOption(f"library {without_password(url)!r} cannot be read", expected) from None
+    host = str(settings.get("host") or settings.get("hostaddr") or os.environ.get("PGHOST", ""))
+    elsewhere = (bool(host) and not _is_here(host)) or "service" in settings
+    if (
+        elsewhere
+        and "sslmode" not in settings
+        and "PGSSLMODE" not in os.environ
+        and "service" not in settings
+    ):
+        settings["sslmode"] = "verify-full"
+    settings.setdefault("connect_timeout", _CONNECT_S)
+    settings.setdefault("application_name", "mtclip")
+    return settings
+
+
+def _is_here(host: str) -> bool:
+    return host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
+
+
+def check_no_password(url: str) -> None:
+    """Errors: Refused for a password in a command, which everybody on the machine can read."""
+    if settings_of(url).get("password"):
+        what = "a password in a command stands in the list of processes for all to read"
+        raise Refused(what, "nothing was asked", "put it in ~/.pgpass, a service file or PGPASSWORD")
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    head, at, rest = url.rpartition("@")
+    scheme, slashes, login = head.partition("://")
+    return f"{scheme}{slashes}{login.partition(':')[0]}{at}{rest}" if at and slashes else url
+
+
+@contextmanager
+def said(url: str) -> Iterator[None]:
+    """What a database refuses as an error of ours, without a word of what was asked."""
+    psycopg = driver()
+    import psycopg_pool
+
+    shown = without_password(url)
+    try:
+        yield
+    except psycopg.errors.QueryCanceled:
+        raise LibraryUnreachable(
+            f"{shown}: took longer than the database allows",
+            hint="options=-c%20statement_timeout=… in the URL",
+        ) from None
+    except psycopg.errors.InsufficientPrivilege:
+        hint = "the library's owner may let you: mtclip library grant URL ROLE --site NAME"
+        raise Refused(f"{shown}: this login may not do that", hint=hint) from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        raise no_library(url) from None
+    except psycopg.errors.DiskFull as error:
+        raise OSError(28, "No space left in the database", shown) from error
+    except (psycopg.OperationalError, psycopg_pool.PoolTimeout, psycopg.InterfaceError) as error:
+        raise LibraryUnreachable(f"{shown}: {_first_line(error)}", hint="is the database up?") from None
+
+
+def no_library(url: str) -> MtclipError:
+    """There is a database, and no library in it."""
+    shown = without_password(url)
+    return Refused(f"{shown}: no library in this database", hint=f"mtclip library create {shown}")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def connected(url: str) -> "Connection[Any]":
+    """One connection in which each statement is its own transaction; for writers. Errors: as of ``said``."""
+    psycopg = driver()
+    with said(url):
+        connection = psycopg.connect(autocommit=True, **settings_of(url))
+    try:
+        check_server(connection, url)
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: "Connection[Any]") -> None:
+    """Our tables without a schema's name; vectors as arrays, where the extension is there."""
+    from pgvector.psycopg import register_vector
+
+    connection.execute("SET search_path = mtclip, public")
+    if connection.execute("SELECT to_regtype('vector')").fetchone() != (None,):
+        register_vector(connection)
+
+
+def check_server(connection: "Connection[Any]", url: str) -> None:
+    """Errors: ArtefactIncompatible for a server or an extension of before."""
+    shown, found = without_password(url), connection.info.server_version // 10_000
+    if found < OLDEST_SERVER:
+        what = f"{shown}: PostgreSQL {found}"
+        raise ArtefactIncompatible(what, f"expected {OLDEST_SERVER} or newer")
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    if row is not None:
+        check_pgvector(row[0], shown)
+
+
+def check_pgvector(version: str, shown: str) -> None:
+    """Errors: ArtefactIncompatible: older ones lose rows of a filter, overflow a buffer, or damage an
+    index.
+    """
+    if tuple(int(part) for part in version.split(".")[:3] if part.isdecimal()) < OLDEST_PGVECTOR:
+        expected = ".".join(map(str, OLDEST_PGVECTOR))
+        hint = "ALTER EXTENSION vector UPDATE, after the server has the newer one"
+        raise ArtefactIncompatible(f"{shown}: pgvector {version}", f"expected {expected} or newer", hint)
+
+
+class Readers:
+    """Some connections of a process that only read. Any thread may ask; ``reading`` gives one thread one
+    state of the database for all that it asks.
+    """
+
+    def __init__(self, url: str):
+        self._url = url
+        self._pinned = threading.local()
+        self._pool = self._opened()
+
+    def _opened(self) -> "ConnectionPool[Any]":
+        driver()
+        from psycopg_pool import ConnectionPool
+
+        with said(self._url):
+            pool: ConnectionPool[Any] = ConnectionPool(
+                kwargs={"autocommit": True, **settings_of(self._url)},
+                min_size=1,
+                max_size=MOST_CONNECTIONS,
+                open=False,
+                timeout=_CONNECT_S,
+                configure=self._configured,
+                reconnect_timeout=_CONNECT_S,
+                name="mtclip",
+            )
+            pool.open()
+        return pool
+
+    def _configured(self, connection: "Connection[Any]") -> None:
+        _prepare(connection)
+        for name, value in (
+            ("default_transaction_read_only", "on"),
+            ("default_transaction_isolation", "'repeatable read'"),
+            ("statement_timeout", f"'{TIMEOUT_S}s'"),
+            ("hnsw.iterative_scan", "relaxed_order"),
+            ("hnsw.max_scan_tuples", "20000"),
+            ("jit", "off"),
+        ):
+            if name != "statement_timeout" or "statement_timeout" not in str(
+                settings_of(self._url).get("options", "")
+            ):
+                connection.execute(f"SET {name} = {value}")
+
+    def rows(self, query: str, values: Any = ()) -> list[Any]:
+        """All rows of one question."""
+        return self.reading(lambda: self._pinned.connection.execute(query, values, binary=True).fetchall())
+
+    def reading(self, ask: Callable[[], T]) -> T:
+        """What ``ask`` gives, all of one state of the database; where the connection breaks it is asked once
+        more.
+        """
+        if self.inside:
+            return ask()
+        psycopg = driver()
+        with said(self._url):
+            try:
+                return self._in_one(ask)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                if isinstance(error, psycopg.errors.QueryCanceled):
+                    raise
+                self._pool.check()  # what is broken goes
+                return self._in_one(ask)
+
+    def _in_one(self, ask: Callable[[], T]) -> T:
+        with self._pool.connection() as connection, connection.transaction():
+            self._pinned.connection = connection
+            try:
+                return ask()
+            finally:
+                self._pinned.connection = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether this thread is within ``reading``."""
+        return getattr(self._pinned, "connection", None) is not None
+
+    def set_ef(self, ef: int) -> None:
+        """How widely the graph is searched until this answer ends."""
+        self._pinned.connection.execute(f"SET LOCAL hnsw.ef_search = {int(ef)}")
+
+    def close(self) -> None:
+        self._pool.close()
