@@ -77,6 +77,7 @@ class BundleLibrary:
         self._labelled: dict[str, np.ndarray] = {}
         self._counts: dict[Scope, int] = {}
         self._naming: dict[tuple[str, Scope], int] = {}
+        self._statistics: dict[str, Any] = {}
         self._typed: tuple[TypedText, TypedRows | None] | None = None
 
     def reading(self, ask: Callable[[], T]) -> T:
@@ -180,7 +181,9 @@ class BundleLibrary:
         return self.store.reports_of(name)
 
     def statistics(self) -> dict[str, Any]:
-        return self.store.statistics()
+        if not self._statistics:
+            self._statistics = self.store.statistics()
+        return self._statistics
 
     def measured(self, manifest: Manifest) -> tuple[Manifest, str]:
         return manifest, manifest.searched

@@ -31,6 +31,12 @@ FROM study s JOIN report r ON r.row = s.report_row LEFT JOIN wording w ON w.stud
 WHERE s.site = %s ORDER BY s.study_id
 """
 
+# The current one, unless the site has none of its vectors.
+_MODEL = """
+SELECT m.vectors, m.dim FROM model m JOIN held h ON h.model = m.id WHERE h.site = %s AND h.reports > 0
+ORDER BY m.current DESC, h.reports DESC LIMIT 1
+"""
+
 
 def export_library(url: str, to: Path, site: str) -> list[str]:
     """Write a new folder, all of it or none, of one state of the library; returns a line for each file.
@@ -39,10 +45,10 @@ def export_library(url: str, to: Path, site: str) -> list[str]:
     """
     with closing(connected(url)) as connection, said(url):
         check_schema(connection, url)
-        current = connection.execute("SELECT vectors, dim FROM model WHERE current").fetchone()
-        if current is None:
-            raise Refused(f"{without_password(url)}: nothing was pushed to this library yet")
-        stem, dim = current
+        model = connection.execute(_MODEL, (site,)).fetchone()
+        if model is None:
+            raise Refused(f"{without_password(url)}: no reports in site {site}", "nothing was written")
+        stem, dim = model
         reports = (
             f"SELECT {', '.join(f'r.{name}' for name in _REPORTS)}, v.vec FROM report r JOIN"
             f" report_vector_{stem} v ON v.row = r.row WHERE r.site = %s ORDER BY r.row"

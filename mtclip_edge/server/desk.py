@@ -10,14 +10,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ..display.answer_page import Answer, answer_page
 from ..display.page_writer import SIDE, heat_of, prior_films, provenance
-from ..errors import FilmUnreadable, MtclipError, NoFilms, Refused, WrongOption, not_among
+from ..errors import (
+    FilmUnreadable,
+    LibraryUnreachable,
+    MtclipError,
+    NoFilms,
+    Refused,
+    WrongOption,
+    not_among,
+)
 from ..films.file_types import is_zip
 from ..films.film import DecodedFilm, FilmSource
 from ..films.gate import FORCED
@@ -92,6 +99,7 @@ class Desk:
         self._render = retriever.bundle.model.preprocessing.render or "voi"
         self._retriever, self._workers, self._most = retriever, DecodeWorkers(), kept
         self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._contents: dict[str, Any] = {}
         self._one = threading.Lock()  # one inference at a time
         self._changing = threading.Lock()
 
@@ -209,8 +217,8 @@ class Desk:
 
     def about(self) -> dict[str, Any]:
         """What is searched, and what can be asked of it."""
-        bundle, notes = self._retriever.bundle, self._retriever.notes
-        said = (notes.lacks, notes.library, notes.search, notes.words)
+        bundle = self._retriever.bundle
+        said, contents = self._said()
         return {
             "notice": NOTICE,
             "version": __version__,
@@ -223,14 +231,23 @@ class Desk:
             "kept": self._most,
             "marks": self._marks is not None,
             "notes": [line for line in said if line],
-            **self._contents,
+            **contents,
         }
 
-    @cached_property
-    def _contents(self) -> dict[str, Any]:
-        """Counted once: a retriever stays in the generation that it opened."""
-        with self._one:
-            return self._retriever.contents()
+    def _said(self) -> tuple[list[str | None], dict[str, Any]]:
+        """What is to be known, and what is held; while a database is down, what was held when it was asked
+        last. Errors: LibraryUnreachable where it was never asked.
+        """
+        notes = self._retriever.notes
+        try:
+            with self._one:
+                said = [notes.lacks, notes.library, notes.search, notes.words]
+                self._contents = self._retriever.contents()
+            return said, self._contents
+        except LibraryUnreachable as away:
+            if not self._contents:
+                raise
+            return [away.what], self._contents
 
     def mark(self, key: str, report_id: str | None, kind: str, note: str | None) -> dict[str, Any]:
         """Keep a reader's mark on the last answer to a film, or on a report of it.

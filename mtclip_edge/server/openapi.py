@@ -39,6 +39,7 @@ _STATUS = {
     "415": "The upload is no film.",
     "421": "Asked under another host name.",
     "422": "The film cannot be read.",
+    "503": "The database of the reports does not answer.",
 }
 
 
@@ -212,7 +213,7 @@ def _get(
 def _responses(content: dict[str, Any], errors: tuple[str, ...]) -> dict[str, Any]:
     told = {
         status: {"description": _STATUS[status], "content": {"application/json": {"schema": _ERROR}}}
-        for status in sorted({*errors, "401", "403", "421"})
+        for status in sorted({*errors, "401", "403", "421", "503"})
     }
     return {"200": {"description": "The answer.", "content": content}, **told}
 

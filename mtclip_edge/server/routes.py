@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from ..errors import (
     FilmUnreadable,
+    LibraryUnreachable,
     MapMissing,
     MtclipError,
     NoFilms,
@@ -58,6 +59,7 @@ STATUS: tuple[tuple[type[MtclipError], int], ...] = (
     (FilmUnreadable, 422),
     (WrongOption, 400),
     (TextTowerMissing, 400),
+    (LibraryUnreachable, 503),
 )
 
 

@@ -33,8 +33,8 @@ class PostgresServer:
     ``folder``: its data in ``data`` (so ``data/postmaster.pid``), its log, its socket. Errors: CalledProcessError.
     """
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="mtclip-pg-", dir="/tmp"))
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="mtclip-pg-", dir="/tmp"))
         self._programs, self._user = _prepared(self.folder)
         self._run(
             "initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-k"

@@ -108,6 +108,8 @@ def said(url: str) -> Iterator[None]:
         raise Refused(f"{shown}: this login may not do that", hint=hint) from None
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         raise no_library(url) from None
+    except psycopg.DataError:
+        raise Refused(f"{shown}: something here is no text that a database can hold") from None
     except psycopg.errors.DiskFull as error:
         raise OSError(28, "No space left in the database", shown) from error
     except (psycopg.OperationalError, psycopg_pool.PoolTimeout, psycopg.InterfaceError) as error:

@@ -349,7 +349,9 @@ class PostgresLibrary:
     def statistics(self) -> dict[str, Any]:
         from .details import statistics_of
 
-        return self.reading(lambda: statistics_of(self._rows, self._state[:3]))
+        return self.reading(
+            lambda: self._once("statistics", lambda: statistics_of(self._rows, self._state[:3]))
+        )
 
     def measured(self, manifest: Manifest) -> tuple[Manifest, str]:
         """What validation films got among the reports of the one site that may be read; of several sites

@@ -63,6 +63,7 @@ class ReadWords:
 
 def read_words(texts: Sequence[str]) -> list[ReadWords]:
     """Errors: Refused where SQLite has no full-text search."""
+    texts = [text.replace("\0", "\ufffd") for text in texts]
     stances = [by_stance(text) for text in texts]
     columns = [(text, *(stance or (text, "", ""))) for text, stance in zip(texts, stances, strict=True)]
     stems = tokens_of([column for four in columns for column in four])

@@ -120,7 +120,10 @@ class Writer:
         )
 
     def copy(self, table: str, columns: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Rows by COPY: at once where no policy stands in between, else by a table of this session."""
+        """Rows by COPY: at once where no policy stands in between, else by a table of this session. NUL,
+        which no text of a database may have, becomes the replacement character.
+        """
+        rows = ([v.replace("\0", "\ufffd") if isinstance(v, str) else v for v in row] for row in rows)
         if self._direct:
             with self.connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN") as out:
                 for row in rows:

@@ -74,7 +74,7 @@ class Stores:
         return [word for (word,) in self.sqlite.execute(query, (first, f"{first}\U0010ffff"))]
 
     def rows(self, tsquery: str, column: str) -> list[int]:
-        query = f"SELECT row FROM report AS r WHERE {VECTORS[column]} @@ %s::tsquery ORDER BY row"  # noqa: S608
+        query = f"SELECT row FROM report AS r WHERE {VECTORS[column]} @@ %s::tsquery ORDER BY row"
         return [row for (row,) in self.postgres.execute(query, (tsquery,))]
 
     def relevance(self, expression: str, column: str, **options: Any) -> list[tuple[int, float]]:
