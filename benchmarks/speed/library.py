@@ -264,6 +264,41 @@ def ask(path: Path, url: str, reports: int) -> None:
                 print(f"| {name} | {1000 * (time.perf_counter() - started):.0f} |", flush=True)
         typed(both)
     clients(path, url, queries)
+    one_more(path, url)
+
+
+def one_more(path: Path, url: str) -> None:
+    """One report more: a bundle writes its files anew, a library adds a row; the bundle is a copy."""
+    import shutil
+
+    from mtclip_edge.index.postgres import removing
+    from mtclip_edge.index.postgres.loading import load
+    from mtclip_edge.index.postgres.rows import Batch, Words
+    from mtclip_edge.index.postgres.writing import Writer
+    from mtclip_edge.indexing import update
+
+    study = Study("one-more", "one-more", report="A report that nobody had before.", label="normal")
+    print("\n| one report more | seconds |\n|---|---|")
+    copy = path.with_name(f"{path.name}-copy")
+    shutil.copytree(path, copy)
+    try:
+        started = time.perf_counter()
+        update.add(copy, [study])
+        print(f"| bundle: index add | {time.perf_counter() - started:.1f} |", flush=True)
+    finally:
+        shutil.rmtree(copy)
+    model = Bundle.open(path).model
+    vector = np.zeros(model.dim, np.float32)
+    vector[0] = 1.0
+    batch = Batch([study], {study.report_id or "": Words.of(study)}, {study.report_id or "": vector})
+    with Writer(url, "main") as writer:
+        stem = writer.model(model.model_id, model.dim)
+        started = time.perf_counter()
+        load(writer, batch, model.model_id, stem)
+        print(f"| library: one row in the graph | {time.perf_counter() - started:.3f} |", flush=True)
+        started = time.perf_counter()
+        removing.remove(writer, removing.meant(writer, ["one-more"], (), (), False))
+        print(f"| library: removed again | {time.perf_counter() - started:.3f} |", flush=True)
 
 
 def timed(library: Library, queries: np.ndarray, scope: Scope) -> tuple[str, list[list[float]]]:

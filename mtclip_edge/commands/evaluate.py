@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import WrongOption
 from ..progress import say
-from . import options
+from . import options, query_options
+from .query import given_library
 
 if TYPE_CHECKING:
     from ..train.evaluation.evaluate import EvaluationRequest
@@ -31,6 +32,7 @@ def evaluate(
     format: options.Format = "table",
     full: options.AllFindings = False,
     device: options.Device = "auto",
+    library: query_options.OfLibrary = None,
 ) -> None:
     """Measure retrieval in both directions and the abnormal head, with intervals, beside chance and
     ceiling.
@@ -55,6 +57,7 @@ def evaluate(
         allow_leaks,
         device,
         allow_bad_rows,
+        given_library(library),
     )
     with ProgressBars() as bars:
         how: dict[str, Any] = {"say": bars.say, "progress": bars}

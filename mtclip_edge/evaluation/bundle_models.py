@@ -15,8 +15,10 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..errors import ArtefactDamaged, SourceUnusable, TextTowerMissing, not_among
 from ..evidence.calibration import Abnormal, Calibration
+from ..evidence.verdict import FilmVerdicts
 from ..index.filters import Filters
 from ..index.index import Index
+from ..index.library import Library, Scope
 from ..index.opening import choose_index_search, open_index
 from ..index.report_store import ReportStore
 from ..index.rerank import choose_head, score_table
@@ -45,10 +47,11 @@ class Task:
     device: str = "auto"
     say: Say = silent
     progress: Progress = silent
+    library: str | None = None  # whose reports a bundle searches and asks for votes; None: its own
 
     @classmethod
     def of(cls, studies: Sequence[Study], searched: Sequence[Study] | None = None, **how: Any) -> "Task":
-        """Of some studies, as ``Cases.of``; ``how``: device, say, progress."""
+        """Of some studies, as ``Cases.of``; ``how``: device, say, progress, library."""
         return cls(Cases.of(studies, searched), **how)
 
 
@@ -127,9 +130,9 @@ def bundle_models(path: Path, task: Task) -> list[Model]:
             prefixes=model.prefixes,
             trusted=None
             if logits is None
-            else trusted(bundle, films.vectors, logits, patients, [view_code(f.view) for f in read.films]),
+            else _trusted(bundle, films.vectors, logits, patients, read, task.library),
         )
-        search = search or _search_note(bundle, films.vectors)
+        search = search or _search_note(bundle, films.vectors, task.library)
         order = (
             f"reports in the order of a query, with the head's weight of {weight.weight}: {weight.why}"
             if embedded.score is not None
@@ -193,10 +196,35 @@ def _reranked(
     return scores
 
 
-def _search_note(bundle: Bundle, films: np.ndarray) -> str:
-    """How often the bundle's own search of its own reports finds for these films what comparing with
-    every report finds.
+def _trusted(
+    bundle: Bundle,
+    vectors: np.ndarray,
+    logits: np.ndarray,
+    patients: Sequence[str],
+    read: Cases,
+    library: str | None,
+) -> FilmVerdicts | None:
+    """What a query would say of each film, by the bundle's own reports or by a library's."""
+    views = [view_code(film.view) for film in read.films]
+    if library is None:
+        return trusted(bundle, vectors, logits, patients, views)
+    with closing(_opened(bundle, library)) as other:
+        return other.reading(lambda: trusted(bundle, vectors, logits, patients, views, other))
+
+
+def _opened(bundle: Bundle, library: str) -> Library:
+    from ..index.postgres.opening import open_library  # for a database only
+
+    return open_library(library, bundle.model.model_id, bundle.model.dim)
+
+
+def _search_note(bundle: Bundle, films: np.ndarray, library: str | None) -> str:
+    """How often the search of the bundle's own reports, or of a library's, finds for these films what
+    comparing with every report finds.
     """
+    if library is not None:
+        with closing(_opened(bundle, library)) as other:
+            return _library_note(other, films)
     exact, quick = (_searched(bundle, exact) for exact in (True, False))
     if quick.choice.used == "exact":
         return f"exact search: {quick.choice.why}"
@@ -209,6 +237,21 @@ def _search_note(bundle: Bundle, films: np.ndarray) -> str:
     return (
         f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in its "
         f"{bundle.index.reports} reports"
+    )
+
+
+def _library_note(library: Library, films: np.ndarray) -> str:
+    (_, reports, _), everything = library.counts, Scope()
+    if library.nearest(films[0], 10, everything).choice.used == "exact":
+        return f"exact search in the {reports} reports of a library"
+    both = [
+        [set(library.nearest(film, 10, everything, exact=exact).rows) for exact in (False, True)]
+        for film in films
+    ]
+    overlap = np.mean([len(quick & exact) / len(exact) for quick, exact in both])
+    return (
+        f"HNSW finds {overlap:.4f} of the first ten that exact search finds, in the {reports} reports of a"
+        " library"
     )
 
 

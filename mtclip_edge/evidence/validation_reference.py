@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..bundle.manifest import Manifest
+from ..index.library import OF_SITES
 from .verdict import TEMPERATURE, TrustRule
 
 Array = np.ndarray
 LEAST = 20  # validation films; of fewer no percentile is told
 _CHANGED = "the reports have changed since validation films were compared with them"
+_OF_SITES = "validation films were compared with the reports of each site alone"
 _NOT_OF = {
     "lateral": "measured on frontal films only: too few lateral validation films to say it of a lateral",
     "both": "measured on frontal films only: too few validation studies of both views to say it of a study",
@@ -70,7 +72,8 @@ class ValidationReference:
             return cls(TEMPERATURE, None, why, None, why)
         changed, best = record.searched != (searched or manifest.searched), record.best_scores
         similarities = Similarities(record.films, best) if best and not changed else None
-        why = _CHANGED if best and changed else record.best_scores_why
+        ended = _OF_SITES if searched == OF_SITES else _CHANGED
+        why = ended if best and changed else record.best_scores_why
         return cls(
             record.temperature or TEMPERATURE, similarities, why, TrustRule.of(record.trust), record.trust_why
         )

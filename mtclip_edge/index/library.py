@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NO_FILTERS = Filters()
+OF_SITES = "of several sites"  # stands for reports among which nothing was measured together
 
 
 @dataclass(frozen=True)

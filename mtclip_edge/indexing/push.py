@@ -124,7 +124,7 @@ def _pushed(
             done += load(writer, batch, model_id, stem)
         with step(progress, "building the HNSW index"):
             built = writer.with_graph(stem, dim)
-        if built or done.vectors:
+        if built or writer.many(model_id, done.vectors):
             with step(progress, "measuring the recall"):
                 writer.measure(model_id, stem, dim, say)
     if bundle is None:

@@ -29,6 +29,7 @@ from .store_writer import extend_store, stored_studies, write_without
 from .vectors import IndexFiles, recall_queries, write_vectors
 
 _ASKED_AT_ONCE = 10_000
+LARGE = 200_000  # reports from which on a library is told of: docs/results/results.md, "One report more"
 
 
 def add(
@@ -61,7 +62,13 @@ def add(
             return bundle if shown == before else publish(bundle, change, bundle.index, previews=shown)
         with resuming(bundle, device, progress, known) as embedder:
             done = _extended(
-                bundle, change, old, new, lambda reports, films: _embed(embedder, reports, films, say), shown
+                bundle,
+                change,
+                old,
+                new,
+                lambda reports, films: _embed(embedder, reports, films, say),
+                shown,
+                say,
             )
     forget_embedded(path)
     return done
@@ -87,7 +94,13 @@ def merge(path: Path, other: Path, *, progress: Progress = silent, say: Say = si
         shown = merged_previews(bundle, theirs, change, {study.report_id or "" for study in new})
         with ReportStore(source.store, theirs.model.model_id) as store:
             return _extended(
-                bundle, change, old, new, lambda reports, films: _copied(store, source, reports, films), shown
+                bundle,
+                change,
+                old,
+                new,
+                lambda reports, films: _copied(store, source, reports, films),
+                shown,
+                say,
             )
 
 
@@ -269,10 +282,17 @@ def _extended(
     new: Sequence[Study],
     vectors_of: Callable[[Sequence[Study], Sequence[tuple[Film, Study]]], Vectors],
     previews: PreviewsRecord | None,
+    say: Say,
 ) -> Bundle:
     """Publish the old state and, after it, new studies; ``vectors_of`` gives the vectors of the new
     reports and films.
     """
+    if old.reports >= LARGE:
+        size = sum(bundle.manifest.files[name].size for name in bundle.manifest.site.files) / 1e9
+        say(
+            f"{old.reports} reports: each change writes all their files anew ({size:.1f} GB); a library in"
+            " PostgreSQL adds in place (mtclip index push)"
+        )
     with ReportStore(old.store, bundle.model.model_id) as store:
         row_of = store.row_of({study.report_id for study in new if study.report_id})
     first = {study.report_id: study for study in reversed(new) if study.report_id not in row_of}

@@ -183,3 +183,14 @@ def test_how_a_url_is_read(monkeypatch: pytest.MonkeyPatch, postgres_server) -> 
         check_no_password("service=hospital password=secret")
     with pytest.raises(WrongOption):
         settings_of("bundle")
+
+
+def test_an_evaluation_asks_the_library_for_its_votes(mtclip, library: str) -> None:
+    words = ("eval", FOLDER, "--data", "phantom:30@77", "--split", "all", "--format", "json")
+    own, other = (json.loads(mtclip(*words, *more).out) for more in ((), ("--library", library)))
+    (mine, *_), (theirs, *_) = own["models"], other["models"]
+    assert any("of a library" in note for note in theirs["notes"]), theirs["notes"]
+    assert not any("of a library" in note for note in mine["notes"])
+    for document in (mine, theirs):
+        document.pop("notes")
+    assert mine == theirs

@@ -51,6 +51,7 @@ class EvaluationRequest:
     allow_leaks: bool = False
     device: str = "auto"
     allow_bad_rows: bool = False
+    library: str | None = None  # whose reports a bundle searches and asks for votes; None: its own
 
     def check(self) -> None:
         """What can be told before a source is read, which may take minutes.
@@ -92,7 +93,8 @@ def assess(request: EvaluationRequest, *, say: Say = silent, progress: Progress 
             "mend the splits, or add --allow-leaks to see them marked",
         )
     searched, named = _searched(request, studies, say)
-    models = _models(request, Task.of(studies, searched, device=request.device, say=say, progress=progress))
+    how = {"device": request.device, "library": request.library, "say": say, "progress": progress}
+    models = _models(request, Task.of(studies, searched, **how))
     seen_reports = frozenset(study.report_id for study in reading.split("train") if study.report_id)
     results = []
     for model in models:

@@ -19,7 +19,7 @@ from ...fields import Fields
 from ...studies import LABELS
 from ..filters import Filters, unknown_value
 from ..index import Hits, SearchChoice
-from ..library import Scope, TypedText
+from ..library import OF_SITES, Scope, TypedText
 from ..report_store import STUDY_IDS_SHOWN, StoredFilm, StoredReport
 from .bm25 import Counts
 from .conditions import Where, lowered, of_film, of_report, of_study
@@ -361,9 +361,11 @@ class PostgresLibrary:
         def ask() -> tuple[Manifest, str]:
             sql = (
                 "SELECT e.records, e.generation = c.generation FROM counts c LEFT JOIN evidence e ON e.site ="
-                " c.site AND e.model = %s"
+                " c.site AND e.model = %s WHERE c.studies > 0"
             )
             found = self._rows(sql, (self._model_id,))
+            if len(found) > 1:
+                return manifest, OF_SITES
             records, current = found[0] if len(found) == 1 and found[0][0] else ({}, False)
             told = {seen: EvidenceRecord.read(Fields(record)) for seen, record in records.items()}
             site = replace(manifest.site, evidence=told or manifest.site.evidence)

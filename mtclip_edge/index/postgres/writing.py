@@ -80,10 +80,17 @@ class Writer:
 
     def bulk(self, model_id: str, expected: int | None) -> bool:
         """Whether so many reports come that the graph is better built after them."""
-        sql = "SELECT coalesce(sum(reports), 0) FROM held WHERE model = %s"
+        return expected is None or expected > max(_BULK, self._vectors(model_id) // 2)
+
+    def many(self, model_id: str, added: int) -> bool:
+        """Whether so many were added that the recall is to be measured again."""
+        return added > self._vectors(model_id) // 10
+
+    def _vectors(self, model_id: str) -> int:
+        sql = "SELECT coalesce(sum(reports), 0)::bigint FROM held WHERE model = %s"
         with said(self.url):
             ((held,),) = self.connection.execute(sql, (model_id,)).fetchall()
-        return bool(expected is None or expected > max(_BULK, held // 2))
+        return int(held)
 
     def without_graph(self, stem: str) -> None:
         """Errors: Refused where this login may not; the graph is then there, and grows row by row."""
