@@ -161,7 +161,12 @@ def test_another_model_is_refused(mtclip, library: str, bundle: Path, film: Path
 
 
 def test_how_a_url_is_read(monkeypatch: pytest.MonkeyPatch, postgres_server) -> None:
-    from mtclip_edge.index.postgres.connect import check_no_password, settings_of, without_password
+    from mtclip_edge.index.postgres.connect import (
+        check_no_password,
+        has_empty_password,
+        settings_of,
+        without_password,
+    )
 
     for name in ("PGHOST", "PGSSLMODE", "PGPASSWORD"):
         monkeypatch.delenv(name, raising=False)
@@ -183,6 +188,11 @@ def test_how_a_url_is_read(monkeypatch: pytest.MonkeyPatch, postgres_server) -> 
         check_no_password("service=hospital password=secret")
     with pytest.raises(WrongOption):
         settings_of("bundle")
+    empty = [
+        has_empty_password(url)
+        for url in ("postgresql://me:@db/x", "postgresql://me@db/x", "postgresql:///x?a=b:@c")
+    ]
+    assert empty == [True, False, False]
 
 
 def test_an_evaluation_asks_the_library_for_its_votes(mtclip, library: str) -> None:

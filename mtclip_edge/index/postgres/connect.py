@@ -4,7 +4,9 @@ A password never stands in a command: libpq reads ``~/.pgpass``, a service file 
 machine the server proves who it is (``sslmode=verify-full``) unless the URL says otherwise.
 """
 
+import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +45,9 @@ def driver() -> Any:
             hint = "pip install 'psycopg[binary]', or this system's libpq"
             raise ExtraMissing("a library needs libpq, which is not here", hint=hint) from None
         raise ExtraMissing("a library needs psycopg and pgvector", hint=install_command("library")) from None
+    logger = logging.getLogger("psycopg")
+    if not logger.handlers:  # else what the pool tries again would stand on stderr
+        logger.addHandler(logging.NullHandler())
     return psycopg
 
 
@@ -73,6 +78,11 @@ def settings_of(url: str) -> dict[str, Any]:
 
 def _is_here(host: str) -> bool:
     return host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
+
+
+def has_empty_password(url: str) -> bool:
+    """Whether a URL says that there is none, which a server should not accept."""
+    return re.match(r"\w+://[^/@?]*:@", url) is not None
 
 
 def check_no_password(url: str) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ArtefactIncompatible
 from ..index import SearchChoice
-from .connect import Readers, connected, said, without_password
+from .connect import Readers, connected, has_empty_password, said, without_password
 from .graph import index_name, is_valid
 from .library import PostgresLibrary
 from .schema import check_schema
@@ -65,7 +65,9 @@ def _model(connection: "Connection[Any]", url: str, model_id: str) -> tuple[str,
 
 
 def _warnings(connection: "Connection[Any]", url: str, current: bool) -> list[str]:
-    shown, lines = without_password(url), []
+    shown, lines = without_password(url), list[str]()
+    if has_empty_password(url):
+        lines.append(f"{shown}: the URL has an empty password")
     row = connection.execute(
         "SELECT rolsuper OR rolbypassrls, row_security_active('mtclip.report') FROM pg_roles WHERE rolname ="
         " current_user"
