@@ -185,11 +185,20 @@ def _read(bundle: Path, source: str, split: str, map: list[str] | None) -> "Read
     from ..indexing.bundle_index import reading_of
     from ..indexing.shards import is_embedded
 
+    _check_bundle(bundle)
     check_changeable(bundle)
     if is_embedded(user_path(source)):
         return user_path(source)
     with ProgressBars() as bars, step(bars, "reading the source"):
         return reading_of(source, split, map or ())
+
+
+def _check_bundle(bundle: Path) -> None:
+    """Errors: WrongOption for the URL of a library, where only a bundle makes sense."""
+    if str(bundle).startswith(("postgresql:/", "postgres:/", "service=")):  # a path has lost a slash
+        raise WrongOption(
+            "a library", "expected a bundle", "a library is filled by mtclip index push and add"
+        )
 
 
 def named(bundle: Path) -> str | Path:
@@ -205,6 +214,7 @@ def _change(bundle: Path, change: "Callable[[Index, ProgressBars], Bundle]") -> 
     from ..display.progress_bars import ProgressBars
     from ..indexing.bundle_index import Index
 
+    _check_bundle(bundle)
     with ProgressBars() as bars:
         changed = change(Index.open(named(bundle)), bars)
         counts = changed.index

@@ -134,6 +134,8 @@ def test_a_folder_of_shards_is_pushed(
         ),
         (("library", "verify", "postgresql:///x?nonsense=1"), 2, "cannot be read"),
         (("index", "add", "postgresql:///x?host=/nowhere", "phantom:10@1"), 2, "expected --bundle BUNDLE"),
+        (("index", "build", "postgresql://db/x", "phantom:10@1"), 2, "expected a bundle"),
+        (("index", "rebuild", "postgresql://db/x"), 2, "expected a bundle"),
         (("index", "push", "nowhere", "postgresql:///x?host=/nowhere"), 1, "no such directory"),
     ],
 )

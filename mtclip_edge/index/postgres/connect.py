@@ -31,6 +31,7 @@ T = TypeVar("T")
 OLDEST_SERVER, OLDEST_PGVECTOR = 15, (0, 8, 6)
 TIMEOUT_S = 30  # of one statement of a query, unless the URL's ``options`` say otherwise
 _CONNECT_S = 10
+_WAIT_S = 5  # for a connection of the pool: longer, and the database is down or overrun
 MOST_CONNECTIONS = 4
 
 
@@ -201,7 +202,7 @@ class Readers:
                 min_size=1,
                 max_size=MOST_CONNECTIONS,
                 open=False,
-                timeout=_CONNECT_S,
+                timeout=_WAIT_S,
                 configure=self._configured,
                 reconnect_timeout=_CONNECT_S,
                 name="mtclip",
@@ -235,11 +236,13 @@ class Readers:
         if self.inside:
             return ask()
         psycopg = driver()
+        import psycopg_pool
+
         with said(self._url):
             try:
                 return self._in_one(ask)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                if isinstance(error, psycopg.errors.QueryCanceled):
+                if isinstance(error, psycopg.errors.QueryCanceled | psycopg_pool.PoolTimeout):
                     raise
                 self._pool.check()  # what is broken goes
                 return self._in_one(ask)
