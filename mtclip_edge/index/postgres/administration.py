@@ -8,7 +8,7 @@ from ...errors import Refused, WrongOption
 from ...progress import Say, silent
 from . import graph
 from .connect import connected, driver, said, without_password
-from .schema import add_site, check_schema, create, migrate, role_of, version_of
+from .schema import add_site, alone, check_schema, create, migrate, version_of
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -160,19 +160,20 @@ def grant(url: str, role: str, site: str, write: bool) -> list[str]:
 
     lines = []
     with opened(url) as connection, connection.transaction():
+        alone(connection)
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
             what = f"{without_password(url)}: no role {role!r} on this server"
             raise Refused(what, "nothing was changed", f'as its administrator: CREATE ROLE "{role}" LOGIN')
         if not connection.execute("SELECT 1 FROM site WHERE name = %s", (site,)).fetchone():
             add_site(connection, site)
             lines.append(f"site {site} made")
-        roles = [role_of(connection, f"site_{site}")]
-        roles += [role_of(connection, "writer")] if write else []
-        for granted in roles:
-            name = Identifier(granted.strip('"'))
-            connection.execute(SQL("GRANT {} TO {}").format(name, Identifier(role)))
-        connection.execute("INSERT INTO audit (what, site) VALUES ('grant', %s)", (site,))
-    return [*lines, f"{role} may {'read and write' if write else 'read'} site {site}"]
+        which = "writer" if write else "reader"  # who may write may read
+        ((granted,),) = connection.execute(f"SELECT {which} FROM site WHERE name = %s", (site,)).fetchall()
+        connection.execute(SQL("GRANT {} TO {}").format(Identifier(granted), Identifier(role)))
+        what = f"grant to {role}{' to write' if write else ''}"
+        connection.execute("INSERT INTO audit (what, site) VALUES (%s, %s)", (what, site))
+        lines.append(f'to take it back: REVOKE "{granted}" FROM "{role}"')
+    return [f"{role} may {'read and write' if write else 'read'} site {site}", *lines]
 
 
 def switch(url: str, model_id: str) -> None:

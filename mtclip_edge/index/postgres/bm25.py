@@ -100,7 +100,8 @@ class _Writing:
             f"WITH w AS MATERIALIZED (SELECT{','.join(self._weights.values())})\n"
             f"SELECT r.row, {value} AS relevance\n"
             f"FROM report AS r CROSS JOIN w{''.join(self._joins)}\n"
-            f"WHERE {self._matches(tree)} AND ({condition.text}){ordered}"
+            f"WHERE r.row IN (SELECT matching('{self._vector}', %({self._name(tree.tsquery)})s::tsquery))"
+            f" AND ({condition.text}){ordered}"
         )
         return Statement(text, self._values | limit | dict(condition.values))
 

@@ -1,5 +1,6 @@
 """What a scope means in PostgreSQL: a condition on ``report r``, or on a film ``f`` of a study ``s``."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from ..library import Group, Scope, TypedText
 from ..words import TEXT
 from .bm25 import VECTORS
 from .match import matching, parsed
+from .rows import folded
 
 Beginning = Callable[[str], Sequence[str]]
 
@@ -20,9 +22,24 @@ class Where:
     sql: str = "true"
     values: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def as_filter(self) -> str:
+        """The same for rows that come by their nearness: nothing that the server would rather begin with."""
+        kept = _FEW.sub("", self.sql)
+        return _BY_WORDS.sub(r"(\1) IS TRUE", kept)
+
     def __and__(self, other: "Where") -> "Where":
         parts = [part for part in (self.sql, other.sql) if part != "true"]
         return Where(" AND ".join(parts) or "true", {**self.values, **other.values})
+
+
+_FEW = re.compile(r" AND /\*few\*/ .*? /\*\*/")
+_BY_WORDS = re.compile(r"/\*words\*/ (.*?) /\*\*/")
+
+
+def by_words(column: str, name: str) -> str:
+    """The reports ``r`` whose words in a column match a tsquery, found by an index."""
+    return f"/*words*/ r.row IN (SELECT matching('{VECTORS[column]}', %({name})s::tsquery)) /**/"
 
 
 def of_study(filters: Filters) -> Where:
@@ -39,7 +56,7 @@ def of_study(filters: Filters) -> Where:
         where &= Where("s.date <> '' AND s.date <= %(until)s", until)
     if filters.finding is not None:
         named = f"EXISTS (SELECT 1 FROM finding n WHERE n.study = s.key AND {_BY_NAME})"
-        where &= Where(named, {"finding": lowered(filters.finding)})
+        where &= Where(named, {"finding": folded(filters.finding)})
     if filters.view is not None:
         where &= Where(f"EXISTS (SELECT 1 FROM film f WHERE f.study = s.key AND {_VIEW})", _views(filters))
     return where
@@ -50,11 +67,6 @@ _VIEW = "lower(f.view) = ANY(%(views)s)"
 
 def _views(filters: Filters) -> dict[str, object]:
     return {"views": sorted(set(filters.views()))}
-
-
-def lowered(name: str) -> str:
-    """In small letters as SQLite's NOCASE compares: of ASCII alone."""
-    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
 def of_report(scope: Scope, beginning: Beginning) -> Where:
@@ -70,13 +82,13 @@ def of_report(scope: Scope, beginning: Beginning) -> Where:
     if study.sql != "true":
         among = f"EXISTS (SELECT 1 FROM study s WHERE s.report_row = r.row AND {study.sql})"
         if filters.finding is not None:  # the index on names finds few reports without a look at all studies
-            among += f" AND r.row IN (SELECT n.report_row FROM finding n WHERE {_BY_NAME})"
+            among += f" AND /*few*/ r.row IN (SELECT n.report_row FROM finding n WHERE {_BY_NAME}) /**/"
         where &= Where(among, study.values)
     where &= of_words(filters, beginning)
     return where if scope.group is None else where & of_group(scope.group)
 
 
-_BY_NAME = 'NOT n.denied AND lower(n.name COLLATE "C") = %(finding)s'
+_BY_NAME = "NOT n.denied AND n.folded = %(finding)s"
 
 
 def of_words(filters: Filters, beginning: Beginning) -> Where:
@@ -87,7 +99,9 @@ def of_words(filters: Filters, beginning: Beginning) -> Where:
     ):
         if words is not None:
             query = matching(words, option, beginning)
-            where &= Where(f"r.{VECTORS[column]} @@ %({name})s::tsquery", {name: query})
+            inverted = query.startswith("!")  # which no index finds
+            sql = f"r.{VECTORS[column]} @@ %({name})s::tsquery" if inverted else by_words(column, name)
+            where &= Where(sql, {name: query})
     return where
 
 
@@ -97,8 +111,10 @@ def of_group(group: Group) -> Where:
     where = Where(f"{level.sql} = %(level)s", {**level.values, "level": group.level})
     if group.level == 0:
         return where
-    says = agrees if group.level > 0 else contradicts
-    some = [says(group.text, place) for place in range(len(group.text.findings))]
+    some = []
+    for place, finding in enumerate(group.text.findings):
+        column = DENIED if finding.denied == (group.level > 0) else AFFIRMED
+        some.append(by_words(column, f"finding_{place}"))
     return where & Where(f"({' OR '.join(some)})", level.values)
 
 

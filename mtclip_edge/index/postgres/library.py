@@ -22,8 +22,9 @@ from ..index import Hits, SearchChoice
 from ..library import OF_SITES, Scope, TypedText
 from ..report_store import STUDY_IDS_SHOWN, StoredFilm, StoredReport
 from .bm25 import Counts
-from .conditions import Where, lowered, of_film, of_report, of_study
+from .conditions import Where, of_film, of_report, of_study
 from .connect import Readers, said, without_password
+from .rows import folded
 from .search import Search, as_array
 from .typed import TypedRows
 
@@ -261,14 +262,14 @@ class PostgresLibrary:
             study, report = of_study(scope.filters), self._where(scope)
             sql = (
                 "SELECT count(DISTINCT r.row) FROM finding n JOIN study s ON s.key = n.study JOIN report r ON"
-                ' r.row = n.report_row WHERE lower(n.name COLLATE "C") = %(named)s AND NOT n.denied AND'
+                " r.row = n.report_row WHERE n.folded = %(named)s AND NOT n.denied AND"
                 f" s.label <> 'normal' AND {study.sql} AND {report.sql}"
             )
-            values = {**study.values, **report.values, "named": lowered(finding)}
+            values = {**study.values, **report.values, "named": folded(finding)}
             ((found,),) = self._rows(sql, values)
             return int(found)
 
-        return self.reading(lambda: self._once((lowered(finding), scope), count))
+        return self.reading(lambda: self._once((folded(finding), scope), count))
 
     def count_labelled(self, label: str) -> int:
         return self.reading(lambda: self._whole(label))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import Refused
 from ...studies import Study, majority
-from .rows import Batch, FilmVector, ReadWords, findings_of, read_words, votes
+from .rows import Batch, FilmVector, ReadWords, findings_of, folded, read_words, votes
 from .writing import Writer
 
 _COLUMNS = {
@@ -17,7 +17,7 @@ _COLUMNS = {
     "study": "key, site, study_id, patient_id, report_row, label, source, split, date",
     "wording": "study, site, text, findings, impression",
     "film": "row, site, study, name, view",
-    "finding": "site, study, report_row, name, denied",
+    "finding": "site, study, report_row, name, folded, denied",
 }
 
 
@@ -157,7 +157,7 @@ class _Load:
             "finding",
             _COLUMNS["finding"],
             (
-                (site, keys[s.study_id], rows[s.report_id or ""], name, denied)
+                (site, keys[s.study_id], rows[s.report_id or ""], name, folded(name), denied)
                 for s in new
                 for name, denied in findings_of(s, told[s.report_id or ""])
             ),

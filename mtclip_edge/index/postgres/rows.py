@@ -71,10 +71,18 @@ def read_words(texts: Sequence[str]) -> list[ReadWords]:
     for place, (text, stance) in enumerate(zip(texts, stances, strict=True)):
         four = stems[4 * place : 4 * place + 4]
         words, affirmed, denied = (literal(column) for column in four[:3])
-        spelt = frozenset(WORD.findall(text.lower()))
+        spelt = frozenset(word[:LONGEST] for word in WORD.findall(text.lower()))
         length, english = sum(map(len, four)), stance is not None
         read.append(ReadWords(words, affirmed, denied, length, english, spelt))
     return read
+
+
+LONGEST = 500  # letters of a name or a word that an index holds
+
+
+def folded(name: str) -> str:
+    """A finding's name in small letters as SQLite's NOCASE compares: of ASCII alone."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name[:LONGEST])
 
 
 def votes(studies: Iterable[Study]) -> dict[str, list[int]]:

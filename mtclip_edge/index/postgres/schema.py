@@ -5,6 +5,7 @@ with a setting that the reader could change. A distinct report is distinct withi
 would show a reader of one the wording of the other.
 """
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ArtefactDamaged, ArtefactIncompatible, Refused
@@ -21,7 +22,9 @@ _TEXT = 'text COLLATE "C" NOT NULL'
 SITE_TABLES = ("report", "study", "wording", "film", "finding", "spelt", "counts", "held", "evidence")
 _TABLES = f"""
 CREATE TABLE meta (key text PRIMARY KEY, value text NOT NULL);
-CREATE TABLE site (name text COLLATE "C" PRIMARY KEY, role name NOT NULL UNIQUE);
+CREATE TABLE site (
+    name text COLLATE "C" PRIMARY KEY, reader name NOT NULL UNIQUE, writer name NOT NULL UNIQUE
+);
 CREATE TABLE model (
     id text PRIMARY KEY, dim int NOT NULL, vectors name NOT NULL UNIQUE, current bool NOT NULL DEFAULT false,
     ef int NOT NULL DEFAULT 256, recall real, recall_queries int NOT NULL DEFAULT 0,
@@ -33,24 +36,27 @@ CREATE TABLE report (
     text {_TEXT}, findings {_TEXT}, impression {_TEXT}, label {_TEXT},
     normal int NOT NULL, abnormal int NOT NULL, unknown int NOT NULL,
     words tsvector NOT NULL, affirmed tsvector NOT NULL, denied tsvector NOT NULL, length int NOT NULL,
-    english bool NOT NULL, UNIQUE (report_id, site)
+    english bool NOT NULL, UNIQUE (report_id, site), UNIQUE (row, site)
 );
 CREATE TABLE study (
     key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, site {_TEXT} REFERENCES site, study_id {_TEXT},
-    patient_id {_TEXT}, report_row bigint NOT NULL REFERENCES report, label {_TEXT}, source {_TEXT},
-    split {_TEXT}, date {_TEXT}, UNIQUE (study_id, site)
+    patient_id {_TEXT}, report_row bigint NOT NULL, label {_TEXT}, source {_TEXT},
+    split {_TEXT}, date {_TEXT}, UNIQUE (study_id, site), UNIQUE (key, site),
+    FOREIGN KEY (report_row, site) REFERENCES report (row, site)
 );
 CREATE TABLE wording (
-    study bigint PRIMARY KEY REFERENCES study, site {_TEXT}, text {_TEXT}, findings {_TEXT},
-    impression {_TEXT}
+    study bigint PRIMARY KEY, site {_TEXT}, text {_TEXT}, findings {_TEXT},
+    impression {_TEXT}, FOREIGN KEY (study, site) REFERENCES study (key, site)
 );
 CREATE TABLE film (
-    row bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, site {_TEXT}, study bigint NOT NULL REFERENCES study,
-    name {_TEXT}, view {_TEXT}
+    row bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, site {_TEXT}, study bigint NOT NULL,
+    name {_TEXT}, view {_TEXT}, UNIQUE (row, site), FOREIGN KEY (study, site) REFERENCES study (key, site)
 );
 CREATE TABLE finding (
-    key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, site {_TEXT}, study bigint NOT NULL REFERENCES study,
-    report_row bigint NOT NULL, name {_TEXT}, denied bool NOT NULL
+    key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, site {_TEXT}, study bigint NOT NULL,
+    report_row bigint NOT NULL, name {_TEXT}, folded {_TEXT}, denied bool NOT NULL,
+    FOREIGN KEY (study, site) REFERENCES study (key, site),
+    FOREIGN KEY (report_row, site) REFERENCES report (row, site)
 );
 CREATE TABLE spelt (site {_TEXT}, word {_TEXT}, PRIMARY KEY (word, site));
 CREATE TABLE counts (
@@ -81,18 +87,42 @@ INDEXES = {
     "study_date": "ON study (date)",
     "film_study": "ON film (study)",
     "finding_study": "ON finding (study)",
-    "finding_name": 'ON finding (lower(name COLLATE "C"), report_row)',
+    "finding_name": "ON finding (folded, report_row)",
+    "finding_report": "ON finding (report_row)",
 }
-# Which sites a login may read. It runs as the library's owner, so that readers need not see who else there
-# is; the login is an argument, since within it ``current_user`` is the owner.
-_MY_SITES = """
-CREATE FUNCTION my_sites(login name) RETURNS text[] LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = mtclip, pg_temp
-AS $$ SELECT coalesce(array_agg(name), '{}') FROM mtclip.site WHERE pg_has_role(login, role, 'MEMBER') $$;
+# Which sites a login may read, or write. They run as the library's owner, so that readers need not see the
+# table of sites; the login is an argument, since within a function ``current_user`` is the owner, and nobody
+# asks of one that is not their own. ``matching`` finds words by their index: the operator itself may not use
+# one behind a policy, because PostgreSQL does not know that it tells nothing of the rows that it does not
+# give.
+_FUNCTIONS = """
+CREATE FUNCTION my_sites(login name, writing bool DEFAULT false) RETURNS text[] LANGUAGE sql STABLE
+SECURITY DEFINER SET search_path = mtclip, pg_temp
+AS $$ SELECT coalesce(array_agg(name), '{}') FROM mtclip.site
+WHERE pg_has_role(session_user, login, 'MEMBER')
+    AND pg_has_role(login, CASE WHEN writing THEN writer ELSE reader END, 'MEMBER') $$;
+CREATE FUNCTION matching(kind text, query tsquery) RETURNS SETOF bigint LANGUAGE plpgsql STABLE
+SECURITY DEFINER SET search_path = mtclip, public, pg_temp ROWS 1000
+AS $$ DECLARE mine text[] := mtclip.my_sites(session_user); BEGIN
+CASE kind
+    WHEN 'words' THEN
+        RETURN QUERY SELECT r.row FROM mtclip.report r WHERE r.words @@ query AND r.site = ANY (mine);
+    WHEN 'affirmed' THEN
+        RETURN QUERY SELECT r.row FROM mtclip.report r WHERE r.affirmed @@ query AND r.site = ANY (mine);
+    WHEN 'denied' THEN
+        RETURN QUERY SELECT r.row FROM mtclip.report r WHERE r.denied @@ query AND r.site = ANY (mine);
+END CASE; END $$;
 """
-_POLICY = """
+_POLICIES = """
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
-CREATE POLICY of_my_sites ON {table} USING (site = ANY ((SELECT mtclip.my_sites(current_user))::text[]));
+CREATE POLICY reading ON {table} FOR SELECT
+    USING (site = ANY ((SELECT mtclip.my_sites(current_user))::text[]));
+CREATE POLICY adding ON {table} FOR INSERT
+    WITH CHECK (site = ANY ((SELECT mtclip.my_sites(current_user, true))::text[]));
+CREATE POLICY changing ON {table} FOR UPDATE
+    USING (site = ANY ((SELECT mtclip.my_sites(current_user, true))::text[]));
+CREATE POLICY removing ON {table} FOR DELETE
+    USING (site = ANY ((SELECT mtclip.my_sites(current_user, true))::text[]));
 """
 # What turns a schema of each version into one of the next.
 MIGRATIONS: dict[int, str] = {}
@@ -115,25 +145,49 @@ def create(connection: "Connection[Any]", url: str) -> None:
     if version_of(connection) is not None:
         raise Refused(f"{shown}: there is a library already", "nothing was changed")
     with connection.transaction():
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        alone(connection)
+        _extension(connection, shown)
         connection.execute("CREATE SCHEMA mtclip")
         connection.execute("SET LOCAL search_path = mtclip, public")
-        for statements in (_TABLES, _MY_SITES):
+        for statements in (_TABLES, _FUNCTIONS):
             connection.execute(statements)
         for name, how in INDEXES.items():
             connection.execute(f"CREATE INDEX {name} {how}")
         for table in SITE_TABLES:
-            connection.execute(_POLICY.format(table=table))
+            connection.execute(_POLICIES.format(table=table))
         connection.execute("INSERT INTO meta VALUES ('schema_version', %s)", (str(SCHEMA_VERSION),))
-        _roles(connection)
+        _roles(connection, secrets.token_hex(4))
         add_site(connection, MAIN)
 
 
-def _roles(connection: "Connection[Any]") -> None:
-    """What readers and writers may do, whatever their sites; roles live in the server, so each bears the name
-    of its database.
+def alone(connection: "Connection[Any]") -> None:
+    """Until this transaction ends nobody else makes tables, sites or models here."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext('mtclip'))")
+
+
+def _extension(connection: "Connection[Any]", shown: str) -> None:
+    """Errors: Refused where this login may not add it; an administrator may have."""
+    if connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone():
+        return
+    from .connect import driver
+
+    try:
+        connection.execute("CREATE EXTENSION vector")
+    except driver().errors.InsufficientPrivilege:
+        what = f"{shown}: this login may not add the extension vector"
+        raise Refused(
+            what, "nothing was changed", "as an administrator, here: CREATE EXTENSION vector"
+        ) from None
+
+
+def _roles(connection: "Connection[Any]", library: str) -> None:
+    """What readers and writers may do, whatever their sites. Roles live in the server, not in the database,
+    so each bears a name that no other library has.
     """
-    reader, writer = role_of(connection, "reader"), role_of(connection, "writer")
+    reader, writer = f"mtclip_{library}_reader", f"mtclip_{library}_writer"
+    names = {"library": library, "reader": reader, "writer": writer}
+    for name, value in names.items():
+        connection.execute("INSERT INTO meta VALUES (%s, %s)", (name, value))
     for role in (reader, writer):
         _make_role(connection, role)
     tables = ", ".join(SITE_TABLES)
@@ -141,32 +195,46 @@ def _roles(connection: "Connection[Any]") -> None:
     connection.execute(f"GRANT SELECT ON {tables}, meta, model TO {reader}, {writer}")
     connection.execute(f"GRANT INSERT, UPDATE, DELETE ON {tables} TO {writer}")
     connection.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA mtclip TO {writer}")
-    connection.execute(f"GRANT INSERT ON audit TO {writer}")
-    connection.execute("REVOKE EXECUTE ON FUNCTION my_sites FROM public")
-    connection.execute(f"GRANT EXECUTE ON FUNCTION my_sites TO {reader}, {writer}")
+    connection.execute(f"GRANT INSERT (what, site, how_many) ON audit TO {writer}")
+    connection.execute("ALTER TABLE audit ENABLE ROW LEVEL SECURITY")
+    connection.execute(
+        "CREATE POLICY adding ON audit FOR INSERT WITH CHECK (site = ANY ((SELECT"
+        " mtclip.my_sites(current_user, true))::text[]))"
+    )
+    for function in ("my_sites", "matching"):
+        connection.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM public")
+        connection.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {reader}, {writer}")
 
 
 def _make_role(connection: "Connection[Any]", role: str) -> None:
-    there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role.strip('"'),)).fetchone()
-    if there is None:
-        connection.execute(f"CREATE ROLE {role} NOLOGIN")
+    """Errors: Refused where there is one: whoever has it would read what is new."""
+    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+        raise Refused(f"the server has a role {role!r} already", "nothing was changed")
+    from psycopg.sql import SQL, Identifier
+
+    connection.execute(SQL("CREATE ROLE {} NOLOGIN").format(Identifier(role)))
 
 
-def role_of(connection: "Connection[Any]", what: str) -> str:
-    """The quoted name of a role of this library. Errors: Refused for one that no role can have."""
-    (database,) = connection.execute("SELECT current_database()").fetchone() or ("",)
-    name = f"mtclip_{database}_{what}"
-    if len(name.encode()) > 63 or '"' in name or "\0" in name:
-        raise Refused(f"a role would be called {name!r}", "expected at most 63 letters, no quotes")
-    return f'"{name}"'
+def told(connection: "Connection[Any]", name: str) -> str:
+    """What ``meta`` says: ``library``, and the roles ``reader`` and ``writer``."""
+    row = connection.execute("SELECT value FROM meta WHERE key = %s", (name,)).fetchone()
+    return "" if row is None else str(row[0])
 
 
 def add_site(connection: "Connection[Any]", name: str) -> None:
-    """A site that is not there yet, with the role of its readers."""
-    role = role_of(connection, f"site_{name}")
-    _make_role(connection, role)
-    connection.execute(f"GRANT {role_of(connection, 'reader')} TO {role}")
-    connection.execute("INSERT INTO site VALUES (%s, %s)", (name, role.strip('"')))
+    """A site that is not there yet, with the roles of its readers and of its writers."""
+    from psycopg.sql import SQL, Identifier
+
+    library = told(connection, "library")
+    reader, writer = f"mtclip_{library}_{name}", f"mtclip_{library}_{name}_writer"
+    if len(writer.encode()) > 63:
+        raise Refused(f"a role would be called {writer!r}", "expected at most 63 letters: a shorter name")
+    for role, base in ((reader, "reader"), (writer, "writer")):
+        _make_role(connection, role)
+        grant = SQL("GRANT {} TO {}").format(Identifier(told(connection, base)), Identifier(role))
+        connection.execute(grant)
+    connection.execute(SQL("GRANT {} TO {}").format(Identifier(reader), Identifier(writer)))
+    connection.execute("INSERT INTO site VALUES (%s, %s, %s)", (name, reader, writer))
     connection.execute("INSERT INTO counts VALUES (%s, 0, 0, 0, 0, 0, 0, 0, 0)", (name,))
 
 
@@ -202,6 +270,7 @@ def migrate(connection: "Connection[Any]", url: str) -> int:
     if version > SCHEMA_VERSION:
         check_schema(connection, url)
     with connection.transaction():
+        alone(connection)
         connection.execute("SET LOCAL search_path = mtclip, public")
         for step in range(version, SCHEMA_VERSION):
             connection.execute(MIGRATIONS[step])
@@ -211,6 +280,7 @@ def migrate(connection: "Connection[Any]", url: str) -> int:
 
 def add_model(connection: "Connection[Any]", model_id: str, dim: int) -> str:
     """The stem of the names of a model's two tables of vectors, made if they are not there."""
+    alone(connection)
     row = connection.execute("SELECT vectors, dim FROM model WHERE id = %s", (model_id,)).fetchone()
     if row is not None:
         if row[1] != dim:
@@ -221,12 +291,12 @@ def add_model(connection: "Connection[Any]", model_id: str, dim: int) -> str:
     for kind in ("report", "film"):
         table = f"{kind}_vector_{stem}"
         connection.execute(
-            f"CREATE TABLE {table} (row bigint PRIMARY KEY REFERENCES {kind}, site {_TEXT},"
-            f" vec vector({int(dim)}) NOT NULL)"
+            f"CREATE TABLE {table} (row bigint PRIMARY KEY, site {_TEXT}, vec vector({int(dim)}) NOT NULL,"
+            f" FOREIGN KEY (row, site) REFERENCES {kind} (row, site))"
         )
         connection.execute(f"ALTER TABLE {table} ALTER vec SET STORAGE PLAIN")
-        connection.execute(_POLICY.format(table=table))
-        reader, writer = role_of(connection, "reader"), role_of(connection, "writer")
+        connection.execute(_POLICIES.format(table=table))
+        reader, writer = told(connection, "reader"), told(connection, "writer")
         connection.execute(f"GRANT SELECT ON {table} TO {reader}, {writer}")
         connection.execute(f"GRANT INSERT, DELETE ON {table} TO {writer}")
     first = connection.execute("SELECT count(*) FROM model WHERE current").fetchone() == (0,)

@@ -80,7 +80,7 @@ class Search:
         self._readers.set_ef(min(1000, max(self._ef, wanted)))
         join = "" if where.sql == "true" else "JOIN report r ON r.row = v.row"
         nearest = (
-            f"SELECT v.row, v.vec FROM report_vector_{self.stem} v {join} WHERE {where.sql} ORDER BY"
+            f"SELECT v.row, v.vec FROM report_vector_{self.stem} v {join} WHERE {where.as_filter} ORDER BY"
             f" v.vec::halfvec({self._dim}) <#> %(query)s::vector({self._dim})::halfvec({self._dim})"
             " LIMIT %(wanted)s"
         )

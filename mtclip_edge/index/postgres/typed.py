@@ -39,8 +39,8 @@ class TypedRows:
         said = {}
         for place, finding in enumerate(self.text.findings):
             sql = (
-                f"SELECT EXISTS (SELECT 1 FROM report r WHERE {affirms_in_sql(place)}) OR"
-                f" EXISTS (SELECT 1 FROM report r WHERE {denies_in_sql(place)})"
+                f"SELECT EXISTS (SELECT 1 FROM matching('affirmed', %(finding_{place})s::tsquery)) OR"
+                f" EXISTS (SELECT 1 FROM matching('denied', %(finding_{place})s::tsquery))"
             )
             ((any_,),) = self.readers.rows(sql, {f"finding_{place}": values[f"finding_{place}"]})
             said[finding.name] = bool(any_)

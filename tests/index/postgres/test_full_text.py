@@ -21,7 +21,9 @@ psycopg = pytest.importorskip("psycopg", reason="PostgreSQL needs the package ps
 
 _TABLE = """
 CREATE TABLE report (row bigint PRIMARY KEY, site text, report_id text, words tsvector, affirmed tsvector,
-    denied tsvector, length int)
+    denied tsvector, length int);
+CREATE FUNCTION matching(kind text, query tsquery) RETURNS SETOF bigint LANGUAGE sql AS $$ SELECT row FROM report
+    WHERE CASE kind WHEN 'words' THEN words WHEN 'affirmed' THEN affirmed ELSE denied END @@ query $$
 """
 ODD = (
     "",
