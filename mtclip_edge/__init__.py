@@ -74,6 +74,7 @@ _HOMES = {
     "Input": "retrieval.results",
     "Judgement": "evidence.verdict",
     "LeakFound": "errors",
+    "LibraryTooSlow": "errors",
     "LibraryUnreachable": "errors",
     "MapMissing": "errors",
     "Measured": "bundle.records",
@@ -122,6 +123,7 @@ if TYPE_CHECKING:  # "as" itself: what a type checker takes as handed on
     from .errors import ExtraMissing as ExtraMissing
     from .errors import FilmUnreadable as FilmUnreadable
     from .errors import LeakFound as LeakFound
+    from .errors import LibraryTooSlow as LibraryTooSlow
     from .errors import LibraryUnreachable as LibraryUnreachable
     from .errors import MapMissing as MapMissing
     from .errors import MtclipError as MtclipError

@@ -12,6 +12,7 @@ MtclipError                    1  something asked for could not be done
 ├── CacheUnusable              1  the feature cache cannot be written
 ├── ExtraMissing               1  an optional dependency is not installed
 ├── LibraryUnreachable         1  a database of reports does not answer
+│   └── LibraryTooSlow         1  it took longer than it allows
 ├── Closed                     1  a retriever was asked after it was closed
 ├── TextTowerMissing           1  the bundle cannot embed text
 ├── NothingToExplain           1  a map was asked for, and no report was found
@@ -88,6 +89,10 @@ class ExtraMissing(MtclipError):
 
 
 class LibraryUnreachable(MtclipError):
+    pass
+
+
+class LibraryTooSlow(LibraryUnreachable):
     pass
 
 

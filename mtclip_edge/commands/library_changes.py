@@ -73,6 +73,8 @@ def remove_from_library(
 
     checked(url)
     with Writer(url, site) as writer:
+        if scrub and not dry_run:
+            removing.check_scrub(writer)
         keys = removing.meant(writer, **which, say=say)  # type: ignore[arg-type]
         if dry_run:
             counts = removing.would_remove(writer, keys).to_dict()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..bundle.bundle import MANIFEST
-from ..errors import FilmUnreadable, MtclipError, NotABundle, Refused, StudyUnanswered
+from ..errors import FilmUnreadable, LibraryUnreachable, MtclipError, NotABundle, Refused, StudyUnanswered
 from ..index.filters import Filters
 from ..retrieval.intake import EmbeddedFilm
 from ..retrieval.results import QueryResult
@@ -89,7 +89,8 @@ class Answering:
         try:
             self.open()
         except MtclipError as error:
-            self._retriever, self._stamp = before, stamp
+            tried = None if isinstance(error, LibraryUnreachable) else stamp  # else it is tried again
+            self._retriever, self._stamp = before, tried
             tell("bundle not taken up", why=type(error).__name__)
             return
         if before is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sqlite3 import OperationalError
 from typing import Any
 
-from ..errors import FilmUnreadable, LibraryUnreachable
+from ..errors import FilmUnreadable, LibraryTooSlow, LibraryUnreachable
 from .answering import Answered, Answering
 from .journal import Journal
 from .objects.making import made_objects
@@ -159,6 +159,9 @@ class Worker:
         self._at = task
         try:
             self._answer(task, now)
+        except LibraryTooSlow as error:  # which it may be for this study alone
+            self._answer_failed(task, now, type(error).__name__)
+            return True
         except (OSError, OperationalError, LibraryUnreachable) as error:  # the film is not to blame
             away = isinstance(error, LibraryUnreachable)
             self._journal.wait(task.id, task.tries, "no library" if away else "no room")

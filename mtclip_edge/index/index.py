@@ -131,7 +131,11 @@ class Index:
         wanted = int((k + 32) * 1.5 * self.reports / len(only))
         if wanted > min(_FETCHED_MOST, self.reports):
             return None
-        passing = np.intersect1d(self._nearest(query, wanted), only)
+        nearest = self._nearest(query, wanted)
+        places = np.minimum(np.searchsorted(only, nearest), len(only) - 1)
+        passing = np.sort(
+            nearest[only[places] == nearest]
+        )  # ``only`` may be half a million: not sorted again
         if len(passing) <= k or self._tied(query, passing, k):
             return None
         return passing

@@ -22,7 +22,7 @@ from ..index.postgres.writing import Writer
 from ..progress import Progress, Say, silent, step
 from ..studies import Film, Study
 from .embedder import Embedder, forget_embedded, resuming
-from .shards import EmbeddedFolder, KnownVectors
+from .shards import STUDIES, EmbeddedFolder, KnownVectors
 from .stored import StoredStudies
 
 BATCH = 5_000  # studies of one transaction
@@ -58,7 +58,7 @@ def push_embedded(
         folder.check_model(opened.model.model_id)
     batches = _told(_of_shards(folder, say), len(folder.names), progress, "shards")
     model = folder.model_id, folder.dim
-    return _pushed(opened, model, url, site, batches, None, progress, say)
+    return _pushed(opened, model, url, site, batches, len(folder.names) * STUDIES, progress, say)
 
 
 def add(
@@ -84,23 +84,35 @@ def add(
             f"{len(studies) - len(wanted)} studies without a report are left out: there is nothing to"
             f" find of them"
         )
-    with Writer(url, site) as writer:
-        held: dict[str, tuple[str, str]] = {}
-        for start in range(0, len(wanted), BATCH):
-            held |= writer.held([study.study_id for study in wanted[start : start + BATCH]])
-    new = [study for study in wanted if held.get(study.study_id) != (study.report_id, study.patient_id)]
-    if held:
-        say(f"{len(held)} of {len(wanted)} studies are there already")
+    model = opened.model.model_id, opened.model.dim
+    new = _lacking(url, site, model, wanted, say)
     if not new:
         say("nothing to add")
-        return Loaded()
+        return _pushed(opened, model, url, site, (), 0, progress, say)
     with resuming(opened, device, progress) as embedder:
         embedder.check_words(list(dict.fromkeys(study.tower_text for study in new)), say)
         batches = (_embedded(embedder, new[at : at + BATCH], say) for at in range(0, len(new), BATCH))
-        model = opened.model.model_id, opened.model.dim
         done = _pushed(opened, model, url, site, batches, len(new), progress, say)
     forget_embedded(bundle)
     return done
+
+
+def _lacking(url: str, site: str, model: tuple[str, int], wanted: Sequence[Study], say: Say) -> list[Study]:
+    """The studies that are not there, or whose report has no vector of this model."""
+    new: list[Study] = []
+    with Writer(url, site) as writer:
+        stem = writer.model(*model)
+        for start in range(0, len(wanted), BATCH):
+            some = wanted[start : start + BATCH]
+            held = writer.held([study.study_id for study in some])
+            embedded = writer.with_vector([study.report_id or "" for study in some], stem)
+            for study in some:
+                there = held.get(study.study_id) == (study.report_id, study.patient_id)
+                if not there or study.report_id not in embedded:
+                    new.append(study)
+    if len(new) < len(wanted):
+        say(f"{len(wanted) - len(new)} of {len(wanted)} studies are there already")
+    return new
 
 
 def _pushed(
@@ -109,29 +121,29 @@ def _pushed(
     url: str,
     site: str,
     batches: Iterable[Batch],
-    expected: int | None,
+    expected: int,
     progress: Progress,
     say: Say,
 ) -> Loaded:
-    """``expected``: how many reports come, None where that is not known (many)."""
+    """``expected``: how many reports may come at most."""
     (model_id, dim), done = model, Loaded()
     with Writer(url, site) as writer:
         stem = writer.model(model_id, dim)
-        bulk = writer.bulk(model_id, expected)
-        if bulk:
+        if writer.bulk(model_id, expected):
             writer.without_graph(stem)
         for batch in batches:
             done += load(writer, batch, model_id, stem)
         with step(progress, "building the HNSW index"):
             built = writer.with_graph(stem, dim)
-        if built or writer.many(model_id, done.vectors):
+        no_recall, no_evidence = writer.unmeasured(model_id)
+        if built or no_recall or writer.many(model_id, done.vectors):
             with step(progress, "measuring the recall"):
                 writer.measure(model_id, stem, dim, say)
     if bundle is None:
         say(
             "without --bundle percentiles are not measured: mtclip library verify URL --bundle BUNDLE does it"
         )
-    elif done.vectors or done.studies:
+    elif done.vectors or done.studies or no_evidence:
         with step(progress, "measuring evidence"):
             measure_evidence(bundle, url, site, say)
     say(
@@ -147,9 +159,12 @@ def measure_evidence(bundle: Bundle, url: str, site: str, say: Say = silent) -> 
     The bundle's own figures hold where the site has its reports and no others.
     """
     manifest, kept = bundle.manifest, KeptFilms.of(bundle)
+    with Writer(url, site) as writer:
+        generation = writer.generation  # what changes while it is measured ends it
     with closing(open_library(url, bundle.model.model_id, bundle.model.dim, only=(site,))) as library:
         own = manifest.evidence_of("frontal")
-        if library.holds_only(_ids_of(bundle)) and own is not None and own.searched == manifest.searched:
+        same = library.counts[0] == bundle.index.studies and library.holds_only(_ids_of(bundle))
+        if same and own is not None and own.searched == manifest.searched:
             seen = {"frontal", *bundle.model.by_view, *manifest.site.evidence}
             records = {name: record for name in sorted(seen) if (record := manifest.evidence_of(name))}
         elif kept is None:
@@ -160,7 +175,9 @@ def measure_evidence(bundle: Bundle, url: str, site: str, say: Say = silent) -> 
             nearest = partial(nearest_in_library, library=library)
             records = measured(kept, bundle.model, nearest, token)
     with Writer(url, site) as writer:
-        writer.store_evidence(bundle.model.model_id, {name: r.to_dict() for name, r in records.items()})
+        writer.store_evidence(
+            bundle.model.model_id, {name: r.to_dict() for name, r in records.items()}, generation
+        )
 
 
 def _ids_of(bundle: Bundle) -> Callable[[], Iterator[str]]:

@@ -5,6 +5,7 @@ graph where that can be used.
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -332,12 +333,21 @@ def open_parts(bundle: Bundle, options: OpenOptions) -> Opened:
         chosen = choose(options.device)  # imports onnxruntime
         graph.result()
         pool.submit(read.ready)  # onnxruntime lets go of the interpreter while it prepares the graph
-        films, used = open_film_encoder(bundle, chosen, options.precision)
+        try:
+            films, used = open_film_encoder(bundle, chosen, options.precision)
+        except BaseException:
+            with suppress(Exception):  # what was opened beside it goes
+                searched().close()
+            raise
         library = searched()
-        if options.filters:
-            library.check(options.filters)
-        laterals = bundle.model.takes_laterals
-        admission = Admission(gate.result(), options.force, options.invert, laterals)
+        try:
+            if options.filters:
+                library.check(options.filters)
+            laterals = bundle.model.takes_laterals
+            admission = Admission(gate.result(), options.force, options.invert, laterals)
+        except BaseException:
+            library.close()
+            raise
     load_ms = 1000 * (time.perf_counter() - started)
     previews = LatePreviews(bundle, library, options.filters)
     return Opened(bundle, options, films, used, library, weights, admission, load_ms, previews)

@@ -64,7 +64,7 @@ class OwnPriorsAnswerer:
         hits = tuple(
             ReportHit(
                 rank=rank,
-                score=score_of[report.row],
+                score=score_of.get(report.row),  # None: it went meanwhile, or has no vector
                 report_id=report.report_id,
                 label=report.label,
                 studies=1,

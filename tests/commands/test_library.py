@@ -110,6 +110,8 @@ def test_a_folder_of_shards_is_pushed(
     assert without.code == 0 and "without --bundle percentiles are not measured" in without.err
     again = mtclip("index", "add", database, tmp_path / "shards", "--bundle", bundle)
     assert again.code == 0 and "0 studies, 0 reports and 0 films added" in again.err
+    told = mtclip("query", FILM, "--bundle", bundle, "--library", database, "--json", "--force")
+    assert told.code == 0, told.err
     found = json.loads(
         mtclip("query", FILM, "--bundle", bundle, "--library", database, "--json", "--force").out
     )
@@ -185,7 +187,10 @@ def test_how_a_url_is_read(monkeypatch: pytest.MonkeyPatch, postgres_server) -> 
     monkeypatch.setenv("PGHOST", "db.example")
     assert settings_of("postgresql:///reports")["sslmode"] == "verify-full"
     assert without_password("postgresql://me:secret@db/x") == "postgresql://me@db/x"
-    assert without_password("service=x password=y") != ""
+    assert without_password("service=x password=y") == "service=x"
+    shown = without_password("postgresql://db/x?user=u&password=secret&sslpassword=t")
+    assert "secret" not in shown and "sslpassword" not in shown and "user=u" in shown
+    assert settings_of("postgresql://localhost/x?hostaddr=203.0.113.5")["sslmode"] == "verify-full"
     with pytest.raises(Refused):
         check_no_password("service=hospital password=secret")
     with pytest.raises(WrongOption):

@@ -39,7 +39,7 @@ def some_studies(count: int, prefix: str = "s", texts: Sequence[str] = TEXTS) ->
 
 def vector_of(words: str) -> np.ndarray:
     """A unit vector of its own for each text, float32 [DIM]."""
-    seed = np.frombuffer(words.encode().ljust(8, b"\0"), np.uint8).astype(np.uint32)
+    seed = np.frombuffer(words.encode(errors="replace").ljust(8, b"\0"), np.uint8).astype(np.uint32)
     vector = np.random.default_rng(seed).normal(size=DIM)
     return np.asarray(vector / np.linalg.norm(vector), np.float32)
 

@@ -96,12 +96,18 @@ def verified(url: str, say: Say = silent) -> Iterator[tuple[str, str | None]]:
     Damage of pages is for the database's own checksums. Errors: as of ``opened``.
     """
     with opened(url) as connection:
-        for site, *told in connection.execute(_TOLD).fetchall():
-            found = list(connection.execute(_COUNTED, {"site": site}).fetchone() or ())
-            wrong = None if told == found else f"counted {_pairs(found)}, expected {_pairs(told)}"
-            yield f"site {site}: {_pairs(told[:3])}", wrong
-        for id, stem, dim, *_ in connection.execute(_MODELS).fetchall():
-            yield from _verified_model(connection, id, stem, dim, say)
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            found_of = [_counted(connection, *row) for row in connection.execute(_TOLD).fetchall()]
+        yield from found_of
+        for id, stem, dim, current, *_ in connection.execute(_MODELS).fetchall():
+            yield from _verified_model(connection, id, stem, dim, current, say)
+
+
+def _counted(connection: "Connection[Any]", site: str, *told: int) -> tuple[str, str | None]:
+    found = list(connection.execute(_COUNTED, {"site": site}).fetchone() or ())
+    wrong = None if list(told) == found else f"counted {_pairs(found)}, expected {_pairs(list(told))}"
+    return f"site {site}: {_pairs(list(told[:3]))}", wrong
 
 
 _TOLD = "SELECT site, studies, reports, films, normal, abnormal, words FROM counts ORDER BY site"
@@ -119,19 +125,19 @@ def _pairs(counts: list[int]) -> str:
 
 
 def _verified_model(
-    connection: "Connection[Any]", id: str, stem: str, dim: int, say: Say
+    connection: "Connection[Any]", id: str, stem: str, dim: int, current: bool, say: Say
 ) -> Iterator[tuple[str, str | None]]:
     for kind in ("report", "film"):
         sql = (
             f"SELECT count(*), count(v.row), count(*) FILTER (WHERE abs((v.vec <#> v.vec) + 1) > {_FAR}),"
             f" count(*) FILTER (WHERE v.site <> t.site) FROM {kind} t LEFT JOIN {kind}_vector_{stem} v ON"
-            " v.row = t.row"
+            " v.row = t.row WHERE t.site IN (SELECT site FROM held WHERE model = %s AND reports > 0)"
         )
-        ((rows, there, odd, strange),) = connection.execute(sql).fetchall()
+        ((rows, there, odd, strange),) = connection.execute(sql, (id,)).fetchall()
         wrong = [
             what
             for what, count in (
-                (f"{rows - there} have none", rows - there),
+                (f"{rows - there} have none", (rows - there) if current else 0),
                 (f"{odd} are no unit vectors", odd),
                 (f"{strange} are of another site", strange),
             )

@@ -8,8 +8,8 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import (
@@ -63,22 +63,32 @@ def settings_of(url: str) -> dict[str, Any]:
     except psycopg.ProgrammingError:
         expected = "expected postgresql://host/database, or service=name of a service file"
         raise WrongOption(f"library {without_password(url)!r} cannot be read", expected) from None
-    host = str(settings.get("host") or settings.get("hostaddr") or os.environ.get("PGHOST", ""))
-    elsewhere = (bool(host) and not _is_here(host)) or "service" in settings
-    if (
-        elsewhere
-        and "sslmode" not in settings
-        and "PGSSLMODE" not in os.environ
-        and "service" not in settings
-    ):
-        settings["sslmode"] = "verify-full"
+    if not _is_here(_host(settings)) and "service" not in settings:
+        settings.setdefault("sslmode", os.environ.get("PGSSLMODE", "verify-full"))
     settings.setdefault("connect_timeout", _CONNECT_S)
     settings.setdefault("application_name", "mtclip")
     return settings
 
 
+def _host(settings: Mapping[str, Any]) -> str:
+    """Where a connection goes, as libpq decides it; empty for a socket of this machine."""
+    address = settings.get("hostaddr") or os.environ.get("PGHOSTADDR")
+    return str(address or settings.get("host") or os.environ.get("PGHOST", ""))
+
+
 def _is_here(host: str) -> bool:
-    return host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
+    return not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
+
+
+def check_encrypted(connection: "Connection[Any]", url: str) -> None:
+    """Errors: Refused where words of reports would cross a network in plain sight, and nobody said so."""
+    info = connection.info
+    if connection.pgconn.ssl_in_use or _is_here(info.hostaddr or info.host):
+        return
+    if "sslmode" in settings_of(url) or "PGSSLMODE" in os.environ:
+        return
+    what = f"{without_password(url)}: this connection is not encrypted"
+    raise Refused(what, hint="say sslmode=verify-full in the service file, or what it is to be")
 
 
 def has_empty_password(url: str) -> bool:
@@ -93,11 +103,21 @@ def check_no_password(url: str) -> None:
         raise Refused(what, "nothing was asked", "put it in ~/.pgpass, a service file or PGPASSWORD")
 
 
+_SECRET = ("password", "sslpassword", "passfile", "sslkey")
+
+
 def without_password(url: str) -> str:
     """A URL as it may be shown."""
-    head, at, rest = url.rpartition("@")
-    scheme, slashes, login = head.partition("://")
-    return f"{scheme}{slashes}{login.partition(':')[0]}{at}{rest}" if at and slashes else url
+    with suppress(MtclipError, driver().Error):
+        found = driver().conninfo.conninfo_to_dict(url)
+        if any(name in found for name in _SECRET) and not _IN_LOGIN.match(url):
+            return str(
+                driver().conninfo.make_conninfo(**{n: v for n, v in found.items() if n not in _SECRET})
+            )
+    return _IN_LOGIN.sub(r"\1@", url)
+
+
+_IN_LOGIN = re.compile(r"^(\w+://[^/@?:]*):[^/@?]*@(?!.*password)")
 
 
 @contextmanager
@@ -119,12 +139,19 @@ def said(url: str) -> Iterator[None]:
         raise Refused(f"{shown}: this login may not do that", hint=hint) from None
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         raise no_library(url) from None
-    except psycopg.DataError:
+    except (psycopg.DataError, UnicodeEncodeError):
         raise Refused(f"{shown}: something here is no text that a database can hold") from None
+    except (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex):
+        raise Refused(f"{shown}: something here is longer than the database takes") from None
+    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+        what = f"{shown}: somebody else changed the same at the same time"
+        raise LibraryUnreachable(what, hint="try again") from None
     except psycopg.errors.DiskFull as error:
         raise OSError(28, "No space left in the database", shown) from error
     except (psycopg.OperationalError, psycopg_pool.PoolTimeout, psycopg.InterfaceError) as error:
         raise LibraryUnreachable(f"{shown}: {_first_line(error)}", hint="is the database up?") from None
+    except psycopg.Error as error:  # its words may quote a row
+        raise Refused(f"{shown}: the database refused ({type(error).__name__}, {error.sqlstate})") from None
 
 
 def no_library(url: str) -> MtclipError:
@@ -144,6 +171,7 @@ def connected(url: str) -> "Connection[Any]":
     with said(url):
         connection = psycopg.connect(autocommit=True, **settings_of(url))
     try:
+        check_encrypted(connection, url)
         check_server(connection, url)
         _prepare(connection)
     except BaseException:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...errors import Refused
 from ..patient_reports import OwnReport, PatientReports, two_meanings, unknown_patient
 from ..report_details import COMPARED, Details, StudyDetails, StudyFilm, unknown_id
 
@@ -20,8 +21,13 @@ def details_of(rows: Rows, name: str, library: str) -> Details:
         report_id, label, findings, impression, text = report[0]
         studies = _studies(rows, [key for (key,) in rows(query, (name,))])
         return Details(name, "report", report_id, label, findings, impression, text, studies)
-    query = "SELECT r.report_id FROM study s JOIN report r ON r.row = s.report_row WHERE s.study_id = %s"
-    if not (study := rows(query, (name,))):
+    query = (
+        "SELECT r.report_id, s.site FROM study s JOIN report r ON r.row = s.report_row WHERE s.study_id = %s"
+        " ORDER BY s.site"
+    )
+    if len(study := rows(query, (name,))) > 1:
+        raise _of_sites(name, library, [site for _, site in study])
+    if not study:
         raise unknown_id(name, library, [one for (one,) in rows(_NEAR, (name, name, COMPARED))], "library")
     found = details_of(rows, study[0][0], library)
     first = sorted(found.studies, key=lambda one: one.study_id != name)  # the one that was asked for
@@ -92,10 +98,17 @@ def reports_of(rows: Rows, name: str, library: str) -> PatientReports:
 
 
 def _patient(rows: Rows, name: str, library: str) -> str:
-    query = "SELECT DISTINCT patient_id FROM study WHERE patient_id = %s OR study_id = %s"
+    query = "SELECT DISTINCT patient_id, site FROM study WHERE patient_id = %s OR study_id = %s ORDER BY site"
     found = rows(query, (name, name))
+    if len(sites := sorted({site for _, site in found})) > 1:
+        raise _of_sites(name, library, sites)
     if len(found) == 1:
-        return str(found[0][0])
+        patient = str(found[0][0])
+        # Another hospital's patient of that number is another person.
+        query = "SELECT DISTINCT site FROM study WHERE patient_id = %s ORDER BY site"
+        if len(sites := [site for (site,) in rows(query, (patient,))]) > 1:
+            raise _of_sites(patient, library, sites)
+        return patient
     if found:
         raise two_meanings(name, library)
     is_report = bool(rows("SELECT 1 FROM report WHERE report_id = %s", (name,)))
@@ -125,3 +138,9 @@ def statistics_of(rows: Rows, counts: Sequence[int]) -> dict[str, Any]:
         "findings": counted("name, count(DISTINCT study) FROM finding"),
         "dates": {"first": first, "last": last, "without": without},
     }
+
+
+def _of_sites(name: str, library: str, sites: Sequence[str]) -> Refused:
+    """An id that two hospitals gave: a guess would show the reports of a stranger."""
+    what = f"{library}: {name!r} is an id of several sites, {', '.join(sites)}"
+    return Refused(what, "ask with a login that reads one of them")

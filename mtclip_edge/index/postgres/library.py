@@ -4,6 +4,7 @@ Its answers are those of a bundle with the same reports. What is counted of all 
 state of the library and kept.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..report_details import Details
 
 T = TypeVar("T")
+_MOST_KEPT = 500  # answers that are kept of one state
 _BEGINNINGS = 1000  # words that one beginning stands for, as in a bundle
 _COUNTED_TO = 20_001  # of a group: more is many
 
@@ -68,6 +70,7 @@ class PostgresLibrary:
             state = self._readers.rows(*self._state_of)[0]
             with self._lock:
                 if state != self._last[0]:
+                    self._search.look_again()
                     self._last = state, {}
                 self._seen.state, self._seen.kept = self._last
             return ask()
@@ -84,6 +87,8 @@ class PostgresLibrary:
         """What was asked before of this state of the library, else what is asked now."""
         kept = self._seen.kept
         if what not in kept:
+            if len(kept) >= _MOST_KEPT:
+                kept.clear()
             kept[what] = ask()
         found: T = kept[what]
         return found
@@ -98,7 +103,7 @@ class PostgresLibrary:
 
     @property
     def choice(self) -> SearchChoice:
-        return self._search.choice
+        return self.reading(lambda: self._search.choice)
 
     @property
     def facts(self) -> Mapping[str, Any] | None:
@@ -150,7 +155,22 @@ class PostgresLibrary:
     def _count(self, scope: Scope) -> int:
         if scope == Scope(label=scope.label):
             return self._whole(scope.label)
+        barred = scope.filters.exclude_patient
+        if barred and scope == Scope(Filters(exclude_patient=barred)):
+            return self._whole(None) - self._once(scope, lambda: self._of_patients_alone(barred))
         return self._once(scope, lambda: self._counted(self._where(scope)))
+
+    def _of_patients_alone(self, patients: Sequence[str]) -> int:
+        """How many reports nobody else has: found by the patients' own studies."""
+        sql = (
+            "SELECT count(DISTINCT r.row) FROM study s JOIN report r ON r.row = s.report_row WHERE"
+            " s.patient_id"
+            f" = ANY(%(patients)s) AND {self._only.sql} AND NOT EXISTS (SELECT 1 FROM study o WHERE"
+            f" o.report_row"
+            " = r.row AND o.patient_id <> ALL(%(patients)s))"
+        )
+        ((alone,),) = self._rows(sql, {**self._only.values, "patients": list(patients)})
+        return int(alone)
 
     def _whole(self, label: str | None) -> int:
         _, reports, _, normal, abnormal, *_ = self._state
@@ -174,12 +194,14 @@ class PostgresLibrary:
             passing = self._counted(where, _COUNTED_TO)
         else:
             passing = self._count(scope)
-        return self._search.reports(query, k, where, passing, exact)
+        return self._search.reports(query, k, where, passing, exact, each=scope.rows is not None)
 
     def nearest_films(self, query: np.ndarray, k: int, scope: Scope) -> Hits:
         if scope.unreported:  # every study here has a report
             return Hits((), (), SearchChoice("exact", "films are always all compared"))
-        return self.reading(lambda: self._search.films(query, k, of_film(scope, self._beginning)))
+        return self.reading(
+            lambda: self._search.films(query, k, of_film(scope, self._beginning) & self._only)
+        )
 
     def vector(self, row: int) -> np.ndarray:
         sql = f"SELECT vec FROM report_vector_{self._search.stem} WHERE row = %s"
@@ -285,8 +307,9 @@ class PostgresLibrary:
 
     @property
     def token(self) -> str:
-        """What stands for the reports as they are now."""
-        return "library:" + ":".join(map(str, self.reading(lambda: (*self._sites(), self._state[7]))))
+        """What stands for the reports as they are now, as a hash does for those of a bundle."""
+        told = self.reading(lambda: (self._shown, *self._sites(), self._state))
+        return hashlib.sha256(repr(told).encode()).hexdigest()
 
     def holds_only(self, ids: Callable[[], Iterator[str]]) -> bool:
         """Whether the reports are those of some ids, which come in the order of their bytes."""
@@ -305,7 +328,10 @@ class PostgresLibrary:
 
     def patients(self) -> Iterator[str]:
         """Every patient, once."""
-        for (patient,) in self._rows("SELECT DISTINCT patient_id FROM study"):
+        only = self._only.sql.replace("r.", "s.")
+        for (patient,) in self._rows(
+            f"SELECT DISTINCT s.patient_id FROM study s WHERE {only}", self._only.values
+        ):
             yield patient
 
     def counts_without(self, patient: str) -> list[tuple[int, int, int, int]]:
@@ -317,9 +343,10 @@ class PostgresLibrary:
             " FILTER"
             " (WHERE s.label = 'abnormal'), r.unknown - count(*) FILTER (WHERE s.label = 'unknown') FROM"
             " study"
-            " s JOIN report r ON r.row = s.report_row WHERE s.patient_id = %s GROUP BY r.row"
+            f" s JOIN report r ON r.row = s.report_row WHERE s.patient_id = %(patient)s AND {self._only.sql}"
+            " GROUP BY r.row"
         )
-        return self._rows(sql, (patient,))
+        return self._rows(sql, {**self._only.values, "patient": patient})
 
     def unknown_patients(self, patients: Sequence[str]) -> int:
         sql = "SELECT count(DISTINCT patient_id) FROM study WHERE patient_id = ANY(%s)"

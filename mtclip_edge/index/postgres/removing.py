@@ -16,7 +16,7 @@ from .tokens import quoted, tokens_of
 from .writing import Writer
 
 SCRUBBED = ("report", "study", "wording", "film", "finding", "spelt")
-BEYOND = "the database's write-ahead log, its replicas and its backups may hold it longer"
+BEYOND = "the database's write-ahead log, statistics, replicas and backups may hold it longer"
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,15 @@ def would_remove(writer: Writer, keys: Sequence[int]) -> Removed:
 
 
 def remove(writer: Writer, keys: Sequence[int]) -> Removed:
-    """Take studies out, and the reports that no other study of the site has. All of it, or nothing."""
-    going = would_remove(writer, keys)
+    """Take studies out, and the reports that no other study of the site has. All of it, or nothing; what
+    somebody else took out meanwhile is not counted again.
+    """
     with writer.change():
-        _Removal(writer, list(keys)).done(going)
+        sql = "SELECT key FROM study WHERE key = ANY(%s) AND site = %s FOR UPDATE"
+        here = [key for (key,) in writer.connection.execute(sql, (list(keys), writer.site)).fetchall()]
+        going = would_remove(writer, here)
+        if here:
+            _Removal(writer, here).done(going)
     return going
 
 
@@ -91,12 +96,30 @@ def scrub(writer: Writer) -> None:
     """Write the tables anew, so that what was removed is in none of their pages: locks them meanwhile, and
     builds their indexes again. Errors: Refused where this login may not.
     """
+    tables = check_scrub(writer)
     with said(writer.url):
-        tables = [*SCRUBBED]
-        for (stem,) in writer.connection.execute("SELECT vectors FROM model").fetchall():
-            tables += [f"report_vector_{stem}", f"film_vector_{stem}"]
         for table in tables:
             writer.connection.execute(f"VACUUM (FULL, ANALYZE) {table}")
+        # What was frequent stands in the statistics; whoever owns the database alone may write these anew.
+        writer.connection.execute("VACUUM (FULL) pg_catalog.pg_statistic")
+
+
+def check_scrub(writer: Writer) -> list[str]:
+    """The tables that are written anew. Errors: Refused where this login is not their owner: the server would
+    pass over them with a warning.
+    """
+    tables = [*SCRUBBED]
+    sql = (
+        "SELECT count(*) FROM pg_class WHERE oid = ANY(%s::regclass[]) AND NOT pg_has_role(relowner, 'USAGE')"
+    )
+    with said(writer.url):
+        for (stem,) in writer.connection.execute("SELECT vectors FROM model").fetchall():
+            tables += [f"report_vector_{stem}", f"film_vector_{stem}"]
+        ((others,),) = writer.connection.execute(sql, ([f"mtclip.{table}" for table in tables],)).fetchall()
+    if others:
+        what = f"{writer.shown}: --scrub is for the owner of the library's tables"
+        raise Refused(what, "nothing was removed", "remove without it, and ask the owner to scrub")
+    return tables
 
 
 class _Removal:

@@ -63,7 +63,7 @@ class ReadWords:
 
 def read_words(texts: Sequence[str]) -> list[ReadWords]:
     """Errors: Refused where SQLite has no full-text search."""
-    texts = [text.replace("\0", "\ufffd") for text in texts]
+    texts = [storable(text) for text in texts]
     stances = [by_stance(text) for text in texts]
     columns = [(text, *(stance or (text, "", ""))) for text, stance in zip(texts, stances, strict=True)]
     stems = tokens_of([column for four in columns for column in four])
@@ -78,6 +78,11 @@ def read_words(texts: Sequence[str]) -> list[ReadWords]:
 
 
 LONGEST = 500  # letters of a name or a word that an index holds
+
+
+def storable(text: str) -> str:
+    """Without what no text of a database may have: NUL, and halves of characters."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def folded(name: str) -> str:

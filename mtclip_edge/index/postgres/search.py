@@ -6,8 +6,9 @@ compared after all. That all are compared stands in the SQL itself (a materialis
 change a statement that is prepared already.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from ..index import DECIMALS, Hits, SearchChoice, checked_direction, ranked
 from .conditions import Where
 from .connect import Readers
 
+Ask = Callable[..., list[Any]]
+EF = 256
 EXACT_REPORTS = 20_000  # that pass: compared in some 10 to 150 ms
 MARGIN = 32  # more candidates than are wanted, for ties
 _STEP = 2 * 10.0**-DECIMALS
@@ -43,11 +46,23 @@ def as_array(vector: object) -> np.ndarray:
 class Search:
     """Searches the vectors of one model. ``choice``: how all reports are searched."""
 
-    def __init__(self, readers: Readers, stem: str, dim: int, ef: int, choice: SearchChoice):
-        self._readers, self.stem, self._dim, self._ef, self.choice = readers, stem, dim, ef, choice
+    def __init__(
+        self, readers: Readers, stem: str, dim: int, asked: Callable[[Ask], tuple[int, SearchChoice]]
+    ):
+        """``asked`` tells how widely the graph is searched, and whether there is one."""
+        self._readers, self.stem, self._dim, self._asked = readers, stem, dim, asked
+        self._ef, self.choice = EF, SearchChoice("exact", "")
 
-    def reports(self, query: np.ndarray, k: int, where: Where, passing: int, exact: bool = False) -> Hits:
-        """The k nearest of the ``passing`` reports of a condition on ``report r``."""
+    def look_again(self) -> None:
+        """The library has changed: its graph may have been built, or gone."""
+        self._ef, self.choice = self._asked(self._readers.rows)
+
+    def reports(
+        self, query: np.ndarray, k: int, where: Where, passing: int, exact: bool = False, each: bool = False
+    ) -> Hits:
+        """The k nearest of the ``passing`` reports of a condition on ``report r``; ``each``: also where
+        several sites have the same.
+        """
         wanted, k = checked_direction(query), min(k, passing)
         if k < 1:
             return Hits((), (), self.choice)
@@ -59,7 +74,7 @@ class Search:
                 choice = SearchChoice(
                     "exact", f"{choice.why}; too few or equal ones: all of them are compared"
                 )
-            hits = self._ranked(found or self._compared(wanted, most, where), wanted, k, choice)
+            hits = self._ranked(found or self._compared(wanted, most, where), wanted, k, choice, each)
             if len(hits.rows) == k or most >= passing:
                 return hits
             most = min(passing, 4 * most)  # several sites have the same reports
@@ -106,9 +121,11 @@ class Search:
             found, wanted = some if whole else None, 4 * wanted
         return found
 
-    def _ranked(self, found: Candidates, query: np.ndarray, k: int, choice: SearchChoice) -> Hits:
+    def _ranked(self, found: Candidates, query: np.ndarray, k: int, choice: SearchChoice, each: bool) -> Hits:
         """Of a report that several sites have, one stands for all: the nearest, of equal ones the first."""
         rows, scores = ranked(found.rows, found.ids, found.vectors, query)
+        if each:
+            return Hits(rows[:k], scores[:k], choice)
         id_of = dict(zip(found.rows.tolist(), found.ids, strict=True))
         first: dict[str, tuple[int, float]] = {}
         for row, score in zip(rows, scores, strict=True):

@@ -15,6 +15,7 @@ from ...errors import Refused
 from ...progress import Say, silent
 from . import graph
 from .connect import connected, driver, said, without_password
+from .rows import storable
 from .schema import add_model, add_site, check_schema
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Writer:
             raise
 
     def _check_site(self) -> None:
-        here = [name for (name,) in self.connection.execute("SELECT site FROM counts ORDER BY site")]
+        sql = "SELECT unnest(my_sites(current_user, true)) ORDER BY 1"
+        here = [name for (name,) in self.connection.execute(sql)]
         if self.site not in here:
             known = f"this login may change {', '.join(here)}" if here else "this login may change none"
             raise Refused(f"{self.shown}: no site {self.site!r}", known, "mtclip library grant makes sites")
@@ -78,9 +80,12 @@ class Writer:
             rows = self.connection.execute(query, (self.site, list(study_ids)))
             return {study: (report, patient) for study, report, patient in rows}
 
-    def bulk(self, model_id: str, expected: int | None) -> bool:
-        """Whether so many reports come that the graph is better built after them."""
-        return expected is None or expected > max(_BULK, self._vectors(model_id) // 2)
+    def bulk(self, model_id: str, most: int) -> bool:
+        """Whether so many reports come, of ``most`` those that are not there, that the graph is better built
+        after them.
+        """
+        coming = most - self.held_vectors(model_id)
+        return coming > max(_BULK, self._vectors(model_id) // 2)
 
     def many(self, model_id: str, added: int) -> bool:
         """Whether so many were added that the recall is to be measured again."""
@@ -110,15 +115,50 @@ class Writer:
         with said(self.url), suppress(driver().errors.InsufficientPrivilege):
             graph.measure(self.connection, model_id, stem, dim, say)
 
-    def store_evidence(self, model_id: str, records: Mapping[str, Any]) -> None:
-        """What validation films got among the reports of the site as they are now."""
+    @property
+    def generation(self) -> int:
+        """How often the site was changed."""
+        with said(self.url):
+            sql = "SELECT generation FROM counts WHERE site = %s"
+            ((generation,),) = self.connection.execute(sql, (self.site,)).fetchall()
+        return int(generation)
+
+    def store_evidence(self, model_id: str, records: Mapping[str, Any], generation: int) -> None:
+        """What validation films got among the reports of the site as they were in a generation."""
         with self.change():
             self.connection.execute(
-                "INSERT INTO evidence SELECT site, %s, generation, %s::jsonb FROM counts WHERE site = %s ON"
-                " CONFLICT (site, model) DO UPDATE SET generation = excluded.generation, records ="
-                " excluded.records",
-                (model_id, json.dumps(records), self.site),
+                "INSERT INTO evidence VALUES (%s, %s, %s, %s::jsonb) ON CONFLICT (site, model) DO UPDATE SET"
+                " generation = excluded.generation, records = excluded.records",
+                (self.site, model_id, generation, json.dumps(records)),
             )
+
+    def unmeasured(self, model_id: str) -> tuple[bool, bool]:
+        """Whether the recall, and whether the evidence of the site as it is now, were never measured."""
+        sql = (
+            "SELECT m.recall IS NULL, NOT EXISTS (SELECT 1 FROM evidence e JOIN counts c USING (site,"
+            " generation)"
+            " WHERE e.site = %s AND e.model = m.id) FROM model m WHERE m.id = %s"
+        )
+        with said(self.url):
+            ((recall, evidence),) = self.connection.execute(sql, (self.site, model_id)).fetchall()
+        return bool(recall), bool(evidence)
+
+    def held_vectors(self, model_id: str) -> int:
+        """How many reports of the site have a vector of a model."""
+        sql = "SELECT coalesce(sum(reports), 0)::bigint FROM held WHERE model = %s AND site = %s"
+        with said(self.url):
+            ((held,),) = self.connection.execute(sql, (model_id, self.site)).fetchall()
+        return int(held)
+
+    def with_vector(self, report_ids: Sequence[str], stem: str) -> set[str]:
+        """Of some reports those that are here with a vector of a model."""
+        sql = (
+            f"SELECT r.report_id FROM report r JOIN report_vector_{stem} v ON v.row = r.row WHERE r.site"
+            f" = %s AND"
+            " r.report_id = ANY(%s)"
+        )
+        with said(self.url):
+            return {name for (name,) in self.connection.execute(sql, (self.site, list(report_ids)))}
 
     def note(self, what: str, how_many: int) -> None:
         """A line of the audit: who did what, and to how much; of whom or of what it says nothing."""
@@ -130,7 +170,7 @@ class Writer:
         """Rows by COPY: at once where no policy stands in between, else by a table of this session. NUL,
         which no text of a database may have, becomes the replacement character.
         """
-        rows = ([v.replace("\0", "\ufffd") if isinstance(v, str) else v for v in row] for row in rows)
+        rows = ([storable(v) if isinstance(v, str) else v for v in row] for row in rows)
         if self._direct:
             with self.connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN") as out:
                 for row in rows:

@@ -297,3 +297,121 @@ def test_letters_that_a_database_cannot_hold(new_library: Callable[[], str]) -> 
         assert library.details("o'dd\\").text == odd.report.replace("\0", "\ufffd")
         assert library.count(Scope(Filters(match="back"))) == 1
     assert TEXTS and not wrong(url)
+
+
+def test_two_removals_of_the_same_count_once(new_library: Callable[[], str]) -> None:
+    url = new_library()
+    loaded(url, some_studies(40))
+    with Writer(url, "main") as one, Writer(url, "main") as two:
+        keys = [removing.meant(writer, (), ["sp3"], (), False) for writer in (one, two)]
+        assert [removing.remove(w, k).studies for w, k in zip((one, two), keys, strict=True)] == [2, 0]
+    assert sites_of(url)["studies"] == 38 and not wrong(url)
+
+
+def test_scrubbing_is_for_the_owner(
+    new_library: Callable[[], str], as_role: Callable[[str, str], str]
+) -> None:
+    from mtclip_edge.index.postgres.administration import grant
+
+    url = new_library()
+    loaded(url, some_studies(10))
+    desk = as_role(url, "desk_scrub")
+    grant(url, "desk_scrub", "main", write=True)
+    with (
+        Writer(desk, "main") as writer,
+        pytest.raises(Refused, match="for the owner of the library's tables"),
+    ):
+        removing.scrub(writer)
+
+
+def test_words_and_ids_that_are_too_long_or_broken(new_library: Callable[[], str]) -> None:
+    url, usual = new_library(), some_studies(3)
+    long = replace(usual[0], report=f"{'A' * 6000} and edema.", finding_labels=("B" * 4000,))
+    broken = replace(usual[1], report="Half a letter: \ud800 here.")
+    loaded(url, [long, broken])
+    with closing(open_library(url, MODEL, DIM)) as library:
+        assert library.details("s00000").text == long.report
+        assert library.count(Scope(Filters(finding="b" * 4000))) == 1
+        with pytest.raises(Refused, match="no text that a database can hold"):
+            library.count(Scope(Filters(source="\ud800")))
+    with pytest.raises(Refused, match="longer than the database takes"):
+        loaded(url, [replace(usual[2], study_id=random_letters(9000))])
+    assert sites_of(url)["studies"] == 2 and not wrong(url)
+
+
+def random_letters(count: int) -> str:
+    letters = np.random.default_rng(0).integers(ord("a"), ord("z"), count)
+    return "".join(map(chr, letters))
+
+
+def test_a_push_that_brings_nothing_leaves_the_graph(new_library: Callable[[], str]) -> None:
+    url, studies = new_library(), some_studies(1500)
+    loaded(url, studies)
+    with Writer(url, "main") as writer:
+        assert not writer.bulk(MODEL, len({s.report_id for s in studies}))
+        assert writer.bulk(MODEL, 6000) and writer.bulk(OTHER_MODEL, 1500)
+        assert writer.unmeasured(MODEL) == (True, True)
+
+
+def test_what_lacks_a_vector_is_told(new_library: Callable[[], str]) -> None:
+    url, studies = new_library(), some_studies(30)
+    loaded(url, studies[:20])
+    with Writer(url, "main") as writer:
+        stem = writer.model(OTHER_MODEL, DIM)
+        load(writer, batch_of(studies[:5]), OTHER_MODEL, stem)
+        assert writer.with_vector([s.report_id for s in studies], stem) == {s.report_id for s in studies[:5]}
+    with closing(open_library(url, OTHER_MODEL, DIM)) as library:
+        assert any("10 reports have no vector of this model" in line for line in library.warnings)
+        assert len(library.nearest(vector_of("x"), 50, Scope()).rows) == 5
+        before = library.common
+        with Writer(url, "main") as writer:
+            load(writer, batch_of(studies[:20]), OTHER_MODEL, stem)
+        assert not np.array_equal(library.common, before)
+        assert library.choice.used == "exact"
+        with Writer(url, "main") as writer:
+            writer.with_graph(stem, DIM)
+            load(writer, batch_of(studies[20:]), OTHER_MODEL, stem)
+        assert library.choice.used == "hnsw"
+
+
+def test_evidence_of_a_library_is_what_a_bundle_measures(
+    new_library: Callable[[], str], bundle, tmp_path
+) -> None:
+    """Another set of reports than the bundle's own, measured by the library and by a bundle that holds it."""
+    import json
+    import shutil
+
+    from kept import with_kept
+
+    from mtclip_edge.bundle.bundle import Bundle
+    from mtclip_edge.indexing.push import measure_evidence, push_bundle
+    from mtclip_edge.indexing.update import remove
+
+    with_kept(bundle, 40)
+    url, smaller = new_library(), tmp_path / "smaller"
+    push_bundle(bundle, url, "main")
+    shutil.copytree(bundle, smaller)
+    with closing(
+        open_library(url, Bundle.open(bundle).model.model_id, Bundle.open(bundle).model.dim)
+    ) as library:
+        patient = next(library.patients())
+    gone = without(url, patients=[patient])
+    assert gone.studies
+    with psycopg.connect(url) as connection:
+        assert connection.execute(
+            "SELECT e.generation = c.generation FROM mtclip.evidence e, mtclip.counts c"
+        ).fetchall() == [(False,)]
+    remove(smaller, patients=[patient])
+    measure_evidence(Bundle.open(bundle), url, "main")
+    with psycopg.connect(url) as connection:
+        ((records, current),) = connection.execute(
+            "SELECT records, e.generation = c.generation FROM mtclip.evidence e, mtclip.counts c"
+        ).fetchall()
+    assert current
+    theirs, mine = (
+        records["frontal"],
+        json.loads(json.dumps(Bundle.open(smaller).manifest.evidence_of("frontal").to_dict())),
+    )
+    assert theirs["films"] >= mine["films"] - 2  # remove takes films of that patient out of the bundle too
+    pairs = zip(theirs["best_scores"], mine["best_scores"], strict=True)
+    assert max(abs(a - b) for a, b in pairs) < 0.05

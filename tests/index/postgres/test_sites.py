@@ -9,6 +9,7 @@ from library_studies import DIM, MODEL, loaded, some_studies, vector_of
 from mtclip_edge.errors import Refused
 from mtclip_edge.index.filters import Filters
 from mtclip_edge.index.library import Scope
+from mtclip_edge.index.postgres import removing
 from mtclip_edge.index.postgres.administration import grant, library_statistics
 from mtclip_edge.index.postgres.opening import open_library
 from mtclip_edge.index.postgres.schema import SITE_TABLES
@@ -124,8 +125,14 @@ def test_no_setting_lets_a_reader_read_more(hospital: str, as_role: Callable[[st
             "SELECT count(*) FROM report WHERE site = 'south' AND 1 / (length(text) - length(text)) > 0"
         )
         assert connection.execute(tell_tale).fetchone() == (0,)
-        ((sites,),) = connection.execute("SELECT my_sites('room_sly')").fetchall()
-        assert sites == ["north"]
+        for login, sites in (("room_sly", ["north"]), ("postgres", [])):
+            assert connection.execute("SELECT my_sites(%s)", (login,)).fetchone() == (sites,)
+        asked = ("'clear'",)
+        found = connection.execute("SELECT count(*) FROM matching('words', %s::tsquery)", asked).fetchone()
+        assert (
+            found
+            == connection.execute("SELECT count(*) FROM report WHERE words @@ %s::tsquery", asked).fetchone()
+        )
 
 
 def test_a_writer_changes_its_site_alone(hospital: str, as_role: Callable[[str, str], str]) -> None:
@@ -193,3 +200,96 @@ def test_vectors_are_of_unit_length_and_as_they_were_given(hospital: str) -> Non
     with open_closing(hospital) as library:
         (row,) = library.rows_of([NORTH[7].report_id]).values()
         assert np.array_equal(library.vector(row), vector_of(NORTH[7].text))
+
+
+def test_who_reads_one_site_and_writes_another(hospital: str, as_role: Callable[[str, str], str]) -> None:
+    """Neither rows nor counts of the site that is only read change; and it cannot be held to a row of it."""
+    import psycopg
+
+    desk = as_role(hospital, "desk_both")
+    grant(hospital, "desk_both", "north", write=False)
+    grant(hospital, "desk_both", "south", write=True)
+    with psycopg.connect(desk, autocommit=True) as connection:
+        connection.execute("SET search_path = mtclip, public")
+        for table in ("finding", "film", "study", "report", "counts", "spelt"):
+            assert connection.execute(f"DELETE FROM {table} WHERE site = 'north'").rowcount == 0, table
+        assert connection.execute("UPDATE report SET text = '' WHERE site = 'north'").rowcount == 0
+        ((row,),) = connection.execute("SELECT min(row) FROM report WHERE site = 'north'").fetchall()
+        ((key,),) = connection.execute("SELECT min(key) FROM study WHERE site = 'north'").fetchall()
+        report_vector, _ = vector_tables(hospital)
+        for planted, values in (
+            ("INSERT INTO study (site, study_id, patient_id, report_row, label, source, split, date) VALUES"
+             " ('south', 'x', 'x', %s, 'normal', '', '', '')", (row,)),
+            ("INSERT INTO wording VALUES (%s, 'south', '', '', '')", (key,)),
+            ("INSERT INTO film (site, study, name, view) VALUES ('south', %s, '', '')", (key,)),
+            (f"INSERT INTO {report_vector} VALUES (%s, 'south', '[{','.join('1' * DIM)}]')", (row,)),
+            ("INSERT INTO audit (what, site) VALUES ('add', 'north')", ()),
+            ("INSERT INTO audit (what, site, who) VALUES ('add', 'south', 'postgres')", ()),
+        ):  # fmt: skip
+            with pytest.raises(psycopg.Error):
+                connection.execute(planted, values)
+    with pytest.raises(Refused, match="no site 'north'\nthis login may change south"):
+        Writer(desk, "north")
+    with Writer(desk, "south") as writer:
+        writer.site = "north"  # as somebody would who changes the program
+        keys = removing.meant(writer, ["n00001"], (), (), False)
+        assert removing.remove(writer, keys).studies == 0
+    with open_closing(hospital) as library:
+        assert library.counts[0] == len(NORTH) + len(SOUTH)
+
+
+def test_roles_are_of_one_library_alone(new_library: Callable[[], str]) -> None:
+    import psycopg
+
+    urls = [new_library(), new_library()]
+    names = []
+    for url in urls:
+        with psycopg.connect(url) as connection:
+            names.append(connection.execute("SELECT reader, writer FROM mtclip.site").fetchall())
+            ((reader, _),) = names[-1]
+            (said,) = (line for line in grant(url, "postgres", "main", write=False) if "REVOKE" in line)
+            assert f'REVOKE "{reader}"' in said
+    assert not set(names[0][0]) & set(names[1][0])
+    with psycopg.connect(urls[0], autocommit=True) as connection:
+        ((library,),) = connection.execute("SELECT value FROM mtclip.meta WHERE key = 'library'").fetchall()
+        connection.execute(f"CREATE ROLE mtclip_{library}_old NOLOGIN")
+    with pytest.raises(Refused, match="the server has a role"):
+        add_site_of(urls[0], "old")
+
+
+def test_an_id_of_two_hospitals_is_nobody(new_library: Callable[[], str]) -> None:
+    """A bare number is one person in one hospital and another in the next."""
+    url = new_library()
+    for site in ("north", "south"):
+        add_site_of(url, site)
+        loaded(url, some_studies(4, "same"), site)
+    with open_closing(url) as library:
+        for asks in (lambda: library.reports_of("samep1"), lambda: library.details("same00001")):
+            with pytest.raises(Refused, match="is an id of several sites, north, south"):
+                asks()
+        rows = tuple(row for hits in [library.nearest(vector_of("x"), 9, Scope())] for row in hits.rows)
+        assert len(rows) == 4
+        everywhere = tuple(range(1, 9))
+        assert len(library.nearest(vector_of("x"), 9, Scope(rows=everywhere)).rows) == 8
+
+
+def test_readers_find_words_and_names_by_an_index(hospital: str, as_role: Callable[[str, str], str]) -> None:
+    """Behind a policy an operator that may tell of rows uses none: so names are compared plainly, and words by a function."""
+    import psycopg
+
+    room = as_role(hospital, "room_index")
+    grant(hospital, "room_index", "north", write=False)
+    with psycopg.connect(room, autocommit=True) as connection:
+        connection.execute("SET search_path = mtclip, public")
+        connection.execute("SET enable_seqscan = off")
+        plan = "\n".join(
+            line for (line,) in connection.execute("EXPLAIN SELECT 1 FROM finding WHERE folded = 'effusion'")
+        )
+        assert "finding_name" in plan
+    with open_closing(room) as library, open_closing(hospital) as all_of_it:
+        for filters in (
+            Filters(match="effusion"),
+            Filters(match="NOT effusion"),
+            Filters(finding="Effusion"),
+        ):
+            assert 0 < library.count(Scope(filters)) < all_of_it.count(Scope(filters))
