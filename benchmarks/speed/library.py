@@ -292,7 +292,8 @@ def one_more(path: Path, url: str) -> None:
     from mtclip_edge.index.postgres.writing import Writer
     from mtclip_edge.indexing import update
 
-    """One report more: a bundle writes its files anew, a library adds a row; the bundle is a copy."""
+    words = "The heart size is normal and the lungs are clear once again."
+    study = Study("one-more", "one-more", report=words, label="normal")
     print("\n| one report more | seconds |\n|---|---|")
     copy = path.with_name(f"{path.name}-copy")
     shutil.copytree(path, copy)
