@@ -7,11 +7,30 @@ It does not lock: see bundle.py. It does not know what the files mean.
 import hashlib
 import mmap
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PART = 32 << 20  # a larger file is hashed in parts of this size
+_ONE_HEADER = threading.Lock()
+
+
+def load_array(file: Any, *, mapped: bool = False) -> "np.ndarray":
+    """An array of a ``.npy`` file, a path or an open one; one at a time: NumPy reads a header by Python's own
+    parser, and in CPython 3.11 two threads in that end in a SystemError now and then.
+
+    Errors: OSError, ValueError.
+    """
+    import numpy as np
+
+    with _ONE_HEADER:
+        found: np.ndarray = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+    return found
 
 
 def private_dir(path: Path) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import ValidationRecord
 from ..errors import ArtefactDamaged
-from ..files import replace_with
+from ..files import load_array, replace_with
 from ..inference.study_vector import study_vector
 from ..studies import FRONTAL, LABEL_CODES, LATERAL, Film, Study, view_code
 
@@ -71,7 +71,7 @@ class KeptFilms:
         record = bundle.manifest.site.validation
         if record is None:
             return None
-        rows = np.load(bundle.file(record.file), allow_pickle=False)
+        rows = load_array(bundle.file(record.file))
         if rows.dtype != _row_type(bundle.model.dim) or rows.shape != (record.films,):
             raise ArtefactDamaged(f"{bundle.path / record.file}: not the films that the manifest tells of")
         return cls(record.salt, rows)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ArtefactDamaged
+from ..files import load_array
 from ..studies import FRONTAL, LATERAL
 from .film import DecodedFilm
 from .gate_facts import REJECT, WARN, Fact, facts_of
@@ -94,7 +95,7 @@ class FilmGate:
         asked any more.
         """
         try:
-            numbers = np.load(file, allow_pickle=False)
+            numbers = load_array(file)
             layout, rest = _gaussian(numbers, shape)
             of_laterals = lateral and _gaussian(rest, lateral[0])[0]
         except (ValueError, IndexError, TypeError) as error:

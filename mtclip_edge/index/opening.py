@@ -10,6 +10,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..errors import ArtefactDamaged, ArtefactIncompatible
+from ..files import load_array
 from . import index
 from .index import Index, SearchChoice, choose_search
 
@@ -69,7 +70,7 @@ def _why_not(error: Exception) -> str:
 def open_vectors(bundle: Bundle, path: Path) -> np.ndarray:
     """A bundle's vectors from their checked file, mapped. Errors: ArtefactIncompatible."""
     record = bundle.index
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = load_array(path, mapped=True)
     expected = (record.reports + record.films, bundle.model.dim)
     if array.shape != expected or array.dtype != np.float32:
         raise ArtefactIncompatible(f"{path}: {array.dtype} {array.shape}", f"expected float32 {expected}")

@@ -171,9 +171,10 @@ def connected(url: str) -> "Connection[Any]":
     with said(url):
         connection = psycopg.connect(autocommit=True, **settings_of(url))
     try:
-        check_encrypted(connection, url)
-        check_server(connection, url)
-        _prepare(connection)
+        with said(url):
+            check_encrypted(connection, url)
+            check_server(connection, url)
+            _prepare(connection)
     except BaseException:
         connection.close()
         raise

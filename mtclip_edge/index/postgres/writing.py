@@ -46,7 +46,11 @@ class Writer:
         here = [name for (name,) in self.connection.execute(sql)]
         if self.site not in here:
             known = f"this login may change {', '.join(here)}" if here else "this login may change none"
-            raise Refused(f"{self.shown}: no site {self.site!r}", known, "mtclip library grant makes sites")
+            raise Refused(
+                f"{self.shown}: no site {self.site!r}",
+                known,
+                "mtclip library grant URL ROLE --site NAME --write",
+            )
 
     def __enter__(self) -> "Writer":
         return self
