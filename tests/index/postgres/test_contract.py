@@ -168,11 +168,15 @@ def test_reads_of_one_answer_are_of_one_state(library: str) -> None:
     with Retriever.open(FOLDER, library=library) as retriever:
         held = retriever._library
 
+        def reports() -> int:
+            return held._rows("SELECT sum(reports)::bigint FROM counts")[0][0]
+
         def asked() -> tuple[int, int]:
-            before = held.count(Scope())
+            before = reports()
             with closing(psycopg.connect(library, autocommit=True)) as writer:
                 writer.execute("UPDATE mtclip.counts SET reports = reports + 7, generation = generation + 1")
-            return before, held.count(Scope())
+            assert held.count(Scope()) == before
+            return before, reports()
 
         before, within = held.reading(asked)
         assert before == within and held.count(Scope()) == before + 7

@@ -10,6 +10,7 @@ from library_studies import DIM, MODEL, batch_of, some_studies
 from postgres import PostgresServer
 
 from mtclip_edge.index.filters import Filters
+from mtclip_edge.index.index import Hits
 from mtclip_edge.index.library import Scope
 from mtclip_edge.index.postgres import search as search_module
 from mtclip_edge.index.postgres.connect import connected
@@ -85,9 +86,16 @@ def test_a_filter_loses_no_row(library: PostgresLibrary, queries: np.ndarray, na
 def test_where_the_graph_comes_short_all_are_compared(library: PostgresLibrary, queries: np.ndarray) -> None:
     """Wanting nearly all that pass: the graph's walk ends before it has them."""
     scope = Scope(Filters(finding="tenth"))
-    found = library.nearest(queries[0], 590, scope)
-    assert len(found.rows) == 590
-    assert found.scores == library.nearest(queries[0], 590, scope, exact=True).scores
+    truth = library.nearest(queries[0], 590, scope, exact=True)
+
+    def short() -> Hits:
+        for setting in ("hnsw.max_scan_tuples = 50", "enable_sort = off"):
+            library._readers._pinned.connection.execute(f"SET LOCAL {setting}")
+        return library.nearest(queries[0], 590, scope)
+
+    for found in (library.nearest(queries[0], 590, scope), library.reading(short)):
+        assert len(found.rows) == 590 and found.scores == truth.scores
+    assert found.choice.used == "exact" and "too few" in found.choice.why
 
 
 def test_equal_reports_at_the_end_are_all_compared(url: str, library: PostgresLibrary) -> None:
