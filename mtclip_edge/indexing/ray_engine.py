@@ -61,7 +61,7 @@ def _cluster(ray: Any, workers: int | None, say: Say) -> Iterator[tuple[Any, int
             _join(ray, address)
         elif begun:
             folder = Path(tempfile.mkdtemp(prefix="mtclip-ray-", dir=_short_folder()))
-            _start(ray, workers or threads(), folder / "ray")
+            _begun(ray, workers or threads(), folder)
         processors = max(1, int(ray.cluster_resources().get("CPU", 1)))
         say(f"Ray: {processors} processors on {len(ray.nodes())} machines")
         yield ray, processors
@@ -79,6 +79,16 @@ def _join(ray: Any, address: str) -> None:
         why = str(error).strip().partition("\n")[0][:200]
         hint = "start it, and set its token here; or unset RAY_ADDRESS to use this machine alone"
         raise DeviceUnavailable(f"engine ray: no cluster at {address} (RAY_ADDRESS)", why, hint) from None
+
+
+def _begun(ray: Any, processors: int, folder: Path) -> None:
+    """Errors: DeviceUnavailable: on a busy machine Ray's parts may miss each other."""
+    try:
+        _start(ray, processors, folder / "ray")
+    except Exception as error:  # Ray raises that very class
+        why = str(error).strip().partition("\n")[0][:200]
+        hint = "try again when the machine is less busy, or take --engine local"
+        raise DeviceUnavailable("engine ray: Ray does not start here", why, hint) from None
 
 
 def _start(ray: Any, processors: int, folder: Path) -> None:

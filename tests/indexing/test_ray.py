@@ -1,5 +1,6 @@
 """Ray makes the same shards as processes of this machine, whoever is killed; what it does where a cluster is not as it should be."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -72,7 +73,9 @@ class Run:
 
 @pytest.fixture
 def run(tiny_bundle: Path, source: Path, tmp_path: Path):
-    """Starts an embedding by Ray into ``out``."""
+    """Starts an embedding by Ray into ``out``; one at a time on this machine, where two that start miss their own parts."""
+    turn = (Path(tempfile.gettempdir()) / "mtclip-ray-tests.lock").open("w")
+    fcntl.flock(turn, fcntl.LOCK_EX)
     kept, kills = ray_folders(), tmp_path / "kills"
 
     def started(**wanted: str) -> Run:
@@ -86,6 +89,7 @@ def run(tiny_bundle: Path, source: Path, tmp_path: Path):
 
     yield started
     embed_kills.end_all(kills)
+    turn.close()
     for folder in ray_folders() - kept:  # a killed driver's
         shutil.rmtree(folder)
 
