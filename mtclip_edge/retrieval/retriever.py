@@ -100,7 +100,7 @@ class Retriever(OpenBundle):
         weight; how much the films of reports count. ``rerank``: whether the abnormal head may change the
         order of reports, where the bundle stores by how much. ``render``: how DICOM films become grey (voi,
         percentile, minmax), None for the bundle's own way. ``show_ids``: answers say whose film it was.
-        ``evidence``: gather what an answer rests on; ``keep_films``: keep each film's pixels. ``force`` answers
+        ``evidence``: gather what an answer rests on; ``keep_films``: keep its pixels. ``force`` answers
         rejected films too; ``invert`` turns grey values; ``isolated`` reads films by a ``films.worker``.
 
         Errors: NotABundle, ArtefactDamaged, ArtefactIncompatible, DeviceUnavailable, WrongOption,

@@ -11,6 +11,7 @@ from pathlib import Path
 import embed_kills
 import numpy as np
 import pytest
+from embedded_folders import assert_same
 
 pytest.importorskip("pyarrow")
 
@@ -168,17 +169,6 @@ def test_killed_anywhere_it_goes_on(embedded: Path, tiny_bundle: Path, source: P
     assert {path.name for path in out.iterdir()} == {path.name for path in embedded.iterdir()}
     first, second = (EmbeddedFolder.open(folder).read[0] for folder in (out, embedded))
     assert first == second
-
-
-def assert_same(out: Path, embedded: Path) -> None:
-    """The same files and nothing else, with the same studies and vectors."""
-    assert {path.name for path in out.iterdir()} == {path.name for path in embedded.iterdir()}
-    (studies, known), (wanted, vectors) = (EmbeddedFolder.open(folder).read for folder in (out, embedded))
-    assert studies == wanted and known.problems == vectors.problems
-    for found, expected in ((known.texts, vectors.texts), (known.films, vectors.films)):
-        assert found.keys() == expected.keys()
-        for key, vector in expected.items():
-            np.testing.assert_array_equal(found[key], vector)
 
 
 @needs_signals

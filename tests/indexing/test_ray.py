@@ -16,8 +16,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import embed_kills
-import numpy as np
 import pytest
+from embedded_folders import assert_same
 
 pytest.importorskip("pyarrow")
 
@@ -96,17 +96,6 @@ def run(tiny_bundle: Path, source: Path, tmp_path: Path):
 
 def ray_folders() -> set[Path]:
     return set(Path(ray_engine._short_folder() or tempfile.gettempdir()).glob("mtclip-ray-*"))
-
-
-def assert_same(out: Path, embedded: Path) -> None:
-    """Every study and film once, with the vectors that processes of this machine give, and no other file."""
-    assert {path.name for path in out.iterdir()} == {path.name for path in embedded.iterdir()}
-    (studies, known), (wanted, vectors) = (EmbeddedFolder.open(folder).read for folder in (out, embedded))
-    assert studies == wanted and known.problems == vectors.problems
-    for found, expected in ((known.texts, vectors.texts), (known.films, vectors.films)):
-        assert found.keys() == expected.keys()
-        for key, vector in expected.items():
-            np.testing.assert_array_equal(found[key], vector)
 
 
 @needs_ray
