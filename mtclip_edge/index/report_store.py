@@ -6,10 +6,10 @@ Report row r is row r of the vector array, film row f is row R + f.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -261,24 +261,14 @@ class ReportStore:
 
         Errors: Refused for a name that nothing has, unless ``missing_ok``.
         """
-        ids: dict[str, None] = {}
-        missing = 0
-        for kind, column, names in (
-            ("study", "study_id", studies),
-            ("patient", "patient_id", patients),
-            ("source", "source", sources),
-        ):
-            for name in names:
-                rows = self._rows(f"SELECT study_id FROM study WHERE {column} = ?", (name,))
-                if not rows and not missing_ok:
-                    raise Refused(
-                        f"{self._path.parent}: no {kind} {name!r} in this bundle",
-                        "nothing was removed",
-                        "or add --missing-ok",
-                    )
-                missing += not rows
-                ids |= dict.fromkeys(study_id for (study_id,) in rows)
-        return list(ids), missing
+
+        def find(column: str, name: str) -> list[str]:
+            return [
+                study for (study,) in self._rows(f"SELECT study_id FROM study WHERE {column} = ?", (name,))
+            ]
+
+        given = {"study": studies, "patient": patients, "source": sources}
+        return meant(given, find, f"{self._path.parent}", "this bundle", missing_ok)
 
     def held_by(self, study_ids: Sequence[str]) -> dict[str, int]:
         """What would go with some studies: how many patients' studies, reports that no other study has,
@@ -379,3 +369,32 @@ class ReportStore:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise ArtefactDamaged(f"{self._path}: {error}") from None
+
+
+Key = TypeVar("Key")
+COLUMNS = {"study": "study_id", "patient": "patient_id", "source": "source"}
+
+
+def meant(
+    given: Mapping[str, Sequence[str]],
+    find: Callable[[str, str], list[Key]],
+    where: str,
+    among: str,
+    missing_ok: bool,
+) -> tuple[list[Key], int]:
+    """What ``find`` gives by column and name for all names of studies, patients and sources, each once, and
+    how many names nothing has.
+
+    Errors: Refused for such a name, unless ``missing_ok``.
+    """
+    keys: dict[Key, None] = {}
+    missing = 0
+    for kind, names in given.items():
+        for name in names:
+            found = find(COLUMNS[kind], name)
+            if not found and not missing_ok:
+                what = f"{where}: no {kind} {name!r} in {among}"
+                raise Refused(what, "nothing was removed", "or add --missing-ok")
+            missing += not found
+            keys |= dict.fromkeys(found)
+    return list(keys), missing

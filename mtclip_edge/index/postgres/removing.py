@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import Refused
 from ...progress import Say, silent
+from ..report_store import meant as names_meant
 from .connect import said
 from .rows import findings_in, read_words
 from .tokens import quoted, tokens_of
@@ -43,25 +44,17 @@ def meant(
     """The keys of the studies of a site that some names mean. Errors: Refused for a name that nothing has,
     unless ``missing_ok``.
     """
-    keys: dict[int, None] = {}
-    missing = 0
-    for kind, column, names in (
-        ("study", "study_id", studies),
-        ("patient", "patient_id", patients),
-        ("source", "source", sources),
-    ):
-        for name in names:
-            sql = f"SELECT key FROM study WHERE site = %s AND {column} = %s"
-            with said(writer.url):
-                found = writer.connection.execute(sql, (writer.site, name)).fetchall()
-            if not found and not missing_ok:
-                what = f"{writer.shown}: no {kind} {name!r} in site {writer.site}"
-                raise Refused(what, "nothing was removed", "or add --missing-ok")
-            missing += not found
-            keys |= dict.fromkeys(key for (key,) in found)
+
+    def find(column: str, name: str) -> list[int]:
+        sql = f"SELECT key FROM study WHERE site = %s AND {column} = %s"
+        with said(writer.url):
+            return [key for (key,) in writer.connection.execute(sql, (writer.site, name)).fetchall()]
+
+    given = {"study": studies, "patient": patients, "source": sources}
+    keys, missing = names_meant(given, find, writer.shown, f"site {writer.site}", missing_ok)
     if missing:
         say(f"{missing} of the names given {'is' if missing == 1 else 'are'} of nothing in this site")
-    return list(keys)
+    return keys
 
 
 def would_remove(writer: Writer, keys: Sequence[int]) -> Removed:
